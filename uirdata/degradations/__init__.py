@@ -1,0 +1,85 @@
+"""The nineteen degradation types. To add one: write a file with a DEGRADATION, and name it in `DEGRADATIONS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from uirdata.degradations.base import (
+    Degradation,
+    NamedOperation,
+    Recipe,
+    draw_steps,
+    replay,
+)
+from uirdata.errors import RecipeError, UsageError, nearest
+from uirdata.images import RgbImage
+
+__all__ = ["DEGRADATIONS", "Degradation", "Recipe", "degradations", "degrade", "sample_recipe"]
+
+DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType({})
+"""All types by name. Their order is the label order of a full-set run: append, never reorder."""
+
+_OPERATIONS: Mapping[str, NamedOperation] = MappingProxyType(
+    {operation.name: operation for d in DEGRADATIONS.values() for operation in d.operations}
+)
+
+
+def degradations() -> Mapping[str, Degradation]:
+    """Give all nineteen types by name, in label order."""
+    return DEGRADATIONS
+
+
+def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, level: str | None = None) -> Recipe:
+    """
+    Draw a recipe.
+
+    Args:
+        degradation: the type, or its name.
+        rng: the level (unless given), its ranges and the recipe's seed are drawn from it, in this order.
+        level: the name of one of the type's levels; without it each is as likely as the next.
+
+    Raises:
+        UsageError: there is no such type.
+        RecipeError: the type has no such level.
+    """
+    chosen = find_degradation(degradation) if isinstance(degradation, str) else degradation
+    if not chosen.levels:
+        raise RecipeError(f"{chosen.name} cannot be made here; it comes from published pairs only")
+    setting = chosen.levels[int(rng.integers(len(chosen.levels)))] if level is None else chosen.level(level)
+    revisions = {name: operation.revision for name, operation in _OPERATIONS.items()}
+    revisions.update({operation.name: operation.revision for operation in chosen.operations})
+    steps = draw_steps(setting.steps, revisions, rng)
+    return Recipe(steps, int(rng.integers(2**63)), chosen.name, setting.name)
+
+
+def degrade(gt: RgbImage, recipe: Recipe) -> RgbImage:
+    """
+    Turn a GT into its LQ.
+
+    Args:
+        gt: (H, W, 3) RGB uint8; stays as it is.
+        recipe: from `sample_recipe` or `Recipe.from_json`.
+
+    Returns:
+        (H, W, 3) RGB uint8, the same bytes for the same recipe, always.
+
+    Raises:
+        RecipeError: another release made the recipe and this one would give other pixels.
+    """
+    return replay(gt, recipe, _OPERATIONS)
+
+
+def find_degradation(name: str) -> Degradation:
+    """
+    Find a type by name.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+    """
+    found = DEGRADATIONS.get(name)
+    if found is None:
+        raise UsageError(f"there is no degradation {name!r}: {nearest(name, DEGRADATIONS)}")
+    return found

@@ -1,0 +1,281 @@
+"""
+What a degradation is: named levels, the operations that they draw parameters for, and the recipe that replays them.
+
+A *level* is a setting that has a name ("gaussian-25"); each of its parameters is a fixed value or a range. Drawing from a
+level gives a *recipe*: operations with fixed parameters, and a seed. A recipe turns a GT into its LQ, the same bytes at
+every replay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from uirdata.errors import RecipeError, nearest
+from uirdata.images import RgbImage
+
+RECIPE_VERSION = 1
+"""Counts up when the form of a recipe changes. What an operation computes is versioned by its own `revision`."""
+
+Value = int | float | str | bool
+
+
+class Draw(Protocol):
+    """A range that a parameter is drawn from."""
+
+    def draw(self, rng: np.random.Generator) -> Value:
+        """Take one value; plain Python, so that it survives JSON unchanged."""
+        ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """A real number between `low` and `high`, rounded to six digits: what JSON shows is what is used."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Take one value."""
+        return round(float(rng.uniform(self.low, self.high)), 6)
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A real number between `low` and `high`, both positive, each octave as likely as the next; six digits."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Take one value."""
+        return round(float(np.exp(rng.uniform(np.log(self.low), np.log(self.high)))), 6)
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Take one value."""
+        return int(rng.integers(self.low, self.high + 1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, each with its weight (equal when none are given)."""
+
+    values: tuple[Value, ...]
+    weights: tuple[float, ...] = ()
+
+    def draw(self, rng: np.random.Generator) -> Value:
+        """Take one value."""
+        if not self.weights:
+            return self.values[int(rng.integers(len(self.values)))]
+        shares = np.cumsum(self.weights) / np.sum(self.weights)
+        return self.values[int(np.searchsorted(shares, rng.random(), side="right"))]
+
+
+class Operation(Protocol):
+    """A function on images. Parameters come by keyword; every draw is taken from the generator."""
+
+    def __call__(self, image: RgbImage, rng: np.random.Generator, **parameters: Value) -> RgbImage:
+        """Give a new (H, W, 3) RGB uint8 image of the same size; the argument stays as it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class NamedOperation:
+    """
+    An operation as recipes know it.
+
+    Attributes:
+        name: how recipes call it, such as "gaussian-noise"; unique over all degradations.
+        apply: the function.
+        revision: counts up when the function gives other bytes for the same parameters and seed.
+    """
+
+    name: str
+    apply: Operation
+    revision: int = 1
+
+
+@dataclass(frozen=True)
+class StepTemplate:
+    """An operation with parameters that are values or ranges."""
+
+    operation: str
+    parameters: Mapping[str, Value | Draw] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Level:
+    """
+    One setting of a degradation.
+
+    Attributes:
+        name: such as "gaussian-25"; unique within its degradation, without dots, as it becomes part of file names.
+        steps: the operations in order.
+        note: where the setting comes from, for people.
+    """
+
+    name: str
+    steps: tuple[StepTemplate, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """
+    One of the nineteen types.
+
+    Attributes:
+        name: such as "motion-blur".
+        abbreviation: the paper's, such as "MB"; the mixed types have none there, so these are ours.
+        kind: single or mixed.
+        levels: its settings, in the order that people expect.
+        paper_pairs: pairs in the paper's UIR-2.5M, synthetic rows.
+        paper_pairs_real: pairs in the paper's UIR-2.5M, real rows.
+        operations: what its levels call.
+    """
+
+    name: str
+    abbreviation: str
+    kind: Literal["single", "mixed"]
+    levels: tuple[Level, ...] = ()
+    paper_pairs: int = 0
+    paper_pairs_real: int = 0
+    operations: tuple[NamedOperation, ...] = ()
+
+    def level(self, name: str) -> Level:
+        """
+        Find a level by name.
+
+        Raises:
+            RecipeError: there is none of that name; the message names the nearest.
+        """
+        for level in self.levels:
+            if level.name == name:
+                return level
+        known = [level.name for level in self.levels]
+        raise RecipeError(f"{self.name} has no level {name!r}: {nearest(name, known)}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation with the values it was given. `revision` is that of the operation when the recipe was drawn."""
+
+    operation: str
+    parameters: Mapping[str, Value]
+    revision: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """
+    What turns a GT into an LQ, complete and replayable.
+
+    Attributes:
+        steps: the operations in order.
+        seed: 0 to 2**63 - 1; step i draws from a generator seeded with (seed, i).
+        degradation: the type that it was drawn for.
+        level: the name of the level that it was drawn from.
+    """
+
+    steps: tuple[Step, ...]
+    seed: int
+    degradation: str = ""
+    level: str = ""
+
+    def to_json(self) -> str:
+        """Write as one line of JSON with sorted keys, so that equal recipes are equal texts."""
+        steps = [{"operation": s.operation, "revision": s.revision, **dict(s.parameters)} for s in self.steps]
+        document = {
+            "version": RECIPE_VERSION,
+            "degradation": self.degradation,
+            "level": self.level,
+            "seed": self.seed,
+            "steps": steps,
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Recipe:
+        """
+        Read what `to_json` wrote.
+
+        Raises:
+            RecipeError: the text is no recipe, or one of a newer form than this release knows.
+        """
+        try:
+            document = json.loads(text)
+            version = document["version"]
+            if version > RECIPE_VERSION:
+                raise RecipeError(
+                    f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: install a newer release"
+                )
+            steps = tuple(
+                Step(
+                    operation=step["operation"],
+                    parameters={k: v for k, v in step.items() if k not in ("operation", "revision")},
+                    revision=step["revision"],
+                )
+                for step in document["steps"]
+            )
+            return Recipe(steps, document["seed"], document["degradation"], document["level"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecipeError(f"this is no recipe: {text[:80]!r} ({error})") from error
+
+
+def draw_steps(
+    templates: Sequence[StepTemplate], revisions: Mapping[str, int], rng: np.random.Generator
+) -> tuple[Step, ...]:
+    """Fix every range of some templates, in the order in which they are written."""
+    return tuple(
+        Step(
+            operation=template.operation,
+            parameters={
+                name: value if isinstance(value, (int, float, str, bool)) else value.draw(rng)
+                for name, value in template.parameters.items()
+            },
+            revision=revisions[template.operation],
+        )
+        for template in templates
+    )
+
+
+def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperation]) -> RgbImage:
+    """
+    Run a recipe on an image.
+
+    Args:
+        image: (H, W, 3) RGB uint8; stays as it is.
+        recipe: what to run.
+        operations: by name; those of all degradations.
+
+    Raises:
+        RecipeError: an operation is not known here, has another revision, or refuses its parameters.
+    """
+    result = image
+    for index, step in enumerate(recipe.steps):
+        operation = operations.get(step.operation)
+        if operation is None:
+            raise RecipeError(f"the operation {step.operation!r} is not in this release; a newer one made the recipe")
+        if operation.revision != step.revision:
+            raise RecipeError(
+                f"{step.operation} is at revision {operation.revision} here, the recipe was made with {step.revision}: "
+                "the pixels would differ. Use the release that made it (info.json beside the shards names it)"
+            )
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([recipe.seed, index])))
+        try:
+            result = operation.apply(result, rng, **step.parameters)
+        except TypeError as error:
+            raise RecipeError(f"{step.operation} does not take these parameters: {error}") from error
+    return result if recipe.steps else image.copy()

@@ -1,0 +1,104 @@
+"""What is known of a sample: its row in manifest.parquet, and the same as the JSON beside its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from uirdata.errors import ShardError
+
+_FORBIDDEN_IN_KEYS = "./\\ "
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    One sample of a shard.
+
+    Attributes:
+        key: its name in the tar; unique over the pool. No dot: readers of WebDataset split at the first one.
+        shard: the tar, relative to the shard folder.
+        gt_offset: where the GT's bytes begin in the tar.
+        gt_size: how many bytes it has.
+        lq_offset: where the LQ's bytes begin in the tar.
+        lq_size: how many bytes it has.
+        codec: how both are encoded, as the ending of their names.
+        degradation: one of the nineteen types.
+        level: name of the level; "" where the source does not tell.
+        recipe: JSON of the recipe that made the LQ; "" where the pair was published.
+        source: id of the source.
+        split: train, val or test.
+        real: captured, not made.
+        scene: samples with the same source and scene show the same GT image; split by it, never across.
+        gt_path: the GT's file, relative to the source's folder.
+        lq_path: the LQ's file; "" where it was made here.
+        top: of the crop, in pixels of the GT image.
+        left: of the crop.
+        height: of the crop.
+        width: of the crop.
+        overlaps: benchmarks that hold this scene, joined by commas.
+        gt_sha256: of the decoded GT pixels (`images.pixel_sha256`).
+        lq_sha256: of the decoded LQ pixels.
+        licence: of the source.
+    """
+
+    key: str
+    shard: str
+    gt_offset: int
+    gt_size: int
+    lq_offset: int
+    lq_size: int
+    codec: str
+    degradation: str
+    level: str
+    recipe: str
+    source: str
+    split: str
+    real: bool
+    scene: str
+    gt_path: str
+    lq_path: str
+    top: int
+    left: int
+    height: int
+    width: int
+    overlaps: str
+    gt_sha256: str
+    lq_sha256: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        """Refuse a key that a reader of WebDataset would split or move."""
+        check_key(self.key)
+
+
+RECORD_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Record))
+
+IN_TAR: tuple[str, ...] = tuple(
+    name for name in RECORD_FIELDS if name not in ("shard", "gt_offset", "gt_size", "lq_offset", "lq_size")
+)
+"""The fields that the JSON member of a sample holds: all that does not depend on where it lies."""
+
+
+def check_key(key: str) -> None:
+    """
+    Refuse what cannot be a sample's key.
+
+    Raises:
+        ShardError: it is empty, over 90 bytes, or has a dot, a slash or a space.
+    """
+    if not key or len(key.encode()) > 90 or any(c in key for c in _FORBIDDEN_IN_KEYS):
+        raise ShardError(f"{key!r} cannot be a sample's key: 1 to 90 bytes, without dots, slashes and spaces")
+
+
+def record_from_row(row: dict[str, Any]) -> Record:
+    """
+    Build a record from a row of manifest.parquet.
+
+    Raises:
+        ShardError: a field is missing.
+    """
+    missing = [name for name in RECORD_FIELDS if name not in row]
+    if missing:
+        raise ShardError(f"the manifest lacks the columns {', '.join(missing)}; build the shards again")
+    return Record(**{name: row[name] for name in RECORD_FIELDS})
