@@ -1,0 +1,49 @@
+"""Where things lie under the root folder: paths only, no disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    The folders of one root.
+
+    Attributes:
+        root: `--root`, or UIR_ROOT, or ./uir-data.
+    """
+
+    root: Path
+
+    @property
+    def manifests(self) -> Path:
+        """Manifests of the user's own folders, written by `uir fetch ID --from DIR`."""
+        return self.root / "manifests"
+
+    @property
+    def shards(self) -> Path:
+        """The pool of shards, unless --out says otherwise."""
+        return self.root / "shards"
+
+    @property
+    def plan(self) -> Path:
+        """What `uir crop` planned last."""
+        return self.root / "plan.parquet"
+
+    def downloads(self, source: str) -> Path:
+        """A source's files as published."""
+        return self.root / "downloads" / source
+
+    def receipts(self, source: str) -> Path:
+        """Url, sha256, bytes and time of each file that arrived."""
+        return self.downloads(source) / "receipts.json"
+
+    def source(self, source: str) -> Path:
+        """A source's files, unpacked."""
+        return self.root / "sources" / source
+
+    def pairs(self, source: str) -> Path:
+        """What was found in a source, and what was left out, with the reason."""
+        return self.source(source) / "pairs.parquet"

@@ -1,0 +1,108 @@
+"""Parquet tables: written whole or not at all, the same bytes for the same rows."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from uirdata.errors import ShardError, StorageError
+
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("degradation", pa.string()),
+        ("real", pa.bool_()),
+        ("gt", pa.string()),
+        ("lq", pa.string()),
+        ("level", pa.string()),
+        ("scene", pa.string()),
+        ("gt_border", pa.int32()),
+        # Of the LQ and of the GT after its border is cut: they are equal wherever `ok`. 0 where it could not be read.
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("ok", pa.bool_()),
+        # Why the pair is left out; "" where `ok`.
+        ("reason", pa.string()),
+    ]
+)
+"""Rows of pairs.parquet: the fields of `pairing.Pair`, its size, and whether it is used."""
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """
+    Write rows to a parquet file under its final name only when it is whole.
+
+    Returns:
+        How many rows it has.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    count = 0
+    with writing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for batch in _batches(rows, 50_000):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            count += len(batch)
+    return count
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """
+    Read a parquet file, or a folder of them.
+
+    Raises:
+        ShardError: it is missing or not whole.
+    """
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise ShardError(f"{path}: no such table") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ShardError(f"{path}: cannot be read as parquet ({error}); delete it and run the command again") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """
+    Give a partial name to write to; it becomes `path` when the block ends well, after its bytes are on the disk.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Say in a person's words why a file could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"{path}: the disk is full. What was finished is kept; free some space and run the same command again"
+        )
+    return StorageError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
