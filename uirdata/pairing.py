@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from uirdata.errors import ManifestError, nearest
+from uirdata.patterns import PREFIX, Pattern, compile_pattern, fill_template, is_image_name, template_holes
+from uirdata.typed_toml import STRICT
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+TYPES: tuple[str, ...] = (
+    "noise",
+    "real-noise",
+    "motion-blur",
+    "defocus-blur",
+    "gaussian-blur",
+    "jpeg",
+    "haze",
+    "rain-streak",
+    "raindrop",
+    "rain-streak-raindrop",
+    "snow",
+    "mosaic",
+    "low-light",
+    "moire",
+    "blur-jpeg",
+    "blur-rain",
+    "low-light-blur-noise",
+    "low-light-haze-rain-snow",
+    "downsample-noise-blur-jpeg",
+)
+"""The names of the nineteen types, as a manifest may write them. `uirdata.degradations` says what they are."""
+
+UNSEEN: tuple[str, ...] = ("under-display-camera",)
+"""Degradations of test sets that no model is trained on; never part of a subset that has labels."""
 
 
 @dataclass(frozen=True)
 class Pair:
     """
-    An LQ and its GT, or a clean GT alone.
+    An LQ and its GT, or one of them alone.
 
     Attributes:
         source: id of the source.
         split: train, val or test.
         degradation: one of the nineteen types; "" for a clean image, whose LQ is made here.
         real: captured, not made.
-        gt: path below the source's folder, with "/".
+        gt: path below the source's folder, with "/"; "" where nobody has one (test sets without a reference).
         lq: the same for the LQ; "" for a clean image.
         level: what the name of the file or its folder tells of the level; "" if nothing.
         scene: pairs of a source with equal scenes show the same thing; split by it.
         gt_border: pixels to cut off each side of the GT before it covers the LQ (RESIDE indoor: 10).
+        drop_identical: the source has pairs whose LQ is the GT itself, bit for bit; whoever sees the pixels leaves
+            them out.
     """
 
     source: str
@@ -31,6 +69,7 @@ class Pair:
     level: str
     scene: str
     gt_border: int = 0
+    drop_identical: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,3 +78,403 @@ class LeftOut:
 
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Exclude:
+    """
+    Files that a rule leaves out on purpose.
+
+    Attributes:
+        pattern: matched against LQ and GT.
+        reason: what is wrong with them.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExamplePair:
+    """A pair as a rule must find it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    gt: str = ""
+    lq: str = ""
+    level: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """
+    A few file names and what a rule makes of them; the tests run it.
+
+    Attributes:
+        pairs: must be found, with these levels.
+        left_out: names that lie beside them and must not be paired.
+        lists: text of list files by name, for the rules that read one.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    pairs: tuple[ExamplePair, ...]
+    left_out: tuple[str, ...] = ()
+    lists: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the example, sorted."""
+        paths = {path for pair in self.pairs for path in (pair.gt, pair.lq) if path}
+        return tuple(sorted(paths | set(self.left_out) | set(self.lists)))
+
+
+@dataclass(frozen=True)
+class PairRule:
+    """
+    How the files of one split become pairs. Patterns and templates: `uirdata.patterns`.
+
+    Attributes:
+        split: train, val or test.
+        degradation: one of the nineteen types; "" for clean images.
+        real: captured, not made.
+        gt: pattern of the GT; "" where there is none. It uses some of the holes of `lq`.
+        lq: pattern of the LQ; "" for clean images.
+        kind: `names`: a GT belongs to the LQ whose holes are equal. `sorted`: the n-th LQ belongs to the n-th GT, in the
+            order of their names, separately for each filling of the holes that both patterns have. `list`: a text
+            file says so, a pair a line.
+        list: pattern of the list file.
+        columns: what the columns of a list file are.
+        level: template of the level, such as "A={A},beta={beta}".
+        scene: template of the scene; without one, pairs with the same GT make a scene.
+        gt_border: see `Pair`.
+        drop_identical: see `Pair`.
+        test_share: share of the scenes, 0 to 1, that go to the test split instead; which ones, their names decide.
+        exclude: files that are left out, and why.
+        published: how many pairs its authors say that this rule finds; None where nobody says, or where another rule
+            stands for the same pairs in another archive.
+        note: for people.
+        example: what the tests run.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    split: Split
+    degradation: str
+    real: bool
+    gt: str
+    lq: str
+    kind: Literal["names", "sorted", "list"] = "names"
+    list: str = ""
+    columns: Literal["gt lq", "lq gt"] = "gt lq"
+    level: str = ""
+    scene: str = ""
+    gt_border: int = 0
+    drop_identical: bool = False
+    test_share: float = 0.0
+    exclude: tuple[Exclude, ...] = ()
+    published: int | None = None
+    note: str = ""
+    example: Example | None = None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """
+    What the rules of a source make of its files.
+
+    Attributes:
+        pairs: in the order of the rules, then of the names.
+        left_out: files that some rule looked at and none paired, sorted.
+        skipped: how many files are left aside on purpose (masks, other views).
+        unknown: images that no rule looks at and no `skip` names, sorted. Many of them mean another layout.
+    """
+
+    pairs: tuple[Pair, ...]
+    left_out: tuple[LeftOut, ...]
+    skipped: int = 0
+    unknown: tuple[str, ...] = ()
+
+
+class HasRules(Protocol):
+    """What pairing needs of a `sources.Source`."""
+
+    @property
+    def id(self) -> str:
+        """Name of the source."""
+        ...
+
+    @property
+    def pairs(self) -> tuple[PairRule, ...]:
+        """Its rules."""
+        ...
+
+    @property
+    def skip(self) -> tuple[Exclude, ...]:
+        """Files to leave aside."""
+        ...
+
+
+Found = tuple[str, str, str, str]
+"""LQ, GT, level, scene."""
+
+
+def find_pairs(source: HasRules, names: Sequence[str], read_text: Callable[[str], str]) -> Pairing:
+    """
+    Pair the files of a source.
+
+    The result does not depend on the order of the names. A pair that two rules find belongs to the first of them.
+
+    Args:
+        source: whose rules to follow.
+        names: all files below the source's folder, with "/".
+        read_text: gives the text of a list file by its name; called for the rules that read one.
+    """
+    ordered = sorted(set(names))
+    skips = [compile_pattern(skip.pattern) for skip in source.skip]
+    kept = [name for name in ordered if not any(skip.match(name) is not None for skip in skips)]
+    images = [name for name in kept if is_image_name(name)]
+    pairs: dict[tuple[str, str], Pair] = {}
+    reasons: dict[str, str] = {}
+    used: set[str] = set()
+    for rule in source.pairs:
+        for lq, gt, level, scene in _apply(rule, images, kept, read_text, reasons):
+            used.update((lq, gt))
+            pairs.setdefault(
+                (lq, gt),
+                Pair(
+                    source=source.id,
+                    split=_split(source.id, scene, rule),
+                    degradation=rule.degradation,
+                    real=rule.real,
+                    gt=gt,
+                    lq=lq,
+                    level=level,
+                    scene=scene,
+                    gt_border=rule.gt_border,
+                    drop_identical=rule.drop_identical,
+                ),
+            )
+    left = tuple(LeftOut(path, reasons[path]) for path in sorted(reasons) if path not in used)
+    unknown = tuple(name for name in images if name not in used and name not in reasons)
+    return Pairing(tuple(pairs.values()), left, len(ordered) - len(kept), unknown)
+
+
+def rule_faults(rule: PairRule) -> list[str]:
+    """Say what is wrong with a rule, each fault with the field that has it; nothing where it can be followed."""
+    faults: list[str] = []
+    if rule.degradation and rule.degradation not in TYPES + UNSEEN:
+        faults.append(f"degradation is {rule.degradation!r}: {nearest(rule.degradation, TYPES)}")
+    if not rule.gt and not rule.lq:
+        faults.append("neither gt nor lq has a pattern")
+    if bool(rule.degradation) != bool(rule.lq):
+        faults.append("a rule with an lq names its degradation; one without (clean images) names none")
+    if (rule.kind == "list") != bool(rule.list):
+        faults.append('kind "list" and the field list go together')
+    patterns: dict[str, Pattern] = {}
+    for name, text in (("gt", rule.gt), ("lq", rule.lq), ("list", rule.list), *_named_excludes(rule)):
+        try:
+            patterns[name] = compile_pattern(text)
+        except ManifestError as error:
+            faults.append(f"{name}: {error}")
+    if faults:
+        return faults
+    source = patterns["lq"] if rule.lq else patterns["gt"]
+    if rule.kind == "names" and rule.lq and rule.gt:
+        faults += [
+            f"gt has the hole {hole!r}, which lq lacks: nothing would fill it"
+            for hole in patterns["gt"].holes
+            if hole not in source.holes
+        ]
+    for name, template in (("level", rule.level), ("scene", rule.scene)):
+        faults += [
+            f"{name} has the hole {hole!r}: {nearest(hole, source.holes)}"
+            for hole in template_holes(template)
+            if hole not in source.holes
+        ]
+    return faults
+
+
+def _split(source: str, scene: str, rule: PairRule) -> str:
+    if not rule.test_share:
+        return rule.split
+    digest = hashlib.sha256(f"{source}/{scene}".encode()).digest()
+    return "test" if int.from_bytes(digest[:8], "big") < rule.test_share * 2**64 else rule.split
+
+
+def _named_excludes(rule: PairRule) -> Iterator[tuple[str, str]]:
+    for index, exclude in enumerate(rule.exclude):
+        yield f"exclude[{index}].pattern", exclude.pattern
+
+
+def _apply(
+    rule: PairRule,
+    images: Sequence[str],
+    names: Sequence[str],
+    read_text: Callable[[str], str],
+    reasons: dict[str, str],
+) -> list[Found]:
+    """Follow one rule. Files that it looks at and does not pair go to `reasons`, unless one stands there already."""
+    lqs = _matches(rule.lq, images)
+    gts = _matches(rule.gt, images)
+    for exclude in rule.exclude:
+        pattern = compile_pattern(exclude.pattern)
+        for matches in (lqs, gts):
+            for name in [name for name in matches if pattern.match(name) is not None]:
+                del matches[name]
+                reasons.setdefault(name, exclude.reason)
+    if rule.kind == "list":
+        return _by_list(rule, lqs, gts, names, read_text, reasons)
+    if not rule.lq:
+        return [_found(rule, "", name, gts[name]) for name in gts]
+    if not rule.gt:
+        return [_found(rule, name, "", lqs[name]) for name in lqs]
+    if rule.kind == "sorted":
+        return _by_order(rule, lqs, gts, reasons)
+    return _by_names(rule, lqs, gts, reasons)
+
+
+def _matches(pattern: str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    if not pattern:
+        return {}
+    match = compile_pattern(pattern).match
+    return {name: values for name in names if (values := match(name)) is not None}
+
+
+def _by_names(
+    rule: PairRule,
+    lqs: Mapping[str, tuple[str, ...]],
+    gts: Mapping[str, tuple[str, ...]],
+    reasons: dict[str, str],
+) -> list[Found]:
+    lq_holes, gt_holes = compile_pattern(rule.lq).holes, compile_pattern(rule.gt).holes
+    positions = [lq_holes.index(hole) for hole in gt_holes]
+    by_key: dict[tuple[str, ...], list[str]] = {}
+    for name, values in gts.items():
+        by_key.setdefault(values, []).append(name)
+    found: list[Found] = []
+    wanted: set[tuple[str, ...]] = set()
+    for name, values in lqs.items():
+        key = tuple(values[position] for position in positions)
+        wanted.add(key)
+        partners = by_key.get(key, [])
+        if len(partners) == 1:
+            found.append(_found(rule, name, partners[0], values))
+        elif partners:
+            reason = "more than one GT fits: " + ", ".join(partners)
+            for path in (name, *partners):
+                reasons.setdefault(path, reason)
+        else:
+            expected = compile_pattern(rule.gt).fill(dict(zip(gt_holes, key, strict=True)))
+            reasons.setdefault(name, f"no GT: {expected} is missing")
+    for key, partners in by_key.items():
+        if key not in wanted:
+            for path in partners:
+                reasons.setdefault(path, "no LQ belongs to this GT")
+    return found
+
+
+def _by_order(
+    rule: PairRule,
+    lqs: Mapping[str, tuple[str, ...]],
+    gts: Mapping[str, tuple[str, ...]],
+    reasons: dict[str, str],
+) -> list[Found]:
+    lq_holes, gt_holes = compile_pattern(rule.lq).holes, compile_pattern(rule.gt).holes
+    shared = [hole for hole in lq_holes if hole in gt_holes]
+    lq_groups = _grouped(lqs, [lq_holes.index(hole) for hole in shared])
+    gt_groups = _grouped(gts, [gt_holes.index(hole) for hole in shared])
+    found: list[Found] = []
+    for key in sorted(set(lq_groups) | set(gt_groups)):
+        left, right = lq_groups.get(key, []), gt_groups.get(key, [])
+        if len(left) == len(right):
+            found += [_found(rule, lq, gt, lqs[lq]) for lq, gt in zip(left, right, strict=True)]
+            continue
+        reason = f"they pair in sorted order, but there are {len(left)} LQ and {len(right)} GT: some are missing"
+        for path in (*left, *right):
+            reasons.setdefault(path, reason)
+    return found
+
+
+def _grouped(matches: Mapping[str, tuple[str, ...]], positions: Sequence[int]) -> dict[tuple[str, ...], list[str]]:
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, values in matches.items():
+        groups.setdefault(tuple(values[position] for position in positions), []).append(name)
+    return groups
+
+
+def _by_list(
+    rule: PairRule,
+    lqs: Mapping[str, tuple[str, ...]],
+    gts: Mapping[str, tuple[str, ...]],
+    names: Sequence[str],
+    read_text: Callable[[str], str],
+    reasons: dict[str, str],
+) -> list[Found]:
+    lists = list(_matches(rule.list, names))
+    found: list[Found] = []
+    for list_name in lists:
+        # The entries are relative to some folder of the archive, which the list does not name.
+        prefixes: dict[str, str] = {}
+        for number, line in enumerate(read_text(list_name).splitlines(), start=1):
+            entries = line.split()
+            if not entries:
+                continue
+            if len(entries) < 2:
+                reasons.setdefault(list_name, f"line {number} has no two columns: {line!r}")
+                continue
+            gt, lq = entries[:2] if rule.columns == "gt lq" else (entries[1], entries[0])
+            gt_path, lq_path = _resolve(gt, gts, prefixes), _resolve(lq, lqs, prefixes)
+            if gt_path and lq_path:
+                found.append(_found(rule, lq_path, gt_path, lqs[lq_path]))
+            elif lq_path:
+                reasons.setdefault(lq_path, f"no GT: {gt} is missing, {list_name} line {number} names it")
+            elif gt_path:
+                reasons.setdefault(gt_path, f"no LQ: {lq} is missing, {list_name} line {number} names it")
+    for name in (*lqs, *gts):
+        reasons.setdefault(name, f"no line of {', '.join(lists)} names it" if lists else f"{rule.list} is missing")
+    return found
+
+
+def _resolve(entry: str, matches: Mapping[str, tuple[str, ...]], prefixes: dict[str, str]) -> str:
+    """Find the file that an entry of a list means: the entry below one of the folders seen so far, or a new one."""
+    entry = entry.replace("\\", "/").removeprefix("./")
+    for prefix in prefixes:
+        if prefix + entry in matches:
+            return prefix + entry
+    if len(prefixes) < 4:
+        ending = "/" + entry
+        for name in matches:
+            if name == entry or name.endswith(ending):
+                prefixes.setdefault(name[: len(name) - len(entry)], "")
+                return name
+    return ""
+
+
+def _found(rule: PairRule, lq: str, gt: str, values: tuple[str, ...]) -> Found:
+    level = scene = ""
+    if rule.level or rule.scene:
+        holes = compile_pattern(rule.lq or rule.gt).holes
+        level = fill_template(rule.level, holes, values)
+        scene = fill_template(rule.scene, holes, values)
+    return lq, gt, level, scene or (gt or lq).rpartition(".")[0]
+
+
+__all__ = [
+    "PREFIX",
+    "SPLITS",
+    "TYPES",
+    "UNSEEN",
+    "Example",
+    "ExamplePair",
+    "Exclude",
+    "LeftOut",
+    "Pair",
+    "PairRule",
+    "Pairing",
+    "Split",
+    "find_pairs",
+    "rule_faults",
+]

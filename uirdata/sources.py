@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from uirdata.errors import ManifestError
+from uirdata.pairing import Exclude, PairRule, rule_faults
+from uirdata.patterns import compile_pattern
+from uirdata.typed_toml import STRICT, read_toml, typed
 
 Trust = Literal["official", "repack", "third-party"]
+Access = Literal["open", "token", "form", "login", "by-hand"]
+Archive = Literal["", "zip", "tar", "7z", "rar", "parquet", "mat", "folder"]
+
+MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
+"""Our own manifests: beside the package, in a checkout and in an installed wheel alike."""
+
+NOT_SOURCES = ("subsets.toml", "paper_table.toml")
+"""What else may lie in a folder of manifests."""
+
+ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 @dataclass(frozen=True)
@@ -17,15 +34,24 @@ class Mirror:
 
     Attributes:
         host: name of a host in `uirdata.hosts`: http, huggingface, google_drive, kaggle, package, manual.
-        where: what the host needs to find it: a URL, "repo_type:owner/name@revision:path", a Drive id,
-            "distribution:path/in/package", or for `manual` the page that a person opens.
+        where: what the host needs to find it.
+            http: a URL. huggingface: "dataset:owner/name@revision:path" ("model:..." for repositories of that type;
+            "@revision" may be left out; a path that ends in "/" is a folder, an empty one the whole repository).
+            google_drive: the id of a file, or "folder:ID" for all that a folder holds, or "folder:ID/name" for the
+            file of that name in it. kaggle: "owner/name" or "owner/name:path". package:
+            "distribution:path/in/package". manual: the page that a person opens.
         trust: official, repack (same pixels, other archive) or third-party.
+        access: open; token (an account that accepted the terms); form (a form is answered by mail); login (a site's
+            own account); by-hand (a browser or a client of that service only).
         note: what is known of it, for people.
     """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     host: str
     where: str
     trust: Trust
+    access: Access = "open"
     note: str = ""
 
 
@@ -36,34 +62,96 @@ class RemoteFile:
 
     Attributes:
         name: under which it is kept in downloads/.
-        mirrors: in order of trust.
+        mirrors: in order of trust; all hold the same bytes, as far as anybody knows.
         sha256: hex, or "" where nobody has published one.
         md5: hex, or "".
-        size: bytes, or None where nobody has said.
-        archive: how it is packed: zip, tar, 7z, rar, parquet, mat, or "" for a plain file.
+        size: bytes, exactly, or None where nobody has said.
+        about_size: bytes as people write them ("about 11 GB"), for plans; None where nobody has said.
+        archive: how it is packed: zip, tar, 7z, rar, parquet, mat, folder (a tree of loose files that is fetched as it
+            stands, kept in a folder `name`), or "" for a plain file.
         unpack_to: folder below the source's folder; "" is the folder itself.
         part_of: name of the archive that this is a piece of; pieces are joined in the order of the manifest.
+        repacked: the bytes of this file may differ where the pixels do not (an archive made on the fly, a picture in a
+            package of another version): a hash that differs is told, and is no error.
+        licence: of this file, where the source's files have different ones.
+        note: for people.
     """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     name: str
     mirrors: tuple[Mirror, ...]
     sha256: str = ""
     md5: str = ""
     size: int | None = None
-    archive: str = ""
+    about_size: int | None = None
+    archive: Archive = ""
     unpack_to: str = ""
     part_of: str = ""
+    repacked: bool = False
+    licence: str = ""
+    note: str = ""
+
+    @property
+    def expected_size(self) -> int | None:
+        """Bytes for a plan: exact where known, else about; None where nobody has said."""
+        return self.about_size if self.size is None else self.size
 
 
 @dataclass(frozen=True)
-class PairRule:
-    """How the files of one split become pairs. `uirdata.pairing` says how the kinds of rules read these fields."""
+class FileSet:
+    """
+    Other files that hold the same pictures, packed in another way.
 
-    split: str
-    degradation: str
-    real: bool
-    gt: str
-    lq: str
+    Attributes:
+        name: such as "restormer".
+        note: what they hold, and what not.
+        files: all that are needed instead of the source's own.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    name: str
+    files: tuple[RemoteFile, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SourceCrop:
+    """
+    How the paper's data set cuts the training images of a source.
+
+    Attributes:
+        size: of the crops, in pixels; 0 takes images whole.
+        stride: from one crop to the next, in pixels.
+        drop_least_sharp: share of an image's crops that is dropped, those whose GT has the least detail; rounded down.
+        note: where the setting comes from.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    size: int
+    stride: int = 0
+    drop_least_sharp: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """
+    A row of the paper's data set table that a source feeds.
+
+    Attributes:
+        row: id of the row in paper_table.toml.
+        pairs: how many of the row's pairs come from this source; None where nobody can say.
+        how: how that number arises, and how sure that is.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    row: str
+    pairs: int | None
+    how: str
 
 
 @dataclass(frozen=True)
@@ -73,18 +161,144 @@ class Source:
 
     Attributes:
         id: such as "gopro"; file name of its manifest.
+        title: as people call it.
+        licence: of the images, in words; "unknown" where its authors do not state one.
+        files: what is fetched.
+        pairs: the rules, in order.
+        known_defects: what is wrong with the published data, for people.
+        redistributable: the licence lets anybody pass the images on, so shards of it may be published.
+        homepage: of its authors.
+        citation: of its paper.
+        layout: where the files lie once unpacked, for people.
+        alternatives: other files that hold the same.
+        skip: files that are neither LQ nor GT, and why they are there.
+        crop: how the paper's data set cuts it; None where the paper does not use it.
+        feeds: rows of the paper's table.
+        resolution: of its images, for people.
         local_dir: for a source of the user's own: the folder where its files lie; None for published ones.
     """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     id: str
     title: str
     licence: str
     files: tuple[RemoteFile, ...]
     pairs: tuple[PairRule, ...]
-    known_defects: tuple[str, ...]
+    known_defects: tuple[str, ...] = ()
+    redistributable: bool = False
+    homepage: str = ""
+    citation: str = ""
+    layout: str = ""
+    alternatives: tuple[FileSet, ...] = ()
+    skip: tuple[Exclude, ...] = ()
+    crop: SourceCrop | None = None
+    feeds: tuple[Feed, ...] = ()
+    resolution: str = ""
     local_dir: Path | None = None
 
+    @property
+    def degradations(self) -> tuple[str, ...]:
+        """The types of its published pairs, without repetition; empty for clean photographs."""
+        return tuple(dict.fromkeys(rule.degradation for rule in self.pairs if rule.degradation))
 
-def load_sources() -> Mapping[str, Source]:
-    """Read all manifests, by id."""
-    return {}
+    @property
+    def is_clean(self) -> bool:
+        """It has clean images, whose LQ are made here."""
+        return any(not rule.lq for rule in self.pairs)
+
+    @property
+    def access(self) -> Access:
+        """The most that any of its files asks of the user, each by its easiest mirror."""
+        easiest = (min((mirror.access for mirror in file.mirrors), key=_EFFORT.index) for file in self.files)
+        return max(easiest, key=_EFFORT.index, default="open")
+
+    def published(self) -> Mapping[tuple[str, str, bool], int]:
+        """Give how many pairs its authors say it has, by split, degradation and real; what nobody says is not there."""
+        counts: dict[tuple[str, str, bool], int] = {}
+        for rule in self.pairs:
+            if rule.published is not None:
+                key = (rule.split, rule.degradation, rule.real)
+                counts[key] = counts.get(key, 0) + rule.published
+        return counts
+
+
+_EFFORT: tuple[Access, ...] = ("open", "token", "login", "form", "by-hand")
+
+
+def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
+    """
+    Read all manifests, by id, in the order of the ids.
+
+    Args:
+        extra: folders with further manifests, such as the user's own (UIR_MANIFESTS, ROOT/manifests); a folder that
+            is not there holds none.
+
+    Raises:
+        ManifestError: a manifest says something that cannot be, or two say the same id.
+    """
+    paths: dict[str, Path] = {}
+    for folder in (MANIFESTS / "sources", *extra):
+        for path in sorted(folder.glob("*.toml")):
+            if path.name in NOT_SOURCES:
+                continue
+            if path.stem in paths:
+                raise ManifestError(f"{path} and {paths[path.stem]} are both called {path.stem}; rename one of them")
+            paths[path.stem] = path
+    return MappingProxyType({name: read_source(paths[name]) for name in sorted(paths)})
+
+
+def read_source(path: Path) -> Source:
+    """
+    Read one manifest.
+
+    Raises:
+        ManifestError: it says something that cannot be; the message names the file, the key and what was expected.
+    """
+    document = read_toml(path)
+    source = typed({"id": path.stem, **document}, Source, name=str(path))
+    faults = source_faults(source)
+    if source.id != path.stem:
+        faults.insert(0, f"id is {source.id!r}, but the file is called {path.name}")
+    if faults:
+        raise ManifestError(f"{path}: " + "; ".join(faults))
+    return source
+
+
+def source_faults(source: Source) -> list[str]:
+    """Say what a source says that cannot be; nothing where all is well."""
+    faults: list[str] = []
+    if not ID.fullmatch(source.id):
+        faults.append(f"id is {source.id!r}: write small letters, digits and hyphens")
+    if not source.pairs:
+        faults.append("there is no [[pairs]]: nothing says what its files are")
+    for index, rule in enumerate(source.pairs):
+        faults += [f"pairs[{index}].{fault}" for fault in rule_faults(rule)]
+    for index, skip in enumerate(source.skip):
+        try:
+            compile_pattern(skip.pattern)
+        except ManifestError as error:
+            faults.append(f"skip[{index}].pattern: {error}")
+    for prefix, files in (("files", source.files), *((f"alternatives.{a.name}", a.files) for a in source.alternatives)):
+        faults += _file_faults(prefix, files)
+    return faults
+
+
+def _file_faults(prefix: str, files: Sequence[RemoteFile]) -> list[str]:
+    faults: list[str] = []
+    names = [file.name for file in files]
+    for index, file in enumerate(files):
+        where = f"{prefix}[{index}]"
+        if names.index(file.name) != index:
+            faults.append(f"{where}.name is {file.name!r} once more")
+        if not file.name or file.name.startswith("/") or ".." in Path(file.name).parts or "\\" in file.name:
+            faults.append(f"{where}.name is {file.name!r}: write a name, or a path below the downloads")
+        if not file.mirrors:
+            faults.append(f"{where}.mirrors is empty: write a manual one where nothing else is known")
+        for field, digits in (("sha256", 64), ("md5", 32)):
+            value = str(getattr(file, field))
+            if value and not re.fullmatch(f"[0-9a-f]{{{digits}}}", value):
+                faults.append(f"{where}.{field} is {value!r}, expected {digits} small hexadecimal digits")
+        if any(size is not None and size < 0 for size in (file.size, file.about_size)):
+            faults.append(f"{where}.size is negative")
+    return faults

@@ -8,8 +8,10 @@ every replay.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -21,6 +23,9 @@ from uirdata.images import RgbImage
 RECIPE_VERSION = 1
 """Counts up when the form of a recipe changes. What an operation computes is versioned by its own `revision`."""
 
+RELEASE = "0.1.0"
+"""The release that recipes are stamped with; a test holds it equal to the version in pyproject.toml."""
+
 Value = int | float | str | bool
 
 
@@ -29,6 +34,10 @@ class Draw(Protocol):
 
     def draw(self, rng: np.random.Generator) -> Value:
         """Take one value; plain Python, so that it survives JSON unchanged."""
+        ...
+
+    def holds(self, value: Value) -> bool:
+        """Tell whether the range has this value."""
         ...
 
 
@@ -43,6 +52,10 @@ class Uniform:
         """Take one value."""
         return round(float(rng.uniform(self.low, self.high)), 6)
 
+    def holds(self, value: Value) -> bool:
+        """Tell whether the range has this value, but for the rounding."""
+        return isinstance(value, float) and self.low - 1e-6 <= value <= self.high + 1e-6
+
 
 @dataclass(frozen=True)
 class LogUniform:
@@ -53,7 +66,11 @@ class LogUniform:
 
     def draw(self, rng: np.random.Generator) -> float:
         """Take one value."""
-        return round(float(np.exp(rng.uniform(np.log(self.low), np.log(self.high)))), 6)
+        return round(math.exp(rng.uniform(math.log(self.low), math.log(self.high))), 6)
+
+    def holds(self, value: Value) -> bool:
+        """Tell whether the range has this value, but for the rounding."""
+        return isinstance(value, float) and self.low - 1e-6 <= value <= self.high + 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,10 @@ class Integer:
         """Take one value."""
         return int(rng.integers(self.low, self.high + 1))
 
+    def holds(self, value: Value) -> bool:
+        """Tell whether the range has this value."""
+        return isinstance(value, int) and self.low <= value <= self.high
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -79,16 +100,34 @@ class Choice:
         """Take one value."""
         if not self.weights:
             return self.values[int(rng.integers(len(self.values)))]
-        shares = np.cumsum(self.weights) / np.sum(self.weights)
-        return self.values[int(np.searchsorted(shares, rng.random(), side="right"))]
+        return self.values[_weighted(self.weights, rng)]
+
+    def holds(self, value: Value) -> bool:
+        """Tell whether it is one of the values."""
+        return value in self.values
 
 
-class Operation(Protocol):
-    """A function on images. Parameters come by keyword; every draw is taken from the generator."""
+@dataclass(frozen=True)
+class Mixture:
+    """One of some ranges, each with its weight, and then a value of it."""
 
-    def __call__(self, image: RgbImage, rng: np.random.Generator, **parameters: Value) -> RgbImage:
-        """Give a new (H, W, 3) RGB uint8 image of the same size; the argument stays as it is."""
-        ...
+    draws: tuple[Draw, ...]
+    weights: tuple[float, ...]
+
+    def draw(self, rng: np.random.Generator) -> Value:
+        """Take one value."""
+        return self.draws[_weighted(self.weights, rng)].draw(rng)
+
+    def holds(self, value: Value) -> bool:
+        """Tell whether one of the ranges has this value."""
+        return any(draw.holds(value) for draw in self.draws)
+
+
+Operation = Callable[..., RgbImage]
+"""
+A function `(image, rng, *, parameters...)`: (H, W, 3) RGB uint8 to a new image of the same size; the argument stays as
+it is, and every random number is taken from the generator. It raises ValueError for a parameter that cannot be.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +155,19 @@ class StepTemplate:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """
+    One of some sequences of operations, each with its weight. An empty sequence is a step that may be left out.
+
+    >>> OneOf(((StepTemplate("blur"),), ()), (0.8, 0.2)).weights
+    (0.8, 0.2)
+    """
+
+    alternatives: tuple[tuple[StepTemplate | OneOf, ...], ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Level:
     """
     One setting of a degradation.
@@ -127,7 +179,7 @@ class Level:
     """
 
     name: str
-    steps: tuple[StepTemplate, ...]
+    steps: tuple[StepTemplate | OneOf, ...]
     note: str = ""
 
 
@@ -187,12 +239,14 @@ class Recipe:
         seed: 0 to 2**63 - 1; step i draws from a generator seeded with (seed, i).
         degradation: the type that it was drawn for.
         level: the name of the level that it was drawn from.
+        release: of this program, which drew it.
     """
 
     steps: tuple[Step, ...]
     seed: int
     degradation: str = ""
     level: str = ""
+    release: str = RELEASE
 
     def to_json(self) -> str:
         """Write as one line of JSON with sorted keys, so that equal recipes are equal texts."""
@@ -201,6 +255,7 @@ class Recipe:
             "version": RECIPE_VERSION,
             "degradation": self.degradation,
             "level": self.level,
+            "release": self.release,
             "seed": self.seed,
             "steps": steps,
         }
@@ -217,9 +272,10 @@ class Recipe:
         try:
             document = json.loads(text)
             version = document["version"]
+            release = document.get("release", "")
             if version > RECIPE_VERSION:
                 raise RecipeError(
-                    f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: install a newer release"
+                    f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: install release {release}"
                 )
             steps = tuple(
                 Step(
@@ -229,26 +285,26 @@ class Recipe:
                 )
                 for step in document["steps"]
             )
-            return Recipe(steps, document["seed"], document["degradation"], document["level"])
+            return Recipe(steps, document["seed"], document["degradation"], document["level"], release)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecipeError(f"this is no recipe: {text[:80]!r} ({error})") from error
 
 
 def draw_steps(
-    templates: Sequence[StepTemplate], revisions: Mapping[str, int], rng: np.random.Generator
+    templates: Sequence[StepTemplate | OneOf], revisions: Mapping[str, int], rng: np.random.Generator
 ) -> tuple[Step, ...]:
     """Fix every range of some templates, in the order in which they are written."""
-    return tuple(
-        Step(
-            operation=template.operation,
-            parameters={
-                name: value if isinstance(value, (int, float, str, bool)) else value.draw(rng)
-                for name, value in template.parameters.items()
-            },
-            revision=revisions[template.operation],
-        )
-        for template in templates
-    )
+    steps: list[Step] = []
+    for template in templates:
+        if isinstance(template, OneOf):
+            steps += draw_steps(template.alternatives[_weighted(template.weights, rng)], revisions, rng)
+            continue
+        parameters = {
+            name: value if isinstance(value, (int, float, str, bool)) else value.draw(rng)
+            for name, value in template.parameters.items()
+        }
+        steps.append(Step(template.operation, parameters, revisions[template.operation]))
+    return tuple(steps)
 
 
 def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperation]) -> RgbImage:
@@ -262,20 +318,42 @@ def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperat
 
     Raises:
         RecipeError: an operation is not known here, has another revision, or refuses its parameters.
+        ValueError: the image is no (H, W, 3) uint8 array with pixels.
     """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"expected (H, W, 3) uint8 with pixels, got {image.shape} {image.dtype}")
     result = image
     for index, step in enumerate(recipe.steps):
         operation = operations.get(step.operation)
         if operation is None:
-            raise RecipeError(f"the operation {step.operation!r} is not in this release; a newer one made the recipe")
+            raise RecipeError(
+                f"the operation {step.operation!r} is not in release {RELEASE}; use release {recipe.release}, "
+                "which made the recipe"
+            )
         if operation.revision != step.revision:
             raise RecipeError(
-                f"{step.operation} is at revision {operation.revision} here, the recipe was made with {step.revision}: "
-                "the pixels would differ. Use the release that made it (info.json beside the shards names it)"
+                f"{step.operation} is at revision {operation.revision} in release {RELEASE}, the recipe was made with "
+                f"{step.revision}: the pixels would differ. Use release {recipe.release}, which made it"
             )
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([recipe.seed, index])))
-        try:
-            result = operation.apply(result, rng, **step.parameters)
-        except TypeError as error:
-            raise RecipeError(f"{step.operation} does not take these parameters: {error}") from error
+        result = _run(operation, result, rng, step.parameters)
     return result if recipe.steps else image.copy()
+
+
+def _run(
+    operation: NamedOperation, image: RgbImage, rng: np.random.Generator, parameters: Mapping[str, Value]
+) -> RgbImage:
+    # Checked before the call, so that a TypeError inside an operation stays what it is: a fault of ours.
+    try:
+        inspect.signature(operation.apply).bind(image, rng, **parameters)
+    except TypeError as error:
+        raise RecipeError(f"{operation.name} does not take these parameters: {error}") from error
+    try:
+        return operation.apply(image, rng, **parameters)
+    except ValueError as error:
+        raise RecipeError(f"{operation.name} refuses {dict(parameters)}: {error}") from error
+
+
+def _weighted(weights: Sequence[float], rng: np.random.Generator) -> int:
+    shares = np.cumsum(weights)
+    return min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), len(weights) - 1)

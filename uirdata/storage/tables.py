@@ -77,7 +77,8 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(path.name + ".part")
+    # The leading dot: pyarrow reads a folder of parts as one table and skips such names.
+    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial

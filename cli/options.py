@@ -1,0 +1,178 @@
+"""One name, one meaning, for both programs. Texts become values here, at the door."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli.console import Console
+from uirdata.errors import UirError, UsageError, nearest
+from uirdata.layout import Layout
+
+if TYPE_CHECKING:
+    from uirdata.sources import Source
+    from uirdata.subsets import Subset
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ROOT = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="UIR_ROOT",
+    default=Path("uir-data"),
+    show_default=True,
+    help="Where data lies. Also UIR_ROOT.",
+)
+SUBSET = click.option("--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample, or a source's id.")
+JOBS = click.option(
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="How much to do at once."
+)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done; write and transfer nothing.")
+SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws.")
+
+
+def common(command: F) -> F:
+    """Give a command --json and -q, and hand it a Console as `console`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks.")
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
+        return command(*args, console=Console(as_json=as_json, quiet=quiet), **kwargs)
+
+    return wrapped  # type: ignore[return-value]  # functools.wraps keeps what click reads
+
+
+class Program(click.Group):
+    """
+    A command line whose commands are imported when they run, and whose errors end here.
+
+    A UirError becomes one line on stderr and its exit code; Ctrl-C becomes 130. `--debug` shows the traceback instead.
+    """
+
+    def __init__(self, *args: Any, commands_in: dict[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._where = commands_in or {}
+        self.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+        )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which people use them."""
+        return [*self._where, *(name for name in super().list_commands(ctx) if name not in self._where)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self._where:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self._where[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; an unknown one is told the nearest name."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"there is no command {args[0]!r}: {nearest(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and end the process with the exit code that the contract says."""
+        kwargs["standalone_mode"] = False
+        program = self.name or "uir"
+        given = kwargs.get("args") or (args[0] if args else None)
+        debug = "--debug" in (sys.argv[1:] if given is None else given)
+        try:
+            result = super().main(*args, **kwargs)
+        except click.ClickException as error:
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        except (click.Abort, KeyboardInterrupt):
+            Console().error(program, "interrupted; what was finished is kept")
+            raise SystemExit(130) from None
+        except UirError as error:
+            if debug:
+                raise
+            Console().error(program, str(error))
+            raise SystemExit(error.exit_code) from None
+        except BrokenPipeError:
+            # The reader of our output (head, less) has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise SystemExit(0) from None
+        # click gives back the code of ctx.exit(), and what a command returned otherwise.
+        raise SystemExit(result if isinstance(result, int) else 0)
+
+
+class Size(click.ParamType):
+    """A number of bytes: 500MB, 1GB, 1.5GiB, 1000000."""
+
+    name = "size"
+
+    _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(value).lower())
+        if not match or float(match[1]) <= 0:
+            self.fail(f"{value!r} is no size; write it like 500MB or 1GB", param, ctx)
+        return int(float(match[1]) * self._UNITS[match[2] or ""])
+
+
+def all_sources(layout: Layout) -> dict[str, Source]:
+    """Read every manifest: ours, those of UIR_MANIFESTS, and the user's own folders."""
+    from uirdata.sources import load_sources
+
+    return dict(load_sources(extra_manifests(layout)))
+
+
+def extra_manifests(layout: Layout) -> list[Path]:
+    """Say where manifests lie besides ours."""
+    extra = [Path(part) for part in os.environ.get("UIR_MANIFESTS", "").split(os.pathsep) if part]
+    for folder in extra:
+        if not folder.is_dir():
+            raise UsageError(f"UIR_MANIFESTS names {folder}, which is no folder")
+    return [*extra, layout.manifests] if layout.manifests.is_dir() else extra
+
+
+def chosen_sources(layout: Layout, ids: Sequence[str], subset: str | None) -> list[Source]:
+    """
+    Turn IDs and --subset into sources; neither means all.
+
+    Raises:
+        UsageError: an id or the subset is not known.
+    """
+    sources = all_sources(layout)
+    names: list[str] = list(ids)
+    if subset is not None:
+        names += find_subset(layout, subset).sources
+    if not ids and subset is None:
+        names = list(sources)
+    for name in names:
+        if name not in sources:
+            raise UsageError(f"there is no source {name!r}: {nearest(name, sources)}")
+    return [sources[name] for name in dict.fromkeys(names)]
+
+
+def find_subset(layout: Layout, name: str) -> Subset:
+    """
+    Turn the text of --subset into a subset.
+
+    Raises:
+        UsageError: there is none of that name; the nearest is named.
+    """
+    from uirdata.subsets import load_subset
+
+    return load_subset(name, sources=all_sources(layout), extra=extra_manifests(layout))

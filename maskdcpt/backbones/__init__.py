@@ -1,0 +1,42 @@
+"""The restoration networks, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from maskdcpt.backbones.base import Backbone, Encoded
+from maskdcpt.backbones.nafnet import NAFNet
+from uirdata.errors import UsageError, nearest
+
+BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in (NAFNet,)})
+"""Every network that this release knows."""
+
+__all__ = ["BACKBONES", "Backbone", "Encoded", "create_backbone"]
+
+
+def create_backbone(name: str, **size: object) -> Backbone:
+    """
+    Make a network with fresh weights, drawn from torch's own generator.
+
+    Args:
+        name: one of `BACKBONES`.
+        size: the published argument names; those that are left out keep the published values.
+
+    Raises:
+        UsageError: no network of that name, or none that takes such an argument.
+        ValueError: the sizes do not go together.
+    """
+    cls = BACKBONES.get(name)
+    if cls is None:
+        raise UsageError(f"no backbone {name!r}: {nearest(name, BACKBONES)}")
+    known = _arguments(cls)
+    for argument in size:
+        if argument not in known:
+            raise UsageError(f"{name} has no argument {argument!r}: {nearest(argument, known)}")
+    return cls(**size)
+
+
+def _arguments(cls: type[Backbone]) -> list[str]:
+    code = cls.__init__.__code__
+    return list(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])

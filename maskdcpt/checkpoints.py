@@ -1,0 +1,315 @@
+"""
+Weights on disk, whole or not at all.
+
+RUN/checkpoints/step-NNNNNN/ holds two files. `model.safetensors` is all that is needed to use the networks: tensors named
+`params.<network>.<key>` and, where a running average is kept, `params_ema.<network>.<key>`, with the network's name, its
+arguments, the label order and the run's configuration as metadata. `state.pt` is what only a resumed run needs. The folder
+gets its name when both are on the disk and have been read back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from maskdcpt.config import SizeValue, TrainConfig, config_from_toml, to_toml
+from maskdcpt.published import identify
+from uirdata.errors import StorageError, UirError
+from uirdata.storage.tables import storage_error
+
+FORMAT = "maskdcpt-1"
+MODEL = "model.safetensors"
+STATE = "state.pt"
+NETWORKS = ("backbone", "classifier", "reconstruction")
+
+_STEP_FOLDER = re.compile(r"step-(\d{6,})")
+
+
+class CheckpointError(UirError):
+    """A checkpoint is missing, cut short, or not of the kind that is needed."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    Trained networks.
+
+    Attributes:
+        path: of the file.
+        backbone: name of the backbone.
+        size: its arguments.
+        class_names: the label order; empty for published files, which do not tell.
+        step: how often the weights had moved; 0 where unknown.
+        config: of the run; None for published files.
+        params: weights as `<network>.<key>`, the networks being backbone, classifier and reconstruction.
+        params_ema: their running average, likewise; empty where none was kept.
+    """
+
+    path: Path
+    backbone: str
+    size: Mapping[str, SizeValue]
+    class_names: tuple[str, ...]
+    step: int
+    config: TrainConfig | None
+    params: Mapping[str, Tensor]
+    params_ema: Mapping[str, Tensor]
+
+    def weights(self, network: str, kind: str = "params_ema") -> dict[str, Tensor]:
+        """
+        Give one network's weights under its own keys; empty where the checkpoint does not have it.
+
+        Args:
+            network: backbone, classifier or reconstruction.
+            kind: params or params_ema; each stands in for the other where it is missing, as upstream does.
+        """
+        both = (self.params_ema, self.params) if kind == "params_ema" else (self.params, self.params_ema)
+        chosen = both[0] or both[1]
+        prefix = network + "."
+        return {key.removeprefix(prefix): value for key, value in chosen.items() if key.startswith(prefix)}
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """
+    Load networks from a run, one of its checkpoints, a .safetensors file, or a published .pth.
+
+    A run gives its newest checkpoint. Of a file without our metadata, network and size are told from its keys.
+
+    Raises:
+        CheckpointError: there is none, it is cut short, or it is no file of a network that is known here.
+    """
+    file = _find_model(Path(path))
+    if file.suffix in (".pth", ".pt", ".ckpt"):
+        return _load_pickled(file)
+    tensors, metadata = _read_safetensors(file)
+    if metadata.get("format") != FORMAT:
+        return _from_plain(file, tensors, {})
+    try:
+        size = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["size"]).items()}
+        return Checkpoint(
+            path=file,
+            backbone=metadata["backbone"],
+            size=size,
+            class_names=tuple(json.loads(metadata["class_names"])),
+            step=int(metadata["step"]),
+            config=config_from_toml(metadata["config"], where=f"{file} (metadata)"),
+            params=_under(tensors, "params."),
+            params_ema=_under(tensors, "params_ema."),
+        )
+    except (KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: its metadata cannot be read ({error!r}); it was changed by another tool") from error
+
+
+def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, score: float | None) -> dict[str, str]:
+    """Give what `model.safetensors` says of itself. `score` is the mean PSNR of a validation at this step."""
+    return {
+        "format": FORMAT,
+        "backbone": config.model.backbone,
+        "size": json.dumps(dict(config.model.size)),
+        "class_names": json.dumps(class_names),
+        "step": str(step),
+        "objective": config.objective.kind,
+        "score": "" if score is None else repr(score),
+        "config": to_toml(config),
+    }
+
+
+def save_checkpoint(
+    run: Path, step: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], state: Mapping[str, Any]
+) -> Path:
+    """
+    Write a checkpoint and read it back.
+
+    Args:
+        run: the run's folder.
+        step: how often the weights have moved.
+        tensors: under their full names, `params.<network>.<key>` and so on.
+        metadata: texts.
+        state: what a resumed run needs, of plain values and tensors.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        StorageError: the disk is full, cannot be written, or gave back other bytes.
+    """
+    final = run / "checkpoints" / f"step-{step:06d}"
+    partial = final.with_name(f".{final.name}.part")
+    held = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(held, partial / MODEL, metadata=dict(metadata))
+        torch.save(dict(state), partial / STATE)
+        for name in (MODEL, STATE):
+            _sync(partial / name)
+        _check_written(partial, held)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync(final.parent)
+    except OSError as error:
+        raise storage_error(final, error) from error
+    except (SafetensorError, RuntimeError) as error:
+        # Both libraries hide the system's error in a text of their own.
+        raise StorageError(
+            f"{final}: cannot be written ({error}). Earlier checkpoints are kept; free some space and resume"
+        ) from error
+    return final
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """
+    Read what a resumed run needs.
+
+    Raises:
+        CheckpointError: it is missing or cut short.
+    """
+    file = folder / STATE
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such file; the checkpoint can be used, but no run can go on from it") from None
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise CheckpointError(
+            f"{file}: is cut short or damaged ({type(error).__name__}); delete {folder.name} to resume from the one before"
+        ) from error
+    return state
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """Give a run's checkpoints, oldest first."""
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), p) for p in folder.iterdir() if (match := _STEP_FOLDER.fullmatch(p.name))]
+    return [path for _, path in sorted(found)]
+
+
+def prune_checkpoints(run: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints and the one with the best score."""
+    folders = checkpoint_folders(run)
+    scored = [(float(text), folder) for folder in folders if (text := _read_metadata(folder / MODEL).get("score"))]
+    best = max(scored)[1] if scored else None
+    for folder in folders[:-keep]:
+        if folder != best:
+            # Renamed first: a folder that is half gone must not look like a checkpoint.
+            doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _find_model(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if (path / MODEL).is_file():
+        return path / MODEL
+    folders = checkpoint_folders(path)
+    if folders:
+        return folders[-1] / MODEL
+    what = "holds no checkpoint" if path.is_dir() else "no such file or folder"
+    raise CheckpointError(f"{path}: {what}; give a run, a folder step-NNNNNN, a .safetensors or a .pth file")
+
+
+def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: is cut short or no safetensors file ({error}); copy it again") from error
+
+
+def _read_metadata(file: Path) -> dict[str, str]:
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            return opened.metadata() or {}
+    except (SafetensorError, OSError):
+        # A damaged checkpoint has no score; loading it says what is wrong.
+        return {}
+
+
+def _load_pickled(file: Path) -> Checkpoint:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise CheckpointError(
+            f"{file}: is cut short, or holds more than tensors ({type(error).__name__}: {str(error)[:120]})"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not weights by name")
+    parts = {key: content[key] for key in ("params", "params_ema") if isinstance(content.get(key), dict)}
+    plain = parts.get("params") or parts.get("params_ema") or content.get("state_dict") or content
+    return _from_plain(file, plain, parts.get("params_ema", {}))
+
+
+def _from_plain(file: Path, params: Mapping[str, Any], params_ema: Mapping[str, Any]) -> Checkpoint:
+    cleaned, averaged = _cleaned(params), _cleaned(params_ema)
+    found = identify(cleaned)
+    if found is None:
+        some = ", ".join(list(params)[:3])
+        raise CheckpointError(
+            f"{file}: no nafnet, swinir, restormer or promptir in the published layout (its keys begin with {some})"
+        )
+    return Checkpoint(
+        path=file,
+        backbone=found.backbone,
+        size=found.size,
+        class_names=(),
+        step=0,
+        config=None,
+        params={f"backbone.{key}": value for key, value in cleaned.items()},
+        params_ema={f"backbone.{key}": value for key, value in averaged.items()},
+    )
+
+
+def _cleaned(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {key.removeprefix("module."): value for key, value in weights.items() if isinstance(value, Tensor)}
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _check_written(folder: Path, held: Mapping[str, Tensor]) -> None:
+    written, _ = _read_safetensors(folder / MODEL)
+    # Bytes are compared, as a weight that is no number does not equal itself.
+    same = written.keys() == held.keys() and all(_bytes_equal(written[name], held[name]) for name in held)
+    if not same:
+        raise StorageError(f"{folder / MODEL}: what was read back is not what was written; the disk is failing")
+    load_state(folder)
+
+
+def _bytes_equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.flatten().view(torch.uint8), other.flatten().view(torch.uint8))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_same_classes(expected: Iterable[str], checkpoint: Checkpoint, *, what: str) -> None:
+    """
+    Refuse heads that were trained on other labels.
+
+    Raises:
+        CheckpointError: the label orders differ; the message shows both.
+    """
+    wanted = tuple(expected)
+    if checkpoint.class_names != wanted:
+        raise CheckpointError(
+            f"{checkpoint.path}: its labels are {', '.join(checkpoint.class_names) or 'not told'}; {what} has "
+            f"{', '.join(wanted)}. Take the backbone alone (init.parts = \"backbone\"), or the subset it was trained on"
+        )

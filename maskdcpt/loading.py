@@ -1,0 +1,326 @@
+"""
+From shards to batches: which sample comes when, and which window of it, fixed by the seed alone.
+
+An *epoch* is a list of *slots*: every sample as often as its degradation's repeat ratio says. The slots of epoch e are
+shuffled by a generator that knows only (seed, e); the window and the flip of a slot come from one that knows only
+(seed, e, slot). So the n-th sample of a run, down to its pixels, is the same for any number of loader workers, ranks
+and restarts, and the whole position of a run is one number: how many samples it has seen.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from maskdcpt.batches import PackedBatch
+from maskdcpt.config import Sampling
+from uirdata.errors import UsageError, nearest
+from uirdata.images import RgbImage
+from uirdata.seeding import rng_for
+
+
+class Item(Protocol):
+    """A sample with its pixels: what `uirdata.open_shards(...)[i]` gives."""
+
+    @property
+    def key(self) -> str:
+        """Name of the sample."""
+
+    @property
+    def lq(self) -> RgbImage:
+        """(H, W, 3) RGB uint8."""
+
+    @property
+    def gt(self) -> RgbImage:
+        """(H, W, 3) RGB uint8."""
+
+    @property
+    def label(self) -> int:
+        """Position of its degradation in `class_names`."""
+
+
+class Samples(Protocol):
+    """What this module needs of a set of shards; `uirdata.open_shards` gives one."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The label order."""
+
+    @property
+    def degradations(self) -> Sequence[str] | NDArray[Any]:
+        """Degradation of each sample."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Item: ...
+
+
+class Draw(NamedTuple):
+    """One drawing of a sample: which epoch, which slot of it, which sample lies there."""
+
+    epoch: int
+    slot: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """
+    What an epoch holds.
+
+    Attributes:
+        groups: per degradation the indices of its samples, ascending.
+        counts: per degradation how many slots it has.
+    """
+
+    groups: tuple[NDArray[np.int64], ...]
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def samples(self, epoch: int) -> NDArray[np.int64]:
+        """
+        Give the sample of each slot.
+
+        Where a degradation has a whole number of slots per sample this is the same in every epoch. Otherwise the
+        samples take turns: none is ever drawn twice more than another.
+        """
+        parts = [
+            group[(np.arange(count, dtype=np.int64) + epoch * count) % len(group)]
+            for group, count in zip(self.groups, self.counts, strict=True)
+            if count
+        ]
+        return np.concatenate(parts)
+
+
+def epoch_slots(
+    degradations: Sequence[str] | NDArray[Any], repeat: Mapping[str, int], sampling: Sampling = "repeat"
+) -> Slots:
+    """
+    Decide how often each sample stands in an epoch.
+
+    Args:
+        degradations: one a sample.
+        repeat: how often each degradation's samples stand in an epoch, once where none is named; 0 leaves them out.
+        sampling: `repeat` does just that, as the paper; `balanced` gives each degradation as many slots as the largest.
+
+    Raises:
+        UsageError: a repeat ratio is negative or for a degradation that the samples do not have, or nothing is left.
+    """
+    names = np.asarray(degradations, dtype=str)
+    known = list(dict.fromkeys(names.tolist()))
+    for name, ratio in repeat.items():
+        if name not in known:
+            raise UsageError(f"data.repeat names {name!r}, of which the shards hold no sample; {nearest(name, known)}")
+        if ratio < 0:
+            raise UsageError(f"data.repeat of {name} is {ratio}; a sample cannot stand {ratio} times in an epoch")
+    groups = tuple(np.flatnonzero(names == name).astype(np.int64) for name in known)
+    counts = [len(group) * repeat.get(name, 1) for group, name in zip(groups, known, strict=True)]
+    if sampling == "balanced":
+        largest = max((len(g) for g, c in zip(groups, counts, strict=True) if c), default=0)
+        counts = [largest if count else 0 for count in counts]
+    if not sum(counts):
+        raise UsageError("there is no sample to train on; build shards of this subset and split first")
+    return Slots(groups, tuple(counts))
+
+
+class Stream:
+    """The endless order of a run: number n, from 0, to what is drawn there."""
+
+    def __init__(self, slots: Slots, seed: int) -> None:
+        self._slots = slots
+        self._seed = seed
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._samples: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    @property
+    def epoch_length(self) -> int:
+        """How many samples an epoch has."""
+        return len(self._slots)
+
+    def __getitem__(self, number: int) -> Draw:
+        epoch, position = divmod(number, len(self._slots))
+        if epoch != self._epoch:
+            rng = rng_for(self._seed, str(epoch), "order of an epoch")
+            self._order = rng.permutation(len(self._slots))
+            self._samples = self._slots.samples(epoch)
+            self._epoch = epoch
+        slot = int(self._order[position])
+        return Draw(epoch, slot, int(self._samples[slot]))
+
+
+@dataclass(frozen=True)
+class Share:
+    """
+    Which part of a step's batch this process works on, and in how many pieces.
+
+    Attributes:
+        batch: samples in a step, over all ranks.
+        pieces: into how many a rank cuts its part, to fit its memory.
+        rank: of this process.
+        ranks: how many processes there are.
+    """
+
+    batch: int
+    pieces: int = 1
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a batch that does not divide."""
+        if self.batch % (self.pieces * self.ranks):
+            raise UsageError(
+                f"a batch of {self.batch} does not divide into {self.ranks} ranks x {self.pieces} pieces (data.batch, "
+                "data.accumulate); change one of them"
+            )
+
+    @property
+    def piece(self) -> int:
+        """Samples in one forward pass."""
+        return self.batch // (self.pieces * self.ranks)
+
+    def slice(self, piece: int) -> slice:
+        """Say where a piece of this rank lies in the batch, which is the same for any ranks and pieces."""
+        start = (piece * self.ranks + self.rank) * self.piece
+        return slice(start, start + self.piece)
+
+
+class StepSampler(Sampler[list[Draw]]):
+    """The draws of each piece of each step from one position of the stream on."""
+
+    def __init__(self, stream: Stream, share: Share, *, start: int, steps: int) -> None:
+        """
+        Args:
+            stream: the order.
+            share: this process's part.
+            start: how many samples the run has seen.
+            steps: how many steps to deliver.
+        """
+        self._stream = stream
+        self._share = share
+        self._start = start
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return self._steps * self._share.pieces
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        numbers = range(self._share.batch)
+        for step in range(self._steps):
+            base = self._start + step * self._share.batch
+            for piece in range(self._share.pieces):
+                yield [self._stream[base + n] for n in numbers[self._share.slice(piece)]]
+
+
+@dataclass(frozen=True)
+class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
+    """
+    Samples cut to one size.
+
+    Attributes:
+        samples: where the pixels come from.
+        size: of the crops, both sides, in pixels.
+        seed: of the run.
+        augment: turn and flip, each of the eight ways as likely as the others.
+    """
+
+    samples: Samples
+    size: int
+    seed: int
+    augment: bool = True
+
+    def __getitem__(self, draw: Draw) -> tuple[RgbImage, RgbImage, int, int]:
+        item = self.samples[draw.sample]
+        rng = rng_for(self.seed, f"{draw.epoch}/{draw.slot}", "crop")
+        lq, gt = random_window(item.lq, item.gt, self.size, rng)
+        if self.augment:
+            turn = int(rng.integers(8))
+            lq, gt = turned(lq, turn), turned(gt, turn)
+        return np.ascontiguousarray(lq), np.ascontiguousarray(gt), item.label, draw.sample
+
+
+def random_window(lq: RgbImage, gt: RgbImage, size: int, rng: np.random.Generator) -> tuple[RgbImage, RgbImage]:
+    """
+    Cut the same window from both.
+
+    A side that is shorter than `size` is first mirrored at its right or bottom edge, just as far as needed; one that is
+    long enough is left alone. (The published code mirrors `size - 3` rows to every image: it tests the channels.)
+
+    Raises:
+        ValueError: the images differ in size.
+    """
+    if lq.shape != gt.shape:
+        raise ValueError(f"LQ and GT differ in size: {lq.shape} and {gt.shape}")
+    lq, gt = mirrored_to(lq, size), mirrored_to(gt, size)
+    top = int(rng.integers(lq.shape[0] - size + 1))
+    left = int(rng.integers(lq.shape[1] - size + 1))
+    window = np.s_[top : top + size, left : left + size]
+    return lq[window], gt[window]
+
+
+def mirrored_to(image: RgbImage, size: int) -> RgbImage:
+    """Lengthen sides shorter than `size` by mirroring at the right and bottom edge; the edge itself is not repeated."""
+    below, right = max(0, size - image.shape[0]), max(0, size - image.shape[1])
+    if not below and not right:
+        return image
+    return np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
+
+
+def turned(image: RgbImage, turn: int) -> RgbImage:
+    """Give one of the eight images that flips and quarter turns make; 0 is the image itself."""
+    if turn >= 4:
+        image = image[:, ::-1]
+    return np.rot90(image, turn % 4)
+
+
+def pack(items: Sequence[tuple[RgbImage, RgbImage, int, int]]) -> PackedBatch:
+    """Put crops of one size into a batch."""
+    lq, gt, label, sample = zip(*items, strict=True)
+    return PackedBatch(
+        torch.from_numpy(np.stack(lq)),
+        torch.from_numpy(np.stack(gt)),
+        torch.tensor(label, dtype=torch.int64),
+        torch.tensor(sample, dtype=torch.int64),
+    )
+
+
+def crop_loader(
+    crops: Crops, sampler: StepSampler, *, workers: int, pin_memory: bool = False
+) -> DataLoader[tuple[RgbImage, RgbImage, int, int]]:
+    """
+    Load the pieces in order.
+
+    Args:
+        crops: what to load.
+        sampler: in which order.
+        workers: processes that read and cut; 0 does it between the steps.
+        pin_memory: for a CUDA device.
+    """
+    return DataLoader(
+        crops,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=pack,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_start_worker,
+        # Its own generator: the loader draws a number at its start, which must not move those of the run.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _start_worker(_worker: int) -> None:
+    # One thread each: the workers are the parallelism.
+    torch.set_num_threads(1)
+    # Ctrl-C and Slurm signal the whole group; that is for the loop, which finishes its step and ends the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,67 @@
+"""
+The ways to compute a masked forward, by name.
+
+A backend turns a mask into the sites of each stage; all agree with `dense`, forward and backward, up to the order of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from maskdcpt.masking.gather import packed_stages
+from maskdcpt.masking.patches import PatchMask
+from maskdcpt.masking.sites import EVERYTHING, DenseSites, Sites
+
+
+class Backend(Protocol):
+    """A way to compute on visible sites."""
+
+    name: str
+
+    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
+        """Give the sites of strides 1, 2, 4, ... (`count` of them) for an image of this size."""
+        ...
+
+
+class Dense:
+    """Whole maps times the mask: the reference; any mask, any device."""
+
+    name = "dense"
+
+    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
+        """Give one set of sites per stride."""
+        return tuple(DenseSites(mask.at(height >> level, width >> level)) for level in range(count))
+
+
+class Gather:
+    """Visible patches only, packed; whole maps where the samples show different numbers of patches."""
+
+    name = "gather"
+
+    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
+        """Pack once, give one set of sites per stride."""
+        packed = packed_stages(mask, height, width, count)
+        return DENSE.stages(mask, height, width, count) if packed is None else packed
+
+
+DENSE = Dense()
+GATHER = Gather()
+
+BACKENDS: Mapping[str, Backend] = MappingProxyType({backend.name: backend for backend in (DENSE, GATHER)})
+"""By name; `dense` is the reference."""
+
+
+def stages_for(
+    mask: PatchMask | None, height: int, width: int, count: int, backend: Backend = DENSE
+) -> tuple[Sites, ...]:
+    """
+    Give the sites of strides 1, 2, 4, ... of a network; without a mask, those of the plain network.
+
+    Raises:
+        ValueError: the mask does not go with the image.
+    """
+    if mask is None:
+        return (EVERYTHING,) * count
+    return backend.stages(mask, height, width, count)

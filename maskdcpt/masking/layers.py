@@ -1,0 +1,43 @@
+"""
+Per-pixel layers: each looks at one site and nothing else, so each is its own masked form.
+
+Maps are (B, C, H, W). They compute on the channels of a pixel, so `torch.channels_last` is the layout in which nothing is copied.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel, with weight and bias."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W), channels_last in memory."""
+        y = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return y.permute(0, 3, 1, 2)
+
+
+def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Apply a 1x1 convolution as a matrix product over pixels: on a CPU this is faster than the convolution."""
+    y = F.linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
+    return y.permute(0, 3, 1, 2)
+
+
+def pixel_last(x: Tensor) -> Tensor:
+    """Lay a (B, C, H, W) map out with the channels of a pixel side by side; nothing happens where it is so."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def gate(x: Tensor) -> Tensor:
+    """Multiply the first half of the channels with the second (NAFNet's SimpleGate)."""
+    a, b = x.chunk(2, dim=1)
+    return a * b

@@ -1,0 +1,166 @@
+"""
+The submanifold rule as an interface: what a network may do with a map of which only some sites exist.
+
+A network is written once against `Sites`. Per-pixel work (norms, 1x1 convolutions, gates, residuals) is plain torch on whatever
+the sites hold; only what mixes pixels goes through the methods. The rule (SparK, section 3; MaskDCPT, "submanifold convolution"):
+an output exists where its own site is visible, and hidden sites count as zeros.
+
+`Everything` is the plain network, `DenseSites` the reference for every other way to compute: whole maps, hidden sites cleaned
+wherever pixels are about to mix. Between those places hidden sites may hold anything that does not depend on hidden input.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from maskdcpt.masking.layers import pixel_last
+
+LocalOp = Callable[[Tensor], Tensor]
+"""A map to one of half or twice the size, where each 2x2 cell depends on its own site only."""
+
+
+class Sites(ABC):
+    """The sites of one stage of a network. Maps are (B, C, H, W), or what `enter` made of them."""
+
+    visible: Tensor | None
+    """(B, 1, H, W) bool; None when everything is visible."""
+
+    @abstractmethod
+    def enter(self, x: Tensor) -> Tensor:
+        """Take a whole (B, C, H, W) map; what stands at hidden sites is dropped, whatever it is."""
+
+    @abstractmethod
+    def leave(self, x: Tensor) -> Tensor:
+        """Give a whole (B, C, H, W) map, hidden sites exactly 0."""
+
+    @abstractmethod
+    def hide(self, x: Tensor) -> Tensor:
+        """Set hidden sites to 0. Every block ends with it."""
+
+    @abstractmethod
+    def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
+        """Convolve with stride 1 and zero padding; hidden sites of `x` count as zeros. The result is not hidden yet."""
+
+    @abstractmethod
+    def mean(self, x: Tensor) -> Tensor:
+        """Average over visible sites: (B, C, 1, 1); 0 where a sample has none."""
+
+    @abstractmethod
+    def scale(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Multiply each sample with its own (B, C, 1, 1), or with a whole (B, C, H, W) map."""
+
+    @abstractmethod
+    def tokens(self, x: Tensor) -> Tensor:
+        """Give (B, C, N): a column per site, hidden ones zero or left out."""
+
+    @abstractmethod
+    def from_tokens(self, tokens: Tensor, like: Tensor) -> Tensor:
+        """Undo `tokens`; `like` is a map of this stage, of any number of channels."""
+
+    @abstractmethod
+    def resample(self, x: Tensor, op: LocalOp, to: Sites) -> Tensor:
+        """Go to another stage by an operation on 2x2 cells. `x` must be hidden; the result is."""
+
+
+class Everything(Sites):
+    """All sites are visible: the plain network."""
+
+    visible = None
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Lay it out pixel by pixel."""
+        return pixel_last(x)
+
+    def leave(self, x: Tensor) -> Tensor:
+        """Nothing to do."""
+        return x
+
+    def hide(self, x: Tensor) -> Tensor:
+        """Nothing to do."""
+        return x
+
+    def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
+        """The layer itself."""
+        return _apply(layer, x)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over all pixels."""
+        # Divided as in the masked form, so that a mask that hides nothing changes no bit.
+        count = torch.full((1, 1, 1, 1), x.shape[2] * x.shape[3], dtype=torch.float32, device=x.device)
+        return _ratio(x, count)
+
+    def scale(self, x: Tensor, factor: Tensor) -> Tensor:
+        """A product."""
+        return x * factor
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """All pixels."""
+        return x.flatten(2)
+
+    def from_tokens(self, tokens: Tensor, like: Tensor) -> Tensor:
+        """All pixels."""
+        return pixel_last(tokens.unflatten(2, like.shape[2:]))
+
+    def resample(self, x: Tensor, op: LocalOp, to: Sites) -> Tensor:
+        """The operation itself."""
+        return to.hide(pixel_last(op(x)))
+
+
+class DenseSites(Everything):
+    """
+    Whole maps, multiplied with the mask where pixels mix: the reference.
+
+    Args:
+        visible: (B, 1, H, W) bool.
+    """
+
+    def __init__(self, visible: Tensor) -> None:
+        self.visible: Tensor = visible
+        self._counts = visible.sum((2, 3), keepdim=True, dtype=torch.float32).clamp(min=1.0)
+        self._factors: dict[torch.dtype, Tensor] = {}
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Replace hidden sites by 0; a product would keep NaN and infinity."""
+        return pixel_last(torch.where(self.visible, x, x.new_zeros(())))
+
+    def leave(self, x: Tensor) -> Tensor:
+        """Hide once more."""
+        return self.hide(x)
+
+    def hide(self, x: Tensor) -> Tensor:
+        """Multiply with the mask."""
+        factor = self._factors.get(x.dtype)
+        if factor is None:
+            factor = self._factors[x.dtype] = self.visible.to(x.dtype)
+        return x * factor
+
+    def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
+        """Hide, then convolve."""
+        return _apply(layer, self.hide(x))
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The sum over visible sites by their number."""
+        return _ratio(self.hide(x), self._counts)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """All pixels, hidden ones zero."""
+        return self.hide(x).flatten(2)
+
+
+EVERYTHING = Everything()
+"""The plain network's sites, at every stage."""
+
+
+def _ratio(x: Tensor, count: Tensor) -> Tensor:
+    """Sum over pixels by a count, in float32 at least: half precision cannot count a picture's pixels."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return (x.sum((2, 3), keepdim=True, dtype=wide) / count.to(wide)).to(x.dtype)
+
+
+def _apply(layer: nn.Module, x: Tensor) -> Tensor:
+    y: Tensor = layer(x)
+    return y

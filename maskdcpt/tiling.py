@@ -1,0 +1,105 @@
+"""Images of any size through a network that wants a multiple of something, whole or in overlapping tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """
+    Pad a (B, C, H, W) image at the bottom and the right by reflection, so that `multiple` divides it.
+
+    An image smaller than its padding is reflected again and again; one of a single row or column is repeated. Crop the result
+    back with `[..., :H, :W]`.
+
+    >>> pad_to_multiple(torch.arange(3.0).view(1, 1, 1, 3), 4)[0, 0, 0].tolist()
+    [0.0, 1.0, 2.0, 1.0]
+    """
+    height, width = image.shape[-2:]
+    if height == 0 or width == 0:
+        raise ValueError(f"an image of {height}x{width} has no pixels")
+    rows, columns = -height % multiple, -width % multiple
+    if not rows and not columns:
+        return image
+    if rows < height and columns < width:
+        return F.pad(image, (0, columns, 0, rows), mode="reflect")
+    return image[..., _reflected(height, rows, image), :][..., _reflected(width, columns, image)]
+
+
+def _reflected(size: int, extra: int, image: Tensor) -> Tensor:
+    """Indices 0 .. size - 1 and on, bouncing off both ends."""
+    steps = torch.arange(size + extra, device=image.device)
+    period = max(2 * (size - 1), 1)
+    steps = steps % period
+    return torch.where(steps < size, steps, period - steps)
+
+
+def starts(size: int, tile: int, overlap: int) -> list[int]:
+    """
+    Say where tiles begin along one side: they overlap by `overlap` at least, and the last ends at the end.
+
+    >>> starts(300, 128, 32)
+    [0, 96, 172]
+    >>> starts(100, 128, 32)
+    [0]
+    """
+    if tile <= overlap or overlap < 0:
+        raise ValueError(f"tiles of {tile} cannot overlap by {overlap}")
+    if size <= tile:
+        return [0]
+    return [*range(0, size - tile, tile - overlap), size - tile]
+
+
+def restore_in_tiles(
+    network: Callable[[Tensor], Tensor], image: Tensor, *, tile_px: int = 512, overlap_px: int = 64
+) -> Tensor:
+    """
+    Restore a (B, C, H, W) image of any size tile by tile, in constant memory of the network.
+
+    Where tiles overlap they are blended with weights that rise linearly from a tile's edge, so no seam shows. What a network
+    computes from the whole image (channel attention, prompts) it computes from each tile: the result is not that of the whole
+    image, except for a network that looks no further than the overlap.
+
+    Args:
+        network: (B, C, h, w) to (B, C, h, w) for any h, w up to `tile_px`, such as a backbone's `restore`.
+        image: in 0..1.
+        tile_px: side of a tile.
+        overlap_px: by how much neighbours overlap, at least.
+
+    Returns:
+        (B, C, H, W), in the image's dtype.
+
+    Raises:
+        ValueError: the overlap is not smaller than the tile.
+    """
+    height, width = image.shape[-2:]
+    rows, columns = starts(height, tile_px, overlap_px), starts(width, tile_px, overlap_px)
+    if len(rows) == len(columns) == 1:
+        return network(image)
+    # Sums in float32 at least: bf16 weights do not add up to one.
+    wide = torch.promote_types(image.dtype, torch.float32)
+    total = torch.zeros(image.shape, dtype=wide, device=image.device)
+    weights = torch.zeros((height, width), dtype=wide, device=image.device)
+    for top in rows:
+        for left in columns:
+            part = image[..., top : top + tile_px, left : left + tile_px]
+            h, w = part.shape[-2:]
+            weight = _ramp(top, h, height, overlap_px, total)[:, None] * _ramp(left, w, width, overlap_px, total)
+            total[..., top : top + h, left : left + w] += network(part).to(wide) * weight
+            weights[top : top + h, left : left + w] += weight
+    return (total / weights).to(image.dtype)
+
+
+def _ramp(start: int, size: int, whole: int, overlap: int, like: Tensor) -> Tensor:
+    """Weights along a tile's side: 1 inside and at the picture's own border, falling over the overlap elsewhere."""
+    place = torch.arange(size, dtype=like.dtype, device=like.device) + 0.5
+    weight = torch.ones_like(place)
+    if overlap and start > 0:
+        weight = torch.minimum(weight, place / overlap)
+    if overlap and start + size < whole:
+        weight = torch.minimum(weight, (size - place) / overlap)
+    return weight

@@ -1,0 +1,40 @@
+"""What several tests need: pictures made from a seed, and small source trees."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uirdata.images import RgbImage, encode_image
+
+
+def picture(height: int, width: int, seed: int = 0) -> RgbImage:
+    """A smooth scene with edges and texture, like a photograph to every operation here; no two seeds alike."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    planes = []
+    for _ in range(3):
+        fx, fy, phase = rng.uniform(0.02, 0.15, 2).tolist() + [rng.uniform(0, 6)]
+        wave = 110 + 60 * np.sin(fx * x + fy * y + phase) + rng.normal(0, 4, (height, width))
+        edge = np.where(x * np.cos(phase) + y * np.sin(phase) > (height + width) * rng.uniform(0.1, 0.4), 40, -40)
+        planes.append(wave + edge)
+    return np.clip(np.rint(np.stack(planes, axis=2)), 0, 255).astype(np.uint8)
+
+
+def write_png(path: Path, image: RgbImage) -> Path:
+    """Write a picture, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_image(image, "png"))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the caller's own settings, or speaks to a hub."""
+    for name in ("UIR_ROOT", "UIR_MANIFESTS", "HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_COLOR", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -1,0 +1,93 @@
+"""Camera curves, between grey levels and linear light, and the noise that a sensor adds to light."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uirdata.images import RgbImage
+
+Curve = Literal["srgb", "gamma-2p2", "linear"]
+
+# The square root of light is looked up in these steps. The root is near to what the curves do, so that even the first
+# grey level of a pure power is over a hundred steps wide.
+_STEPS = 65535
+
+
+def to_light(image: RgbImage, curve: str = "srgb") -> NDArray[np.float32]:
+    """
+    Turn grey levels into linear light, 0 to 1, float32 of the same shape.
+
+    Args:
+        image: uint8.
+        curve: "srgb" (IEC 61966-2-1), "gamma-2p2" (a plain power, as the GoPro set assumes), or "linear".
+    """
+    return _light_of_level(curve)[image]
+
+
+def from_light(light: NDArray[np.floating], curve: str = "srgb") -> RgbImage:
+    """
+    Turn linear light into grey levels, rounded; what is below 0 or above 1 is clipped.
+
+    `from_light(to_light(image))` is the image.
+    """
+    steps = np.rint(np.sqrt(np.clip(light, 0, 1)) * _STEPS).astype(np.uint16)
+    return _level_of_step(curve)[steps]
+
+
+def expose(light: NDArray[np.float32], stops: float) -> NDArray[np.float32]:
+    """Change the exposure: each stop doubles the light, each negative stop halves it."""
+    return light * np.float32(2.0**stops)
+
+
+def sensor_noise(
+    light: NDArray[np.float32], rng: np.random.Generator, *, electrons: float, read_noise: float
+) -> NDArray[np.float32]:
+    """
+    Add shot noise and read noise.
+
+    The variance is light / electrons + (read_noise / electrons)^2: photon counting plus the amplifier's own, the
+    Poissonian-Gaussian model of Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image
+    raw-data" (2008), with the Poisson part taken as normal, which holds from some ten electrons on; below that the read
+    noise is the larger part.
+
+    Args:
+        light: 1 is the white that `electrons` counts.
+        rng: one normal number per value is taken.
+        electrons: that a white pixel collects.
+        read_noise: standard deviation, electrons.
+    """
+    noise = rng.standard_normal(light.shape, dtype=np.float32)
+    variance = np.maximum(light, 0) * np.float32(1 / electrons) + np.float32((read_noise / electrons) ** 2)
+    return light + noise * np.sqrt(variance)
+
+
+def quantise(light: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """Round to the steps of an analogue-digital converter; clips to 0..1, as it does."""
+    top = np.float32(2**bits - 1)
+    return np.rint(np.clip(light, 0, 1) * top) / top
+
+
+@lru_cache(maxsize=8)
+def _light_of_level(curve: str) -> NDArray[np.float32]:
+    return _decode(np.arange(256) / 255.0, curve).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _level_of_step(curve: str) -> RgbImage:
+    # A step belongs to the level whose decoded light is nearest in grey levels: the borders are decoded half levels.
+    borders = np.sqrt(_decode((np.arange(255) + 0.5) / 255.0, curve)) * _STEPS
+    return np.searchsorted(borders, np.arange(_STEPS + 1), side="right").astype(np.uint8)
+
+
+def _decode(level: NDArray[np.float64], curve: str) -> NDArray[np.float64]:
+    if curve == "linear":
+        return level
+    if curve == "gamma-2p2":
+        return level**2.2
+    if curve == "srgb":
+        return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    raise ValueError(f"curve is {curve!r}, expected one of {', '.join(get_args(Curve))}")

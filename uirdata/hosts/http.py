@@ -1,0 +1,43 @@
+"""Plain addresses, and share links of Dropbox, OneDrive and Yandex, which are plain addresses after one more step."""
+
+from __future__ import annotations
+
+from uirdata.hosts.base import Listed
+from uirdata.hosts.share_links import direct_address
+from uirdata.hosts.web import WebClient
+from uirdata.transfer import Incoming, Reach, Unreachable
+
+
+class Http:
+    """`where` is the address."""
+
+    connections = 4
+
+    def __init__(self, client: WebClient) -> None:
+        self._client = client
+
+    def reach(self, where: str) -> Reach:
+        """Plain addresses need nobody."""
+        return Reach("automatic")
+
+    def link(self, where: str) -> str:
+        """Give the address itself."""
+        return where
+
+    def is_folder(self, where: str) -> bool:
+        """Say no: an address is one file."""
+        return False
+
+    def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
+        """Open an address; one that a shortener leads to a share link is followed there."""
+        address, headers = direct_address(where, self._client)
+        incoming = self._client.open(address, start=start, stop=stop, validator=validator, secret_headers=headers)
+        again, headers = direct_address(incoming.url, self._client)
+        if again == incoming.url or again == address or not incoming.content_type.startswith("text/html"):
+            return incoming
+        incoming.close()
+        return self._client.open(again, start=start, stop=stop, validator=validator, secret_headers=headers)
+
+    def files(self, where: str) -> tuple[Listed, ...]:
+        """Refuse: an address is one file."""
+        raise Unreachable(f"{where}: a plain address cannot be listed")

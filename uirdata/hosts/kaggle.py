@@ -1,0 +1,76 @@
+"""Data sets of Kaggle."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+
+from uirdata.hosts.base import Listed
+from uirdata.hosts.web import WebClient
+from uirdata.transfer import Incoming, Reach, Unreachable
+
+_TODO = (
+    "make a token at https://www.kaggle.com/settings (API, Create New Token) and keep it as ~/.kaggle/kaggle.json, "
+    "or set KAGGLE_USERNAME and KAGGLE_KEY"
+)
+
+
+class Kaggle:
+    """
+    `where` is "owner/name" for the whole data set as one zip, or "owner/name:path" for one file.
+
+    Its interface is two addresses, so neither `kaggle` nor `kagglehub` is needed: both write files themselves.
+    """
+
+    # The zip of a whole data set is made on the fly there, and has no ranges.
+    connections = 1
+
+    def __init__(self, client: WebClient, *, endpoint: str = "https://www.kaggle.com") -> None:
+        self._client = client
+        self._endpoint = endpoint
+
+    def reach(self, where: str) -> Reach:
+        """Look for the account's token."""
+        return Reach("automatic") if _credentials() else Reach("token", _TODO)
+
+    def link(self, where: str) -> str:
+        """Give the page of the data set."""
+        return f"https://www.kaggle.com/datasets/{where.partition(':')[0]}"
+
+    def is_folder(self, where: str) -> bool:
+        """Say no: a whole data set comes as one zip."""
+        return False
+
+    def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
+        """Open a file or the zip."""
+        name, _, path = where.partition(":")
+        url = f"{self._endpoint}/api/v1/datasets/download/{urllib.parse.quote(name)}"
+        if path:
+            url += "/" + urllib.parse.quote(path)
+        headers = _credentials()
+        try:
+            return self._client.open(url, start=start, stop=stop, validator=validator, secret_headers=headers)
+        except Unreachable as error:
+            if not headers:
+                raise Unreachable(f"{error}; {_TODO}") from error
+            raise
+
+    def files(self, where: str) -> tuple[Listed, ...]:
+        """Refuse: a whole data set comes as one zip."""
+        raise Unreachable(f"{self.link(where)}: comes as one zip and is not listed")
+
+
+def _credentials() -> Mapping[str, str]:
+    user, key = os.environ.get("KAGGLE_USERNAME", ""), os.environ.get("KAGGLE_KEY", "")
+    if not (user and key):
+        folder = os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle"
+        try:
+            held = json.loads((Path(folder) / "kaggle.json").read_text())
+            user, key = str(held["username"]), str(held["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}

@@ -1,0 +1,164 @@
+"""
+File names with holes: what a manifest says about the names of a source.
+
+A pattern is matched against a whole path with "/" between folders:
+
+    {id}            a hole: one or more characters other than "/", as few as possible; written twice, both must be equal
+    {id:\\d+}        a hole that only a regular expression fills
+    {:\\d+}          the same without a name
+    {png,jpg}       one of these texts, in capitals or not
+    {image}         an ending of an image file
+    *               any characters but "/", also none
+    **/             any folders, also none; at the front it is a hole of its own, named "**"
+
+The ending after the last dot is matched in capitals or not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from uirdata.errors import ManifestError
+from uirdata.images import IMAGE_SUFFIXES
+
+PREFIX = "**"
+"""Name of the hole that "**/" at the front of a pattern fills."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_PREFIX_GROUP = "prefix_"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """
+    A compiled pattern.
+
+    Attributes:
+        text: as written.
+        holes: names of its holes, in order; "**" is the folders in front.
+    """
+
+    text: str
+    holes: tuple[str, ...]
+    _regex: re.Pattern[str] = field(repr=False)
+    _needle: str = field(repr=False)
+
+    def match(self, name: str) -> tuple[str, ...] | None:
+        """
+        Give what fills the holes, in their order, or None where the name does not fit.
+
+        >>> compile_pattern("hazy/{id}_{A}_{beta}.jpg").match("hazy/0001_0.8_0.04.JPG")
+        ('0001', '0.8', '0.04')
+        """
+        # Most names of a source belong to other rules; a substring test is ten times cheaper than the expression.
+        if self._needle not in name:
+            return None
+        found = self._regex.fullmatch(name)
+        return None if found is None else found.groups()
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """Write the pattern with its named holes filled, for a person to read."""
+        filled = self.text
+        for name, value in values.items():
+            if name == PREFIX:
+                filled = filled.removeprefix("**/") if filled == self.text else filled
+                continue
+            filled = re.sub(r"\{" + name + r"(:(?:[^{}]|\{[^{}]*\})*)?\}", lambda _, v=value: v, filled)
+        return values.get(PREFIX, "") + filled.removeprefix("**/")
+
+
+@lru_cache(maxsize=4096)
+def compile_pattern(text: str) -> Pattern:
+    """
+    Read a pattern.
+
+    Raises:
+        ManifestError: braces do not close, a hole is neither a name nor a choice, or its expression is none.
+    """
+    parts: list[str] = []
+    literals: list[str] = [""]
+    holes: list[str] = []
+    position = 0
+    while position < len(text):
+        if text.startswith("**/", position):
+            parts.append(rf"(?P<{_PREFIX_GROUP}>(?:.*/)?)" if position == 0 else "(?:.*/)?")
+            holes.extend([PREFIX] if position == 0 else [])
+            literals.append("")
+            position += 3
+        elif text[position] == "*":
+            anything = text.startswith("**", position)
+            parts.append(".*" if anything else "[^/]*")
+            literals.append("")
+            position += 2 if anything else 1
+        elif text[position] == "{":
+            end = _closing(text, position)
+            parts.append(_group(text[position + 1 : end], holes, text))
+            literals.append("")
+            position = end + 1
+        else:
+            parts.append(re.escape(text[position]))
+            literals[-1] += text[position]
+            position += 1
+    ending = len(literals[-1]) - literals[-1].rfind(".") - 1 if "." in literals[-1] else 0
+    if ending:
+        parts[-ending:] = ["(?i:" + "".join(parts[-ending:]) + ")"]
+        literals[-1] = literals[-1][:-ending]
+    try:
+        regex = re.compile("".join(parts))
+    except re.error as error:
+        raise ManifestError(f"the pattern {text!r} holds no regular expression: {error}") from error
+    if regex.groups != len(holes):
+        raise ManifestError(f"the pattern {text!r} has a group inside a hole: write (?:...) instead of (...)")
+    return Pattern(text, tuple(holes), regex, max(literals, key=len))
+
+
+def fill_template(template: str, holes: Sequence[str], values: Sequence[str]) -> str:
+    """
+    Put what fills the holes into a text.
+
+    >>> fill_template("A={A},beta={beta}", ("id", "A", "beta"), ("0001", "0.8", "0.04"))
+    'A=0.8,beta=0.04'
+    """
+    text = template
+    for name, value in zip(holes, values, strict=True):
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+def template_holes(template: str) -> tuple[str, ...]:
+    """Give the names of the holes of a template: `{name}`, or `{**}` for the folders in front."""
+    return tuple(re.findall(r"\{([^{}]*)\}", template))
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a name ends like an image file."""
+    dot = name.rfind(".")
+    return dot >= 0 and name[dot:].lower() in IMAGE_SUFFIXES
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 0
+    for position in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return position
+    raise ManifestError(f"the pattern {text!r} has a brace that does not close")
+
+
+def _group(body: str, holes: list[str], text: str) -> str:
+    if body == "image":
+        return "(?i:" + "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES)) + ")"
+    name, colon, expression = body.partition(":")
+    if colon and not name:
+        return f"(?:{expression})"
+    if _NAME.fullmatch(name) and (colon or "," not in body):
+        if name in holes:
+            return f"(?P={name})"
+        holes.append(name)
+        return f"(?P<{name}>{expression or '[^/]+?'})"
+    if "," in body:
+        return "(?i:" + "|".join(re.escape(choice) for choice in body.split(",")) + ")"
+    raise ManifestError(f"the pattern {text!r} has the hole {{{body}}}: write {{name}}, {{name:expression}} or {{a,b}}")

@@ -1,0 +1,255 @@
+"""The plan of a build: from what was found on the disk to samples, and the crops themselves for those who want files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from uirdata.degradations import Recipe, degrade, sample_recipe
+from uirdata.errors import ImageError, PairError, SourceError, UirError
+from uirdata.images import RgbImage, encode_image, read_image
+from uirdata.layout import Layout
+from uirdata.pairing import Pair
+from uirdata.planning import CropSetting, FoundPair, PlannedSample, plan_samples
+from uirdata.progress import Progress, Silent
+from uirdata.seeding import rng_for
+from uirdata.sources import Source
+from uirdata.storage.tables import read_table, write_rows, writing
+from uirdata.subsets import Subset, Use
+
+DEFAULT_CROP = CropSetting(512, 256)
+WHOLE = CropSetting(0, 0)
+
+PLAN_SCHEMA = pa.schema(
+    [
+        (name, pa.bool_() if name in ("made", "real") else pa.string() if kind == "str" else pa.int32())
+        for name, kind in ((f.name, str(f.type)) for f in PlannedSample.__dataclass_fields__.values())
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Left:
+    """A source that a plan could not use, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Every sample of a build.
+
+    Attributes:
+        samples: in the order of the subset's uses, then of the pairs.
+        crops: how the samples of each (split, degradation, source) are cut.
+        left: sources that are not there.
+    """
+
+    samples: tuple[PlannedSample, ...]
+    crops: Mapping[tuple[str, str, str], CropSetting]
+    left: tuple[Left, ...]
+
+
+def make_plan(
+    subset: Subset,
+    sources: Mapping[str, Source],
+    layout: Layout,
+    *,
+    crop: CropSetting | None = None,
+    seed: int = 0,
+) -> Plan:
+    """
+    Plan all samples of a subset from what was found on the disk.
+
+    Training crops follow `crop`, else the subset's own setting, else the source's, else 512 at stride 256. Validation and
+    test images stay whole unless the subset says otherwise. Sources that are not there are left out and named.
+
+    Raises:
+        SourceError: none of the subset's sources is there.
+    """
+    samples: list[PlannedSample] = []
+    crops: dict[tuple[str, str, str], CropSetting] = {}
+    left: dict[str, Left] = {}
+    found: dict[str, list[FoundPair]] = {}
+    for use in subset.uses:
+        if use.source not in found and use.source not in left:
+            pairs = read_found(layout, use.source)
+            if pairs is None:
+                left[use.source] = Left(use.source, f"not fetched; `uir fetch {use.source}` brings it")
+            else:
+                found[use.source] = pairs
+        if use.source in left:
+            continue
+        source = sources[use.source]
+        setting = crop_setting(use, source, crop)
+        crops[(use.split, use.degradation, use.source)] = setting
+        samples += plan_samples(use, found[use.source], crop=setting, seed=seed, licence=source.licence)
+    if not samples:
+        reasons = "; ".join(f"{item.source}: {item.reason}" for item in left.values())
+        raise SourceError(f"nothing to build for {subset.name}. {reasons or 'Its sources hold no usable pair: run `uir verify`'}")
+    # Two uses may name the same sample (a level in two lists); it is made once.
+    unique = {sample.key: sample for sample in samples}
+    return Plan(tuple(unique.values()), crops, tuple(left.values()))
+
+
+def crop_setting(use: Use, source: Source, asked: CropSetting | None) -> CropSetting:
+    """Decide how the images of one use are cut."""
+    if use.split != "train":
+        return CropSetting(use.size, use.stride or use.size) if use.size else WHOLE
+    if asked is not None:
+        return asked
+    if use.size is not None:
+        return CropSetting(use.size, use.stride or use.size)
+    return CropSetting(source.crop.size, source.crop.stride) if source.crop else DEFAULT_CROP
+
+
+def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
+    """Read the usable pairs of a source from its pairs.parquet; None where it was not fetched."""
+    path = layout.pairs(source)
+    if not path.exists():
+        return None
+    return [
+        FoundPair(
+            Pair(
+                source=row["source"],
+                split=row["split"],
+                degradation=row["degradation"],
+                real=row["real"],
+                gt=row["gt"],
+                lq=row["lq"],
+                level=row["level"],
+                scene=row["scene"],
+                gt_border=row["gt_border"],
+            ),
+            row["height"],
+            row["width"],
+        )
+        for batch in read_table(path).to_batches(max_chunksize=10_000)
+        for row in batch.to_pylist()
+        if row["ok"]
+    ]
+
+
+def write_plan(path: Path, samples: Iterable[PlannedSample]) -> int:
+    """
+    Write a plan as parquet, a row per sample; give the number of rows.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    return write_rows(path, (asdict(sample) for sample in samples), PLAN_SCHEMA)
+
+
+class SampleReader:
+    """
+    Makes the pixels of planned samples. Keeps the last GT and LQ, so an image is decoded once for all its crops.
+
+    Args:
+        folders: where the files of each source lie.
+        seed: the run's seed; decides the recipes.
+    """
+
+    def __init__(self, folders: Mapping[str, Path], seed: int) -> None:
+        self._folders = folders
+        self._seed = seed
+        self._last: dict[str, tuple[str, RgbImage]] = {}
+
+    def pixels(self, sample: PlannedSample) -> tuple[RgbImage, RgbImage, str]:
+        """
+        Make one sample.
+
+        Returns:
+            GT and LQ, both (height, width, 3) RGB uint8, and the recipe as JSON ("" for published pairs).
+
+        Raises:
+            ImageError: a file is missing, cut short or no image.
+            PairError: LQ and GT differ in size, or the image is smaller than planned.
+        """
+        gt = self._image("gt", sample.source, sample.gt_path)
+        border = sample.gt_border
+        if border:
+            gt = gt[border:-border, border:-border]
+        gt_crop = self._cut(gt, sample, sample.gt_path)
+        if sample.made:
+            recipe = recipe_for(sample, self._seed)
+            return gt_crop, degrade(gt_crop, recipe), recipe.to_json()
+        lq = self._image("lq", sample.source, sample.lq_path)
+        if lq.shape != gt.shape:
+            raise PairError(
+                f"{sample.lq_path} has {lq.shape[1]} x {lq.shape[0]} pixels, "
+                f"its GT {sample.gt_path} has {gt.shape[1]} x {gt.shape[0]}; `uir verify {sample.source}` leaves it out"
+            )
+        return gt_crop, self._cut(lq, sample, sample.lq_path), ""
+
+    def _image(self, role: str, source: str, path: str) -> RgbImage:
+        name = f"{source}/{path}"
+        last = self._last.get(role)
+        if last is not None and last[0] == name:
+            return last[1]
+        image = read_image(self._folders[source] / path)
+        self._last[role] = (name, image)
+        return image
+
+    def _cut(self, image: RgbImage, sample: PlannedSample, path: str) -> RgbImage:
+        box = sample.box
+        if box.top + box.height > image.shape[0] or box.left + box.width > image.shape[1]:
+            raise PairError(
+                f"{path} has {image.shape[1]} x {image.shape[0]} pixels, less than when it was planned; "
+                f"run `uir verify {sample.source}`"
+            )
+        cut = image[box.top : box.top + box.height, box.left : box.left + box.width]
+        # A copy: degradations may expect contiguous rows, and the whole image can be freed.
+        return cut.copy()
+
+
+def recipe_for(sample: PlannedSample, seed: int) -> Recipe:
+    """Draw the recipe of a made sample: a function of the run's seed and the sample's key alone."""
+    return sample_recipe(sample.degradation, rng_for(seed, sample.key, "recipe"), sample.level)
+
+
+def source_folders(sources: Mapping[str, Source], layout: Layout, names: Iterable[str]) -> dict[str, Path]:
+    """Say where the unpacked files of some sources lie: the user's own folders stay where they are."""
+    return {name: sources[name].local_dir or layout.source(name) for name in names}
+
+
+def export_crops(
+    samples: Sequence[PlannedSample],
+    folders: Mapping[str, Path],
+    out: Path,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Iterator[Left]:
+    """
+    Write crops as PNG files, `out/<split>/<degradation>/{gt,lq}/<key>.png`; files that are there stay.
+
+    Yields:
+        What could not be written, with the reason.
+    """
+    listener = progress or Silent()
+    reader = SampleReader(folders, seed)
+    listener.begin("crops", len(samples))
+    for sample in samples:
+        folder = out / sample.split / sample.degradation
+        targets = folder / "gt" / f"{sample.key}.png", folder / "lq" / f"{sample.key}.png"
+        if not all(target.exists() for target in targets):
+            try:
+                gt, lq, _ = reader.pixels(sample)
+            except (ImageError, PairError) as error:
+                yield Left(sample.key, str(error))
+            else:
+                for target, image in zip(targets, (gt, lq), strict=True):
+                    with writing(target) as partial:
+                        partial.write_bytes(encode_image(image, "png"))
+        listener.advance("crops")
+    listener.end("crops")
+
+
+def describe_failure(error: UirError) -> str:
+    """Give an error's message on one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,240 @@
+"""Reports: what a shard folder holds, as values and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uirdata.degradations import DEGRADATIONS
+from uirdata.images import RgbImage, encode_image
+from uirdata.pipeline.build import REJECTED
+from uirdata.statistics import CountedSample, beside_paper, count_by, counts_as_rows
+from uirdata.storage.reading import ShardDataset, open_shards
+from uirdata.storage.shards import MANIFEST, read_info
+from uirdata.storage.tables import read_table, storage_error, writing
+
+_COLUMNS = ["degradation", "level", "source", "split", "real", "gt_path", "height", "width", "gt_size", "lq_size"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """
+    What a shard folder holds.
+
+    Attributes:
+        samples: every sample, reduced to what is counted.
+        rejected: reason to number of samples that could not be made.
+        made_by: the release that built the folder.
+    """
+
+    samples: tuple[CountedSample, ...]
+    rejected: Mapping[str, int]
+    made_by: str
+
+    def tables(self) -> dict[str, list[Mapping[str, object]]]:
+        """Give the counts as tables by title."""
+        return {
+            **{f"by {field}": counts_as_rows(count_by(self.samples, field), field) for field in _GROUPINGS},
+            "beside the paper": [
+                {
+                    "degradation": row.degradation,
+                    "type": row.abbreviation,
+                    "train samples": row.samples,
+                    "of them real": row.real,
+                    "UIR-2.5M": row.paper,
+                    "of them real ": row.paper_real,
+                    "difference": row.samples - row.paper,
+                }
+                for row in beside_paper(self.samples)
+            ],
+        }
+
+
+_GROUPINGS = ("degradation", "source", "split", "level")
+
+
+def count_shards(folder: Path) -> Statistics:
+    """
+    Count a shard folder.
+
+    Raises:
+        ShardError: it is none, or not whole.
+    """
+    open_shards(folder)  # the same checks as a reader makes: a count of what cannot be read would be a lie
+    table = read_table(folder / MANIFEST, columns=_COLUMNS)
+    samples = tuple(
+        CountedSample(
+            row["degradation"],
+            row["level"],
+            row["source"],
+            row["split"],
+            row["real"],
+            row["gt_path"],
+            row["height"],
+            row["width"],
+            row["gt_size"] + row["lq_size"],
+        )
+        for batch in table.to_batches(max_chunksize=10_000)
+        for row in batch.to_pylist()
+    )
+    rejected: dict[str, int] = {}
+    if (folder / REJECTED).exists():
+        for row in read_table(folder / REJECTED).to_pylist():
+            rejected[row["reason"]] = rejected.get(row["reason"], 0) + 1
+    return Statistics(samples, rejected, str(read_info(folder).get("made_by", "an unfinished build")))
+
+
+def contact_sheet(dataset: ShardDataset, *, columns: int = 4, side: int = 160) -> Iterable[tuple[str, list[str]]]:
+    """
+    Show a few pairs of each degradation, LQ and GT side by side.
+
+    Yields:
+        A degradation and its pictures as data URIs of at most 2 `side` x `side` pixels.
+    """
+    by_type: dict[str, list[int]] = {}
+    for index, name in enumerate(dataset.degradations):
+        by_type.setdefault(name, []).append(index)
+    for name in (n for n in DEGRADATIONS if n in by_type):
+        # Spread over the samples, so that the pictures are not four crops of one photograph.
+        numbers = np.linspace(0, len(by_type[name]) - 1, num=min(columns, len(by_type[name])), dtype=int)
+        items = [dataset[by_type[name][int(i)]] for i in numbers]
+        yield name, [data_uri(np.hstack([centre(item.lq, side), centre(item.gt, side)])) for item in items]
+
+
+def write_statistics_page(folder: Path, target: Path) -> None:
+    """
+    Write `uir stats --html`: counts, bars and pictures of a shard folder.
+
+    Raises:
+        ShardError: the folder is none, or not whole.
+        StorageError: the page cannot be written.
+    """
+    statistics = count_shards(folder)
+    counts = count_by(statistics.samples, "degradation")
+    body = [
+        f"<p>{len(statistics.samples):,} samples; built by {html.escape(statistics.made_by)}.</p>",
+        "<h2>Samples of each degradation</h2>",
+        bars({count.name: count.samples for count in counts}),
+        "<h2>Pictures</h2><p>Left the LQ, right its GT: the centre of each crop, pixel for pixel.</p>",
+    ]
+    for name, pictures in contact_sheet(open_shards(folder)):
+        images = "".join(f'<img alt="{name}" src="{uri}">' for uri in pictures)
+        body.append(f'<h3>{html.escape(name)}</h3><div class="row">{images}</div>')
+    for title, rows in statistics.tables().items():
+        body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
+    if statistics.rejected:
+        body.append(f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}")
+    write_page(target, f"Shards in {folder.name}", body)
+
+
+def write_page(target: Path, title: str, body: Sequence[str]) -> None:
+    """
+    Write a self-contained HTML page: nothing is loaded from elsewhere.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    text = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><main><h1>{html.escape(title)}</h1>{''.join(body)}</main></body></html>"
+    )
+    try:
+        with writing(target) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise storage_error(target, error) from error
+
+
+def html_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Write rows as an HTML table; numbers align right."""
+    if not rows:
+        return "<p>none</p>"
+    head = "".join(f"<th>{html.escape(name.strip())}</th>" for name in rows[0])
+    lines = "".join("<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def bars(values: Mapping[str, float]) -> str:
+    """Draw horizontal bars, a line per value, as SVG."""
+    largest = max(values.values(), default=0) or 1
+    lines = []
+    for index, (name, value) in enumerate(values.items()):
+        y = index * 24
+        lines.append(
+            f'<text x="0" y="{y + 16}">{html.escape(name)}</text>'
+            f'<rect x="210" y="{y + 4}" width="{value / largest * 400:.1f}" height="16" rx="2"></rect>'
+            f'<text x="{216 + value / largest * 400:.1f}" y="{y + 16}">{value:,.10g}</text>'
+        )
+    return f'<svg class="bars" viewBox="0 0 720 {24 * len(values)}" role="img">{"".join(lines)}</svg>'
+
+
+def lines_chart(curves: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> str:
+    """
+    Draw curves as SVG.
+
+    Args:
+        curves: points (x, y) by name.
+        x: what the horizontal axis shows.
+        y: what the vertical axis shows.
+    """
+    points = [point for curve in curves.values() for point in curve]
+    if not points:
+        return "<p>nothing was recorded</p>"
+    left, right = min(p[0] for p in points), max(p[0] for p in points)
+    low, high = min(p[1] for p in points), max(p[1] for p in points)
+    width, height = (right - left) or 1.0, (high - low) or 1.0
+    drawn = []
+    for index, (name, curve) in enumerate(curves.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        path = " ".join(f"{60 + (px - left) / width * 520:.1f},{230 - (py - low) / height * 210:.1f}" for px, py in curve)
+        drawn.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"></polyline>')
+        drawn.append(f'<text x="595" y="{30 + 20 * index}" style="fill:{colour}">{html.escape(name)}</text>')
+    axes = (
+        '<path class="axis" d="M60 20V230H580"></path>'
+        f'<text x="56" y="30" text-anchor="end">{high:.4g}</text><text x="56" y="230" text-anchor="end">{low:.4g}</text>'
+        f'<text x="60" y="248">{left:.4g}</text><text x="580" y="248" text-anchor="end">{right:.4g}</text>'
+        f'<text x="320" y="248" text-anchor="middle">{html.escape(x)}</text><text x="60" y="12">{html.escape(y)}</text>'
+    )
+    return f'<svg class="chart" viewBox="0 0 800 256" role="img">{axes}{"".join(drawn)}</svg>'
+
+
+def data_uri(image: RgbImage) -> str:
+    """Put an image into a page, without loss."""
+    return "data:image/webp;base64," + base64.b64encode(encode_image(image, "webp")).decode()
+
+
+def centre(image: RgbImage, side: int) -> RgbImage:
+    """Cut the centre of at most `side` x `side` pixels."""
+    top = max(0, (image.shape[0] - side) // 2)
+    left = max(0, (image.shape[1] - side) // 2)
+    return image[top : top + side, left : left + side]
+
+
+def _cell(value: object) -> str:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f'<td class="n">{text}</td>' if number else f"<td>{html.escape(text)}</td>"
+
+
+_COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#7b4b94", "#b8860b", "#555555")
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1c1c1c;--paper:#fff;--line:#ccc;--bar:#1b6ca8}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e6e6;--paper:#161616;--line:#444;--bar:#5aa9e6}}
+body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:24px 16px}
+h1{font-size:26px}h2{font-size:19px;margin-top:36px}h3{font-size:15px;margin:18px 0 6px}
+table{border-collapse:collapse}th,td{padding:4px 12px 4px 0;border-bottom:1px solid var(--line);text-align:left}
+td.n{text-align:right;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
+.row{display:flex;flex-wrap:wrap;gap:8px}.row img,figure img{max-width:100%;height:auto;image-rendering:auto}
+figure{margin:0}figcaption{font-size:13px}
+svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg rect{fill:var(--bar)}svg .axis{stroke:var(--line);fill:none}
+svg.bars,svg.chart{width:100%;max-width:800px;height:auto}
+"""

@@ -1,0 +1,264 @@
+"""Reading shards: any sample by its number, without unpacking or scanning."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uirdata.degradations import DEGRADATIONS
+from uirdata.errors import ShardError, UsageError, nearest
+from uirdata.images import RgbImage, decode_image, pixel_sha256
+from uirdata.records import RECORD_FIELDS, Record, record_from_row
+from uirdata.storage.shards import MANIFEST, list_shards, read_info
+from uirdata.storage.tables import read_table
+from uirdata.subsets import Subset
+
+_OPEN_FILES = 128
+
+
+@dataclass(frozen=True)
+class ShardItem:
+    """
+    A sample with its pixels.
+
+    Attributes:
+        key: its name.
+        lq: (H, W, 3) RGB uint8.
+        gt: (H, W, 3) RGB uint8, the same size.
+        label: index of its degradation in the data set's `class_names`.
+        record: all that is known of it.
+    """
+
+    key: str
+    lq: RgbImage
+    gt: RgbImage
+    label: int
+    record: Record
+
+
+class ShardDataset(Sequence[ShardItem]):
+    """
+    The samples of a shard folder by number, in the order of split, degradation, source and shard.
+
+    It may be pickled, and shared with forked processes: files are opened by the process that reads them.
+
+    Attributes:
+        folder: the shard folder.
+        class_names: what the labels mean. Types that share a class are joined by "+".
+    """
+
+    def __init__(self, folder: Path, table: pa.Table, classes: Sequence[Sequence[str]]) -> None:
+        self.folder = folder
+        self.class_names: tuple[str, ...] = tuple("+".join(types) for types in classes)
+        self._label = {name: label for label, types in enumerate(classes) for name in types}
+        self._table = table.combine_chunks()
+        self._files: OrderedDict[tuple[int, str], int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> ShardItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ShardItem]: ...
+
+    def __getitem__(self, index: int | slice) -> ShardItem | list[ShardItem]:
+        """
+        Read a sample.
+
+        Raises:
+            IndexError: there is no such number.
+            ShardError: its shard is missing, cut short or changed.
+        """
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        record = self.record(index)
+        lq = self._image(record, record.lq_offset, record.lq_size, "lq")
+        gt = self._image(record, record.gt_offset, record.gt_size, "gt")
+        return ShardItem(record.key, lq, gt, self._label[record.degradation], record)
+
+    def __iter__(self) -> Iterator[ShardItem]:
+        return (self[i] for i in range(len(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": OrderedDict()}
+
+    def __del__(self) -> None:
+        """Close the files that this process opened."""
+        for (process, _), descriptor in getattr(self, "_files", {}).items():
+            if process == os.getpid():
+                os.close(descriptor)
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The records by number, read when asked for."""
+        return _Records(self)
+
+    @property
+    def degradations(self) -> list[str]:
+        """The degradation of each sample, by number."""
+        return list(self._table["degradation"].to_pylist())
+
+    @property
+    def labels(self) -> list[int]:
+        """The label of each sample, by number."""
+        return [self._label[name] for name in self.degradations]
+
+    def record(self, index: int) -> Record:
+        """
+        Give what is known of a sample, without its pixels.
+
+        Raises:
+            IndexError: there is no such number.
+        """
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return record_from_row({name: self._table[name][index].as_py() for name in RECORD_FIELDS})
+
+    def check(self, index: int) -> None:
+        """
+        Prove that a sample's pixels are those that were written.
+
+        Raises:
+            ShardError: they are not.
+        """
+        item = self[index]
+        for image, expected, name in ((item.gt, item.record.gt_sha256, "GT"), (item.lq, item.record.lq_sha256, "LQ")):
+            if pixel_sha256(image) != expected:
+                raise ShardError(
+                    f"{self.folder / item.record.shard}: the {name} of {item.key} is not what was written; "
+                    "delete the tar and run `uir build-shards` again"
+                )
+
+    def _image(self, record: Record, offset: int, size: int, role: str) -> RgbImage:
+        path = self.folder / record.shard
+        data = os.pread(self._descriptor(path), size, offset)
+        if len(data) != size:
+            raise _cut_short(path)
+        return decode_image(data, name=f"{path}: {record.key}.{role}.{record.codec}")
+
+    def _descriptor(self, path: Path) -> int:
+        key = (os.getpid(), str(path))
+        descriptor = self._files.get(key)
+        if descriptor is None:
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                raise ShardError(
+                    f"{path}: cannot be read ({error.strerror}); run `uir build-shards` again to restore it"
+                ) from error
+            self._files[key] = descriptor
+            if len(self._files) > _OPEN_FILES:
+                (process, _), oldest = self._files.popitem(last=False)
+                if process == os.getpid():
+                    os.close(oldest)
+        self._files.move_to_end(key)
+        return descriptor
+
+
+class _Records(Sequence[Record]):
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self._dataset.record(i) for i in range(*index.indices(len(self)))]
+        return self._dataset.record(index)
+
+
+def open_shards(
+    dir: str | Path,  # the name is part of the public contract
+    split: str | None = None,
+    subset: Subset | None = None,
+) -> ShardDataset:
+    """
+    Open a shard folder.
+
+    Args:
+        dir: what `uir build-shards --out` wrote.
+        split: train, val or test; all of them when None.
+        subset: only samples that it names, labelled in its order. When None: all samples; if the folder was built for
+            one subset only, its label order, otherwise the types that are there, in the order of `degradations()`.
+
+    Raises:
+        ShardError: the folder has no manifest, or a shard is missing or cut short.
+        UsageError: there is no such split in it.
+    """
+    folder = Path(dir)
+    if not folder.is_dir():
+        raise ShardError(f"{folder}: no such folder; `uir build-shards --out {folder}` makes it")
+    _check_shards(folder)
+    table = read_table(folder / MANIFEST).sort_by([("shard", "ascending"), ("gt_offset", "ascending")])
+    present = set(table["degradation"].unique().to_pylist())
+    if split is not None:
+        splits = sorted(table["split"].unique().to_pylist())
+        if split not in splits:
+            raise UsageError(f"{folder} has no split {split!r}: {nearest(split, splits)}")
+        table = table.filter(pc.field("split") == split)
+    if subset is not None:
+        table = table.filter(_in_subset(subset))
+        if not table.num_rows:
+            raise ShardError(f"{folder} holds no sample of the subset {subset.name}; run `uir build-shards --subset {subset.name}`")
+        return ShardDataset(folder, table, subset.classes)
+    return ShardDataset(folder, table, _classes(folder, present))
+
+
+def _classes(folder: Path, present: set[str]) -> Sequence[Sequence[str]]:
+    built = read_info(folder).get("subsets", {})
+    if len(built) == 1:
+        (classes,) = built.values()
+        if present <= {name for types in classes for name in types}:
+            return [tuple(types) for types in classes]
+    return [(name,) for name in DEGRADATIONS if name in present]
+
+
+def _in_subset(subset: Subset) -> pc.Expression:
+    wanted: pc.Expression | None = None
+    for use in subset.uses:
+        one = (
+            (pc.field("source") == use.source)
+            & (pc.field("degradation") == use.degradation)
+            & (pc.field("split") == use.split)
+        )
+        if use.levels:
+            one &= pc.field("level").isin(list(use.levels))
+        wanted = one if wanted is None else wanted | one
+    if wanted is None:
+        raise UsageError(f"the subset {subset.name} names no source")
+    return wanted
+
+
+def _check_shards(folder: Path) -> None:
+    for state in list_shards(folder):
+        path = folder / state.path
+        if not path.is_file():
+            raise ShardError(f"{path}: is missing; run `uir build-shards` again to restore it")
+        if path.stat().st_size != state.size:
+            raise _cut_short(path, state.size)
+
+
+def _cut_short(path: Path, expected: int | None = None) -> ShardError:
+    says = f", the manifest says {expected:,}" if expected else ""
+    return ShardError(
+        f"{path}: has {path.stat().st_size:,} bytes{says}: it was cut short or changed. "
+        "Run `uir build-shards` again to restore it"
+    )

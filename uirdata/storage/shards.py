@@ -1,0 +1,269 @@
+"""
+Writing shards: plain tars that WebDataset reads, the same bytes for the same samples.
+
+Of each shard there is, beside the tar, one part of manifest.parquet. It is written after the tar, so a part means that its
+tar is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from uirdata.errors import ShardError
+from uirdata.records import IN_TAR, Record
+from uirdata.storage.tables import write_rows, writing
+
+MANIFEST = "manifest.parquet"
+INFO = "info.json"
+
+_TEXT = (
+    "key shard codec degradation level recipe source split scene gt_path lq_path overlaps gt_sha256 lq_sha256 licence"
+).split()
+MANIFEST_SCHEMA = pa.schema(
+    [
+        (name, pa.string() if name in _TEXT else pa.bool_() if name == "real" else pa.int64())
+        for name in Record.__dataclass_fields__
+    ]
+)
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class SampleBytes:
+    """A sample ready to be written: its encoded images, and its record without shard and offsets."""
+
+    gt: bytes
+    lq: bytes
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """
+    What a part of the manifest says of its tar.
+
+    Attributes:
+        path: of the tar, relative to the shard folder.
+        samples: how many it holds.
+        size: of the tar in bytes.
+        sha256: of the tar.
+        plan: digest of the plan that it was built from.
+        rejected: JSON list of the planned samples that could not be made, each with its reason.
+    """
+
+    path: str
+    samples: int
+    size: int
+    sha256: str
+    plan: str
+    rejected: str
+
+
+class TarWriter:
+    """
+    Write a USTAR archive: owner, time and mode are constants, so equal members give equal bytes.
+
+    tarfile spends most of its time on building headers one field at a time; here only name, size and checksum change.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._offset = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, data: bytes) -> int:
+        """
+        Append a member.
+
+        Returns:
+            The offset of its first byte in the archive.
+
+        Raises:
+            ShardError: the name has over 100 bytes or the member over 8 GiB, which USTAR cannot say.
+        """
+        self._write(_header(name, len(data)))
+        offset = self._offset
+        self._write(data)
+        self._write(b"\0" * (-len(data) % _BLOCK))
+        return offset
+
+    def close(self) -> tuple[int, str]:
+        """End the archive; give its size in bytes and its sha256."""
+        self._write(b"\0" * (2 * _BLOCK))
+        return self._offset, self._digest.hexdigest()
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._offset += len(data)
+
+
+def write_shard(
+    folder: Path, path: str, samples: Iterable[SampleBytes], plan: str, rejected: Sequence[Mapping[str, str]]
+) -> ShardState:
+    """
+    Write one tar and its part of the manifest; both appear whole or not at all.
+
+    Args:
+        folder: the shard folder.
+        path: of the tar, relative to it.
+        samples: what to write; may be empty.
+        plan: digest of the plan, kept in the part.
+        rejected: kept in the part too; read when the last sample is written, so the caller may fill it meanwhile.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    records: list[dict[str, Any]] = []
+    target = folder / path
+    with writing(target) as partial:
+        with partial.open("wb") as file:
+            tar = TarWriter(file)
+            for sample in samples:
+                records.append(_add_sample(tar, path, sample))
+            size, sha256 = tar.close()
+    state = ShardState(path, len(records), size, sha256, plan, json.dumps(list(rejected), sort_keys=True))
+    metadata = {f"uir.{name}": str(value) for name, value in asdict(state).items()}
+    write_rows(part_path(folder, path), records, MANIFEST_SCHEMA.with_metadata(metadata))
+    return state
+
+
+def part_path(folder: Path, path: str) -> Path:
+    """
+    Say where the part of a shard lies.
+
+    >>> part_path(Path("pool"), "train/noise/wed-00007.tar").as_posix()
+    'pool/manifest.parquet/train-noise-wed-00007.parquet'
+    """
+    return folder / MANIFEST / (path.removesuffix(".tar").replace("/", "-") + ".parquet")
+
+
+def shard_state(folder: Path, path: str) -> ShardState | None:
+    """
+    Say what is known of a shard; None where it is not there, cut short, or its part cannot be read.
+
+    The tar's bytes are counted, not hashed: `uir verify --deep` does that.
+    """
+    state = _read_state(part_path(folder, path))
+    if state is None:
+        return None
+    tar = folder / path
+    return state if tar.is_file() and tar.stat().st_size == state.size else None
+
+
+def shard_keys(folder: Path, path: str) -> tuple[str, ...] | None:
+    """Give the keys of all samples that a shard was planned with, made or rejected; None where its part is not there."""
+    part = part_path(folder, path)
+    state = _read_state(part)
+    if state is None:
+        return None
+    made: list[str] = pq.read_table(part, columns=["key"])["key"].to_pylist()
+    return (*made, *(row["key"] for row in json.loads(state.rejected)))
+
+
+def list_shards(folder: Path) -> list[ShardState]:
+    """
+    List the shards that a folder's manifest names, sorted by path, whether or not their tars are whole.
+
+    Raises:
+        ShardError: there is no manifest, or a part of it is broken.
+    """
+    parts = sorted((folder / MANIFEST).glob("*.parquet")) if (folder / MANIFEST).is_dir() else []
+    if not parts:
+        raise ShardError(f"{folder}: no {MANIFEST} here; `uir build-shards --out {folder}` writes one")
+    states = []
+    for part in parts:
+        state = _read_state(part)
+        if state is None:
+            raise ShardError(f"{part}: is broken; delete it and run `uir build-shards` again")
+        states.append(state)
+    return sorted(states, key=lambda state: state.path)
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """
+    Read info.json; {} where there is none yet.
+
+    Raises:
+        ShardError: it is no JSON.
+    """
+    path = folder / INFO
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{path}: cannot be read ({error}); delete it and run `uir build-shards` again") from error
+    if not isinstance(document, dict):
+        raise ShardError(f"{path}: is not an object; delete it and run `uir build-shards` again")
+    return document
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """
+    Write JSON with sorted keys, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with writing(path) as partial:
+        partial.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _add_sample(tar: TarWriter, path: str, sample: SampleBytes) -> dict[str, Any]:
+    key, codec = sample.fields["key"], sample.fields["codec"]
+    # Alphabetical order, as webdataset's own writer has it.
+    gt_offset = tar.add(f"{key}.gt.{codec}", sample.gt)
+    document = {name: sample.fields[name] for name in IN_TAR}
+    tar.add(f"{key}.json", json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+    lq_offset = tar.add(f"{key}.lq.{codec}", sample.lq)
+    places = {
+        "shard": path,
+        "gt_offset": gt_offset,
+        "gt_size": len(sample.gt),
+        "lq_offset": lq_offset,
+        "lq_size": len(sample.lq),
+    }
+    return asdict(Record(**sample.fields, **places))
+
+
+def _header(name: str, size: int) -> bytes:
+    encoded = name.encode()
+    if len(encoded) > 100 or size >= 8 << 30:
+        raise ShardError(f"{name}: a member's name has at most 100 bytes and its data at most 8 GiB")
+    header = bytearray(_BLOCK)
+    header[: len(encoded)] = encoded
+    header[100:108] = b"0000644\0"
+    header[108:116] = header[116:124] = b"0000000\0"
+    header[124:136] = b"%011o\0" % size
+    header[136:148] = b"00000000000\0"
+    header[148:156] = b"        "
+    header[156:157] = b"0"
+    header[257:265] = b"ustar\x0000"
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def _read_state(part: Path) -> ShardState | None:
+    try:
+        metadata = pq.read_schema(part).metadata or {}
+        value = {name: metadata[f"uir.{name}".encode()].decode() for name in ShardState.__dataclass_fields__}
+        return ShardState(
+            value["path"],
+            int(value["samples"]),
+            int(value["size"]),
+            value["sha256"],
+            value["plan"],
+            value["rejected"],
+        )
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+        return None

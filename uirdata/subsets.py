@@ -1,0 +1,256 @@
+"""Ordered choices of degradations and sources: what is built and trained together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from uirdata.errors import ManifestError, UsageError, nearest
+from uirdata.pairing import TYPES, Split
+from uirdata.sources import MANIFESTS, Source, load_sources
+from uirdata.typed_toml import STRICT, read_toml, typed
+
+
+@dataclass(frozen=True)
+class Use:
+    """
+    What a subset takes of a source.
+
+    Attributes:
+        source: id of the source.
+        degradation: published pairs of this type, or clean images that get it here.
+        split: train, val or test.
+        levels: names of the levels to make; empty for all of the type's. Published pairs keep their own.
+        per_image: how many LQ are made of each crop of a clean image.
+        size: of crops, in pixels; 0 takes images whole; None leaves it to the source.
+        stride: from one crop to the next, in pixels; None leaves it to the source, or to `size`.
+    """
+
+    source: str
+    degradation: str
+    split: Split
+    levels: tuple[str, ...] = ()
+    per_image: int = 1
+    size: int | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True)
+class Subset:
+    """
+    An ordered choice of degradations and sources.
+
+    Attributes:
+        name: such as "5d".
+        title: what it is, in a sentence.
+        classes: the labels in order; degradations in one entry share a label.
+        repeat: how often a training epoch sees each sample of a degradation; 1 where none is named.
+        uses: what is built.
+        no_reference: sources of test images without a GT: fetched with the subset, never built.
+    """
+
+    name: str
+    title: str
+    classes: tuple[tuple[str, ...], ...]
+    repeat: Mapping[str, int]
+    uses: tuple[Use, ...]
+    no_reference: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Ids of its sources, each once, in the order of the uses."""
+        return tuple(dict.fromkeys([*(use.source for use in self.uses), *self.no_reference]))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the labels: the degradations, joined by "+" where they share one."""
+        return tuple("+".join(types) for types in self.classes)
+
+    @property
+    def degradations(self) -> tuple[str, ...]:
+        """All its degradations, in label order."""
+        return tuple(name for types in self.classes for name in types)
+
+    def label_of(self, degradation: str) -> int:
+        """
+        Give the label of a degradation.
+
+        Raises:
+            UsageError: the subset does not have it.
+        """
+        for label, types in enumerate(self.classes):
+            if degradation in types:
+                return label
+        raise UsageError(
+            f"the subset {self.name} has no degradation {degradation!r}: {nearest(degradation, self.degradations)}"
+        )
+
+
+def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: Sequence[Path] = ()) -> Subset:
+    """
+    Find a subset by name. The id of a source is the name of a subset of that one source, too.
+
+    Args:
+        name: such as "5d" or "gopro".
+        sources: all sources, from `load_sources`; read here when they are needed and not given.
+        extra: folders whose subsets.toml and manifests are read beside ours.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+        ManifestError: a subsets.toml says something that cannot be.
+    """
+    found = load_subsets(extra)
+    if name in found:
+        return found[name]
+    known = load_sources(extra) if sources is None else sources
+    if name in known:
+        return subset_of(known[name])
+    raise UsageError(f"there is no subset or source {name!r}: {_nearest(name, found, known)}")
+
+
+def load_subsets(extra: Sequence[Path] = ()) -> Mapping[str, Subset]:
+    """
+    Read all subsets that have a name of their own.
+
+    Raises:
+        ManifestError: a subsets.toml says something that cannot be.
+    """
+    found: dict[str, Subset] = {}
+    for folder in (MANIFESTS, *extra):
+        path = folder / "subsets.toml"
+        if folder != MANIFESTS and not path.exists():
+            continue
+        for entry in typed(read_toml(path), _File, name=str(path)).subset:
+            if entry.name in found:
+                raise ManifestError(f"{path}: there is a subset {entry.name!r} already")
+            found[entry.name] = _resolve(entry, found, path)
+    return MappingProxyType(found)
+
+
+def subset_of(source: Source) -> Subset:
+    """
+    Make the subset of one source: its published pairs, and every type that can be made of its clean images.
+
+    Raises:
+        UsageError: it has neither; only test images without a GT.
+    """
+    # Not at the top: the operations need OpenCV, which whoever lists sources can do without.
+    from uirdata.degradations import DEGRADATIONS
+
+    uses: dict[Use, None] = {}
+    for rule in source.pairs:
+        splits: tuple[Split, ...] = (rule.split, "test") if rule.test_share else (rule.split,)
+        names = (rule.degradation,) if rule.lq else tuple(d.name for d in DEGRADATIONS.values() if d.levels)
+        if rule.gt:
+            uses.update(dict.fromkeys(Use(source.id, name, split) for split in splits for name in names))
+    if not uses:
+        raise UsageError(f"{source.id} has no GT: its images can be restored, but there is nothing to build of them")
+    types = {use.degradation for use in uses}
+    order = [name for name in TYPES if name in types] + sorted(types.difference(TYPES))
+    return Subset(source.id, source.title, tuple((name,) for name in order), {}, tuple(uses))
+
+
+@dataclass(frozen=True)
+class _UseEntry:
+    """A [[subset.use]] of the file: every source in every split with every degradation."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    sources: tuple[str, ...]
+    degradations: tuple[str, ...]
+    splits: tuple[Split, ...]
+    levels: tuple[str, ...] = ()
+    per_image: int = 1
+    size: int | None = None
+    stride: int | None = None
+
+    def uses(self) -> Iterable[Use]:
+        for degradation in self.degradations:
+            for source in self.sources:
+                for split in self.splits:
+                    yield Use(source, degradation, split, self.levels, self.per_image, self.size, self.stride)
+
+
+@dataclass(frozen=True)
+class _SubsetEntry:
+    """A [[subset]] of the file. `include` names earlier subsets, whose classes, repeats and uses come first."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    name: str
+    title: str
+    classes: tuple[tuple[str, ...], ...] = ()
+    repeat: dict[str, int] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    no_reference: tuple[str, ...] = ()
+    use: tuple[_UseEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class _File:
+    """A subsets.toml."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    subset: tuple[_SubsetEntry, ...] = ()
+
+
+def _resolve(entry: _SubsetEntry, earlier: Mapping[str, Subset], path: Path) -> Subset:
+    classes: list[tuple[str, ...]] = []
+    repeat: dict[str, int] = {}
+    uses: dict[Use, None] = {}
+    no_reference: list[str] = []
+    for name in entry.include:
+        if name not in earlier:
+            raise ManifestError(
+                f"{path}: {entry.name} includes {name!r}, which does not stand above it: {nearest(name, earlier)}"
+            )
+        classes += [types for types in earlier[name].classes if types not in classes]
+        repeat |= earlier[name].repeat
+        uses |= dict.fromkeys(earlier[name].uses)
+        no_reference += earlier[name].no_reference
+    classes += entry.classes
+    repeat |= entry.repeat
+    uses |= dict.fromkeys(use for item in entry.use for use in item.uses())
+    subset = Subset(
+        entry.name,
+        entry.title,
+        tuple(classes),
+        MappingProxyType(repeat),
+        tuple(uses),
+        (*no_reference, *entry.no_reference),
+    )
+    faults = list(_faults(subset))
+    if faults:
+        raise ManifestError(f"{path}: {entry.name}: " + "; ".join(faults))
+    return subset
+
+
+def _faults(subset: Subset) -> Iterable[str]:
+    named = subset.degradations
+    for name in named:
+        if name not in TYPES:
+            yield f"there is no degradation {name!r}: {nearest(name, TYPES)}"
+        if named.count(name) > 1:
+            yield f"{name} stands in two classes"
+    for name, times in subset.repeat.items():
+        if name not in named:
+            yield f"repeat names {name!r}, which is in no class"
+        if times < 1:
+            yield f"repeat of {name} is {times}, expected 1 or more"
+    for use in subset.uses:
+        if use.degradation not in named:
+            yield f"the use of {use.source} names {use.degradation!r}, which is in no class"
+        if use.per_image < 1:
+            yield f"per_image of {use.source} is {use.per_image}, expected 1 or more"
+        if (use.size or 0) < 0 or (use.stride is not None and use.stride < 1):
+            yield f"size and stride of {use.source} are {use.size} and {use.stride}, expected positive numbers of pixels"
+
+
+def _nearest(name: str, subsets: Iterable[str], sources: Iterable[str]) -> str:
+    hint = nearest(name, [*subsets, *sources])
+    # Eighty ids in an error message help nobody.
+    return hint if hint.startswith("did you mean") else nearest("", subsets) + "; `uir sources` lists the sources"

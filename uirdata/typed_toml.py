@@ -1,0 +1,100 @@
+"""TOML files into typed frozen objects, strictly: an unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+from uirdata.errors import ManifestError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+STRICT: Mapping[str, Any] = {"extra": "forbid", "strict": True}
+"""What a dataclass that `typed` reads carries as `__pydantic_config__`: no unknown keys, no silent conversions."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """
+    Read a file as it stands.
+
+    Raises:
+        ManifestError: it is missing, cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: is no TOML: {error}") from error
+
+
+def typed(document: Mapping[str, Any], kind: type[T], *, name: str) -> T:
+    """
+    Turn what a file says into an object.
+
+    Args:
+        document: the file's tables.
+        kind: a frozen dataclass whose `__pydantic_config__` is `STRICT`, as are those of the dataclasses in it.
+        name: what an error calls the file.
+
+    Raises:
+        ManifestError: a key is unknown or missing, or a value is not of its type; every fault is named.
+    """
+    from pydantic import ValidationError
+
+    # From JSON, because only there pydantic's strict mode takes lists for tuples and tables for dataclasses.
+    try:
+        return _adapter(kind).validate_json(json.dumps(document, default=str))  # type: ignore[no-any-return]
+    except ValidationError as error:
+        faults = [_fault(detail["loc"], detail, kind) for detail in error.errors(include_url=False)]
+        raise ManifestError(f"{name}: " + "; ".join(dict.fromkeys(faults))) from None
+
+
+@lru_cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    # pydantic takes a tenth of a second to import, which `uir --help` has no use for.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _fault(location: Sequence[int | str], detail: Mapping[str, Any], kind: type[Any]) -> str:
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if detail["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key {where!r}: {nearest(str(location[-1]), _keys_at(kind, location[:-1]))}"
+    if detail["type"] in ("missing", "missing_argument"):
+        return f"{where!r} is missing"
+    message = str(detail["msg"])
+    expected = message.removeprefix("Input should be ") if message.startswith("Input should be ") else message
+    given = json.dumps(detail["input"], default=str, ensure_ascii=False)
+    if len(given) > 60:
+        given = given[:57] + "..."
+    return f"{where!r} is {given}, expected {expected}"
+
+
+def _keys_at(kind: type[Any], location: Sequence[int | str]) -> list[str]:
+    """Give the keys that a table may have, by following the types of the fields that lead to it."""
+    current: Any = kind
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if not is_dataclass(current):
+            return []
+        current = next((t for t in _tables_in(get_type_hints(current).get(part))), None)
+    return [field.name for field in fields(current)] if is_dataclass(current) else []
+
+
+def _tables_in(hint: Any) -> list[Any]:
+    if is_dataclass(hint):
+        return [hint]
+    return [table for argument in get_args(hint) for table in _tables_in(argument)]
