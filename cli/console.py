@@ -76,7 +76,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Draw progress bars on stderr while the block runs; nothing with `-q`, plain lines where there is no terminal."""
+        """Draw progress bars on stderr while the block runs; nothing with `-q`, plain lines without a terminal."""
         if self.quiet:
             yield Silent()
             return

@@ -31,12 +31,14 @@ ROOT = click.option(
     show_default=True,
     help="Where data lies. Also UIR_ROOT.",
 )
-SUBSET = click.option("--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample, or a source's id.")
+SUBSET = click.option("--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample or a source's id.")
 JOBS = click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="How much to do at once."
 )
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done; write and transfer nothing.")
-SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws.")
+SEED = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws."
+)
 
 
 def common(command: F) -> F:
@@ -114,12 +116,13 @@ class Program(click.Group):
         raise SystemExit(result if isinstance(result, int) else 0)
 
 
-class Size(click.ParamType):
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+class Size(click.ParamType[int]):
     """A number of bytes: 500MB, 1GB, 1.5GiB, 1000000."""
 
     name = "size"
-
-    _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Parse it."""
@@ -128,7 +131,7 @@ class Size(click.ParamType):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(value).lower())
         if not match or float(match[1]) <= 0:
             self.fail(f"{value!r} is no size; write it like 500MB or 1GB", param, ctx)
-        return int(float(match[1]) * self._UNITS[match[2] or ""])
+        return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
 def all_sources(layout: Layout) -> dict[str, Source]:

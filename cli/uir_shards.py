@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uirdata.sources import Source
     from uirdata.subsets import Subset
 
-SIZE = click.option("--size", type=click.IntRange(1), help="Of training crops, in pixels. [default: the subset's, or 512]")
+SIZE = click.option("--size", type=click.IntRange(1), help="Of training crops, pixels. [default: the subset's, or 512]")
 STRIDE = click.option("--stride", type=click.IntRange(1), help="From crop to crop. [default: the subset's, or 256]")
 
 
@@ -77,19 +77,26 @@ def crop(
             console.warning(failure.reason)
         console.line(f"{len(plan.samples) - len(failures):,} pairs of crops in {export}")
         if failures:
-            raise PartlyDone(f"{len(failures)} crops could not be made; mend the files above and run the same command again")
+            raise PartlyDone(
+                f"{len(failures)} crops could not be made; mend the files above and run the same command again"
+            )
 
 
 @click.command("build-shards")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @SUBSET
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The shard folder. [default: ROOT/shards]")
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Processes.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The shard folder. [default: ROOT/shards]"
+)
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="cores", help="Processes.")
 @click.option("--shard-size", type=Size(), default="1GB", show_default=True, help="About how large a tar becomes.")
-@click.option("--codec", type=click.Choice(["webp", "png"]), default="webp", show_default=True, help="Both are lossless.")
+@click.option(
+    "--codec", type=click.Choice(["webp", "png"]), default="webp", show_default=True, help="Both are lossless."
+)
 @SIZE
 @STRIDE
 @SEED
+@click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
 @click.option("--discard", is_flag=True, help="Delete what another unfinished build left in the folder.")
 @ROOT
 @DRY_RUN
@@ -104,6 +111,7 @@ def build_shards(
     size: int | None,
     stride: int | None,
     seed: int,
+    retry_rejected: bool,
     discard: bool,
     root: Path,
     dry_run: bool,
@@ -129,7 +137,7 @@ def build_shards(
     folder = out or layout.shards
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed)
     settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size)
-    todo = plan_build(folder, plan, settings)
+    todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected)
     _remark_left(console, plan)
     if dry_run:
         _show_plan(console, plan.samples, "")
@@ -212,7 +220,9 @@ def _chosen_subset(layout: Layout, ids: Sequence[str], subset: str | None, sourc
     if subset is None and not ids:
         ids = [name for name in sources if layout.pairs(name).exists()]
         if not ids:
-            raise SourceError(f"nothing has been fetched into {layout.root}; `uir fetch --subset sample` is a beginning")
+            raise SourceError(
+                f"nothing has been fetched into {layout.root}; `uir fetch --subset sample` is a beginning"
+            )
     if subset is None:
         return merge_subsets([find_subset(layout, name) for name in ids])
     whole = find_subset(layout, subset)
@@ -269,8 +279,8 @@ def _end_build(console: Console, folder: Path, rejected: Sequence[object], plan:
         console.warning(f"{number:,} samples left out: {reason}")
     if rejected:
         raise PartlyDone(
-            f"{len(rejected):,} samples could not be made; {folder / REJECTED} lists them. Mend their files, "
-            "delete the shards they belong to, and run the same command again"
+            f"{len(rejected):,} samples could not be made; {folder / REJECTED} lists them. "
+            "Mend their files and run the same command with --retry-rejected"
         )
     if plan.left:
         raise PartlyDone("some sources of the subset are not there; fetch them and run the same command again")

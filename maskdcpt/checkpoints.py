@@ -1,10 +1,10 @@
 """
 Weights on disk, whole or not at all.
 
-RUN/checkpoints/step-NNNNNN/ holds two files. `model.safetensors` is all that is needed to use the networks: tensors named
-`params.<network>.<key>` and, where a running average is kept, `params_ema.<network>.<key>`, with the network's name, its
-arguments, the label order and the run's configuration as metadata. `state.pt` is what only a resumed run needs. The folder
-gets its name when both are on the disk and have been read back.
+RUN/checkpoints/step-NNNNNN/ holds two files. `model.safetensors` is all that is needed to use the networks: tensors
+named `params.<network>.<key>` and, where a running average is kept, `params_ema.<network>.<key>`, with the network's
+name, its arguments, the label order and the run's configuration as metadata. `state.pt` is what only a resumed run
+needs. The folder gets its name when both are on the disk and have been read back.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from uirdata.storage.tables import storage_error
 FORMAT = "maskdcpt-1"
 MODEL = "model.safetensors"
 STATE = "state.pt"
-NETWORKS = ("backbone", "classifier", "reconstruction")
 
 _STEP_FOLDER = re.compile(r"step-(\d{6,})")
 
@@ -107,7 +106,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             params_ema=_under(tensors, "params_ema."),
         )
     except (KeyError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: its metadata cannot be read ({error!r}); it was changed by another tool") from error
+        raise CheckpointError(
+            f"{file}: its metadata cannot be read ({error!r}); it was changed by another tool"
+        ) from error
 
 
 def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, score: float | None) -> dict[str, str]:
@@ -179,10 +180,12 @@ def load_state(folder: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such file; the checkpoint can be used, but no run can go on from it") from None
+        raise CheckpointError(
+            f"{file}: no such file; the checkpoint can be used, but no run can go on from it"
+        ) from None
     except Exception as error:  # torch raises whatever its unpickler stumbles over
         raise CheckpointError(
-            f"{file}: is cut short or damaged ({type(error).__name__}); delete {folder.name} to resume from the one before"
+            f"{file}: is cut short or damaged ({type(error).__name__}); delete {folder.name} to resume from an older one"
         ) from error
     return state
 
@@ -311,5 +314,5 @@ def check_same_classes(expected: Iterable[str], checkpoint: Checkpoint, *, what:
     if checkpoint.class_names != wanted:
         raise CheckpointError(
             f"{checkpoint.path}: its labels are {', '.join(checkpoint.class_names) or 'not told'}; {what} has "
-            f"{', '.join(wanted)}. Take the backbone alone (init.parts = \"backbone\"), or the subset it was trained on"
+            f'{", ".join(wanted)}. Take the backbone alone (init.parts = "backbone"), or the subset it was trained on'
         )

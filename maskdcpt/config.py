@@ -31,10 +31,13 @@ class ModelConfig:
     Attributes:
         backbone: name of a backbone: nafnet, swinir, restormer, promptir.
         size: its arguments under their published names, such as width; those not named keep the published value.
+        masking: how masked stages are computed: `dense` computes whole maps and hides, `gather` only visible patches;
+            the same up to the order of sums.
     """
 
     backbone: str = "nafnet"
     size: Mapping[str, SizeValue] = field(default_factory=dict)
+    masking: Literal["dense", "gather"] = "gather"
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class DataConfig:
         repeat: how often a degradation's samples stand in an epoch; empty takes the subset's own ratios.
         sampling: `repeat` uses these ratios; `balanced` gives each degradation the same share.
         augment: turn and flip, all eight ways equally often.
-        noise: for shards that hold recipes in place of LQs: `fixed` makes the same LQ in every epoch, as the published
-            code; `fresh` replays the recipe with a new seed at every drawing.
+        validation_split: split that validations look at; "" has none. Where the shards have no such split there is no
+            validation. Choosing by `test` spoils the test.
     """
 
     shards: str = ""
@@ -69,7 +72,7 @@ class DataConfig:
     repeat: Mapping[str, int] = field(default_factory=dict)
     sampling: Sampling = "repeat"
     augment: bool = True
-    noise: Literal["fixed", "fresh"] = "fixed"
+    validation_split: str = "val"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskdcpt.batches import PackedBatch
-from maskdcpt.config import Sampling
+from maskdcpt.config import DataConfig, Sampling
 from uirdata.errors import UsageError, nearest
 from uirdata.images import RgbImage
 from uirdata.seeding import rng_for
@@ -60,6 +61,40 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Item: ...
+
+
+def open_samples(data: DataConfig, split: str) -> Samples:
+    """
+    Open the shards of a run.
+
+    Raises:
+        UsageError: no shards are named, or no such subset or split.
+        ShardError: the folder has no manifest, or a shard is missing or cut short.
+    """
+    from uirdata import load_subset, open_shards
+
+    if not data.shards:
+        raise UsageError("no shards are named: --shards DIR, or data.shards; `uir build-shards` makes them")
+    if not data.subset:
+        return open_shards(data.shards, split)
+    return open_shards(data.shards, split, load_subset(data.subset, extra=_own_manifests(data)))
+
+
+def repeat_ratios(data: DataConfig, samples: Samples) -> Mapping[str, int]:
+    """Give the repeat ratios of a run: its own, else those of its subset for the degradations that are there."""
+    if data.repeat or not data.subset:
+        return data.repeat
+    from uirdata import load_subset
+
+    present = set(samples.degradations)
+    ratios = load_subset(data.subset, extra=_own_manifests(data)).repeat
+    return {name: ratio for name, ratio in ratios.items() if name in present}
+
+
+def _own_manifests(data: DataConfig) -> list[Path]:
+    """Say where the user's own subsets lie: beside the shards, where `uir` keeps them."""
+    folder = Path(data.shards).resolve().parent / "manifests"
+    return [folder] if folder.is_dir() else []
 
 
 class Draw(NamedTuple):

@@ -51,7 +51,7 @@ def create_optimizer(backbone: nn.Module, decoders: Iterable[nn.Module], config:
         },
     ]
     groups = [group for group in groups if group["params"]]
-    on_gpu = all(p.is_cuda for group in groups for p in group["params"])  # type: ignore[union-attr, attr-defined]
+    on_gpu = all(p.is_cuda for group in groups for p in group["params"])  # type: ignore[attr-defined]
     return torch.optim.AdamW(
         groups,
         betas=config.betas,

@@ -29,8 +29,8 @@ def identify(weights: Mapping[str, Tensor]) -> Identity | None:
     """
     Tell the network from weights in the published layout; None when it is none of the four.
 
-    Restormer's and PromptIR's number of heads is read from their temperatures. SwinIR's shapes do not tell its heads and
-    window: heads are taken to have 30 channels, the window to be 8, as published.
+    Restormer's and PromptIR's number of heads is read from their temperatures. SwinIR's shapes do not tell its heads
+    and window: heads are taken to have 30 channels, the window to be 8, as published.
     """
     if "intro.weight" in weights and "ending.weight" in weights:
         return _nafnet(weights)

@@ -13,8 +13,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """
     Pad a (B, C, H, W) image at the bottom and the right by reflection, so that `multiple` divides it.
 
-    An image smaller than its padding is reflected again and again; one of a single row or column is repeated. Crop the result
-    back with `[..., :H, :W]`.
+    An image smaller than its padding is reflected again and again; one of a single row or column is repeated. Crop
+    the result back with `[..., :H, :W]`.
 
     >>> pad_to_multiple(torch.arange(3.0).view(1, 1, 1, 3), 4)[0, 0, 0].tolist()
     [0.0, 1.0, 2.0, 1.0]
@@ -60,9 +60,9 @@ def restore_in_tiles(
     """
     Restore a (B, C, H, W) image of any size tile by tile, in constant memory of the network.
 
-    Where tiles overlap they are blended with weights that rise linearly from a tile's edge, so no seam shows. What a network
-    computes from the whole image (channel attention, prompts) it computes from each tile: the result is not that of the whole
-    image, except for a network that looks no further than the overlap.
+    Where tiles overlap they are blended with weights that rise linearly from a tile's edge, so no seam shows. What a
+    network computes from the whole image (channel attention, prompts) it computes from each tile: the result is not
+    that of the whole image, except for a network that looks no further than the overlap.
 
     Args:
         network: (B, C, h, w) to (B, C, h, w) for any h, w up to `tile_px`, such as a backbone's `restore`.

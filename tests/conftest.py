@@ -17,7 +17,7 @@ def picture(height: int, width: int, seed: int = 0) -> RgbImage:
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     planes = []
     for _ in range(3):
-        fx, fy, phase = rng.uniform(0.02, 0.15, 2).tolist() + [rng.uniform(0, 6)]
+        fx, fy, phase = *rng.uniform(0.02, 0.15, 2).tolist(), rng.uniform(0, 6)
         wave = 110 + 60 * np.sin(fx * x + fy * y + phase) + rng.normal(0, 4, (height, width))
         edge = np.where(x * np.cos(phase) + y * np.sin(phase) > (height + width) * rng.uniform(0.1, 0.4), 40, -40)
         planes.append(wave + edge)

@@ -98,7 +98,8 @@ def pixel_sha256(image: RgbImage) -> str:
 
 def to_uint8(values: NDArray[np.floating]) -> RgbImage:
     """Round to the nearest grey level and clip to 0..255. A bare cast truncates, which darkens by half a level."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: RgbImage = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:

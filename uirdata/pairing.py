@@ -142,8 +142,8 @@ class PairRule:
         real: captured, not made.
         gt: pattern of the GT; "" where there is none. It uses some of the holes of `lq`.
         lq: pattern of the LQ; "" for clean images.
-        kind: `names`: a GT belongs to the LQ whose holes are equal. `sorted`: the n-th LQ belongs to the n-th GT, in the
-            order of their names, separately for each filling of the holes that both patterns have. `list`: a text
+        kind: `names`: a GT belongs to the LQ whose holes are equal. `sorted`: the n-th LQ belongs to the n-th GT, in
+            the order of their names, separately for each filling of the holes that both patterns have. `list`: a text
             file says so, a pair a line.
         list: pattern of the list file.
         columns: what the columns of a list file are.
@@ -276,7 +276,7 @@ def rule_faults(rule: PairRule) -> list[str]:
     patterns: dict[str, Pattern] = {}
     for name, text in (("gt", rule.gt), ("lq", rule.lq), ("list", rule.list), *_named_excludes(rule)):
         try:
-            patterns[name] = compile_pattern(text)
+            patterns[name] = compile_pattern(text, rule.lq if name == "gt" else "")
         except ManifestError as error:
             faults.append(f"{name}: {error}")
     if faults:
@@ -318,7 +318,7 @@ def _apply(
 ) -> list[Found]:
     """Follow one rule. Files that it looks at and does not pair go to `reasons`, unless one stands there already."""
     lqs = _matches(rule.lq, images)
-    gts = _matches(rule.gt, images)
+    gts = _matches(rule.gt, images, like=rule.lq)
     for exclude in rule.exclude:
         pattern = compile_pattern(exclude.pattern)
         for matches in (lqs, gts):
@@ -336,10 +336,10 @@ def _apply(
     return _by_names(rule, lqs, gts, reasons)
 
 
-def _matches(pattern: str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _matches(pattern: str, names: Sequence[str], like: str = "") -> dict[str, tuple[str, ...]]:
     if not pattern:
         return {}
-    match = compile_pattern(pattern).match
+    match = compile_pattern(pattern, like).match
     return {name: values for name in names if (values := match(name)) is not None}
 
 

@@ -39,10 +39,12 @@ class Pattern:
     Attributes:
         text: as written.
         holes: names of its holes, in order; "**" is the folders in front.
+        expressions: what fills each hole, as a regular expression.
     """
 
     text: str
     holes: tuple[str, ...]
+    expressions: Mapping[str, str] = field(repr=False)
     _regex: re.Pattern[str] = field(repr=False)
     _needle: str = field(repr=False)
 
@@ -61,31 +63,34 @@ class Pattern:
 
     def fill(self, values: Mapping[str, str]) -> str:
         """Write the pattern with its named holes filled, for a person to read."""
-        filled = self.text
+        filled = self.text.removeprefix("**/")
         for name, value in values.items():
-            if name == PREFIX:
-                filled = filled.removeprefix("**/") if filled == self.text else filled
-                continue
-            filled = re.sub(r"\{" + name + r"(:(?:[^{}]|\{[^{}]*\})*)?\}", lambda _, v=value: v, filled)
-        return values.get(PREFIX, "") + filled.removeprefix("**/")
+            if name != PREFIX:
+                filled = _fill_hole(filled, name, value)
+        return values.get(PREFIX, "") + filled
 
 
 @lru_cache(maxsize=4096)
-def compile_pattern(text: str) -> Pattern:
+def compile_pattern(text: str, like: str = "") -> Pattern:
     """
     Read a pattern.
+
+    Args:
+        text: the pattern.
+        like: another pattern; a hole that has an expression there and none here takes that one.
 
     Raises:
         ManifestError: braces do not close, a hole is neither a name nor a choice, or its expression is none.
     """
     parts: list[str] = []
     literals: list[str] = [""]
-    holes: list[str] = []
+    known = compile_pattern(like).expressions if like else {}
+    holes: dict[str, str] = {}
     position = 0
     while position < len(text):
         if text.startswith("**/", position):
             parts.append(rf"(?P<{_PREFIX_GROUP}>(?:.*/)?)" if position == 0 else "(?:.*/)?")
-            holes.extend([PREFIX] if position == 0 else [])
+            holes.update({PREFIX: "(?:.*/)?"} if position == 0 else {})
             literals.append("")
             position += 3
         elif text[position] == "*":
@@ -95,7 +100,7 @@ def compile_pattern(text: str) -> Pattern:
             position += 2 if anything else 1
         elif text[position] == "{":
             end = _closing(text, position)
-            parts.append(_group(text[position + 1 : end], holes, text))
+            parts.append(_group(text[position + 1 : end], holes, known, text))
             literals.append("")
             position = end + 1
         else:
@@ -112,7 +117,7 @@ def compile_pattern(text: str) -> Pattern:
         raise ManifestError(f"the pattern {text!r} holds no regular expression: {error}") from error
     if regex.groups != len(holes):
         raise ManifestError(f"the pattern {text!r} has a group inside a hole: write (?:...) instead of (...)")
-    return Pattern(text, tuple(holes), regex, max(literals, key=len))
+    return Pattern(text, tuple(holes), holes, regex, max(literals, key=len))
 
 
 def fill_template(template: str, holes: Sequence[str], values: Sequence[str]) -> str:
@@ -139,6 +144,10 @@ def is_image_name(name: str) -> bool:
     return dot >= 0 and name[dot:].lower() in IMAGE_SUFFIXES
 
 
+def _fill_hole(text: str, name: str, value: str) -> str:
+    return re.sub(r"\{" + name + r"(:(?:[^{}]|\{[^{}]*\})*)?\}", lambda _: value, text)
+
+
 def _closing(text: str, start: int) -> int:
     depth = 0
     for position in range(start, len(text)):
@@ -148,7 +157,7 @@ def _closing(text: str, start: int) -> int:
     raise ManifestError(f"the pattern {text!r} has a brace that does not close")
 
 
-def _group(body: str, holes: list[str], text: str) -> str:
+def _group(body: str, holes: dict[str, str], known: Mapping[str, str], text: str) -> str:
     if body == "image":
         return "(?i:" + "|".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES)) + ")"
     name, colon, expression = body.partition(":")
@@ -157,8 +166,8 @@ def _group(body: str, holes: list[str], text: str) -> str:
     if _NAME.fullmatch(name) and (colon or "," not in body):
         if name in holes:
             return f"(?P={name})"
-        holes.append(name)
-        return f"(?P<{name}>{expression or '[^/]+?'})"
+        holes[name] = expression or known.get(name, "[^/]+?")
+        return f"(?P<{name}>{holes[name]})"
     if "," in body:
         return "(?i:" + "|".join(re.escape(choice) for choice in body.split(",")) + ")"
     raise ManifestError(f"the pattern {text!r} has the hole {{{body}}}: write {{name}}, {{name:expression}} or {{a,b}}")

@@ -1,9 +1,9 @@
 """
 What goes where, decided before a pixel is touched.
 
-Found pairs and a subset's uses become samples (a crop of a pair, or of a clean image with a level to degrade it by), and
-samples become shards. Nothing here depends on workers, order of work or earlier interruptions, so neither does a byte of
-the result.
+Found pairs and a subset's uses become samples (a crop of a pair, or of a clean image with a level to degrade it by),
+and samples become shards. Nothing here depends on workers, order of work or earlier interruptions, so neither does a
+byte of the result.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class CropSetting:
 
 def plan_samples(
     use: Use,
-    found: Iterable[FoundPair],
+    found: Sequence[FoundPair],
     *,
     crop: CropSetting,
     seed: int,
@@ -140,7 +140,7 @@ def plan_samples(
     overlaps: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedSample]:
     """
-    Turn one use of a source into samples.
+    Turn one use of a source into samples: its published pairs of the type, or where it has none, its clean images.
 
     Args:
         use: which degradation and split of the source, which levels, how many variants of each crop.
@@ -149,12 +149,18 @@ def plan_samples(
         seed: the run's seed; decides levels, and later the recipes.
         licence: of the source.
         overlaps: scene to the benchmarks that hold it, joined by commas.
+
+    Raises:
+        UsageError: the type has no levels, so it cannot be made of clean images.
     """
+    mine = [item for item in found if item.pair.split == use.split and item.pair.gt]
+    published = [item for item in mine if item.pair.degradation == use.degradation]
+    chosen = published or [item for item in mine if not item.pair.degradation]
     levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
-    for item in found:
+    if chosen and not published and not levels:
+        raise UsageError(f"{use.degradation} cannot be made of {use.source}'s clean images; it has no levels")
+    for item in chosen:
         pair = item.pair
-        if pair.split != use.split or pair.degradation not in ("", use.degradation):
-            continue
         made = not pair.lq
         for box in crop.boxes(item.height, item.width):
             for level, suffix in _variants(use, pair, box, levels, seed) if made else [(pair.level, "")]:
@@ -190,8 +196,8 @@ def plan_shards(
     """
     Deal samples out to shards.
 
-    A shard is full when its estimated bytes reach `shard_bytes`; the estimate uses sizes in pixels alone, so it does not
-    change when an image turns out to be broken. Samples keep their order within their group.
+    A shard is full when its estimated bytes reach `shard_bytes`; the estimate uses sizes in pixels alone, so it stays
+    the same when an image turns out to be broken. Samples keep their order within their group.
 
     Args:
         samples: of any groups, mixed.
@@ -206,7 +212,7 @@ def plan_shards(
     seen: set[str] = set()
     for sample in samples:
         if sample.key in seen:
-            raise UsageError(f"two samples are called {sample.key}; a subset names the same use of {sample.source} twice")
+            raise UsageError(f"two samples are called {sample.key}; the subset names a use of {sample.source} twice")
         seen.add(sample.key)
         shards = groups.setdefault(sample.group, [])
         need = 2 * sample.height * sample.width * _BYTES_PER_PIXEL

@@ -175,6 +175,7 @@ class Source:
         crop: how the paper's data set cuts it; None where the paper does not use it.
         feeds: rows of the paper's table.
         resolution: of its images, for people.
+        unpaired: why it has no rules: what is published cannot be paired by names; "" where it has some.
         local_dir: for a source of the user's own: the folder where its files lie; None for published ones.
     """
 
@@ -184,7 +185,7 @@ class Source:
     title: str
     licence: str
     files: tuple[RemoteFile, ...]
-    pairs: tuple[PairRule, ...]
+    pairs: tuple[PairRule, ...] = ()
     known_defects: tuple[str, ...] = ()
     redistributable: bool = False
     homepage: str = ""
@@ -195,6 +196,7 @@ class Source:
     crop: SourceCrop | None = None
     feeds: tuple[Feed, ...] = ()
     resolution: str = ""
+    unpaired: str = ""
     local_dir: Path | None = None
 
     @property
@@ -270,8 +272,8 @@ def source_faults(source: Source) -> list[str]:
     faults: list[str] = []
     if not ID.fullmatch(source.id):
         faults.append(f"id is {source.id!r}: write small letters, digits and hyphens")
-    if not source.pairs:
-        faults.append("there is no [[pairs]]: nothing says what its files are")
+    if bool(source.pairs) == bool(source.unpaired):
+        faults.append("there must be [[pairs]], or the key unpaired with the reason why there are none")
     for index, rule in enumerate(source.pairs):
         faults += [f"pairs[{index}].{fault}" for fault in rule_faults(rule)]
     for index, skip in enumerate(source.skip):

@@ -153,6 +153,21 @@ def subset_of(source: Source) -> Subset:
     return Subset(source.id, source.title, tuple((name,) for name in order), {}, tuple(uses))
 
 
+def merge_subsets(subsets: Sequence[Subset]) -> Subset:
+    """Join subsets, such as those of some sources, under the names of all; labels in the order of the nineteen types."""
+    if len(subsets) == 1:
+        return subsets[0]
+    classes = dict.fromkeys(types for subset in subsets for types in subset.classes)
+    order = sorted(classes, key=lambda types: TYPES.index(types[0]) if types[0] in TYPES else len(TYPES))
+    return Subset(
+        "+".join(subset.name for subset in subsets),
+        "; ".join(subset.title for subset in subsets),
+        tuple(order),
+        {name: times for subset in subsets for name, times in subset.repeat.items()},
+        tuple(dict.fromkeys(use for subset in subsets for use in subset.uses)),
+    )
+
+
 @dataclass(frozen=True)
 class _UseEntry:
     """A [[subset.use]] of the file: every source in every split with every degradation."""
@@ -247,7 +262,7 @@ def _faults(subset: Subset) -> Iterable[str]:
         if use.per_image < 1:
             yield f"per_image of {use.source} is {use.per_image}, expected 1 or more"
         if (use.size or 0) < 0 or (use.stride is not None and use.stride < 1):
-            yield f"size and stride of {use.source} are {use.size} and {use.stride}, expected positive numbers of pixels"
+            yield f"size and stride of {use.source} are {use.size} and {use.stride}, expected pixels"
 
 
 def _nearest(name: str, subsets: Iterable[str], sources: Iterable[str]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 from uirdata.errors import ManifestError, nearest
 
@@ -54,18 +54,18 @@ def typed(document: Mapping[str, Any], kind: type[T], *, name: str) -> T:
 
     # From JSON, because only there pydantic's strict mode takes lists for tuples and tables for dataclasses.
     try:
-        return _adapter(kind).validate_json(json.dumps(document, default=str))  # type: ignore[no-any-return]
+        return cast(T, _adapter(cast(Hashable, kind)).validate_json(json.dumps(document, default=str)))
     except ValidationError as error:
         faults = [_fault(detail["loc"], detail, kind) for detail in error.errors(include_url=False)]
         raise ManifestError(f"{name}: " + "; ".join(dict.fromkeys(faults))) from None
 
 
-@lru_cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+@lru_cache(maxsize=32)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     # pydantic takes a tenth of a second to import, which `uir --help` has no use for.
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(type[Any], kind))
 
 
 def _fault(location: Sequence[int | str], detail: Mapping[str, Any], kind: type[Any]) -> str:

@@ -7,9 +7,12 @@ from types import MappingProxyType
 
 from maskdcpt.backbones.base import Backbone, Encoded
 from maskdcpt.backbones.nafnet import NAFNet
+from maskdcpt.backbones.promptir import PromptIR
+from maskdcpt.backbones.restormer import Restormer
+from maskdcpt.backbones.swinir import SwinIR
 from uirdata.errors import UsageError, nearest
 
-BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in (NAFNet,)})
+BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in (SwinIR, NAFNet, Restormer, PromptIR)})
 """Every network that this release knows."""
 
 __all__ = ["BACKBONES", "Backbone", "Encoded", "create_backbone"]

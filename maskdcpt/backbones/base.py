@@ -1,8 +1,8 @@
 """
 What a restoration network must be able to do here.
 
-One class serves plain and masked runs with the same weights. Features come finest last, as the network computes them; the
-degradation classifier wants them finest first, `features[::-1]`.
+One class serves plain and masked runs with the same weights. Features come finest last, as the network computes them;
+the degradation classifier wants them finest first, `features[::-1]`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def head(self, last: Tensor) -> Tensor:
-        """Apply the restoring convolution alone: (B, C, H, W) to (B, 3, H, W), without the image that `forward` adds."""
+        """Apply the restoring convolution alone: (B, C, H, W) to (B, 3, H, W); `forward` adds the image."""
 
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
         """Compute the maps of the later half, finest last. Arguments and errors as in `encode`."""

@@ -89,9 +89,10 @@ class NAFNet(Backbone):
         middle_blk_num: blocks at the bottom.
         dec_blk_nums: blocks of each decoder stage, coarsest first; as many as encoder stages.
         window_size: `restore` pads to a multiple of it; 2 ** stages when it is None.
-        local_train_size: when given, plain runs average over windows of 1.5 times this training size instead of the whole
-            image (Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV 2022). The
-            weights are the same; images up to the window give the same result. The published evaluation does not use it.
+        local_train_size: when given, plain runs average over windows of 1.5 times this training size instead of the
+            whole image (Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV
+            2022). The weights are the same; images up to the window give the same result. The published evaluation
+            does not use it.
     """
 
     name: ClassVar[str] = "nafnet"

@@ -1,7 +1,8 @@
 """
 The ways to compute a masked forward, by name.
 
-A backend turns a mask into the sites of each stage; all agree with `dense`, forward and backward, up to the order of sums.
+A backend turns a mask into the sites of each stage; all agree with `dense`, forward and backward, up to the order of
+sums.
 """
 
 from __future__ import annotations

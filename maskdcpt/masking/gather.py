@@ -1,10 +1,10 @@
 """
 The `gather` way: visible patches are packed side by side, and only they are computed.
 
-A stage's map is packed as (V, C, ph, pw), V = B * patches that each sample shows, channels last in memory. Convolutions get a
-rim of one or more pixels copied from the visible neighbours, zeros elsewhere; where a patch is too small for that to pay, they
-run on a whole map between unpacking and packing. Everything is torch, so it runs on any device and agrees with `dense` up to
-the order of sums.
+A stage's map is packed as (V, C, ph, pw), V = B * patches that each sample shows, channels last in memory.
+Convolutions get a rim of one or more pixels copied from the visible neighbours, zeros elsewhere; where a patch is too
+small for that to pay, they run on a whole map between unpacking and packing. Everything is torch, so it runs on any
+device and agrees with `dense` up to the order of sums.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Packing:
         rows: patches per column of the grid.
         columns: patches per row of the grid.
         index: (V,) int64, of the visible patches among all B * rows * columns, in that order.
-        neighbours: (9, V) int64, in reading order of the 3x3 neighbourhood: the packed place of each neighbour, or V where it
-            is hidden or outside.
+        neighbours: (9, V) int64, in reading order of the 3x3 neighbourhood: the packed place of each neighbour, or V
+            where it is hidden or outside.
     """
 
     batch: int
@@ -71,18 +71,18 @@ class PackedSites(Sites):
     """
 
     def __init__(self, packing: Packing, height: int, width: int, visible: Tensor) -> None:
-        self.visible: Tensor = visible
+        self.visible = visible
         self.packing = packing
         self.patch = (height // packing.rows, width // packing.columns)
 
     def enter(self, x: Tensor) -> Tensor:
         """Pack the visible patches of a whole map."""
-        packed: Tensor = _Pack.apply(x, self.packing, self.patch)
+        packed: Tensor = _Pack.apply(x, self.packing, self.patch)  # type: ignore[no-untyped-call]
         return packed
 
     def leave(self, x: Tensor) -> Tensor:
         """Put the patches back, zeros between them."""
-        whole: Tensor = _Unpack.apply(x, self.packing, self.patch)
+        whole: Tensor = _Unpack.apply(x, self.packing, self.patch)  # type: ignore[no-untyped-call]
         return whole
 
     def hide(self, x: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class PackedSites(Sites):
         if min(self.patch) < max(HALO_MIN_PATCH, rim):
             y: Tensor = layer(self.leave(x))
             return self.enter(y)
-        padded: Tensor = _Halo.apply(x, self.packing.neighbours, rim)
+        padded: Tensor = _Halo.apply(x, self.packing.neighbours, rim)  # type: ignore[no-untyped-call]
         return F.conv2d(padded, layer.weight, layer.bias, groups=layer.groups)
 
     def mean(self, x: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ class PackedSites(Sites):
         """A product with each patch's sample's factor."""
         if factor.shape[2:] != (1, 1):
             return x * self.enter(factor)
-        per_sample = x.unflatten(0, (self.packing.batch, -1)) * factor.unsqueeze(1)
-        return per_sample.flatten(0, 1)
+        patches = x.shape[0] // self.packing.batch
+        return x * factor.repeat_interleave(patches, 0, output_size=x.shape[0])
 
     def tokens(self, x: Tensor) -> Tensor:
         """Visible pixels only, patch by patch."""
@@ -152,7 +152,8 @@ def packed_stages(mask: PatchMask, height: int, width: int, count: int) -> tuple
 
 
 def _pack(x: Tensor, packing: Packing, patch: tuple[int, int]) -> Tensor:
-    cells = x.permute(0, 2, 3, 1).unflatten(2, (packing.columns, patch[1])).unflatten(1, (packing.rows, patch[0]))
+    pixels = x.permute(0, 2, 3, 1)
+    cells = pixels.reshape(packing.batch, packing.rows, patch[0], packing.columns, patch[1], x.shape[1])
     # (B, rows, columns, ph, pw, C); the index copies whole pixels, so nothing is laid out twice.
     cells = cells.transpose(2, 3)
     columns, rows = packing.columns, packing.rows
@@ -176,7 +177,7 @@ class _Pack(torch.autograd.Function):
         return _pack(x, packing, patch)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         return _unpack(grad, *ctx.layout), None, None
 
 
@@ -187,7 +188,7 @@ class _Unpack(torch.autograd.Function):
         return _unpack(x, packing, patch)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         return _pack(grad, *ctx.layout), None, None
 
 
@@ -207,7 +208,7 @@ class _Halo(torch.autograd.Function):
         return padded.permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def,override]
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         (neighbours,) = ctx.saved_tensors
         rim = ctx.rim
         padded = grad.permute(0, 2, 3, 1)
@@ -219,7 +220,7 @@ class _Halo(torch.autograd.Function):
 
 
 def _strips(height: int, width: int, rim: int) -> list[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
-    """For each of the eight neighbours: its place in the 3x3, where it lies in a padded patch, what of it lies there."""
+    """For each neighbour: its place in the 3x3, where it lies in a padded patch, what of it lies there."""
 
     def along(size: int) -> list[tuple[slice, slice]]:
         return [

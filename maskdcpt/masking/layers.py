@@ -1,7 +1,8 @@
 """
 Per-pixel layers: each looks at one site and nothing else, so each is its own masked form.
 
-Maps are (B, C, H, W). They compute on the channels of a pixel, so `torch.channels_last` is the layout in which nothing is copied.
+Maps are (B, C, H, W). They compute on the channels of a pixel, so `torch.channels_last` is the layout in which
+nothing is copied.
 """
 
 from __future__ import annotations

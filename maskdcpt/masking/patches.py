@@ -1,8 +1,8 @@
 """
 Patch masks: which cells of a regular grid a network may see.
 
-A mask is drawn per sample on the grid of patches and looked at from any stage of a network: finer than the grid by repetition,
-coarser by asking whether any of the covered cells is visible.
+A mask is drawn per sample on the grid of patches and looked at from any stage of a network: finer than the grid by
+repetition, coarser by asking whether any of the covered cells is visible.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _along(cells: Tensor, dim: int, size: int) -> Tensor:
     if size > 0 and size % count == 0:
         return cells.repeat_interleave(size // count, dim)
     if size > 0 and count % size == 0:
-        return cells.unflatten(dim, (size, count // size)).any(dim + 1)
+        return cells.reshape(*cells.shape[:dim], size, count // size, *cells.shape[dim + 1 :]).any(dim + 1)
     raise ValueError(f"a feature map of {size} does not go with a mask of {count} cells: one must divide the other")
 
 
@@ -129,9 +129,9 @@ def square_patch_mask(
     """
     Hide one square of patches at a random place (SimMIM's "square" mask, Table IX).
 
-    The side is the rounded root of the hidden share, so the share itself is met as well as whole squares can (11 of 16 cells
-    for a half). Where the square is higher or wider than the grid, it becomes a rectangle of the same area. Arguments as in
-    `random_patch_mask`.
+    The side is the rounded root of the hidden share, so the share itself is met as well as whole squares can (11 of
+    16 cells for a half). Where the square is higher or wider than the grid, it becomes a rectangle of the same area.
+    Arguments as in `random_patch_mask`.
     """
     rows, columns, keep = _grid(height, width, patch, ratio)
     generator = _fresh(generator)

@@ -1,12 +1,13 @@
 """
 The submanifold rule as an interface: what a network may do with a map of which only some sites exist.
 
-A network is written once against `Sites`. Per-pixel work (norms, 1x1 convolutions, gates, residuals) is plain torch on whatever
-the sites hold; only what mixes pixels goes through the methods. The rule (SparK, section 3; MaskDCPT, "submanifold convolution"):
-an output exists where its own site is visible, and hidden sites count as zeros.
+A network is written once against `Sites`. Per-pixel work (norms, 1x1 convolutions, gates, residuals) is plain torch
+on whatever the sites hold; only what mixes pixels goes through the methods. The rule (SparK, section 3; MaskDCPT,
+"submanifold convolution"): an output exists where its own site is visible, and hidden sites count as zeros.
 
-`Everything` is the plain network, `DenseSites` the reference for every other way to compute: whole maps, hidden sites cleaned
-wherever pixels are about to mix. Between those places hidden sites may hold anything that does not depend on hidden input.
+`Everything` is the plain network, `DenseSites` the reference for every other way to compute: whole maps, hidden sites
+cleaned wherever pixels are about to mix. Between those places hidden sites may hold anything that does not depend on
+hidden input.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Sites(ABC):
 class Everything(Sites):
     """All sites are visible: the plain network."""
 
-    visible = None
+    visible: Tensor | None = None
 
     def enter(self, x: Tensor) -> Tensor:
         """Lay it out pixel by pixel."""
@@ -103,7 +104,7 @@ class Everything(Sites):
 
     def from_tokens(self, tokens: Tensor, like: Tensor) -> Tensor:
         """All pixels."""
-        return pixel_last(tokens.unflatten(2, like.shape[2:]))
+        return pixel_last(tokens.reshape(*tokens.shape[:2], *like.shape[2:]))
 
     def resample(self, x: Tensor, op: LocalOp, to: Sites) -> Tensor:
         """The operation itself."""
@@ -119,13 +120,14 @@ class DenseSites(Everything):
     """
 
     def __init__(self, visible: Tensor) -> None:
-        self.visible: Tensor = visible
+        self.visible = visible
+        self._visible = visible
         self._counts = visible.sum((2, 3), keepdim=True, dtype=torch.float32).clamp(min=1.0)
         self._factors: dict[torch.dtype, Tensor] = {}
 
     def enter(self, x: Tensor) -> Tensor:
         """Replace hidden sites by 0; a product would keep NaN and infinity."""
-        return pixel_last(torch.where(self.visible, x, x.new_zeros(())))
+        return pixel_last(torch.where(self._visible, x, x.new_zeros(())))
 
     def leave(self, x: Tensor) -> Tensor:
         """Hide once more."""
@@ -135,7 +137,7 @@ class DenseSites(Everything):
         """Multiply with the mask."""
         factor = self._factors.get(x.dtype)
         if factor is None:
-            factor = self._factors[x.dtype] = self.visible.to(x.dtype)
+            factor = self._factors[x.dtype] = self._visible.to(x.dtype)
         return x * factor
 
     def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:

@@ -66,3 +66,8 @@ def pixel_loss(image: Tensor, target: Tensor, kind: PixelLoss = "l1") -> Tensor:
 def accuracy(logits: Tensor, label: Tensor) -> Tensor:
     """Share of rows of (B, K) whose largest entry is at the label."""
     return (logits.detach().argmax(dim=1) == label).float().mean()
+
+
+def nothing(like: Tensor) -> Tensor:
+    """Give a scalar that is no number, beside `like`: the value of a term that an objective does not have."""
+    return like.new_full((), float("nan")).detach()

@@ -21,9 +21,7 @@ def test_window_counts_are_those_of_the_published_scripts(
     assert len(crop_boxes(height, width, size=size, stride=stride)) == published
 
 
-@given(
-    height=st.integers(1, 300), width=st.integers(1, 300), size=st.integers(1, 128), stride=st.integers(1, 128)
-)
+@given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.integers(1, 128), stride=st.integers(1, 128))
 def test_windows_lie_inside_and_leave_no_pixel_out(height: int, width: int, size: int, stride: int) -> None:
     stride = min(stride, size)
     covered_rows, covered_columns = set(), set()

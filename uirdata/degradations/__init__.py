@@ -8,12 +8,25 @@ from types import MappingProxyType
 import numpy as np
 
 from uirdata.degradations import (
+    blur_jpeg,
+    blur_rain,
+    defocus_blur,
+    downsample_noise_blur_jpeg,
     gaussian_blur,
+    haze,
     jpeg,
     low_light,
+    low_light_blur_noise,
+    low_light_haze_rain_snow,
+    moire,
     mosaic,
     motion_blur,
     noise,
+    rain_streak,
+    rain_streak_raindrop,
+    raindrop,
+    real_noise,
+    snow,
 )
 from uirdata.degradations.base import (
     Degradation,
@@ -27,44 +40,29 @@ from uirdata.images import RgbImage
 
 __all__ = ["DEGRADATIONS", "Degradation", "Recipe", "degradations", "degrade", "find_degradation", "sample_recipe"]
 
-# What has no file yet: its place in the order is taken.
-_real_noise = Degradation("real-noise", "RN", "single", paper_pairs_real=30_608)
-_defocus_blur = Degradation("defocus-blur", "DB", "single", paper_pairs=18_261)
-_haze = Degradation("haze", "H", "single", paper_pairs=72_030)
-_rain_streak = Degradation("rain-streak", "RS", "single", paper_pairs=28_422, paper_pairs_real=11_150)
-_raindrop = Degradation("raindrop", "RD", "single", paper_pairs=1_861, paper_pairs_real=150)
-_rain_streak_raindrop = Degradation("rain-streak-raindrop", "RSD", "single", paper_pairs=1_000, paper_pairs_real=150)
-_snow = Degradation("snow", "S", "single", paper_pairs=73_005)
-_moire = Degradation("moire", "MR", "single", paper_pairs=63_180)
-_blur_jpeg = Degradation("blur-jpeg", "BJ", "mixed", paper_pairs=8_878, paper_pairs_real=12_636)
-_blur_rain = Degradation("blur-rain", "BR", "mixed", paper_pairs_real=14_490)
-_low_light_blur_noise = Degradation("low-light-blur-noise", "LBN", "mixed", paper_pairs=20_400)
-_low_light_haze_rain_snow = Degradation("low-light-haze-rain-snow", "LHRS", "mixed", paper_pairs=8_281)
-_downsample = Degradation("downsample-noise-blur-jpeg", "DNBJ", "mixed", paper_pairs=643_328)
-
 DEGRADATIONS: Mapping[str, Degradation] = MappingProxyType(
     {
-        degradation.name: degradation
-        for degradation in (
-            noise.DEGRADATION,
-            _real_noise,
-            motion_blur.DEGRADATION,
-            _defocus_blur,
-            gaussian_blur.DEGRADATION,
-            jpeg.DEGRADATION,
-            _haze,
-            _rain_streak,
-            _raindrop,
-            _rain_streak_raindrop,
-            _snow,
-            mosaic.DEGRADATION,
-            low_light.DEGRADATION,
-            _moire,
-            _blur_jpeg,
-            _blur_rain,
-            _low_light_blur_noise,
-            _low_light_haze_rain_snow,
-            _downsample,
+        module.DEGRADATION.name: module.DEGRADATION
+        for module in (
+            noise,
+            real_noise,
+            motion_blur,
+            defocus_blur,
+            gaussian_blur,
+            jpeg,
+            haze,
+            rain_streak,
+            raindrop,
+            rain_streak_raindrop,
+            snow,
+            mosaic,
+            low_light,
+            moire,
+            blur_jpeg,
+            blur_rain,
+            low_light_blur_noise,
+            low_light_haze_rain_snow,
+            downsample_noise_blur_jpeg,
         )
     }
 )
@@ -98,6 +96,7 @@ def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, leve
         raise RecipeError(f"{chosen.name} cannot be made here; it comes from published pairs only")
     setting = chosen.levels[int(rng.integers(len(chosen.levels)))] if level is None else chosen.level(level)
     revisions = {name: operation.revision for name, operation in _OPERATIONS.items()}
+    revisions.update({operation.name: operation.revision for operation in chosen.operations})
     steps = draw_steps(setting.steps, revisions, rng)
     return Recipe(steps, int(rng.integers(2**63)), chosen.name, setting.name)
 

@@ -1,9 +1,9 @@
 """
 What a degradation is: named levels, the operations that they draw parameters for, and the recipe that replays them.
 
-A *level* is a setting that has a name ("gaussian-25"); each of its parameters is a fixed value or a range. Drawing from a
-level gives a *recipe*: operations with fixed parameters, and a seed. A recipe turns a GT into its LQ, the same bytes at
-every replay.
+A *level* is a setting that has a name ("gaussian-25"); each of its parameters is a fixed value or a range. Drawing from
+a level gives a *recipe*: operations with fixed parameters, and a seed. A recipe turns a GT into its LQ, the same bytes
+at every replay.
 """
 
 from __future__ import annotations
@@ -139,11 +139,14 @@ class NamedOperation:
         name: how recipes call it, such as "gaussian-noise"; unique over all degradations.
         apply: the function.
         revision: counts up when the function gives other bytes for the same parameters and seed.
+        resizes: the function may change the image's size, and is told the GT's size by the keywords `gt_height` and
+            `gt_width`. A recipe must end at the size that it began with.
     """
 
     name: str
     apply: Operation
     revision: int = 1
+    resizes: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,7 +278,8 @@ class Recipe:
             release = document.get("release", "")
             if version > RECIPE_VERSION:
                 raise RecipeError(
-                    f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: install release {release}"
+                    f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: "
+                    f"install release {release or 'of a later date'}"
                 )
             steps = tuple(
                 Step(
@@ -336,7 +340,12 @@ def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperat
                 f"{step.revision}: the pixels would differ. Use release {recipe.release}, which made it"
             )
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([recipe.seed, index])))
-        result = _run(operation, result, rng, step.parameters)
+        size = {"gt_height": image.shape[0], "gt_width": image.shape[1]} if operation.resizes else {}
+        result = _run(operation, result, rng, {**step.parameters, **size})
+    if result.shape != image.shape:
+        raise RecipeError(
+            f"the recipe turns {image.shape[:2]} into {result.shape[:2]}; its last step must restore the size"
+        )
     return result if recipe.steps else image.copy()
 
 

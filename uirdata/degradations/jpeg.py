@@ -38,9 +38,9 @@ def jpeg(
     if not (0 <= shift_x < 8 and 0 <= shift_y < 8):
         raise ValueError("expected shifts from 0 to 7")
     height, width = image.shape[:2]
-    padded = cv2.copyMakeBorder(image, shift_y, 0, shift_x, 0, cv2.BORDER_REPLICATE)
+    padded = np.pad(image, ((shift_y, 0), (shift_x, 0), (0, 0)), mode="edge")
     data = np.frombuffer(encode_jpeg(padded, quality=quality, subsampling=subsampling), dtype=np.uint8)
-    decoded = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)[:, :, ::-1]
     return np.ascontiguousarray(decoded[shift_y : shift_y + height, shift_x : shift_x + width])
 
 

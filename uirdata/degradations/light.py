@@ -1,4 +1,4 @@
-"""Camera curves, between grey levels and linear light, and the noise that a sensor adds to light."""
+"""Camera curves, between grey levels and linear light, and what is done in linear light."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def to_light(image: RgbImage, curve: str = "srgb") -> NDArray[np.float32]:
         image: uint8.
         curve: "srgb" (IEC 61966-2-1), "gamma-2p2" (a plain power, as the GoPro set assumes), or "linear".
     """
-    return _light_of_level(curve)[image]
+    return np.asarray(np.take(_light_of_level(curve), image))
 
 
-def from_light(light: NDArray[np.floating], curve: str = "srgb") -> RgbImage:
+def from_light(light: NDArray[np.float32], curve: str = "srgb") -> RgbImage:
     """
     Turn linear light into grey levels, rounded; what is below 0 or above 1 is clipped.
 
     `from_light(to_light(image))` is the image.
     """
     steps = np.rint(np.sqrt(np.clip(light, 0, 1)) * _STEPS).astype(np.uint16)
-    return _level_of_step(curve)[steps]
+    return np.asarray(np.take(_level_of_step(curve), steps))
 
 
 def expose(light: NDArray[np.float32], stops: float) -> NDArray[np.float32]:
@@ -43,43 +43,21 @@ def expose(light: NDArray[np.float32], stops: float) -> NDArray[np.float32]:
     return light * np.float32(2.0**stops)
 
 
-def sensor_noise(
-    light: NDArray[np.float32], rng: np.random.Generator, *, electrons: float, read_noise: float
-) -> NDArray[np.float32]:
-    """
-    Add shot noise and read noise.
-
-    The variance is light / electrons + (read_noise / electrons)^2: photon counting plus the amplifier's own, the
-    Poissonian-Gaussian model of Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image
-    raw-data" (2008), with the Poisson part taken as normal, which holds from some ten electrons on; below that the read
-    noise is the larger part.
-
-    Args:
-        light: 1 is the white that `electrons` counts.
-        rng: one normal number per value is taken.
-        electrons: that a white pixel collects.
-        read_noise: standard deviation, electrons.
-    """
-    noise = rng.standard_normal(light.shape, dtype=np.float32)
-    variance = np.maximum(light, 0) * np.float32(1 / electrons) + np.float32((read_noise / electrons) ** 2)
-    return light + noise * np.sqrt(variance)
-
-
 def quantise(light: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     """Round to the steps of an analogue-digital converter; clips to 0..1, as it does."""
     top = np.float32(2**bits - 1)
-    return np.rint(np.clip(light, 0, 1) * top) / top
+    return np.asarray(np.rint(np.clip(light, 0, 1) * top) / top)
 
 
 @lru_cache(maxsize=8)
 def _light_of_level(curve: str) -> NDArray[np.float32]:
-    return _decode(np.arange(256) / 255.0, curve).astype(np.float32)
+    return _decode(np.arange(256, dtype=np.float64) / 255.0, curve).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def _level_of_step(curve: str) -> RgbImage:
     # A step belongs to the level whose decoded light is nearest in grey levels: the borders are decoded half levels.
-    borders = np.sqrt(_decode((np.arange(255) + 0.5) / 255.0, curve)) * _STEPS
+    borders = np.sqrt(_decode((np.arange(255, dtype=np.float64) + 0.5) / 255.0, curve)) * _STEPS
     return np.searchsorted(borders, np.arange(_STEPS + 1), side="right").astype(np.uint8)
 
 
@@ -87,7 +65,7 @@ def _decode(level: NDArray[np.float64], curve: str) -> NDArray[np.float64]:
     if curve == "linear":
         return level
     if curve == "gamma-2p2":
-        return level**2.2
+        return np.asarray(level**2.2)
     if curve == "srgb":
-        return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+        return np.asarray(np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4))
     raise ValueError(f"curve is {curve!r}, expected one of {', '.join(get_args(Curve))}")

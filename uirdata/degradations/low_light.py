@@ -15,7 +15,8 @@ from uirdata.degradations.base import (
     Uniform,
     Value,
 )
-from uirdata.degradations.light import expose, from_light, quantise, sensor_noise, to_light
+from uirdata.degradations.light import expose, from_light, quantise, to_light
+from uirdata.degradations.sensor import bayer_noise
 from uirdata.images import RgbImage
 
 
@@ -34,7 +35,7 @@ def low_light(
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: one normal number per value is taken when there is noise.
+        rng: the noise is drawn from it, see `sensor.bayer_noise`.
         stops: of light that is missing, 0 or more.
         electrons: that a white pixel would collect; 0 leaves the noise out.
         read_noise: standard deviation, electrons; counts only with `electrons`.
@@ -45,7 +46,7 @@ def low_light(
         raise ValueError("expected nothing below 0")
     light = expose(to_light(image, curve), -stops)
     if electrons:
-        light = sensor_noise(light, rng, electrons=electrons, read_noise=read_noise)
+        light = light + bayer_noise(light, rng, electrons=electrons, read_noise=read_noise)
     if bits:
         light = quantise(light, bits)
     return from_light(light, curve)

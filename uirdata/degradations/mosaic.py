@@ -63,8 +63,8 @@ def mosaic(
     # One more row and column where the size is odd: OpenCV wants whole 2 x 2 cells.
     padded = cv2.copyMakeBorder(padded, 0, height % 2, 0, width % 2, cv2.BORDER_REFLECT_101)
     code = (_BILINEAR if method == "bilinear" else _EDGE_AWARE)[phase]
-    interpolated = cv2.cvtColor(sample_bayer(padded, phase), code)
-    return np.ascontiguousarray(interpolated[_PAD : _PAD + height, _PAD : _PAD + width])
+    interpolated = cv2.cvtColor(sample_bayer(np.asarray(padded, dtype=np.uint8), phase), code)
+    return np.array(interpolated[_PAD : _PAD + height, _PAD : _PAD + width], dtype=np.uint8)
 
 
 def sample_bayer(image: RgbImage, phase: str) -> NDArray[np.uint8]:

@@ -146,19 +146,16 @@ def camera_shake(
     path = trajectory(rng, length=length, shake=shake)
     path = path[np.linspace(0, len(path) - 1, frames).round().astype(int)]
     path -= path[frames // 2]
-    light = to_light(image, curve)
-    total = light.copy()
+    seen = []
     for i, (x, y) in enumerate(path):
-        if i == frames // 2:
-            continue
         time = i / (frames - 1) - 0.5
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn * time, 1 + zoom * time)
         matrix[:, 2] += (x, y)
         moved = cv2.warpAffine(
-            light, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
-        total += moved
-    return from_light(total / np.float32(frames), curve)
+        seen.append(np.asarray(moved, dtype=np.uint8).reshape(image.shape))
+    return average_frames(seen, curve=curve)
 
 
 def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:

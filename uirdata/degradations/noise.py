@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +53,7 @@ def poisson_noise(image: RgbImage, rng: np.random.Generator, *, scale: float, gr
         gray: the same noise for all channels, that of the pixel's luma (BT.601).
     """
     if gray:
-        luma = to_uint8(image @ np.array([0.299, 0.587, 0.114], dtype=np.float32))
+        luma = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         noise = _poisson_counts(luma, 1.0, rng).astype(np.float32) - luma
         return to_uint8(image + np.float32(scale) * noise[:, :, None])
     values = image.astype(np.float32)
@@ -64,9 +65,9 @@ def photon_noise(image: RgbImage, rng: np.random.Generator, *, peak: float) -> R
     """
     Count photons: P(v * peak / 255) * 255 / peak, with P Poisson.
 
-    The variance is v * 255 / peak (grey levels). `peak` is the mean count at white, the usual parameter of photon-limited
-    imaging (Makitalo and Foi, "Optimal inversion of the Anscombe transformation in low-count Poisson image denoising",
-    2011).
+    The variance is v * 255 / peak (grey levels). `peak` is the mean count at white, the usual parameter of photon-
+    limited imaging (Makitalo and Foi, "Optimal inversion of the Anscombe transformation in low-count Poisson image
+    denoising", 2011).
     """
     if not 0 < peak <= 255:
         raise ValueError("expected a peak above 0 and up to 255 photons")
@@ -114,7 +115,7 @@ def _poisson_counts(levels: RgbImage, photons_per_level: float, rng: np.random.G
     while walking.size:
         flat_counts[walking] += 1
         walking = walking[table[row[walking] + flat_counts[walking]] <= flat_draw[walking]]
-    return counts
+    return np.asarray(counts)
 
 
 @lru_cache(maxsize=4)

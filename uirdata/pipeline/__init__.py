@@ -1,0 +1,1 @@
+"""The verbs: fetch, verify, crop, build, report."""

@@ -1,9 +1,9 @@
 """
 Building shards: a restartable job whose result does not depend on how it ran.
 
-A pool is a folder of finished shards, listed in info.json. A build plans its samples, takes away those that the pool has,
-and deals the rest to new shards. Each shard is one task; a finished one is known by the digest of its plan, so a build
-that was killed does only what is left.
+A pool is a folder of finished shards, listed in info.json. A build plans its samples, takes away those that the pool
+has, and deals the rest to new shards. Each shard is one task; a finished one is known by the digest of its plan, so a
+build that was killed does only what is left.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import fcntl
 import json
 import multiprocessing
 import platform
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from uirdata.images import Codec, encode_image, pixel_sha256
 from uirdata.pipeline.crop import Plan, SampleReader, describe_failure
 from uirdata.planning import CropSetting, PlannedSample, PlannedShard, plan_shards
 from uirdata.progress import Progress, Silent
+from uirdata.records import IN_TAR
 from uirdata.storage.shards import (
     INFO,
     MANIFEST,
@@ -46,7 +48,9 @@ from uirdata.subsets import Subset
 
 REJECTED = "rejected.parquet"
 UNFINISHED = ".unfinished.json"
-_REJECTED_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "shard", "source", "gt_path", "lq_path", "reason")])
+_REJECTED_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("key", "shard", "source", "gt_path", "lq_path", "reason")]
+)
 _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 
@@ -125,9 +129,15 @@ class BuildReport:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-def plan_build(folder: Path, plan: Plan, settings: BuildSettings) -> BuildPlan:
+def plan_build(folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected: bool = False) -> BuildPlan:
     """
     Compare a plan with what the pool has.
+
+    Args:
+        folder: the pool.
+        plan: every sample of the build.
+        settings: must be those of the pool.
+        retry_rejected: build the shards again whose plan had samples that could not be made.
 
     Raises:
         ShardError: the pool was built with another seed, codec or crop, which would mix two data sets in one.
@@ -146,15 +156,20 @@ def plan_build(folder: Path, plan: Plan, settings: BuildSettings) -> BuildPlan:
         known.update(keys)
         group, number = _group_and_number(path)
         numbers[group] = max(numbers.get(group, 0), number + 1)
-        if shard_state(folder, path) is None and all(key in by_key for key in keys):
+        state = shard_state(folder, path)
+        damaged = state is None or (retry_rejected and state.rejected != "[]")
+        if damaged and all(key in by_key for key in keys):
             wanted = set(keys)
             repairs.append(PlannedShard(path, tuple(s for s in plan.samples if s.key in wanted)))
     fresh = [sample for sample in plan.samples if sample.key not in known]
     shards = repairs + plan_shards(fresh, shard_bytes=settings.shard_bytes, first_number=numbers)
-    todo, done = [], []
+    todo: list[PlannedShard] = []
+    done: list[PlannedShard] = []
     for shard in shards:
         state = shard_state(folder, shard.path)
         finished = state is not None and state.plan == shard.digest(settings.seed, settings.codec)
+        if retry_rejected and state is not None and state.rejected != "[]":
+            finished = False
         (done if finished else todo).append(shard)
     ours = {shard.path for shard in shards} | listed
     return BuildPlan(
@@ -265,8 +280,8 @@ def _encode_samples(
 
 
 def _record_fields(sample: PlannedSample, recipe: str, codec: Codec) -> dict[str, Any]:
-    same = "key degradation level source split real scene gt_path lq_path top left height width overlaps licence".split()
-    return {**{name: getattr(sample, name) for name in same}, "recipe": recipe, "codec": codec}
+    planned = {field.name: getattr(sample, field.name) for field in fields(sample) if field.name in IN_TAR}
+    return {**planned, "recipe": recipe, "codec": codec}
 
 
 def _run(tasks: Sequence[ShardTask], workers: int, progress: Progress) -> Iterator[ShardState]:
@@ -290,7 +305,7 @@ def _run(tasks: Sequence[ShardTask], workers: int, progress: Progress) -> Iterat
                 "run the same command again, with fewer --workers"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _collect(waiting: set[Future[ShardState]], counter: Any, progress: Progress) -> Iterator[ShardState]:
@@ -310,7 +325,9 @@ def _ticks(progress: Progress) -> Iterator[None]:
         yield None
 
 
-_counter: Any = None  # set once in each worker process by the pool's initializer, which has no other way to hand it over
+_counter: Any = (
+    None  # set once in each worker process by the pool's initializer, which has no other way to hand it over
+)
 
 
 def _start_worker(counter: Any) -> None:
@@ -320,10 +337,8 @@ def _start_worker(counter: Any) -> None:
 
     # One process a core is the plan; threads inside would only compete.
     cv2.setNumThreads(1)
-    # Ctrl-C is the parent's to handle.
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole group: workers die at once and silently, the parent says what happened.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _build_in_worker(task: ShardTask) -> ShardState:

@@ -1,9 +1,9 @@
-"""The plan of a build: from what was found on the disk to samples, and the crops themselves for those who want files."""
+"""The plan of a build: from what was found on the disk to samples; and the crops themselves, for who wants files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,12 +23,8 @@ from uirdata.subsets import Subset, Use
 DEFAULT_CROP = CropSetting(512, 256)
 WHOLE = CropSetting(0, 0)
 
-PLAN_SCHEMA = pa.schema(
-    [
-        (name, pa.bool_() if name in ("made", "real") else pa.string() if kind == "str" else pa.int32())
-        for name, kind in ((f.name, str(f.type)) for f in PlannedSample.__dataclass_fields__.values())
-    ]
-)
+_ARROW_TYPES = {"str": pa.string(), "int": pa.int32(), "bool": pa.bool_()}
+PLAN_SCHEMA = pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field in fields(PlannedSample)])
 
 
 @dataclass(frozen=True)
@@ -66,8 +62,8 @@ def make_plan(
     """
     Plan all samples of a subset from what was found on the disk.
 
-    Training crops follow `crop`, else the subset's own setting, else the source's, else 512 at stride 256. Validation and
-    test images stay whole unless the subset says otherwise. Sources that are not there are left out and named.
+    Training crops follow `crop`, else the subset's own setting, else the source's, else 512 at stride 256. Images of
+    val and test stay whole unless the subset says otherwise. Sources that are not there are left out and named.
 
     Raises:
         SourceError: none of the subset's sources is there.
@@ -91,7 +87,9 @@ def make_plan(
         samples += plan_samples(use, found[use.source], crop=setting, seed=seed, licence=source.licence)
     if not samples:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in left.values())
-        raise SourceError(f"nothing to build for {subset.name}. {reasons or 'Its sources hold no usable pair: run `uir verify`'}")
+        raise SourceError(
+            f"nothing to build for {subset.name}. {reasons or 'No usable pair was found: `uir verify` says why'}"
+        )
     # Two uses may name the same sample (a level in two lists); it is made once.
     unique = {sample.key: sample for sample in samples}
     return Plan(tuple(unique.values()), crops, tuple(left.values()))

@@ -128,7 +128,9 @@ def write_statistics_page(folder: Path, target: Path) -> None:
     for title, rows in statistics.tables().items():
         body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
     if statistics.rejected:
-        body.append(f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}")
+        body.append(
+            f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}"
+        )
     write_page(target, f"Shards in {folder.name}", body)
 
 
@@ -193,12 +195,15 @@ def lines_chart(curves: Mapping[str, Sequence[tuple[float, float]]], *, x: str, 
     drawn = []
     for index, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[index % len(_COLOURS)]
-        path = " ".join(f"{60 + (px - left) / width * 520:.1f},{230 - (py - low) / height * 210:.1f}" for px, py in curve)
+        path = " ".join(
+            f"{60 + (px - left) / width * 520:.1f},{230 - (py - low) / height * 210:.1f}" for px, py in curve
+        )
         drawn.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"></polyline>')
         drawn.append(f'<text x="595" y="{30 + 20 * index}" style="fill:{colour}">{html.escape(name)}</text>')
     axes = (
         '<path class="axis" d="M60 20V230H580"></path>'
-        f'<text x="56" y="30" text-anchor="end">{high:.4g}</text><text x="56" y="230" text-anchor="end">{low:.4g}</text>'
+        f'<text x="56" y="30" text-anchor="end">{high:.4g}</text>'
+        f'<text x="56" y="230" text-anchor="end">{low:.4g}</text>'
         f'<text x="60" y="248">{left:.4g}</text><text x="580" y="248" text-anchor="end">{right:.4g}</text>'
         f'<text x="320" y="248" text-anchor="middle">{html.escape(x)}</text><text x="60" y="12">{html.escape(y)}</text>'
     )

@@ -1,0 +1,1 @@
+"""The only disk writers. Nothing here opens a socket."""

@@ -217,7 +217,9 @@ def open_shards(
     if subset is not None:
         table = table.filter(_in_subset(subset))
         if not table.num_rows:
-            raise ShardError(f"{folder} holds no sample of the subset {subset.name}; run `uir build-shards --subset {subset.name}`")
+            raise ShardError(
+                f"{folder} holds no sample of {subset.name}; run `uir build-shards --subset {subset.name}`"
+            )
         return ShardDataset(folder, table, subset.classes)
     return ShardDataset(folder, table, _classes(folder, present))
 

@@ -1,8 +1,8 @@
 """
 Writing shards: plain tars that WebDataset reads, the same bytes for the same samples.
 
-Of each shard there is, beside the tar, one part of manifest.parquet. It is written after the tar, so a part means that its
-tar is whole.
+Of each shard there is, beside the tar, one part of manifest.parquet. It is written after the tar, so a part means that
+its tar is whole.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,21 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from uirdata.errors import ShardError
-from uirdata.records import IN_TAR, Record
+from uirdata.records import IN_TAR, Record, record_from_row
 from uirdata.storage.tables import write_rows, writing
 
 MANIFEST = "manifest.parquet"
 INFO = "info.json"
 
-_TEXT = (
-    "key shard codec degradation level recipe source split scene gt_path lq_path overlaps gt_sha256 lq_sha256 licence"
-).split()
-MANIFEST_SCHEMA = pa.schema(
-    [
-        (name, pa.string() if name in _TEXT else pa.bool_() if name == "real" else pa.int64())
-        for name in Record.__dataclass_fields__
-    ]
-)
+_ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
+MANIFEST_SCHEMA = pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field in fields(Record)])
 
 _BLOCK = 512
 
@@ -125,12 +118,12 @@ def write_shard(
     """
     records: list[dict[str, Any]] = []
     target = folder / path
-    with writing(target) as partial:
-        with partial.open("wb") as file:
-            tar = TarWriter(file)
-            for sample in samples:
-                records.append(_add_sample(tar, path, sample))
-            size, sha256 = tar.close()
+    with writing(target) as partial, partial.open("wb") as file:
+        tar = TarWriter(file)
+        for sample in samples:
+            records.append(_add_sample(tar, path, sample))
+        size, sha256 = tar.close()
+        file.flush()
     state = ShardState(path, len(records), size, sha256, plan, json.dumps(list(rejected), sort_keys=True))
     metadata = {f"uir.{name}": str(value) for name, value in asdict(state).items()}
     write_rows(part_path(folder, path), records, MANIFEST_SCHEMA.with_metadata(metadata))
@@ -161,7 +154,7 @@ def shard_state(folder: Path, path: str) -> ShardState | None:
 
 
 def shard_keys(folder: Path, path: str) -> tuple[str, ...] | None:
-    """Give the keys of all samples that a shard was planned with, made or rejected; None where its part is not there."""
+    """Give the keys of all samples that a shard was planned with, made or rejected; None without its part."""
     part = part_path(folder, path)
     state = _read_state(part)
     if state is None:
@@ -233,7 +226,7 @@ def _add_sample(tar: TarWriter, path: str, sample: SampleBytes) -> dict[str, Any
         "lq_offset": lq_offset,
         "lq_size": len(sample.lq),
     }
-    return asdict(Record(**sample.fields, **places))
+    return asdict(record_from_row({**sample.fields, **places}))
 
 
 def _header(name: str, size: int) -> bytes:

@@ -1,0 +1,146 @@
+"""
+What Restormer and PromptIR are made of (Zamir et al., "Restormer", CVPR 2022): attention between channels, gated convolutions.
+
+Not a network, so not in the list of backbones.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskdcpt.masking import Sites
+from maskdcpt.masking.layers import ChannelNorm, pixel_last, pointwise
+
+
+class ChannelAttention(nn.Module):
+    """
+    Attention of channels to channels over all pixels (MDTA); softmax, as in MaskDCPT.
+
+    Hidden pixels are zeros in queries, keys and values, so they weigh nothing in the norms, the products and the result.
+
+    Args:
+        dim: channels, a multiple of `heads`.
+        heads: groups of channels.
+        bias: of the convolutions.
+    """
+
+    def __init__(self, dim: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{dim} channels do not divide into {heads} heads")
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(dim, 3 * dim, 1, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(3 * dim, 3 * dim, 3, padding=1, groups=3 * dim, bias=bias)
+        self.project_out = nn.Conv2d(dim, dim, 1, bias=bias)
+
+    def forward(self, x: Tensor, at: Sites) -> Tensor:
+        """A map of `at` to one of the same shape, not hidden."""
+        qkv = at.tokens(at.conv(pointwise(x, self.qkv), self.qkv_dwconv))
+        batch, _, count = qkv.shape
+        q, k, v = (part.reshape(batch, self.heads, -1, count) for part in qkv.chunk(3, dim=1))
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        attention = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        return pointwise(at.from_tokens((attention @ v).flatten(1, 2), x), self.project_out)
+
+
+class GatedFeedForward(nn.Module):
+    """A depthwise convolution whose one half gates the other (GDFN)."""
+
+    def __init__(self, dim: int, expansion: float, bias: bool) -> None:
+        super().__init__()
+        hidden = int(dim * expansion)
+        self.project_in = nn.Conv2d(dim, 2 * hidden, 1, bias=bias)
+        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
+        self.project_out = nn.Conv2d(hidden, dim, 1, bias=bias)
+
+    def forward(self, x: Tensor, at: Sites) -> Tensor:
+        """A map of `at` to one of the same shape, not hidden."""
+        a, b = at.conv(pointwise(x, self.project_in), self.dwconv).chunk(2, dim=1)
+        return pointwise(F.gelu(a) * b, self.project_out)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward, each after a norm and added to its input."""
+
+    def __init__(self, dim: int, heads: int, expansion: float, bias: bool) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(dim)
+        self.attn = ChannelAttention(dim, heads, bias)
+        self.norm2 = ChannelNorm(dim)
+        self.ffn = GatedFeedForward(dim, expansion, bias)
+
+    def forward(self, x: Tensor, at: Sites) -> Tensor:
+        """A map of `at` to one of the same shape, hidden."""
+        x = x + self.attn(self.norm1(x), at)
+        return at.hide(x + self.ffn(self.norm2(x), at))
+
+
+class Level(nn.Module):
+    """Some blocks one after the other."""
+
+    def __init__(self, dim: int, count: int, heads: int, expansion: float, bias: bool) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(TransformerBlock(dim, heads, expansion, bias) for _ in range(count))
+
+    def forward(self, x: Tensor, at: Sites) -> Tensor:
+        """A map of `at` to one of the same shape, hidden."""
+        for block in self.blocks:
+            x = block(x, at)
+        return x
+
+
+class OverlapEmbed(nn.Module):
+    """The first 3x3 convolution, without bias."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, at: Sites) -> Tensor:
+        """(B, 3, H, W) to a map of `at`, hidden."""
+        return at.hide(at.conv(at.enter(x), self.proj))
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution to half the channels, then 2x2 cells become channels: twice the channels at half the size."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim // 2, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, at: Sites, to: Sites) -> Tensor:
+        """A map of `at` to one of `to`, hidden."""
+        return at.resample(at.hide(at.conv(x, self.conv)), _unshuffle, to)
+
+
+class Upsample(nn.Module):
+    """A 3x3 convolution to twice the channels, then channels become 2x2 cells: half the channels at twice the size."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(dim, 2 * dim, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, at: Sites, to: Sites) -> Tensor:
+        """A map of `at` to one of `to`, hidden."""
+        return at.resample(at.hide(at.conv(x, self.conv)), _shuffle, to)
+
+
+def join(first: Tensor, second: Tensor) -> Tensor:
+    """Put two maps of the same sites one after the other, by channels."""
+    return pixel_last(torch.cat([first, second], dim=1))
+
+
+def reduce(x: Tensor, layer: nn.Conv2d, at: Sites) -> Tensor:
+    """Bring a map of `at` to fewer channels by a 1x1 convolution; hidden."""
+    return at.hide(pointwise(x, layer))
+
+
+def _shuffle(x: Tensor) -> Tensor:
+    return F.pixel_shuffle(x, 2)
+
+
+def _unshuffle(x: Tensor) -> Tensor:
+    return F.pixel_unshuffle(x, 2)

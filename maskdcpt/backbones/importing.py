@@ -1,0 +1,174 @@
+"""
+Weights of other releases, renamed to the layout of this one; refused where they would not mean the same.
+
+Pure functions on state dicts; files are read elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from torch import Tensor
+
+from uirdata.errors import UirError, UsageError, nearest
+
+Release = Literal["maskdcpt", "original", "dcpt"]
+"""Who published the weights: MaskDCPT, the network's own authors, or DCPT (February 2025)."""
+
+RELEASES: tuple[Release, ...] = ("maskdcpt", "original", "dcpt")
+
+
+class WeightsError(UirError):
+    """Weights are not what they are said to be, or mean something else in the networks of this release."""
+
+
+@dataclass(frozen=True)
+class ImportedWeights:
+    """
+    Weights in this release's layout.
+
+    Attributes:
+        weights: for `load_state_dict`, strictly.
+        arguments: what `create_backbone` must be told so that they mean the same; sizes are not among them.
+        dropped: keys that the network never used.
+    """
+
+    weights: Mapping[str, Tensor]
+    arguments: Mapping[str, float | bool] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+
+
+def load_published(state: Mapping[str, object], key: str = "params_ema") -> dict[str, Tensor]:
+    """
+    Take the weights out of a published file's content.
+
+    Released files hold {"params": weights, "params_ema": weights}; a bare state dict is taken as it is. A leading "module." of
+    each key is dropped.
+
+    Args:
+        state: what `torch.load` gave.
+        key: which of the two; when it is "params_ema" and missing, "params" is taken.
+
+    Raises:
+        WeightsError: there are no weights in it, or not those that were asked for.
+    """
+    chosen: object = state
+    if "params" in state or "params_ema" in state or "state_dict" in state:
+        names = [key, "params", "state_dict"] if key == "params_ema" else [key]
+        found = [name for name in names if name in state]
+        if not found:
+            raise WeightsError(f"there are no {key!r} in it, only {', '.join(sorted(state))}")
+        chosen = state[found[0]]
+    if not isinstance(chosen, Mapping) or not chosen or not all(isinstance(v, Tensor) for v in chosen.values()):
+        raise WeightsError(
+            "this holds no weights: expected a state dict, or a dict with params and params_ema; "
+            f"found the keys {', '.join(sorted(map(str, state))[:5])}"
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in chosen.items()}
+
+
+def import_weights(backbone: str, release: str, weights: Mapping[str, Tensor]) -> ImportedWeights:
+    """
+    Bring the weights of a release to this one's layout.
+
+    Args:
+        backbone: as in `create_backbone`.
+        release: one of `RELEASES`. Keys alone do not tell: DCPT's Restormer has the names of the original and another attention.
+        weights: what `load_published` gave.
+
+    Raises:
+        UsageError: no such backbone or release.
+        WeightsError: the weights would mean something else here; the message says why.
+    """
+    if release not in RELEASES:
+        raise UsageError(f"no release {release!r}: {nearest(release, RELEASES)}")
+    convert = _CONVERTERS.get((backbone, release))
+    if convert is None:
+        known = sorted({name for name, _ in _CONVERTERS})
+        raise UsageError(f"no backbone {backbone!r}: {nearest(backbone, known)}")
+    return convert(weights)
+
+
+def _as_is(weights: Mapping[str, Tensor]) -> ImportedWeights:
+    return ImportedWeights(dict(weights))
+
+
+def _nafnet(weights: Mapping[str, Tensor]) -> ImportedWeights:
+    """encoders.3.0.x, middle_blks.0.x, decoders.0.0.x; the norms were trained with eps 1e-6."""
+    renamed = {}
+    for name, tensor in weights.items():
+        name = re.sub(r"^(encoders\.\d+|middle_blks|decoder\d+)\.(\d+\.)", r"\1.blocks.\2", name)
+        name = re.sub(r"^decoders\.(\d+)\.(\d+\.)", r"decoder\1.blocks.\2", name)
+        renamed[name] = tensor
+    return ImportedWeights(renamed, {"norm_eps": 1e-6})
+
+
+def _restormer(weights: Mapping[str, Tensor]) -> ImportedWeights:
+    """Levels are plain lists, norms and resampling have a `body`."""
+    _refuse_bias_free(weights)
+    if "skip_conv.weight" in weights:
+        raise WeightsError("these are Restormer's weights for dual-pixel defocus (skip_conv): this network has no such input")
+    return ImportedWeights({_transformer_name(name): tensor for name, tensor in weights.items()})
+
+
+def _promptir(weights: Mapping[str, Tensor]) -> ImportedWeights:
+    """As Restormer's; some convolutions are in the file but in no forward pass."""
+    _refuse_bias_free(weights)
+    unused = re.compile(r"^(chnl_reduce|reduce_noise_channel_)\d\.")
+    dropped = tuple(name for name in weights if unused.match(name))
+    kept = {_transformer_name(name): tensor for name, tensor in weights.items() if name not in dropped}
+    return ImportedWeights(kept, {"bias": any(name.endswith("qkv.bias") for name in kept)}, dropped)
+
+
+def _transformer_name(name: str) -> str:
+    levels = r"^((?:encoder|decoder)_level\d|latent|refinement)\.(?:body\.)?(\d+\.)"
+    name = re.sub(levels, r"\1.blocks.\2", name)
+    name = re.sub(r"\.(norm\d)\.body\.", r".\1.", name)
+    return re.sub(r"^((?:down|up)\d_\d)\.body\.0\.", r"\1.conv.", name)
+
+
+def _refuse_bias_free(weights: Mapping[str, Tensor]) -> None:
+    norms = [name for name in weights if re.search(r"\.norm\d\.body\.weight$", name)]
+    if norms and norms[0].replace("weight", "bias") not in weights:
+        raise WeightsError(
+            "these weights have norms without bias (LayerNorm_type BiasFree), which do not take the mean off; "
+            "the norms of this network do, so the weights would mean something else. Those with WithBias norms fit"
+        )
+
+
+def _refused(reason: str) -> Callable[[Mapping[str, Tensor]], ImportedWeights]:
+    def refuse(weights: Mapping[str, Tensor]) -> ImportedWeights:
+        raise WeightsError(f"{reason}; {len(weights)} tensors left alone. Take the weights of MaskDCPT's release instead")
+
+    return refuse
+
+
+_CONVERTERS: Mapping[tuple[str, str], Callable[[Mapping[str, Tensor]], ImportedWeights]] = MappingProxyType(
+    {
+        ("nafnet", "maskdcpt"): _as_is,
+        ("nafnet", "original"): _nafnet,
+        ("nafnet", "dcpt"): _nafnet,
+        ("restormer", "maskdcpt"): _as_is,
+        ("restormer", "original"): _restormer,
+        ("restormer", "dcpt"): _refused(
+            "DCPT's Restormer attends with ReLU, this one with softmax: its weights would mean something else here"
+        ),
+        ("promptir", "maskdcpt"): _as_is,
+        ("promptir", "original"): _promptir,
+        ("promptir", "dcpt"): _refused(
+            "whether DCPT's PromptIR attends with ReLU, as its Restormer does, is not known: its weights may mean something else"
+        ),
+        ("swinir", "maskdcpt"): _as_is,
+        ("swinir", "original"): _refused(
+            "the original SwinIR adds a position bias and masks shifted windows, this one does neither: its weights would mean "
+            "something else here"
+        ),
+        ("swinir", "dcpt"): _refused(
+            "whether DCPT's SwinIR has a position bias, as the original has, is not known: its weights may mean something else"
+        ),
+    }
+)

@@ -1,0 +1,123 @@
+"""Restormer in MaskDCPT's layout (Zamir et al., "Restormer", CVPR 2022): a U-Net of channel transformers, skips joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from maskdcpt.backbones.base import Backbone, Encoded
+from maskdcpt.backbones.channel_transformer import Downsample, Level, OverlapEmbed, Upsample, join, reduce
+from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
+
+STAGES = 4
+
+
+class Restormer(Backbone):
+    """
+    The network; the defaults are the published ones (26,126,644 parameters).
+
+    Features are those of decoder levels 3, 2 and 1; the refinement comes after them.
+
+    Args:
+        dim: channels at full size.
+        num_blocks: blocks of levels 1, 2, 3 and of the latent level.
+        num_refinement_blocks: blocks at full size after the decoder.
+        heads: of the same four levels.
+        ffn_expansion_factor: hidden channels of the feed-forward part over `dim`, rounded down.
+        bias: of the 1x1 convolutions between levels and of the last; all others have none, as published.
+        window_size: `restore` pads to a multiple of it.
+    """
+
+    name: ClassVar[str] = "restormer"
+
+    def __init__(
+        self,
+        dim: int = 48,
+        num_blocks: Sequence[int] = (4, 6, 6, 8),
+        num_refinement_blocks: int = 4,
+        heads: Sequence[int] = (1, 2, 4, 8),
+        ffn_expansion_factor: float = 2.66,
+        bias: bool = False,
+        window_size: int = 8,
+    ) -> None:
+        super().__init__()
+        if len(num_blocks) != STAGES or len(heads) != STAGES:
+            raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
+        if window_size % 8:
+            raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
+        self.multiple = window_size
+        self.feature_channels = (4 * dim, 2 * dim, 2 * dim)
+        self.feature_strides = (4, 2, 1)
+        self.last_channels = 2 * dim
+
+        def level(width: int, count: int, head: int) -> Level:
+            return Level(width, count, head, ffn_expansion_factor, bias=False)
+
+        self.patch_embed = OverlapEmbed(dim)
+        self.encoder_level1 = level(dim, num_blocks[0], heads[0])
+        self.down1_2 = Downsample(dim)
+        self.encoder_level2 = level(2 * dim, num_blocks[1], heads[1])
+        self.down2_3 = Downsample(2 * dim)
+        self.encoder_level3 = level(4 * dim, num_blocks[2], heads[2])
+        self.down3_4 = Downsample(4 * dim)
+        self.latent = level(8 * dim, num_blocks[3], heads[3])
+        self.up4_3 = Upsample(8 * dim)
+        self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
+        self.decoder_level3 = level(4 * dim, num_blocks[2], heads[2])
+        self.up3_2 = Upsample(4 * dim)
+        self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=bias)
+        self.decoder_level2 = level(2 * dim, num_blocks[1], heads[1])
+        self.up2_1 = Upsample(2 * dim)
+        self.decoder_level1 = level(2 * dim, num_blocks[0], heads[0])
+        self.refinement = level(2 * dim, num_refinement_blocks, heads[0])
+        self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
+        self.apply(_start)
+
+    @property
+    def divisor(self) -> int:
+        """Three halvings."""
+        return 8
+
+    def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
+        """As in `Backbone`, without the refinement."""
+        stages = self._stages(x, mask, backend)
+        return self._whole(self._decode(x, stages), stages)
+
+    def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
+        """As in `Backbone`."""
+        stages = self._stages(x, mask, backend)
+        maps = self._decode(x, stages)
+        last = stages[0].leave(self.refinement(maps[-1], stages[0]))
+        return Encoded(self._whole(maps, stages), last)
+
+    def head(self, last: Tensor) -> Tensor:
+        """The `output` convolution."""
+        image: Tensor = self.output(last)
+        return image.contiguous()
+
+    def _stages(self, x: Tensor, mask: PatchMask | None, backend: Backend) -> tuple[Sites, ...]:
+        self.check_size(x)
+        return stages_for(mask, x.shape[2], x.shape[3], STAGES, backend)
+
+    def _decode(self, x: Tensor, stages: Sequence[Sites]) -> list[Tensor]:
+        one, two, three, four = stages
+        skip1 = self.encoder_level1(self.patch_embed(x, one), one)
+        skip2 = self.encoder_level2(self.down1_2(skip1, one, two), two)
+        skip3 = self.encoder_level3(self.down2_3(skip2, two, three), three)
+        y = self.latent(self.down3_4(skip3, three, four), four)
+        level3 = self.decoder_level3(reduce(join(self.up4_3(y, four, three), skip3), self.reduce_chan_level3, three), three)
+        level2 = self.decoder_level2(reduce(join(self.up3_2(level3, three, two), skip2), self.reduce_chan_level2, two), two)
+        level1 = self.decoder_level1(join(self.up2_1(level2, two, one), skip1), one)
+        return [level3, level2, level1]
+
+    def _whole(self, maps: Sequence[Tensor], stages: Sequence[Sites]) -> list[Tensor]:
+        return [at.leave(y) for y, at in zip(maps, (stages[2], stages[1], stages[0]), strict=True)]
+
+
+def _start(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

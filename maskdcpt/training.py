@@ -1,0 +1,416 @@
+"""
+The training loop: batches in, moved weights out, and all that a killed run needs to go on as if nothing had been.
+
+Nothing here draws from a shared generator: samples, windows and masks are keyed by seed, epoch and step, so the state
+of a run is its weights, its optimiser, and how many samples it has seen.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskdcpt.batches import Batch, PackedBatch, join
+from maskdcpt.checkpoints import checkpoint_folders, metadata_for, prune_checkpoints, save_checkpoint
+from maskdcpt.config import TrainConfig, to_document
+from maskdcpt.distributed import Process, joined
+from maskdcpt.loading import (
+    Crops,
+    Samples,
+    Share,
+    StepSampler,
+    Stream,
+    crop_loader,
+    epoch_slots,
+    open_samples,
+    repeat_ratios,
+)
+from maskdcpt.masking import PatchMask
+from maskdcpt.networks import Networks
+from maskdcpt.objectives.finetuning import finetuning_losses
+from maskdcpt.objectives.losses import Losses
+from maskdcpt.objectives.pretraining import pretraining_losses
+from maskdcpt.optimization import gradient_norm, rate_at, set_rate
+from maskdcpt.runs import RunState, environment, open_run, prepare_state
+from maskdcpt.stages import Stage, stages_of, step_mask
+from maskdcpt.tracking import MetricsLog, Tracker, open_trackers, picture_grid, write_picture
+from maskdcpt.validation import Validator, example_rows
+from uirdata.errors import UirError
+from uirdata.progress import Progress, Silent
+
+
+class TrainingError(UirError):
+    """A run cannot go on: its losses are no numbers, or the memory does not hold a step."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """
+    What a run came to.
+
+    Attributes:
+        run: its folder.
+        step: how often the weights have moved (or were left, for steps that were no numbers).
+        finished: all steps are done; False when it was stopped, and `resume` goes on.
+        metrics: path of metrics.jsonl.
+        checkpoint: folder of the newest checkpoint.
+        skipped: steps that were left out because a loss or gradient was no number.
+    """
+
+    run: Path
+    step: int
+    finished: bool
+    metrics: Path
+    checkpoint: Path
+    skipped: int
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """
+    Train, from the start or from the newest checkpoint of `config.out`.
+
+    Args:
+        config: the run; `config.out` and `config.data.shards` must be set.
+        resume: go on with the run in `config.out`.
+        progress: told about steps and results.
+        stop: asked after each step; when it says True the run writes a checkpoint and ends.
+
+    Raises:
+        UsageError: the configuration does not fit the networks, the shards, or the run that it should go on with.
+        UirError: shards, checkpoints or the disk fail, or losses are no numbers again and again.
+    """
+    with joined(config.loop.device, config.loop.threads) as process:
+        samples = open_samples(config.data, config.data.split)
+        run = open_run(config, resume=resume, writes=process.leads)
+        state = prepare_state(config, samples.class_names, process.device, run if resume else None)
+        loop = _Loop(config, run, samples, state, process, progress or Silent(), resume=resume)
+        try:
+            finished = loop.go(stop or (lambda: False))
+        finally:
+            loop.close()
+        return TrainResult(run, state.step, finished, loop.log.path, checkpoint_folders(run)[-1], state.skipped)
+
+
+class Learner(nn.Module):
+    """Networks and objective as one module whose forward pass gives losses: what DDP and torch.compile take."""
+
+    def __init__(self, networks: Networks, config: TrainConfig) -> None:
+        super().__init__()
+        self.networks = networks
+        self.objective = config.objective
+
+    def forward(
+        self, lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give the fields of `Losses`."""
+        batch = Batch(lq, gt, label)
+        if self.objective.kind == "finetune":
+            losses = finetuning_losses(self.networks, batch, self.objective)
+        else:
+            mask = None if visible is None else PatchMask(visible)
+            losses = pretraining_losses(self.networks, batch, mask, self.objective)
+        return losses.total, losses.pixel, losses.classification, losses.accuracy
+
+
+class _Loop:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: Path,
+        samples: Samples,
+        state: RunState,
+        process: Process,
+        progress: Progress,
+        *,
+        resume: bool,
+    ) -> None:
+        self.config, self.run, self.state, self.process, self.progress = config, run, state, process, progress
+        self.samples = samples
+        self.stages = stages_of(config)
+        slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+        self.stream = Stream(slots, config.loop.seed)
+        # Drawn here, as going back to the first epoch in the middle of a run would shuffle both again.
+        self.shown = [self.stream[number] for number in range(min(4, config.data.batch))]
+        self.validator = Validator(config, process) if config.loop.validate_images else None
+        self.learner = _wrapped(Learner(state.networks, config), config, process)
+        self.task = f"train {config.name or config.objective.kind}"
+        self.trackers: list[Tracker] = []
+        self.log = MetricsLog(run, from_step=state.step if resume else None, writes=process.leads)
+        if process.leads:
+            self.trackers = open_trackers(
+                run,
+                name=config.name or run.name,
+                tensorboard=config.loop.tensorboard,
+                tracker=config.loop.tracker,
+                config=to_document(config),
+            )
+        self.score: float | None = None
+        self.bad_in_a_row = 0
+
+    def go(self, stop: Callable[[], bool]) -> bool:
+        """Run to the last step, or until told to stop; say whether it is finished."""
+        self.log.write("start", self.state.step, **environment(self.config, self.process))
+        self.progress.begin(self.task, self.config.loop.steps)
+        self.progress.advance(self.task, self.state.step)
+        window = _Window(self.process)
+        for stage, pieces in self._steps():
+            self._step(stage, pieces, window)
+            self.progress.advance(self.task)
+            last = self.state.step == self.config.loop.steps
+            stopped = self.process.any(stop()) and not last
+            self._report(window, last=last or stopped)
+            if stopped:
+                self.log.write("stop", self.state.step)
+                return False
+        if not checkpoint_folders(self.run):
+            self._save()
+        return True
+
+    def close(self) -> None:
+        """End the progress and the trackers."""
+        self.progress.end(self.task)
+        for tracker in self.trackers:
+            tracker.close()
+
+    def _steps(self) -> Iterator[tuple[Stage, _Pieces]]:
+        """Give the pieces of each step that is left."""
+        for stage in self.stages:
+            steps = stage.end - max(stage.start, self.state.step)
+            if steps <= 0:
+                continue
+            share = Share(stage.batch, stage.accumulate, self.process.rank, self.process.ranks)
+            sampler = StepSampler(self.stream, share, start=self.state.samples, steps=steps)
+            crops = Crops(self.samples, stage.crop, self.config.loop.seed, self.config.data.augment)
+            loader = crop_loader(
+                crops, sampler, workers=self.config.data.workers, pin_memory=self.process.device.type == "cuda"
+            )
+            arriving = iter(loader)
+            for _ in range(steps):
+                yield stage, _Pieces(share, arriving)
+
+    def _step(self, stage: Stage, pieces: _Pieces, window: _Window) -> None:
+        """Move the weights once."""
+        config, state = self.config, self.state
+        mask = step_mask(config, state.step, stage.batch, stage.crop)
+        set_rate(state.optimizer, rate_at(state.step, config.loop.steps, config.optimizer))
+        seen: list[PackedBatch] = []
+        parts: list[Losses] = []
+        for piece in range(stage.accumulate):
+            packed = window.waiting(pieces)
+            seen.append(packed)
+            parts.append(self._backward(packed, mask, pieces.share, piece))
+        norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
+        # The one place where the host waits for the device: a step that is no number must not reach the weights.
+        sound = math.isfinite(float(norm))
+        if sound:
+            state.optimizer.step()
+            self.bad_in_a_row = 0
+            window.add(parts, norm, stage.batch)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.samples += stage.batch
+        if sound and state.average is not None:
+            state.average.update(state.networks.named_weights(), state.step - 1)
+        if not sound:
+            self._skip(seen)
+
+    def _backward(self, packed: PackedBatch, mask: PatchMask | None, share: Share, piece: int) -> Losses:
+        device = self.process.device
+        batch = packed.unpack(device, channels_last=self.config.loop.channels_last)
+        visible = None if mask is None else mask.visible[share.slice(piece)].to(device)
+        try:
+            with _quiet(self.learner, piece + 1 < share.pieces):
+                with _autocast(self.config, device):
+                    losses = Losses(*self.learner(batch.lq, batch.gt, batch.label, visible))
+                (losses.total / share.pieces).backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the device has not enough memory for {share.piece} crops of {batch.lq.shape[-1]} at once; "
+                "set data.accumulate to 2 or more, or loop.checkpointing to true. Checkpoints are kept"
+            ) from error
+        return losses
+
+    def _skip(self, seen: list[PackedBatch]) -> None:
+        """Count a step that was no number; after too many in a row keep its batch and end the run."""
+        self.state.skipped += 1
+        self.bad_in_a_row += 1
+        samples = [int(number) for packed in seen for number in packed.sample]
+        self.log.write("skipped", self.state.step, samples=samples)
+        if self.bad_in_a_row < self.config.loop.nan_limit:
+            return
+        path = self.run / f"bad-batch-step-{self.state.step}-rank-{self.process.rank}.pt"
+        batch = join([packed.unpack("cpu") for packed in seen])
+        torch.save({"lq": batch.lq, "gt": batch.gt, "label": batch.label, "samples": samples}, path)
+        self._save()
+        raise TrainingError(
+            f"losses or gradients were no numbers in {self.bad_in_a_row} steps in a row, up to step {self.state.step}. "
+            f"The weights are those before them; the last batch is in {path}. Lower optimizer.lr, set "
+            "optimizer.clip_norm, or use precision float32"
+        )
+
+    def _report(self, window: _Window, *, last: bool) -> None:
+        """Write what is due after a step."""
+        loop, step = self.config.loop, self.state.step
+        if last or step % loop.log_every == 0:
+            values = window.close(self.state, self.stream.epoch_length)
+            self.log.write("train", step, **values)
+            self._track(values)
+            if self.process.leads:
+                self.progress.note(_sentence(step, loop.steps, values))
+        with window.aside():
+            if self.validator and (last or (loop.validate_every and step % loop.validate_every == 0)):
+                self._validate(self.validator)
+            if loop.sample_every and (last or step % loop.sample_every == 0):
+                self._picture()
+            if last or step % loop.checkpoint_every == 0:
+                self._save()
+
+    def _validate(self, validator: Validator) -> None:
+        if self.process.leads:
+            values = validator.validate(self.state)
+            self.score = values.get("psnr")
+            self.log.write("validation", self.state.step, **values)
+            self._track({f"validation/{name}": value for name, value in values.items()})
+        self.process.wait()
+
+    def _track(self, values: dict[str, Any]) -> None:
+        for tracker in self.trackers:
+            tracker.scalars(self.state.step, {k: v for k, v in values.items() if isinstance(v, float)})
+
+    def _picture(self) -> None:
+        """Show the first samples of the run: LQ, what the network saw of it, what it made of it, GT."""
+        if not self.process.leads:
+            return
+        crop = self.stages[0].crop
+        crops = Crops(self.samples, crop, self.config.loop.seed, augment=False)
+        rows = example_rows(self.state, self.config, [crops[draw] for draw in self.shown], self.process.device)
+        image = picture_grid(rows)
+        write_picture(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
+        for tracker in self.trackers:
+            tracker.picture(self.state.step, "samples", image)
+
+    def _save(self) -> None:
+        if self.process.leads:
+            metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
+            save_checkpoint(self.run, self.state.step, self.state.tensors(), metadata, self.state.capture())
+            prune_checkpoints(self.run, self.config.loop.keep)
+        self.process.wait()
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces of one step, still on their way."""
+
+    share: Share
+    arriving: Iterator[PackedBatch]
+
+
+class _Window:
+    """Sums over the steps since the last row of metrics, and where their time went."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._restart()
+
+    def _restart(self) -> None:
+        self._sums = torch.zeros(5, device=self._process.device)
+        self._steps = self._images = 0
+        self._waited = self._aside = 0.0
+        self._start = time.perf_counter()
+
+    def waiting(self, pieces: _Pieces) -> PackedBatch:
+        """Take the next piece, and note how long it was waited for."""
+        start = time.perf_counter()
+        packed = next(pieces.arriving)
+        self._waited += time.perf_counter() - start
+        return packed
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Keep what the block takes out of the step's time."""
+        start = time.perf_counter()
+        yield
+        self._aside += time.perf_counter() - start
+
+    def add(self, parts: list[Losses], norm: Tensor, images: int) -> None:
+        """Take in a step; nothing waits for the device."""
+        rows = [torch.stack([p.total.detach(), p.pixel, p.classification, p.accuracy, norm]) for p in parts]
+        self._sums += torch.stack(rows).float().mean(dim=0)
+        self._steps += 1
+        self._images += images
+
+    def close(self, state: RunState, epoch_length: int) -> dict[str, Any]:
+        """Give the means as a row, and start anew. All processes must ask together."""
+        means = (self._process.mean(self._sums) / max(1, self._steps)).tolist()
+        names = ("loss", "pixel", "classification", "accuracy", "grad_norm")
+        values: dict[str, Any] = {n: v for n, v in zip(names, means, strict=True) if math.isfinite(v)}
+        spent = max(1e-9, time.perf_counter() - self._start - self._aside)
+        values["lr"] = state.optimizer.param_groups[0]["lr"]
+        values["epoch"] = state.samples / epoch_length
+        values["images_per_s"] = self._images / spent
+        values["waiting"] = self._waited / spent
+        if self._process.device.type == "cuda":
+            values["memory_gb"] = torch.cuda.max_memory_allocated(self._process.device) / 1e9
+        if state.skipped:
+            values["skipped"] = state.skipped
+        self._restart()
+        return values
+
+
+def _wrapped(learner: Learner, config: TrainConfig, process: Process) -> nn.Module:
+    if config.loop.channels_last:
+        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.loop.compile:
+        learner.compile()
+    if process.ranks == 1:
+        return learner
+    return nn.parallel.DistributedDataParallel(
+        learner, device_ids=[process.device] if process.device.type == "cuda" else None
+    )
+
+
+def _quiet(learner: nn.Module, yes: bool) -> AbstractContextManager[Any]:
+    # Only the last piece of a step needs the gradients of the other processes.
+    if yes and isinstance(learner, nn.parallel.DistributedDataParallel):
+        quiet: AbstractContextManager[Any] = learner.no_sync()
+        return quiet
+    return nullcontext()
+
+
+def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
+    if config.loop.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _sentence(step: int, steps: int, values: dict[str, Any]) -> str:
+    """
+    Say a row of metrics on one line.
+
+    >>> _sentence(50, 100, {"loss": 0.125, "lr": 3e-4, "images_per_s": 8.0, "waiting": 0.01})
+    'step 50 of 100: loss 0.1250, lr 0.0003, 8.0 images/s, 1% waiting for data'
+    """
+    parts = [f"{name} {values[name]:.4f}" for name in ("loss", "pixel", "classification") if name in values]
+    if "accuracy" in values:
+        parts.append(f"accuracy {values['accuracy']:.0%}")
+    parts += [f"lr {values['lr']:.3g}", f"{values['images_per_s']:.1f} images/s"]
+    parts.append(f"{values['waiting']:.0%} waiting for data")
+    if "memory_gb" in values:
+        parts.append(f"{values['memory_gb']:.1f} GB")
+    return f"step {step:,} of {steps:,}: " + ", ".join(parts)

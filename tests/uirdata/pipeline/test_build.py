@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.uirdata.pipeline.trees import small_source, small_subset
+from uirdata.degradations import Recipe, degrade
+from uirdata.errors import ShardError, SourceError, StorageError
+from uirdata.images import read_image
+from uirdata.layout import Layout
+from uirdata.pipeline.build import BuildReport, BuildSettings, build, plan_build
+from uirdata.pipeline.crop import make_plan, source_folders
+from uirdata.planning import CropSetting
+from uirdata.storage.reading import open_shards
+from uirdata.storage.tables import read_table
+
+SETTINGS = BuildSettings(shard_bytes=120_000)
+
+
+def run(
+    root: Path, out: Path, *, workers: int = 1, settings: BuildSettings = SETTINGS, retry: bool = False
+) -> BuildReport:
+    layout, sources = small_source(root)
+    return _run(layout, sources, out, workers, settings, retry)
+
+
+def _run(layout, sources, out, workers=1, settings=SETTINGS, retry=False, discard=False) -> BuildReport:  # type: ignore[no-untyped-def]
+    subset = small_subset()
+    plan = make_plan(subset, sources, layout, seed=settings.seed)
+    todo = plan_build(out, plan, settings, retry_rejected=retry)
+    return build(
+        todo,
+        subset=subset,
+        crops=plan.crops,
+        sources=source_folders(sources, layout, ["here"]),
+        settings=settings,
+        workers=workers,
+        discard=discard,
+    )
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "one", workers=1)
+    run(tmp_path, tmp_path / "two", workers=2)
+    one = digests(tmp_path / "one")
+    assert one == digests(tmp_path / "two")
+    assert sum(name.endswith(".tar") for name in one) > 5
+
+
+def test_killed_half_way_and_started_again_it_writes_the_same_bytes(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "whole")
+    script = (
+        "import sys; from pathlib import Path; from tests.uirdata.pipeline.test_build import run;"
+        "run(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    out = tmp_path / "killed"
+    for wanted in (1, 4):
+        process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(out)], start_new_session=True)
+        deadline = time.monotonic() + 60
+        while len(list(out.rglob("*.tar"))) < wanted and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    finished = len(list((out / "manifest.parquet").glob("*.parquet")))
+    assert 0 < finished < len(digests(tmp_path / "whole"))
+    report = run(tmp_path, out)
+    assert digests(out) == digests(tmp_path / "whole")
+    # What was finished before was not built again.
+    assert report.shards + finished == sum(path.suffix == ".tar" for path in out.rglob("*"))
+    assert sum(before.get(path) == path.stat().st_mtime_ns for path in out.rglob("*.tar")) >= finished
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "out")
+    before = digests(tmp_path / "out")
+    assert run(tmp_path, tmp_path / "out").shards == 0
+    assert digests(tmp_path / "out") == before
+
+
+def test_a_made_lq_is_what_its_recipe_makes_of_its_gt(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "out")
+    dataset = open_shards(tmp_path / "out")
+    assert dataset.class_names == ("noise", "jpeg", "haze")
+    made = 0
+    for item in dataset:
+        record = item.record
+        whole = read_image(tmp_path / "photos" / record.gt_path)
+        window = whole[record.top : record.top + record.height, record.left : record.left + record.width]
+        assert np.array_equal(item.gt, window)
+        if record.recipe:
+            made += 1
+            assert np.array_equal(item.lq, degrade(item.gt, Recipe.from_json(record.recipe)))
+            assert json.loads(record.recipe)["level"] == record.level
+        else:
+            assert (record.degradation, record.real, record.level) == ("haze", True, "beta=0.1")
+    assert made > 20
+    assert {r.height for r in open_shards(tmp_path / "out", "test").records} == {72}
+
+
+def test_a_broken_image_costs_its_own_samples_and_is_listed_with_the_reason(tmp_path: Path) -> None:
+    layout, sources = small_source(tmp_path)
+    broken = tmp_path / "photos/clean/p1.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-400])
+    report = _run(layout, sources, tmp_path / "out")
+    assert {row.gt_path for row in report.rejected} == {"clean/p1.png"}
+    assert all("p1.png: is cut short" in row.reason for row in report.rejected)
+    listed = read_table(tmp_path / "out/rejected.parquet").to_pylist()
+    assert len(listed) == len(report.rejected) > 0
+    assert "clean/p1.png" not in {record.gt_path for record in open_shards(tmp_path / "out").records}
+    # A second run knows of them and tries nothing; --retry-rejected does, and ends as if nothing had been wrong.
+    assert _run(layout, sources, tmp_path / "out").shards == 0
+    broken.write_bytes(whole)
+    again = _run(layout, sources, tmp_path / "out", retry=True)
+    assert again.rejected == []
+    run(tmp_path, tmp_path / "sound")
+    assert digests(tmp_path / "out") == digests(tmp_path / "sound")
+
+
+def test_an_lq_of_another_size_than_its_gt_is_rejected_with_both_sizes(tmp_path: Path) -> None:
+    layout, sources = small_source(tmp_path)
+    image = read_image(tmp_path / "photos/lq/h.0.png")
+    from tests.conftest import write_png
+
+    write_png(tmp_path / "photos/lq/h.0.png", image[:, :60])
+    report = _run(layout, sources, tmp_path / "out")
+    assert {row.lq_path for row in report.rejected} == {"lq/h.0.png"}
+    assert "60 x 64 pixels, its GT gt/h.0.png has 64 x 64" in report.rejected[0].reason
+
+
+def test_a_shard_cut_short_is_restored_to_the_byte(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "out")
+    before = digests(tmp_path / "out")
+    tar = sorted((tmp_path / "out").rglob("*.tar"))[2]
+    tar.write_bytes(tar.read_bytes()[:-1000])
+    with pytest.raises(ShardError, match="cut short"):
+        open_shards(tmp_path / "out")
+    assert run(tmp_path, tmp_path / "out").shards == 1
+    assert digests(tmp_path / "out") == before
+
+
+def test_another_seed_codec_or_crop_does_not_mix_into_a_pool(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "out")
+    with pytest.raises(ShardError, match="built with seed 0, not 1; use --seed 0"):
+        run(tmp_path, tmp_path / "out", settings=BuildSettings(seed=1))
+    with pytest.raises(ShardError, match="built with codec webp, not png"):
+        run(tmp_path, tmp_path / "out", settings=BuildSettings(codec="png"))
+    layout, sources = small_source(tmp_path)
+    plan = make_plan(small_subset(), sources, layout, crop=CropSetting(64, 64))
+    with pytest.raises(ShardError, match="cut at size 48, stride 32, not 64, 64"):
+        plan_build(tmp_path / "out", plan, SETTINGS)
+
+
+def test_another_subset_adds_shards_and_rewrites_none(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "out")
+    before = digests(tmp_path / "out")
+    layout, sources = small_source(tmp_path)
+    more = small_subset(per_image=5)
+    plan = make_plan(more, sources, layout)
+    todo = plan_build(tmp_path / "out", plan, SETTINGS)
+    folders = source_folders(sources, layout, ["here"])
+    build(todo, subset=more, crops=plan.crops, sources=folders, settings=SETTINGS)
+    after = digests(tmp_path / "out")
+    assert {name: after[name] for name in before if name.endswith(".tar")} == {
+        name: digest for name, digest in before.items() if name.endswith(".tar")
+    }
+    assert len(open_shards(tmp_path / "out")) == len(plan.samples)
+
+
+def test_a_full_disk_is_said_and_what_was_finished_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from uirdata.storage import shards
+
+    real, calls = shards.TarWriter.add, iter(range(10**6))
+
+    def add(self: shards.TarWriter, name: str, data: bytes) -> int:
+        if next(calls) > 60:
+            raise OSError(28, "No space left on device")
+        return real(self, name, data)
+
+    monkeypatch.setattr(shards.TarWriter, "add", add)
+    with pytest.raises(StorageError, match=r"the disk is full\. What was finished is kept"):
+        run(tmp_path, tmp_path / "out")
+    monkeypatch.undo()
+    finished = len(list((tmp_path / "out").rglob("*.tar")))
+    assert finished > 0
+    run(tmp_path, tmp_path / "out")
+    run(tmp_path, tmp_path / "other")
+    assert digests(tmp_path / "out") == digests(tmp_path / "other")
+
+
+def test_shards_of_another_unfinished_build_are_an_error_until_they_are_discarded(tmp_path: Path) -> None:
+    layout, sources = small_source(tmp_path)
+    run(tmp_path, tmp_path / "out", settings=BuildSettings(shard_bytes=60_000))
+    (tmp_path / "out/info.json").unlink()  # as if it had never come to its end
+    with pytest.raises(ShardError, match="Finish it with the command that began it"):
+        run(tmp_path, tmp_path / "out")
+    _run(layout, sources, tmp_path / "out", discard=True)
+    run(tmp_path, tmp_path / "other")
+    assert digests(tmp_path / "out") == digests(tmp_path / "other")
+
+
+def test_two_builds_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ShardError, match="another build is writing here"):
+            run(tmp_path, tmp_path / "out")
+
+
+def test_nothing_fetched_says_what_to_type(tmp_path: Path) -> None:
+    _, sources = small_source(tmp_path)
+    with pytest.raises(SourceError, match="`uir fetch here` brings it"):
+        make_plan(small_subset(), sources, Layout(tmp_path / "empty"))
+
+
+def test_workers_leave_no_process_behind(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "out", workers=2)
+    assert multiprocessing.active_children() == []

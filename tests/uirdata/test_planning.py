@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from uirdata.errors import UsageError
+from uirdata.pairing import Pair
+from uirdata.planning import CropSetting, FoundPair, PlannedSample, plan_samples, plan_shards
+from uirdata.subsets import Use
+
+LEVELS = ("gaussian-15", "gaussian-25", "gaussian-50")
+
+
+def clean(name: str, split: str = "train") -> FoundPair:
+    return FoundPair(Pair("wed", split, "", False, name, "", "", name), 300, 200)
+
+
+def planned(use: Use, found: list[FoundPair], seed: int = 0) -> list[PlannedSample]:
+    return list(plan_samples(use, found, crop=CropSetting(128, 128), seed=seed, licence="CC0"))
+
+
+def test_each_crop_gets_as_many_variants_as_asked_with_levels_spread_evenly() -> None:
+    samples = planned(Use("wed", "noise", "train", LEVELS, per_image=6), [clean("a.bmp"), clean("b.bmp")])
+    assert len(samples) == 2 * 6 * 6  # 3 x 2 windows
+    for box in {(s.gt_path, s.box) for s in samples}:
+        levels = Counter(s.level for s in samples if (s.gt_path, s.box) == box)
+        assert levels == dict.fromkeys(LEVELS, 2)
+
+
+def test_keys_are_unique_and_hold_no_dot_whatever_the_file_is_called() -> None:
+    names = ["0001_0.8_0.04.png", "x/0001.png", "y/0001.png", "sp ace/ü.png", "a" * 200 + ".png"]
+    samples = planned(Use("wed", "noise", "train", LEVELS, per_image=7), [clean(name) for name in names])
+    keys = [sample.key for sample in samples]
+    assert len(set(keys)) == len(keys)
+    assert not any("." in key or " " in key or "/" in key for key in keys)
+
+
+def test_a_sample_does_not_depend_on_what_else_is_planned() -> None:
+    use = Use("wed", "noise", "train", LEVELS, per_image=2)
+    alone = planned(use, [clean("b.bmp")])
+    assert alone == planned(use, [clean("a.bmp"), clean("b.bmp"), clean("c.bmp")])[len(alone) : 2 * len(alone)]
+
+
+def test_the_seed_decides_the_levels() -> None:
+    use = Use("wed", "noise", "train", LEVELS)
+    found = [clean(f"{i}.bmp") for i in range(20)]
+    assert [s.level for s in planned(use, found, 0)] == [s.level for s in planned(use, found, 0)]
+    assert [s.level for s in planned(use, found, 0)] != [s.level for s in planned(use, found, 1)]
+
+
+def test_splits_and_published_pairs_of_other_types_are_passed_over() -> None:
+    hazy = FoundPair(Pair("wed", "train", "haze", True, "g.png", "l.png", "A=1", "g"), 200, 200)
+    samples = planned(Use("wed", "noise", "train", LEVELS), [hazy, clean("t.bmp", "test")])
+    assert samples == []
+    (sample, *_) = planned(Use("wed", "haze", "train"), [hazy, clean("a.bmp")])
+    assert (sample.made, sample.real, sample.level, sample.lq_path) == (False, True, "A=1", "l.png")
+
+
+def test_made_samples_of_real_photographs_are_not_real() -> None:
+    real = FoundPair(Pair("wed", "train", "", True, "g.png", "", "", "g"), 200, 200)
+    assert not any(s.real for s in planned(Use("wed", "noise", "train", LEVELS), [real]))
+
+
+def test_shards_fill_to_the_size_keep_order_and_go_on_numbering() -> None:
+    samples = planned(Use("wed", "noise", "train", LEVELS), [clean(f"{i}.bmp") for i in range(10)])
+    shards = plan_shards(samples, shard_bytes=700_000, first_number={("train", "noise", "wed"): 3})
+    assert [s.path for s in shards[:2]] == ["train/noise/wed-00003.tar", "train/noise/wed-00004.tar"]
+    assert [s for shard in shards for s in shard.samples] == samples
+    assert {len(shard.samples) for shard in shards[:-1]} == {15}  # 700,000 / (2 x 128 x 128 x 3 x 0.45)
+
+
+def test_a_sample_larger_than_a_shard_gets_one_of_its_own() -> None:
+    samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp")])
+    assert [len(s.samples) for s in plan_shards(samples, shard_bytes=1)] == [1] * len(samples)
+
+
+def test_the_same_sample_twice_is_an_error() -> None:
+    samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp")])
+    with pytest.raises(UsageError, match="two samples are called"):
+        plan_shards([*samples, samples[0]], shard_bytes=10**9)
+
+
+def test_a_plan_digest_changes_with_seed_codec_place_and_samples() -> None:
+    samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp")])
+    (shard,) = plan_shards(samples, shard_bytes=10**9)
+    (moved,) = plan_shards(samples, shard_bytes=10**9, first_number={shard.samples[0].group: 1})
+    (fewer,) = plan_shards(samples[1:], shard_bytes=10**9)
+    digests = [shard.digest(0, "webp"), shard.digest(1, "webp"), shard.digest(0, "png")]
+    assert len({*digests, moved.digest(0, "webp"), fewer.digest(0, "webp")}) == 5

@@ -1,0 +1,174 @@
+"""Defocus blur: every point becomes an image of the aperture, the larger the farther it is from the plane in focus."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.depth import draw_depth
+from uirdata.degradations.kernels import convolve, disk_kernel
+from uirdata.degradations.light import from_light, to_light
+from uirdata.images import RgbImage
+
+
+def defocus(
+    image: RgbImage,
+    rng: np.random.Generator,  # noqa: ARG001 - the aperture is in the recipe
+    *,
+    radius: float,
+    blades: int = 0,
+    rotation: float = 0.0,
+    curve: str = "srgb",
+) -> RgbImage:
+    """
+    Blur the whole image with one aperture, in linear light, so that lights grow into bright disks.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        rng: nothing is taken from it.
+        radius: of the circle of confusion, pixels.
+        blades: of the aperture: 0 for round, 3 or more for a polygon.
+        rotation: of the polygon, degrees.
+        curve: the camera's, see `light.to_light`.
+    """
+    if radius < 0:
+        raise ValueError("expected a radius of at least 0")
+    blurred = convolve(to_light(image, curve), disk_kernel(radius, blades=blades, rotation=rotation))
+    return from_light(blurred.astype(np.float32), curve)
+
+
+def depth_defocus(
+    image: RgbImage,
+    rng: np.random.Generator,
+    *,
+    radius: float,
+    focus: float,
+    blades: int = 0,
+    rotation: float = 0.0,
+    curve: str = "srgb",
+) -> RgbImage:
+    """
+    Blur by a depth that is drawn for the image.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        rng: the depth is drawn from it, see `depth.draw_depth`.
+        radius: of the circle of confusion of what lies farthest from the plane in focus, pixels.
+        focus: 0 for the near end of the scene, 1 for the far end.
+        blades: as in `defocus`.
+        rotation: as in `defocus`.
+        curve: as in `defocus`.
+    """
+    if radius < 0 or not 0 <= focus <= 1:
+        raise ValueError("expected a radius of at least 0 and a focus from 0 to 1")
+    depth = draw_depth(image, rng, near=0.0, far=1.0, roughness=0.7)
+    return blur_by_depth(image, depth, radius=radius, focus=focus, blades=blades, rotation=rotation, curve=curve)
+
+
+def blur_by_depth(
+    image: RgbImage,
+    depth: NDArray[np.floating],
+    *,
+    radius: float,
+    focus: float,
+    blades: int = 0,
+    rotation: float = 0.0,
+    layers: int = 3,
+    curve: str = "srgb",
+) -> RgbImage:
+    """
+    Blur by a depth that is known.
+
+    The scene is cut into layers. Each is blurred together with its own cover and laid over those behind it, so that a
+    sharp edge in front keeps its edge and takes no colour from the blurred scene behind it (no halo). Behind a layer,
+    each layer is continued by the mean colour of what is visible of it around.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        depth: (H, W), 0 (near) to 1 (far).
+        radius: of the largest circle of confusion, pixels.
+        focus: the depth that is sharp.
+        blades: of the aperture: 0 for round, 3 or more for a polygon.
+        rotation: of the polygon, degrees.
+        layers: at least 1; a layer is as wide in depth as the next.
+        curve: the camera's, see `light.to_light`.
+    """
+    light = to_light(image, curve)
+    index = np.clip((depth * layers).astype(np.int32), 0, layers - 1)
+    widest = max(focus, 1 - focus)
+    reach = 2 * int(radius) + 3
+    seen = np.zeros_like(light)
+    for layer in range(int(index.max()), -1, -1):
+        own = (index == layer).astype(np.float32)[:, :, None]
+        if not own.any():
+            continue
+        # The whole layer is drawn as its middle is; half a layer around the focus counts as sharp.
+        distance = max(0.0, abs((layer + 0.5) / layers - focus) - 0.5 / layers)
+        kernel = disk_kernel(radius * distance / widest, blades=blades, rotation=rotation)
+        colour = np.concatenate([light * own, own], axis=2)
+        around = _box(colour, reach)
+        # The layer itself, and its continuation behind what is nearer.
+        exists = (index <= layer).astype(np.float32)[:, :, None]
+        stack = np.concatenate([colour, exists], axis=2)
+        if kernel.size > 1:
+            stack = convolve(stack, kernel).astype(np.float32)
+        visible, opaque = stack[:, :, 3:4], stack[:, :, 4:]
+        hidden = np.float32(0.2) * (1 - np.clip(visible, 0, 1))
+        weight = visible + hidden * around[:, :, 3:]
+        paint = (stack[:, :, :3] + hidden * around[:, :, :3]) / np.maximum(weight, np.float32(1e-6))
+        known = weight > 1e-5
+        seen = np.where(known, paint * opaque + seen * (1 - opaque), seen)
+    return from_light(np.asarray(seen, dtype=np.float32), curve)
+
+
+def _box(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    once = cv2.blur(values, (size, size), borderType=cv2.BORDER_REPLICATE)
+    twice = cv2.blur(once, (size, size), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(twice, dtype=np.float32).reshape(values.shape)
+
+
+def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:
+    return Level(name, (StepTemplate(operation, parameters),), note)
+
+
+_BLADES = Choice((0, 5, 6, 7, 8, 9))
+_ROTATION = Uniform(0.0, 72.0)
+
+DEGRADATION = Degradation(
+    name="defocus-blur",
+    abbreviation="DB",
+    kind="single",
+    paper_pairs=18_261,
+    operations=(NamedOperation("defocus", defocus), NamedOperation("depth-defocus", depth_defocus)),
+    levels=(
+        *(_level(f"disk-{radius}", "defocus", radius=float(radius)) for radius in (1, 2, 3, 4, 5, 7, 10)),
+        *(
+            _level(f"blades-{blades}", "defocus", radius=Uniform(3.0, 8.0), blades=blades, rotation=_ROTATION)
+            for blades in (5, 6, 8)
+        ),
+        *(
+            _level(
+                f"{side}-focus-{radius}",
+                "depth-defocus",
+                "a drawn depth, as in LFDOF and DPDD",
+                radius=float(radius),
+                focus=focus,
+                blades=_BLADES,
+                rotation=_ROTATION,
+            )
+            for side, focus in (("near", Uniform(0.0, 0.2)), ("far", Uniform(0.8, 1.0)))
+            for radius in (3, 6, 9)
+        ),
+        _level(
+            "any-depth",
+            "depth-defocus",
+            radius=Uniform(2.0, 10.0),
+            focus=Uniform(0.0, 1.0),
+            blades=_BLADES,
+            rotation=_ROTATION,
+        ),
+        _level("any-disk", "defocus", radius=Uniform(1.0, 10.0), blades=_BLADES, rotation=_ROTATION),
+    ),
+)

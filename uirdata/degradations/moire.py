@@ -1,0 +1,257 @@
+"""Moire: a camera photographs the picture on a screen, and the screen's pixels beat with the camera's."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.light import from_light, to_light
+from uirdata.degradations.resampling import look_up
+from uirdata.images import RgbImage
+
+_PROFILE_STEPS = 64
+# Where the three stripes of a screen pixel begin, and how wide each is; the rest is black. A pixel is lit from 0.06 to
+# 0.94 of its height.
+_STRIPES = ((0.03, 0.27), (0.363, 0.27), (0.696, 0.27))
+_ROW = (0.06, 0.88)
+# Side of the light-sensitive part of a camera pixel, relative to its pitch.
+_FILL = 0.8
+_PHASES = {"rggb": ((0, 1), (1, 2)), "grbg": ((1, 0), (2, 1)), "gbrg": ((1, 2), (0, 1)), "bggr": ((2, 1), (1, 0))}
+
+
+def moire(
+    image: RgbImage,
+    rng: np.random.Generator,
+    *,
+    scale: float,
+    rotation: float,
+    tilt: float = 0.04,
+    barrel: float = 0.01,
+    lens: float = 0.3,
+    noise: float = 0.01,
+    gain: float = 1.0,
+    contrast: float = 1.0,
+    phase: str = "rggb",
+) -> RgbImage:
+    """
+    Show the image on a screen and photograph it.
+
+    As in Liu et al., "Demoireing of Camera-Captured Screen Images Using Deep Convolutional Neural Network" (2018): the
+    screen shows every pixel as three stripes, the camera looks at them from an angle through a lens that distorts, its
+    pixels average over their area and lie under a Bayer filter, the colours are interpolated, and the photograph is
+    brought back onto the image's grid. There the screen is blown up and drawn; here the stripes' average over a camera
+    pixel is computed at the camera pixel's exact place, which is the same and takes a tenth of the time.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        rng: the direction of the tilt, the offset of the two grids and the noise are drawn from it.
+        scale: camera pixels per screen pixel; near 1 and 2 the beats are the coarsest.
+        rotation: between the grids, degrees.
+        tilt: perspective: relative difference of scale between the two sides of the image.
+        barrel: distortion of the lens at the corners, relative.
+        lens: sigma of the lens' blur, camera pixels. The finer the camera's pixels, the more of it there must be for
+            the stripes not to show as such.
+        noise: standard deviation in linear light of white.
+        gain: the exposure.
+        contrast: exponent on the light, for the screen's own curve.
+        phase: of the Bayer filter.
+    """
+    if not 0.5 <= scale <= 3 or lens < 0 or noise < 0 or phase not in _PHASES:
+        raise ValueError(
+            f"expected a scale of 0.5 to 3, a lens and a noise of at least 0, and a phase of {', '.join(_PHASES)}"
+        )
+    height, width = image.shape[:2]
+    to_camera, camera_height, camera_width = _camera(height, width, rng, scale, rotation, tilt)
+    screen_x, screen_y = _screen_places(
+        np.linalg.inv(to_camera).astype(np.float64), camera_height, camera_width, barrel
+    )
+    light = to_light(image)
+    raw = _photograph(light, screen_x, screen_y, 1 / scale, lens, phase, rng)
+    raw += np.float32(noise) * rng.standard_normal(raw.shape, dtype=np.float32)
+    colours = _demosaic(np.clip(raw, 0, 1), phase)
+    seen = _back_to_screen(colours, to_camera, height, width, barrel)
+    if contrast != 1:
+        seen = np.power(np.clip(seen, 0, 1), np.float32(contrast))
+    return from_light(seen * np.float32(gain))
+
+
+def _camera(
+    height: int, width: int, rng: np.random.Generator, scale: float, rotation: float, tilt: float
+) -> tuple[NDArray[np.float64], int, int]:
+    """Give the map from screen to camera pixels, and the size of the camera's picture, which holds the whole screen."""
+    side = math.hypot(height, width)
+    turn = math.radians(rotation)
+    direction = rng.uniform(0, 2 * math.pi)
+    centre = np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, 1]])
+    view = np.array(
+        [
+            [scale * math.cos(turn), -scale * math.sin(turn), 0],
+            [scale * math.sin(turn), scale * math.cos(turn), 0],
+            [tilt * math.cos(direction) / side, tilt * math.sin(direction) / side, 1],
+        ]
+    )
+    matrix = view @ centre
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
+    placed = np.column_stack([corners, np.ones(4)]) @ matrix.T
+    placed = placed[:, :2] / placed[:, 2:]
+    offset = rng.random(2) * 2
+    margin = 4
+    low = placed.min(axis=0) - margin - offset
+    matrix = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]]) @ matrix
+    size = np.ceil(placed.max(axis=0) - low + margin).astype(int)
+    # Whole cells of the Bayer filter.
+    return matrix, int(size[1] + size[1] % 2), int(size[0] + size[0] % 2)
+
+
+def _screen_places(
+    matrix: NDArray[np.float64], height: int, width: int, barrel: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give the place on the screen that every camera pixel looks at."""
+    x = np.arange(width, dtype=np.float32)[None, :]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    if barrel:
+        stretch = _stretch(x, y, height, width, barrel)
+        x = (x - np.float32(width / 2)) * stretch + np.float32(width / 2)
+        y = (y - np.float32(height / 2)) * stretch + np.float32(height / 2)
+    m = matrix.astype(np.float32)
+    depth = 1 / (m[2, 0] * x + m[2, 1] * y + m[2, 2])
+    return (m[0, 0] * x + m[0, 1] * y + m[0, 2]) * depth, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) * depth
+
+
+def _stretch(
+    x: NDArray[np.float32], y: NDArray[np.float32], height: int, width: int, barrel: float
+) -> NDArray[np.float32]:
+    unit = np.float32(4 * barrel / (height**2 + width**2))
+    return np.asarray(1 + unit * ((x - np.float32(width / 2)) ** 2 + (y - np.float32(height / 2)) ** 2))
+
+
+def _photograph(
+    light: NDArray[np.float32],
+    screen_x: NDArray[np.float32],
+    screen_y: NDArray[np.float32],
+    camera_pixel: float,
+    lens: float,
+    phase: str,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Give what each camera pixel under its filter sees: the picture at its place, times the stripes at its place."""
+    colours = look_up(light, screen_x, screen_y)
+    start = rng.random(2, dtype=np.float32)
+    steps = np.float32(_PROFILE_STEPS)
+    step_x = (screen_x * steps + start[0] * steps).astype(np.int32) & (_PROFILE_STEPS - 1)
+    step_y = (screen_y * steps + start[1] * steps).astype(np.int32) & (_PROFILE_STEPS - 1)
+    rows = _profile(*_ROW, _FILL * camera_pixel, lens * camera_pixel)
+    columns = [_profile(begin, share, _FILL * camera_pixel, lens * camera_pixel) for begin, share in _STRIPES]
+    raw = np.empty(screen_x.shape, dtype=np.float32)
+    for row in (0, 1):
+        for column in (0, 1):
+            site = (slice(row, None, 2), slice(column, None, 2))
+            channel = _PHASES[phase][row][column]
+            raw[site] = colours[(*site, channel)] * columns[channel][step_x[site]] * rows[step_y[site]]
+    return raw
+
+
+def _profile(begin: float, share: float, aperture: float, lens: float) -> NDArray[np.float32]:
+    """
+    Give what a camera pixel sees of a stripe that repeats with period 1, by its place within the period.
+
+    Args:
+        begin: of the stripe.
+        share: of the period that is lit.
+        aperture: side of the camera pixel, periods.
+        lens: sigma of the lens' blur, periods.
+
+    Returns:
+        (64,) float32 with mean 1.
+    """
+    frequency = np.arange(_PROFILE_STEPS // 2 + 1, dtype=np.float64)
+    stripe = np.sinc(frequency * share) * np.exp(-2j * math.pi * frequency * (begin + share / 2))
+    seen = np.sinc(frequency * aperture) * np.exp(-2 * (math.pi * frequency * lens) ** 2)
+    return np.fft.irfft(stripe * seen * _PROFILE_STEPS, _PROFILE_STEPS).astype(np.float32)
+
+
+def _demosaic(raw: NDArray[np.float32], phase: str) -> NDArray[np.float32]:
+    # OpenCV names a pattern after the second and third pixel of its second row.
+    code = {
+        "rggb": cv2.COLOR_BayerBG2RGB,
+        "bggr": cv2.COLOR_BayerRG2RGB,
+        "grbg": cv2.COLOR_BayerGB2RGB,
+        "gbrg": cv2.COLOR_BayerGR2RGB,
+    }[phase]
+    steps = np.rint(raw * 65535).astype(np.uint16)
+    return np.asarray(cv2.cvtColor(steps, code), dtype=np.float32) * np.float32(1 / 65535)
+
+
+def _back_to_screen(
+    colours: NDArray[np.float32], to_camera: NDArray[np.float64], height: int, width: int, barrel: float
+) -> NDArray[np.float32]:
+    """Bring the photograph onto the image's grid."""
+    camera_x, camera_y = _screen_places(to_camera, height, width, 0.0)
+    if barrel:
+        # The distortion is undone to first order, which leaves less than a tenth of a pixel.
+        camera_height, camera_width = colours.shape[:2]
+        stretch = _stretch(camera_x, camera_y, camera_height, camera_width, barrel)
+        stretch = _stretch(
+            (camera_x - np.float32(camera_width / 2)) / stretch + np.float32(camera_width / 2),
+            (camera_y - np.float32(camera_height / 2)) / stretch + np.float32(camera_height / 2),
+            camera_height,
+            camera_width,
+            barrel,
+        )
+        camera_x = (camera_x - np.float32(camera_width / 2)) / stretch + np.float32(camera_width / 2)
+        camera_y = (camera_y - np.float32(camera_height / 2)) / stretch + np.float32(camera_height / 2)
+    return look_up(colours, camera_x, camera_y)
+
+
+def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
+    return Level(name, (StepTemplate("moire", {**_CAMERA, **parameters}),), note)
+
+
+_CAMERA: dict[str, Value | Draw] = {
+    "gain": Uniform(0.75, 1.15),
+    "contrast": Uniform(0.9, 1.25),
+    "phase": Choice(tuple(_PHASES)),
+    "barrel": Uniform(-0.02, 0.02),
+}
+
+DEGRADATION = Degradation(
+    name="moire",
+    abbreviation="MR",
+    kind="single",
+    paper_pairs=63_180,
+    operations=(NamedOperation("moire", moire),),
+    levels=(
+        _level("coarse", "beats of many pixels", scale=Uniform(0.96, 1.06), rotation=Uniform(-3.0, 3.0), lens=0.15),
+        _level("middle", scale=Uniform(1.2, 1.6), rotation=Uniform(-6.0, 6.0), lens=0.4),
+        _level(
+            "near",
+            "the screen's grid at half of the camera's",
+            scale=Uniform(1.85, 2.1),
+            rotation=Uniform(-5.0, 5.0),
+            lens=0.6,
+        ),
+        _level(
+            "far",
+            "fewer camera pixels than screen pixels",
+            scale=Uniform(0.75, 0.92),
+            rotation=Uniform(-8.0, 8.0),
+            lens=0.1,
+        ),
+        _level("turned", scale=Uniform(0.9, 1.4), rotation=Uniform(8.0, 30.0), lens=0.15),
+        _level("tilted", scale=Uniform(0.95, 1.3), rotation=Uniform(-5.0, 5.0), tilt=0.2, lens=0.2),
+        _level("strong", "a very sharp lens", scale=Uniform(1.0, 1.4), rotation=Uniform(-6.0, 6.0), lens=0.1),
+        _level("weak", "a soft lens", scale=Uniform(1.1, 1.5), rotation=Uniform(-6.0, 6.0), lens=0.45),
+        _level(
+            "any",
+            scale=Uniform(0.85, 1.6),
+            rotation=Uniform(-15.0, 15.0),
+            tilt=Uniform(0.0, 0.2),
+            lens=Uniform(0.1, 0.4),
+            noise=Uniform(0.002, 0.015),
+        ),
+    ),
+)

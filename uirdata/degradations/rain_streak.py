@@ -1,0 +1,151 @@
+"""Rain streaks: drops that fall through the picture while the shutter is open, and the veil of those too far to see."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.depth import draw_depth
+from uirdata.degradations.particles import scatter, streak
+from uirdata.images import RgbImage, to_uint8
+
+# Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest.
+# A drop twice as far is half as long and half as wide, and there are four times as many in view.
+_LAYERS = ((0.60, 0.28, 0.55, 0.55), (0.28, 0.55, 0.75, 0.8), (0.12, 1.0, 1.0, 1.0))
+
+
+def rain_streak(
+    image: RgbImage,
+    rng: np.random.Generator,
+    *,
+    density: float,
+    length: float,
+    width: float = 1.5,
+    angle: float = 0.0,
+    opacity: float = 0.6,
+    light: float = 0.9,
+    veil: float = 0.0,
+) -> RgbImage:
+    """
+    Add streaks in three layers of distance, and a veil.
+
+    The form is that of Yang et al., "Deep Joint Rain Detection and Removal from a Single Image" (2017), equation 3:
+    several layers of streaks of different shape and direction, and the accumulation of distant rain as a haze. A streak
+    does not add its light but mixes it in: a drop shows the sky in place of what is behind it for as long as it stands
+    before the pixel (Garg and Nayar, "Vision and Rain", 2007), so rain is hardly seen before a white wall.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        rng: places, strengths and the small differences of direction are drawn from it.
+        density: streaks per 10,000 pixels, all layers together.
+        length: of the nearest streaks, pixels.
+        width: of the nearest streaks, pixels.
+        angle: of the fall, degrees from the vertical; positive leans to the right at the top.
+        opacity: of the strongest streak, 0 to 1.
+        light: brightness of the drops, 0 to 1.
+        veil: how much of the farthest scene the air replaces, 0 to 1.
+    """
+    if density < 0 or length < 1 or width <= 0 or not (0 <= opacity <= 1 and 0 <= veil < 1):
+        raise ValueError("expected density >= 0, length >= 1, width > 0, opacity and veil from 0 to 1")
+    height, columns = image.shape[:2]
+    cover = np.zeros((height, columns), dtype=np.float32)
+    for share, scale, breadth, strength in _LAYERS:
+        lean = angle + rng.normal(0.0, 1.5)
+        mark = streak(max(2.0, length * scale * rng.uniform(0.85, 1.15)), max(0.8, width * breadth), lean)
+        layer = scatter((height, columns), rng, mark, density=density * share, faintest=0.25)
+        # Drops before drops: what shows through is multiplied.
+        cover = 1 - (1 - cover) * (1 - np.minimum(layer * np.float32(strength), 1))
+    seen = image.astype(np.float32)
+    if veil:
+        depth = draw_depth(image, rng, near=0.15, far=1.0, roughness=0.4)
+        seen += (np.float32(225 * light) - seen) * np.float32(veil) * depth[:, :, None]
+    seen += (np.float32(255 * light) - seen) * (np.float32(opacity) * cover[:, :, None])
+    return to_uint8(seen)
+
+
+def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
+    return Level(name, (StepTemplate("rain-streak", parameters),), note)
+
+
+_SLANT = Uniform(-30.0, 30.0)
+_LIGHT = Uniform(0.8, 1.0)
+
+DEGRADATION = Degradation(
+    name="rain-streak",
+    abbreviation="RS",
+    kind="single",
+    paper_pairs=28_422,
+    paper_pairs_real=11_150,
+    operations=(NamedOperation("rain-streak", rain_streak),),
+    levels=(
+        _level("drizzle", density=30.0, length=12.0, width=1.0, angle=_SLANT, opacity=0.45, light=_LIGHT),
+        _level(
+            "light",
+            "as Rain100L: few streaks, one direction",
+            density=9.0,
+            length=45.0,
+            width=1.8,
+            angle=_SLANT,
+            opacity=0.65,
+            light=_LIGHT,
+        ),
+        _level("moderate", density=22.0, length=40.0, width=1.6, angle=_SLANT, opacity=0.6, light=_LIGHT),
+        _level(
+            "heavy",
+            "as Rain100H: dense, bright, five directions there",
+            density=45.0,
+            length=60.0,
+            width=2.0,
+            angle=_SLANT,
+            opacity=0.7,
+            light=_LIGHT,
+        ),
+        _level("storm", density=90.0, length=70.0, width=2.0, angle=_SLANT, opacity=0.6, light=_LIGHT, veil=0.35),
+        _level(
+            "fine-dense",
+            "thin and many, as in CDD-11",
+            density=160.0,
+            length=35.0,
+            width=1.0,
+            angle=_SLANT,
+            opacity=0.45,
+            light=_LIGHT,
+        ),
+        *(
+            _level(
+                f"slant-{'left' if angle < 0 else 'right'}-{abs(angle)}",
+                density=30.0,
+                length=45.0,
+                width=1.6,
+                angle=float(angle),
+                opacity=0.6,
+                light=_LIGHT,
+            )
+            for angle in (-45, -20, 20, 45)
+        ),
+        *(
+            _level(
+                f"veil-{percent}",
+                "streaks and the haze of distant rain, as Outdoor-Rain",
+                density=60.0,
+                length=35.0,
+                width=1.2,
+                angle=_SLANT,
+                opacity=0.45,
+                light=_LIGHT,
+                veil=percent / 100,
+            )
+            for percent in (20, 40, 60)
+        ),
+        _level(
+            "any",
+            density=Uniform(5.0, 90.0),
+            length=Uniform(12.0, 70.0),
+            width=Uniform(1.0, 2.2),
+            angle=_SLANT,
+            opacity=Uniform(0.35, 0.75),
+            light=_LIGHT,
+            veil=Uniform(0.0, 0.4),
+        ),
+    ),
+)

@@ -1,0 +1,106 @@
+"""
+Resizing and warping that give the same bytes with every version of the libraries.
+
+OpenCV's own resizing rounds differently from release to release, and on some processors hands over to Intel's IPP.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from uirdata.images import RgbImage
+
+METHODS = ("area", "bilinear", "bicubic")
+
+# Weights are integers in units of 2^-11, so that every sum is exact: 255 * 2^22 * 1.6 (the overshoot of the cubic, twice)
+# stays below 2^31.
+_UNIT = 2048
+
+
+def resize(image: RgbImage, height: int, width: int, method: str) -> RgbImage:
+    """
+    Resize an image.
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        height: of the result.
+        width: of the result.
+        method: "area" takes the mean of what a pixel covers. "bilinear" and "bicubic" (a = -0.75) look at two and four
+            neighbours in each direction however small the result is, so they alias, as in the published pipelines.
+    """
+    if method == "area":
+        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
+        return np.array(picture, dtype=np.uint8)
+    taps = {"bilinear": 2, "bicubic": 4}[method]
+    rows = _along(image.astype(np.int32), 0, height, taps)
+    both = _along(rows, 1, width, taps)
+    rounded = (both + (_UNIT * _UNIT // 2)) >> 22
+    return np.clip(rounded, 0, 255).astype(np.uint8)
+
+
+def resize_field(field: NDArray[np.float32], height: int, width: int, method: str) -> NDArray[np.float32]:
+    """Resize a (H, W) float32 field; all methods average over what they skip."""
+    resampling = {
+        "area": Image.Resampling.BOX,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+    }[method]
+    return np.array(Image.fromarray(field).resize((width, height), resampling), dtype=np.float32)
+
+
+def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Look up an image at places between its pixels, bilinearly; outside, the nearest border pixel counts.
+
+    Args:
+        image: (h, w, C) float32.
+        x: (H, W) columns. Rounded to 1/32 pixel: older OpenCV knows no finer steps, newer takes the place as it is.
+        y: (H, W) rows.
+
+    Returns:
+        (H, W, C) float32.
+    """
+    steps = np.float32(32)
+    column, row = np.rint(x * steps) / steps, np.rint(y * steps) / steps
+    found = cv2.remap(image, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, dtype=np.float32).reshape(*x.shape, image.shape[2])
+
+
+def _along(values: NDArray[np.int32], axis: int, size: int, taps: int) -> NDArray[np.int32]:
+    length = values.shape[axis]
+    place = (np.arange(size, dtype=np.float64) + 0.5) * (length / size) - 0.5
+    corner = np.floor(place).astype(np.int64)
+    fraction = place - corner
+    if taps == 2:
+        weights = [1 - fraction, fraction]
+    else:
+        weights = [_cubic(fraction + 1), _cubic(fraction), _cubic(1 - fraction), _cubic(2 - fraction)]
+    whole = [np.rint(weight * _UNIT).astype(np.int32) for weight in weights]
+    # The rounded weights must still sum to one, or flat areas would change.
+    whole[taps // 2 - 1] += _UNIT - np.sum(whole, axis=0, dtype=np.int32)
+    shape = [1, 1, 1]
+    shape[axis] = size
+    total: NDArray[np.int32] | None = None
+    for tap, weight in enumerate(whole):
+        index = np.clip(corner + tap - (taps // 2 - 1), 0, length - 1)
+        part = np.take(values, index, axis=axis) * weight.reshape(shape)
+        total = part if total is None else total + part
+    return np.asarray(total, dtype=np.int32)
+
+
+def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Keys' kernel with a = -0.75, the one of OpenCV and PyTorch.
+    a, d = -0.75, np.abs(distance)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, far)
+
+
+def scaled(length: int, factor: float) -> int:
+    """Give a length times a factor, rounded half up, at least 1."""
+    return max(1, math.floor(length * factor + 0.5))

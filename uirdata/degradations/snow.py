@@ -1,0 +1,112 @@
+"""Snow: flakes in layers, from the fine far ones to the large blurred near ones, and the veil behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.depth import draw_depth
+from uirdata.degradations.particles import flake, scatter
+from uirdata.images import RgbImage, to_uint8
+
+# Per layer, far to near: share of the flakes, diameter and travel relative to the nearest, softness, opacity.
+# The nearest are out of focus: large, soft, and only half opaque.
+_LAYERS = (
+    (0.70, 0.16, 0.25, 0.5, 0.75),
+    (0.245, 0.34, 0.5, 0.5, 1.0),
+    (0.045, 0.6, 0.8, 0.7, 0.9),
+    (0.01, 1.3, 1.0, 0.9, 0.5),
+)
+
+
+def snow(
+    image: RgbImage,
+    rng: np.random.Generator,
+    *,
+    density: float,
+    size: float,
+    travel: float = 6.0,
+    angle: float = 20.0,
+    opacity: float = 0.9,
+    light: float = 0.97,
+    veil: float = 0.0,
+) -> RgbImage:
+    """
+    Add flakes in four layers of distance, and a veil.
+
+    Sizes, layers and transparency follow Liu et al., "DesnowNet" (2018), section 4, whose masks overlay flakes of
+    several sizes; motion and veil follow Chen et al., "All Snow Removed" (2021).
+
+    Args:
+        image: (H, W, 3) RGB uint8.
+        rng: places, strengths and the small differences of size and direction are drawn from it.
+        density: flakes per 10,000 pixels, all layers together.
+        size: diameter of the near flakes, pixels.
+        travel: of the nearest flakes while the shutter is open, pixels.
+        angle: of the fall, degrees from the vertical.
+        opacity: of the strongest flake, 0 to 1.
+        light: brightness of the flakes, 0 to 1.
+        veil: how much of the farthest scene the snowy air replaces, 0 to 1.
+    """
+    if density < 0 or size <= 0 or travel < 0 or not (0 <= opacity <= 1 and 0 <= veil < 1):
+        raise ValueError("expected density >= 0, size > 0, travel >= 0, opacity and veil from 0 to 1")
+    shape = (image.shape[0], image.shape[1])
+    seen = image.astype(np.float32)
+    if veil:
+        depth = draw_depth(image, rng, near=0.2, far=1.0, roughness=0.4)
+        seen += (np.float32(235 * light) - seen) * np.float32(veil) * depth[:, :, None]
+    cover = np.zeros(shape, dtype=np.float32)
+    for share, scale, speed, softness, strength in _LAYERS:
+        way = angle + rng.normal(0.0, 12.0)
+        mark = flake(max(1.2, size * scale * rng.uniform(0.8, 1.25)), softness, travel * speed, way)
+        layer = scatter(shape, rng, mark, density=density * share, faintest=0.35)
+        cover = 1 - (1 - cover) * (1 - np.minimum(layer, 1) * np.float32(strength))
+    seen += (np.float32(255 * light) - seen) * (np.float32(opacity) * cover[:, :, None])
+    return to_uint8(seen)
+
+
+def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
+    return Level(name, (StepTemplate("snow", parameters),), note)
+
+
+_WAY = Uniform(-50.0, 50.0)
+_TRAVEL = Uniform(1.0, 8.0)
+
+DEGRADATION = Degradation(
+    name="snow",
+    abbreviation="S",
+    kind="single",
+    paper_pairs=73_005,
+    operations=(NamedOperation("snow", snow),),
+    levels=(
+        _level("small", "as Snow100K-S", density=40.0, size=8.0, travel=_TRAVEL, angle=_WAY),
+        _level("medium", "as Snow100K-M", density=60.0, size=13.0, travel=_TRAVEL, angle=_WAY),
+        _level("large", "as Snow100K-L", density=75.0, size=20.0, travel=_TRAVEL, angle=_WAY),
+        _level("flurry", density=12.0, size=10.0, travel=_TRAVEL, angle=_WAY),
+        _level("dense", density=150.0, size=12.0, travel=_TRAVEL, angle=_WAY),
+        _level("wind", "drawn out by the wind", density=70.0, size=11.0, travel=22.0, angle=Uniform(40.0, 70.0)),
+        _level("calm", "hardly moving", density=50.0, size=14.0, travel=0.5, angle=0.0),
+        *(
+            _level(
+                f"veil-{percent}",
+                "with a veil, as CSD",
+                density=70.0,
+                size=12.0,
+                travel=_TRAVEL,
+                angle=_WAY,
+                veil=percent / 100,
+            )
+            for percent in (20, 40, 60)
+        ),
+        _level("blizzard", density=180.0, size=14.0, travel=Uniform(10.0, 20.0), angle=_WAY, veil=0.5),
+        _level(
+            "any",
+            density=Uniform(10.0, 150.0),
+            size=Uniform(7.0, 20.0),
+            travel=Uniform(0.0, 15.0),
+            angle=_WAY,
+            opacity=Uniform(0.7, 1.0),
+            veil=Uniform(0.0, 0.5),
+        ),
+    ),
+)

@@ -1,0 +1,153 @@
+"""A folder of files that the user got by hand: which of them are a source's."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from uirdata.errors import UsageError
+from uirdata.pairing import find_pairs
+from uirdata.sources import RemoteFile, Source
+from uirdata.storage.downloads import hash_file
+
+_COPY = re.compile(r"(.+?)(?: ?\(\d+\)|_\d+)?((?:\.tar)?\.[A-Za-z0-9]+)")
+"""How browsers name a second download: "train (1).zip"."""
+
+
+@dataclass(frozen=True)
+class GivenTree:
+    """
+    A source's files, unpacked already, in the user's folder.
+
+    Attributes:
+        root: what the paths are relative to.
+        paths: those that the rules of the source look at, sorted.
+        pairs: how many pairs they make.
+        bytes: their size.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    pairs: int
+    bytes: int
+
+
+class Given:
+    """The user's folder. It is read once, and its files are hashed only where a name or a size speaks for them."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        """
+        Open it.
+
+        Args:
+            folder: of the user.
+            root: of ours, which is passed over where it lies inside.
+
+        Raises:
+            UsageError: the folder is not there.
+        """
+        self.folder = folder.expanduser().absolute()
+        self._root = root.expanduser().absolute()
+        if not self.folder.is_dir():
+            raise UsageError(f"{folder}: no such folder; --from takes the folder where your downloads lie")
+        self._hashes: dict[tuple[Path, bool], tuple[str, str]] = {}
+
+    @cached_property
+    def files(self) -> Sequence[tuple[Path, int]]:
+        """All files and their sizes, sorted."""
+        return sorted(self._walk())
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[tuple[Path, int]]]:
+        found: dict[str, list[tuple[Path, int]]] = {}
+        for path, size in self.files:
+            name = path.name.lower()
+            match = _COPY.fullmatch(name)
+            for key in {name, match[1] + match[2] if match else name}:
+                found.setdefault(key, []).append((path, size))
+        return found
+
+    def find(self, file: RemoteFile) -> Path | None:
+        """
+        Find a file by its hash, its size and its name, wherever it lies.
+
+        A published hash decides; then the size decides; where neither is known, the name must be right.
+        """
+        if file.archive == "folder":
+            return self._folder(file)
+        wanted = PurePosixPath(file.name).name.lower()
+        named = self._by_name.get(wanted, [])
+        others = self.files if file.sha256 or file.md5 or file.size is not None else []
+        suffix = PurePosixPath(wanted).suffix
+        seen: set[Path] = set()
+        for is_named, (path, size) in [*((True, item) for item in named), *((False, item) for item in others)]:
+            if path in seen or (not is_named and path.suffix.lower() != suffix):
+                continue
+            seen.add(path)
+            if file.size is not None and size != file.size and not (is_named and file.repacked):
+                continue
+            if (file.sha256 or file.md5) and not (is_named and file.repacked):
+                # Unknown size and another name: only then is a whole folder hashed.
+                sha256, md5 = self._hash(path, md5=bool(file.md5))
+                if (file.sha256 and sha256 != file.sha256) or (not file.sha256 and md5 != file.md5):
+                    continue
+            return path
+        return None
+
+    def names_below(self, folder: Path) -> list[tuple[str, int]]:
+        """List the files below one folder of it, with "/" and their sizes."""
+        return [(path.relative_to(folder).as_posix(), size) for path, size in self.files if path.is_relative_to(folder)]
+
+    def _folder(self, file: RemoteFile) -> Path | None:
+        folders = {parent for path, _ in self.files for parent in path.parents if parent.is_relative_to(self.folder)}
+        named = (folder for folder in sorted(folders) if folder.name == file.name and folder != self.folder)
+        return next(named, None)
+
+    def _hash(self, path: Path, *, md5: bool) -> tuple[str, str]:
+        if (path, md5) not in self._hashes:
+            try:
+                self._hashes[(path, md5)] = hash_file(path, md5=md5)
+            except OSError:
+                # Not readable is not ours.
+                self._hashes[(path, md5)] = ("", "")
+        return self._hashes[(path, md5)]
+
+    def _walk(self) -> Iterator[tuple[Path, int]]:
+        for folder, folders, names in os.walk(self.folder):
+            folders[:] = [n for n in folders if not n.startswith(".") and Path(folder, n).absolute() != self._root]
+            for name in names:
+                path = Path(folder, name)
+                if not name.startswith(".") and path.is_file():
+                    yield path, path.stat().st_size
+
+
+def find_tree(source: Source, given: Given, *, alone: bool) -> GivenTree | None:
+    """
+    Find a source's files where they are unpacked already: below DIR/<id>, or DIR itself.
+
+    Args:
+        source: whose rules to follow.
+        given: the user's folder.
+        alone: no other source is asked for; else only DIR/<id> will do, for the rules of two sources may fit one file.
+    """
+    own = given.folder / source.id
+    root = own if own.is_dir() else given.folder
+    if not own.is_dir() and not alone:
+        return None
+    sizes = dict(given.names_below(root))
+
+    def read_text(name: str) -> str:
+        return (root / name).read_text(encoding="utf-8", errors="replace")
+
+    pairing = find_pairs(source, sorted(sizes), read_text)
+    if not pairing.pairs:
+        return None
+    paths = {path for pair in pairing.pairs for path in (pair.gt, pair.lq) if path}
+    paths |= {left.path for left in pairing.left_out}
+    # Lists that rules read.
+    paths |= {name for name in sizes if name.lower().endswith((".txt", ".csv", ".json"))}
+    return GivenTree(root, tuple(sorted(paths)), len(pairing.pairs), sum(sizes[path] for path in paths))

@@ -1,0 +1,388 @@
+"""Unpacking: streaming, safe against what an archive may try, and going on where it was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uirdata.errors import ArchiveError, StorageError
+from uirdata.storage.members import Limits, Names, members_digest
+from uirdata.storage.packed import Member, fault_of, kind_of_name, read_members
+from uirdata.storage.tables import storage_error, writing
+
+__all__ = [
+    "Limits",
+    "Unpacked",
+    "fault_of",
+    "kind_of_name",
+    "member_hashes",
+    "members_digest",
+    "put_file",
+    "read_journal",
+    "rewrite_journal",
+    "unpack",
+]
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """
+    A file that came out of an archive.
+
+    Attributes:
+        path: below the source's folder, with "/".
+        size: bytes.
+        mtime_ns: when its sha256 was known to be right.
+        sha256: hex.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def unpack(
+    kind: str,
+    parts: Sequence[Path],
+    root: Path,
+    below: str,
+    journal: Path,
+    *,
+    archive_sha256: str,
+    limits: Limits | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Unpacked, ...]:
+    """
+    Unpack an archive into a folder of its source.
+
+    Each file gets its name when it is whole, and then a line in the journal; a later call passes over the files that
+    the journal knows and that still have their size. If the archive turns out not to be safe, all that came out of it
+    is removed. Links become copies of what they mean.
+
+    Args:
+        kind: zip, tar, 7z, rar, parquet or mat.
+        parts: the archive; several are joined.
+        root: the source's folder.
+        below: folder below it; "" is the folder itself.
+        journal: file to remember what was done.
+        archive_sha256: of the archive; a journal of another one is not believed.
+        limits: what it may do at most.
+        on_bytes: told about bytes written or passed over.
+        stop: asked between members; True leaves the rest for later.
+
+    Returns:
+        All files of the archive, in the order of their paths.
+
+    Raises:
+        ArchiveError: it is broken or not safe.
+        StorageError: the disk is full or cannot be written.
+    """
+    limits = limits if limits is not None else Limits()
+    held, finished = _read(journal, archive_sha256)
+    if finished and all(_has_size(root / entry.path, entry.size) for entry in held.values()):
+        return _sorted(held)
+    work = _Work(parts, root, below, journal, limits, held)
+    try:
+        work.start(archive_sha256)
+        for member in read_members(kind, parts, limits):
+            if stop():
+                raise InterruptedError
+            on_bytes(work.take(member))
+        work.make_links()
+        work.end()
+    except ArchiveError:
+        work.undo()
+        raise
+    except InterruptedError:
+        raise StorageError(f"{parts[0].name}: unpacking was stopped; the same command goes on from here") from None
+    finally:
+        work.close()
+    return _sorted(work.done)
+
+
+def read_journal(journal: Path) -> tuple[tuple[Unpacked, ...], str]:
+    """Give what came out of an archive, and the archive's sha256; nothing and "" where it is not wholly unpacked."""
+    held, finished = _read(journal, None)
+    return (_sorted(held), finished) if finished else ((), "")
+
+
+def rewrite_journal(journal: Path, entries: Sequence[Unpacked], archive_sha256: str) -> None:
+    """
+    Write the journal of a wholly unpacked archive anew.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with writing(journal) as partial, partial.open("w") as file:
+        file.write(json.dumps({"archive": archive_sha256}) + "\n")
+        file.writelines(_line(entry) for entry in entries)
+        file.write(json.dumps({"files": len(entries)}) + "\n")
+
+
+def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None) -> tuple[str, ...]:
+    """
+    Give the sha256 of every file in an archive, without writing any.
+
+    Raises:
+        ArchiveError: it is broken or not safe.
+    """
+    limits = limits if limits is not None else Limits()
+    names = Names(parts[0].name, limits, folds_case=False)
+    budget = limits.total(sum(part.stat().st_size for part in parts))
+    found: list[str] = []
+    for member in read_members(kind, parts, limits):
+        if member.kind != "file" or names.safe(member.name) is None:
+            continue
+        digest = hashlib.sha256()
+        with contextlib.closing(member.open()) as stream:
+            while block := stream.read(_BLOCK):
+                budget -= len(block)
+                if budget < 0:
+                    raise _bomb(parts[0].name, limits)
+                digest.update(block)
+        found.append(digest.hexdigest())
+    return tuple(found)
+
+
+def put_file(file: Path, root: Path, path: str) -> None:
+    """
+    Give a downloaded file its place in the source's folder: as a second name where the disk can, else as a copy.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    target = root / path
+    try:
+        if target.exists() and target.stat().st_size == file.stat().st_size:
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.part")
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(file, partial)
+        except OSError:
+            shutil.copy2(file, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise storage_error(target, error) from error
+
+
+class _Work:
+    """One run of unpacking."""
+
+    def __init__(
+        self,
+        parts: Sequence[Path],
+        root: Path,
+        below: str,
+        journal: Path,
+        limits: Limits,
+        held: dict[str, Unpacked],
+    ) -> None:
+        self._name = parts[0].name
+        self._root = root
+        self._below = below.strip("/")
+        self._journal = journal
+        self._limits = limits
+        self._held = held
+        self.done: dict[str, Unpacked] = {}
+        self._links: list[tuple[str, str]] = []
+        self._budget = limits.total(sum(part.stat().st_size for part in parts))
+        self._names = Names(self._name, limits, folds_case=_folds_case(root))
+        self._made: set[Path] = set()
+        self._file = contextlib.ExitStack()
+
+    def start(self, archive_sha256: str) -> None:
+        """Begin the journal anew, with what is still there of an earlier run."""
+        with _writing(self._journal):
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._journal.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._journal.with_name(self._journal.name + ".new")
+            with fresh.open("w") as file:
+                file.write(json.dumps({"archive": archive_sha256}) + "\n")
+                file.writelines(_line(entry) for entry in self._held.values())
+            fresh.replace(self._journal)
+            self._lines = self._file.enter_context(self._journal.open("a"))
+
+    def take(self, member: Member) -> int:
+        """Write a member, unless it is there; give its size."""
+        if member.kind == "device":
+            self._names.safe(member.name)
+            raise self._names.refuse_kind(member.name, "neither a file nor a folder")
+        path = self._names.safe(member.name)
+        if path is None:
+            return 0
+        if member.kind != "file":
+            target = self._names.link_target(path, member.target, from_root=member.kind == "hardlink")
+            self._links.append((path, target))
+            return 0
+        if member.size is not None and member.size > self._budget:
+            raise _bomb(self._name, self._limits)
+        whole = f"{self._below}/{path}" if self._below else path
+        held = self._held.get(whole)
+        if held is not None and member.size in (None, held.size) and _has_size(self._root / whole, held.size):
+            self._budget -= held.size
+            self.done[whole] = held
+            return held.size
+        return self._write(member, whole)
+
+    def make_links(self) -> None:
+        """Copy what links mean; all that they can mean is here by now."""
+        waiting = dict(self._links)
+        for path, first in self._links:
+            target, hops = first, 0
+            while target in waiting and hops < 16:
+                target, hops = waiting[target], hops + 1
+            whole = f"{self._below}/{target}" if self._below else target
+            if whole not in self.done:
+                raise self._names.refuse_kind(path, f"a link to {first!r}, which the archive does not hold")
+            held = self.done[whole]
+            member = Member(path, "file", held.size, "", functools.partial(io.FileIO, self._root / whole))
+            self._write(member, f"{self._below}/{path}" if self._below else path)
+
+    def end(self) -> None:
+        """Close the journal with a line that says that all is there."""
+        with _writing(self._journal):
+            # Names and bytes of many small files: one sync of the disk is far cheaper than one a file.
+            os.sync()
+            self._lines.write(json.dumps({"files": len(self.done)}) + "\n")
+            self._lines.flush()
+            os.fsync(self._lines.fileno())
+
+    def undo(self) -> None:
+        """Remove all that came out of the archive."""
+        self.close()
+        for path in {*self.done, *self._held}:
+            (self._root / path).unlink(missing_ok=True)
+            for parent in (self._root / path).parents:
+                if parent == self._root:
+                    break
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
+        self._journal.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._file.close()
+
+    def _write(self, member: Member, path: str) -> int:
+        target = self._root / path
+        partial = target.with_name(f".{target.name[:200]}.part")
+        digest = hashlib.sha256()
+        size = 0
+        with _writing(target):
+            self._make_folder(target.parent)
+            try:
+                with contextlib.closing(member.open()) as stream, partial.open("wb") as file:
+                    while block := stream.read(_BLOCK):
+                        size += len(block)
+                        self._budget -= len(block)
+                        if self._budget < 0 or (member.size is not None and size > member.size):
+                            raise _bomb(self._name, self._limits)
+                        digest.update(block)
+                        file.write(block)
+                if member.size is not None and size != member.size:
+                    raise ArchiveError(f"{self._name} is cut short in {member.name!r}; fetch it again")
+                if target.is_dir():
+                    raise self._names.refuse_kind(member.name, "a file where another member needs a folder")
+                partial.replace(target)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+            entry = Unpacked(path, size, target.stat().st_mtime_ns, digest.hexdigest())
+            self._lines.write(_line(entry))
+            self._lines.flush()
+        self.done[path] = entry
+        return size
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder in self._made:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise self._names.refuse_kind(str(folder.name), "a folder where another member is a file") from None
+        # No link may stand in the way: not of an earlier archive either.
+        if not folder.resolve().is_relative_to(self._root.resolve()):
+            raise self._names.refuse_kind(str(folder.name), "a folder that leads out of the source's folder")
+        self._made.add(folder)
+
+
+def _read(journal: Path, archive_sha256: str | None) -> tuple[dict[str, Unpacked], str]:
+    """Give the files that a journal knows, and the archive's sha256 if it is finished."""
+    try:
+        lines = journal.read_text().splitlines()
+        head = json.loads(lines[0])["archive"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return {}, ""
+    if archive_sha256 is not None and head != archive_sha256:
+        return {}, ""
+    held: dict[str, Unpacked] = {}
+    finished = ""
+    for line in lines[1:]:
+        try:
+            row = json.loads(line)
+            if "files" in row:
+                finished = str(head) if row["files"] == len(held) else ""
+                continue
+            held[row["path"]] = Unpacked(row["path"], row["size"], row["mtime_ns"], row["sha256"])
+        except (ValueError, KeyError, TypeError):
+            # Cut off in the middle of a line: that file is unpacked again.
+            break
+    return held, finished
+
+
+def _line(entry: Unpacked) -> str:
+    row = {"path": entry.path, "size": entry.size, "mtime_ns": entry.mtime_ns, "sha256": entry.sha256}
+    return json.dumps(row) + "\n"
+
+
+def _sorted(held: dict[str, Unpacked]) -> tuple[Unpacked, ...]:
+    return tuple(held[path] for path in sorted(held))
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return found.st_size == size
+
+
+def _folds_case(folder: Path) -> bool:
+    """Try whether the disk holds "a" and "A" to be one file."""
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".Case") as file:
+            path = Path(file.name)
+            return path.with_name(path.name.swapcase()).exists()
+
+
+def _bomb(name: str, limits: Limits) -> ArchiveError:
+    return ArchiveError(
+        f"{name} unpacks to more than it says, or to more than {limits.ratio:.0f} times its size; no published source "
+        "does. Nothing of it is kept"
+    )
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except InterruptedError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error) from error

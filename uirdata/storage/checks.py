@@ -1,0 +1,186 @@
+"""What is known of the files and pairs of a source, kept beside it so that a second look does only what changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from uirdata.storage.tables import storage_error
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """
+    What is known of an image file.
+
+    Attributes:
+        path: below the source's folder.
+        size: bytes, when it was looked at.
+        mtime_ns: the file's, when it was looked at; a change of one of the two asks for a new look.
+        height: in pixels; 0 where it cannot be read.
+        width: in pixels.
+        problem: why it cannot be used; "" if nothing is known against it.
+        sha256: of the file's bytes; "" while only the header was read.
+        mode: as Pillow calls it; "" while only the header was read.
+        constant: all pixels are equal.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    height: int = 0
+    width: int = 0
+    problem: str = ""
+    sha256: str = ""
+    mode: str = ""
+    constant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairCheck:
+    """
+    What the pixels of a pair say.
+
+    Attributes:
+        key: see `pair_key`.
+        identical: the LQ has the pixels of the GT.
+        shift: how far the LQ's content lies from the GT's, in pixels, by phase correlation; 0 where that is not clear.
+        likeness: correlation of the structure of both, -1 to 1; low for a wrong partner.
+        problem: why the pair cannot be used; "" if nothing is known against it.
+        warning: what a person may want to look at.
+    """
+
+    key: str
+    identical: bool
+    shift: float
+    likeness: float
+    problem: str = ""
+    warning: str = ""
+
+
+def pair_key(gt: FileCheck, lq: FileCheck, gt_border: int) -> str:
+    """Name a pair by its contents."""
+    return f"{gt.sha256[:32]}-{lq.sha256[:32]}-{gt_border}"
+
+
+class Checks:
+    """
+    All that is known of one source; a context manager.
+
+    It is a file of lines, appended to as work goes on, so that a run that is killed loses at most its last line.
+    """
+
+    def __init__(self, source_folder: Path) -> None:
+        """
+        Read what is known.
+
+        Args:
+            source_folder: `Layout.source`.
+        """
+        self._path = source_folder / ".uir" / "checks.jsonl"
+        self._files: dict[str, FileCheck] = {}
+        self._pairs: dict[str, PairCheck] = {}
+        self._lines = 0
+        self._out: IO[str] | None = None
+        for row in _rows(self._path):
+            self._lines += 1
+            if "key" in row:
+                self._pairs[row["key"]] = PairCheck(**row)
+            else:
+                self._files[row["path"]] = FileCheck(**row)
+
+    def __enter__(self) -> Checks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def file(self, path: str) -> FileCheck | None:
+        """Give what is known of a file."""
+        return self._files.get(path)
+
+    def pair(self, key: str) -> PairCheck | None:
+        """Give what is known of a pair."""
+        return self._pairs.get(key)
+
+    def put_file(self, check: FileCheck) -> None:
+        """Remember a file."""
+        self._files[check.path] = check
+        self._append(asdict(check))
+
+    def put_pair(self, check: PairCheck) -> None:
+        """Remember a pair."""
+        self._pairs[check.key] = check
+        self._append(asdict(check))
+
+    def flush(self) -> None:
+        """Bring what is remembered to the disk."""
+        if self._out is not None:
+            self._out.flush()
+
+    def forget_others(self, paths: Collection[str]) -> None:
+        """Drop files that are not there any more."""
+        kept = set(paths)
+        for path in [path for path in self._files if path not in kept]:
+            del self._files[path]
+
+    def close(self) -> None:
+        """Write it all anew where most lines are out of date."""
+        if self._out is not None:
+            self._out.close()
+            self._out = None
+        if self._lines > 2 * (len(self._files) + len(self._pairs)) + 1000:
+            self._rewrite()
+
+    def _append(self, row: dict[str, Any]) -> None:
+        try:
+            if self._out is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                if not self._path.exists():
+                    self._path.write_text(json.dumps({"format": _FORMAT}) + "\n")
+                # A line that was cut off must not swallow the next one.
+                self._out = self._path.open("a")
+                self._out.write("\n")
+            self._out.write(json.dumps(row, separators=(",", ":")) + "\n")
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+        self._lines += 1
+
+    def _rewrite(self) -> None:
+        fresh = self._path.with_name(self._path.name + ".new")
+        try:
+            with fresh.open("w") as file:
+                file.write(json.dumps({"format": _FORMAT}) + "\n")
+                for known in (self._files, self._pairs):
+                    file.writelines(json.dumps(asdict(c), separators=(",", ":")) + "\n" for c in known.values())
+            fresh.replace(self._path)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the lines of a file; none where it is of another format, for a check can always be done again."""
+    try:
+        file = path.open()
+    except OSError:
+        return
+    with file:
+        try:
+            if json.loads(file.readline()) != {"format": _FORMAT}:
+                return
+        except ValueError:
+            return
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            yield row

@@ -1,0 +1,129 @@
+"""Bringing one file home whole: resumed, in several streams at once, from the first mirror whose bytes are right."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from uirdata.errors import DownloadError
+from uirdata.storage.filling import Contradiction, Filling
+from uirdata.storage.partial import Partial, discard
+from uirdata.storage.tables import storage_error
+from uirdata.storage.terms import Arrived, Expected, Listener, Pace, Place, RateLimit, WrongBytes, mismatch
+from uirdata.transfer import Interrupted, RangeRefused, Unreachable
+
+__all__ = [
+    "Arrived",
+    "Expected",
+    "Listener",
+    "Pace",
+    "Place",
+    "RateLimit",
+    "download",
+    "hash_file",
+    "mismatch",
+]
+
+_READ = 1 << 20
+_CONTRADICTIONS = 3
+
+
+def download(
+    target: Path,
+    places: Sequence[Place],
+    expected: Expected,
+    *,
+    pace: Pace | None = None,
+    listener: Listener | None = None,
+    explain: Callable[[Path], str] | None = None,
+) -> Arrived:
+    """
+    Fetch a file under its final name.
+
+    While it comes it is `<name>.part`; a later call goes on with that. The places are tried in order until one gives
+    the expected bytes.
+
+    Args:
+        target: the final name.
+        places: in order of trust.
+        expected: what is known of the file.
+        pace: how patient to be.
+        listener: hears how far it is.
+        explain: says what a file of other bytes is, for the error.
+
+    Raises:
+        DownloadError: no place gave the file; what each one said is in the message.
+        StorageError: the disk is full or cannot be written.
+    """
+    pace = pace if pace is not None else Pace()
+    listener = listener if listener is not None else Listener()
+    part = target.with_name(target.name + ".part")
+    said: list[str] = []
+    for place in _in_order(part, places, expected):
+        try:
+            arrived = _from_place(target, part, place, expected, pace, listener)
+        except WrongBytes as error:
+            rejected = _reject(part, target)
+            more = explain(rejected) if explain else ""
+            said.append(f"{place.name}: {error}{'; ' if more else ''}{more}. It is kept as {rejected}")
+        except (Interrupted, Unreachable) as error:
+            said.append(f"{place.name}: {error}" if place.name not in str(error) else str(error))
+        else:
+            _rejected(target).unlink(missing_ok=True)
+            return arrived
+        if pace.cancel.is_set():
+            break
+    raise DownloadError(f"{target.name} did not arrive. " + "; ".join(said or ["there is no place to get it from"]))
+
+
+def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:
+    """
+    Give the sha256 of a file, and its md5 if asked for, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    hashes = [hashlib.sha256(), *([hashlib.md5(usedforsecurity=False)] if md5 else [])]
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            for digest in hashes:
+                digest.update(block)
+    return hashes[0].hexdigest(), hashes[1].hexdigest() if md5 else ""
+
+
+def _in_order(part: Path, places: Sequence[Place], expected: Expected) -> list[Place]:
+    """Begin with the place that the partial file comes from; with a pinned hash all places are alike."""
+    partial = None if expected.sha256 else Partial.load(part)
+    if partial is None:
+        return list(places)
+    partial.close()
+    return sorted(places, key=lambda place: place.name != partial.place)
+
+
+def _from_place(target: Path, part: Path, place: Place, expected: Expected, pace: Pace, listener: Listener) -> Arrived:
+    ranges = True
+    for again in range(_CONTRADICTIONS + 1):
+        filling = Filling(part, target.name, place, expected, pace, listener, ranges=ranges)
+        try:
+            return filling.run(target)
+        except (Contradiction, RangeRefused) as error:
+            discard(part)
+            ranges = ranges and getattr(error, "ranges", True)
+            if again == _CONTRADICTIONS:
+                raise Unreachable(f"{error}; begun {again + 1} times, and the server contradicts itself") from error
+    raise AssertionError("unreachable")
+
+
+def _rejected(target: Path) -> Path:
+    return target.with_name(target.name + ".rejected")
+
+
+def _reject(part: Path, target: Path) -> Path:
+    rejected = _rejected(target)
+    try:
+        part.replace(rejected)
+    except OSError as error:
+        raise storage_error(rejected, error) from error
+    discard(part)
+    return rejected

@@ -1,0 +1,143 @@
+"""Names inside archives, before anything is written: what is refused, and under which path the rest may lie."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from uirdata.errors import ArchiveError
+
+_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
+_LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    What an archive may do at most. The defaults are far above any published source.
+
+    Attributes:
+        entries: files and folders in it.
+        ratio: unpacked bytes for one packed byte, over the whole archive.
+        free_bytes: unpacked bytes that are allowed at any ratio.
+        name_bytes: length of one path.
+    """
+
+    entries: int = 500_000
+    ratio: float = 100.0
+    free_bytes: int = 256 << 20
+    name_bytes: int = 1024
+
+    def total(self, packed: int) -> int:
+        """Give how many bytes an archive of so many may unpack to."""
+        return max(self.free_bytes, int(packed * self.ratio))
+
+
+class Names:
+    """The names of one archive: each is made safe, and two that are one on this disk are refused."""
+
+    def __init__(self, archive: str, limits: Limits, *, folds_case: bool) -> None:
+        """
+        Begin with none.
+
+        Args:
+            archive: what errors call it.
+            limits: how many and how long.
+            folds_case: the disk holds "a" and "A" to be one file.
+        """
+        self._archive = archive
+        self._limits = limits
+        self._folds_case = folds_case
+        self._seen: dict[str, str] = {}
+        self._count = 0
+
+    def safe(self, name: str) -> str | None:
+        """
+        Give the path below the folder that a member may be written to; None for what no data set needs.
+
+        Raises:
+            ArchiveError: it points outside, is no name, there are too many, or another one is the same on this disk.
+        """
+        self.count_one()
+        if "\x00" in name or len(name.encode("utf-8", "surrogateescape")) > self._limits.name_bytes:
+            raise self._refusal(name, "has a name that no file can have")
+        # Windows programs write "\\"; nothing published uses it inside a name.
+        path = unicodedata.normalize("NFC", name.replace("\\", "/"))
+        if path.startswith("/") or (len(path) > 1 and path[1] == ":" and path[0].isalpha()):
+            raise self._refusal(name, "has an absolute path")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise self._refusal(name, "points outside of the archive")
+        if not parts or any(part in _LEFTOVERS or part.startswith("._") for part in parts):
+            return None
+        if any(ord(c) < 32 for c in path):
+            raise self._refusal(name, "has a control character in its name")
+        if any(part.split(".")[0].lower() in _RESERVED or len(part.encode("utf-8", "replace")) > 255 for part in parts):
+            raise self._refusal(name, "has a name that some disks cannot hold")
+        clean = "/".join(parts)
+        self._claim(clean)
+        return clean
+
+    def count_one(self) -> None:
+        """
+        Count a member.
+
+        Raises:
+            ArchiveError: there are too many.
+        """
+        self._count += 1
+        if self._count > self._limits.entries:
+            raise ArchiveError(
+                f"{self._archive} has more than {self._limits.entries:,} entries; no published source has. "
+                "Nothing of it is kept"
+            )
+
+    def link_target(self, name: str, target: str, *, from_root: bool) -> str:
+        """
+        Give the path of the member that a link means.
+
+        Args:
+            name: of the link, as `safe` gave it.
+            target: as written in the archive.
+            from_root: hard links of tars count from the root of the archive, symbolic links from their own folder.
+
+        Raises:
+            ArchiveError: it leads out of the archive.
+        """
+        target = unicodedata.normalize("NFC", target.replace("\\", "/"))
+        if target.startswith("/"):
+            raise self._refusal(name, f"is a link to {target}, outside of the archive")
+        parts = [] if from_root else list(PurePosixPath(name).parent.parts)
+        for part in target.split("/"):
+            if part == "..":
+                if not parts:
+                    raise self._refusal(name, f"is a link to {target}, outside of the archive")
+                parts.pop()
+            elif part not in ("", "."):
+                parts.append(part)
+        return "/".join(parts)
+
+    def refuse_kind(self, name: str, kind: str) -> ArchiveError:
+        """Give the error for a member that is neither file, folder nor link."""
+        return self._refusal(name, f"is {kind}")
+
+    def _claim(self, path: str) -> None:
+        # A file must not lie where another member has a folder either, so all folders of a path are claimed too.
+        key = path.casefold() if self._folds_case else path
+        other = self._seen.setdefault(key, path)
+        if other != path:
+            raise self._refusal(path, f"and {other!r} are one file on this disk, which does not tell A from a")
+
+    def _refusal(self, name: str, why: str) -> ArchiveError:
+        return ArchiveError(
+            f"{self._archive} is not safe to unpack: its member {name[:200]!r} {why}. Nothing of it is kept"
+        )
+
+
+def members_digest(hashes: Iterable[str]) -> str:
+    """Give one sha256 for the contents of an archive, whatever their names, order and packing."""
+    import hashlib
+
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""Images inside tables and MATLAB files, as files with names."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from uirdata.errors import ArchiveError
+from uirdata.images import encode_image
+
+_NAME_COLUMNS = ("path", "file_name", "filename", "image_path", "__key__", "name", "id")
+_STARTS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp"), (b"II*\x00", ".tif"), (b"MM\x00*", ".tif"))
+
+
+def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, bytes]]:
+    """
+    Give (path, encoded image) for all images of a table, row by row.
+
+    One column of images with a column of paths beside it: the paths. Otherwise `<column>/<name>`, where the name is
+    that of a path or name column, or the one the image carries, or `<table>-<row>`. The images are not decoded.
+
+    Args:
+        parts: the table.
+        limit: of rows.
+
+    Raises:
+        ArchiveError: it is no parquet file, it has no images, or too many rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for part in parts:
+        try:
+            with pq.ParquetFile(part) as table:
+                schema = table.schema_arrow
+                if table.metadata.num_rows > limit:
+                    raise ArchiveError(f"{part.name} has {table.metadata.num_rows:,} rows; no published table has")
+                images = [f.name for f in schema if _holds_images(f.type) or (pa.types.is_binary(f.type))]
+                names = [name for name in _NAME_COLUMNS if name in schema.names and name not in images]
+                if not images:
+                    raise ArchiveError(f"{part.name} has no column of images; it has {', '.join(schema.names)}")
+                row = 0
+                for batch in table.iter_batches(batch_size=16, columns=images + names[:1]):
+                    for values in batch.to_pylist():
+                        yield from _row_images(values, images, names[:1], f"{part.stem}-{row:06d}")
+                        row += 1
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ArchiveError(f"{part.name} cannot be read as parquet: {error}; fetch it again") from error
+
+
+def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
+    """
+    Give (path, PNG) for all images in a MATLAB file: `<variable>/<index>.png`, four digits for each index, from 0.
+
+    Arrays of uint8 with the shape (..., H, W, 3) are images; other variables are passed over.
+
+    Raises:
+        ArchiveError: it cannot be read, or holds no images.
+    """
+    import numpy as np
+
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError:
+        raise ArchiveError(f"{path.name} is a MATLAB file: pip install scipy, and run the command again") from None
+    try:
+        variables: dict[str, Any] = loadmat(str(path))
+    except NotImplementedError:
+        raise ArchiveError(f"{path.name} is a MATLAB 7.3 file; save it as version 7, or use another mirror") from None
+    except (ValueError, TypeError, OSError) as error:
+        raise ArchiveError(f"{path.name} cannot be read as a MATLAB file: {error}; fetch it again") from error
+    found = False
+    for name, array in variables.items():
+        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim < 3 or array.shape[-1] != 3:
+            continue
+        found = True
+        for index in itertools.product(*(range(size) for size in array.shape[:-3])):
+            label = "_".join(f"{i:04d}" for i in index) or "0000"
+            yield f"{name}/{label}.png", encode_image(np.ascontiguousarray(array[index]), "png")
+    if not found:
+        raise ArchiveError(f"{path.name} holds no images; its variables are {', '.join(sorted(variables))}")
+
+
+def _holds_images(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+
+
+def _row_images(
+    values: dict[str, Any], images: Sequence[str], names: Sequence[str], fallback: str
+) -> Iterator[tuple[str, bytes]]:
+    for column in images:
+        held = values[column]
+        data = held["bytes"] if isinstance(held, dict) else held
+        if not data:
+            continue
+        carried = str(held.get("path") or "") if isinstance(held, dict) else ""
+        named = str(values[names[0]]) if names and values[names[0]] is not None else carried
+        ending = next((end for start, end in _STARTS if data.startswith(start)), "")
+        if data[:4] == b"RIFF":
+            ending = ".webp"
+        path = PurePosixPath((named or fallback).lstrip("/"))
+        stem = (
+            path.name
+            if path.suffix.lower() == ending or not ending
+            else (path.stem if path.suffix else path.name) + ending
+        )
+        if len(images) == 1 and names:
+            yield str(path.with_name(stem)), data
+        elif len(images) == 1:
+            yield stem, data
+        else:
+            yield f"{column}/{stem}", data
