@@ -175,9 +175,10 @@ def build_shards(
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page.")
+@click.option("--levels", is_flag=True, help="Count each level too.")
 @ROOT
 @common
-def stats(folder: Path | None, page: Path | None, root: Path, console: Console) -> None:
+def stats(folder: Path | None, page: Path | None, levels: bool, root: Path, console: Console) -> None:
     """
     Count shards: samples, images, pixels and bytes, beside the paper's table.
 
@@ -195,7 +196,9 @@ def stats(folder: Path | None, page: Path | None, root: Path, console: Console) 
     tables = statistics.tables()
     console.data({"folder": str(folder), "samples": len(statistics.samples), "rejected": statistics.rejected, **tables})
     for title, rows in tables.items():
-        console.table([_readable(row) for row in rows], title=title, right=["bytes", "real"])
+        # A hundred levels would push the rest off the screen.
+        if title != "by level" or levels:
+            console.table([_readable(row) for row in rows], title=title, right=["bytes", "real"])
     for reason, number in statistics.rejected.items():
         console.line(f"left out {number:,}: {reason}")
     if page is not None:

@@ -64,6 +64,13 @@ class Checkpoint:
     params: Mapping[str, Tensor]
     params_ema: Mapping[str, Tensor]
 
+    @property
+    def restores(self) -> bool:
+        """Whether the backbone's last layer was trained to give an image: all but pre-training with a decoder."""
+        if self.config is None or self.config.objective.kind in ("finetune", "dcpt", "ram"):
+            return True
+        return self.config.objective.kind != "classification" and self.config.objective.reconstruction == "head"
+
     def weights(self, network: str, kind: str = "params_ema") -> dict[str, Tensor]:
         """
         Give one network's weights under its own keys; empty where the checkpoint does not have it.

@@ -69,7 +69,7 @@ def joined(device: str, threads: int) -> Iterator[Process]:
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = _device(device, local if ranks > 1 else None)
+    chosen = chosen_device(device, local if ranks > 1 else None)
     before = torch.get_num_threads()
     if chosen.type == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -87,7 +87,17 @@ def joined(device: str, threads: int) -> Iterator[Process]:
         torch.set_num_threads(before)
 
 
-def _device(name: str, local: int | None) -> torch.device:
+def chosen_device(name: str, local: int | None = None) -> torch.device:
+    """
+    Turn the word for a device into one that is there.
+
+    Args:
+        name: auto, cpu, cuda, cuda:1.
+        local: number of this process on its machine, where several share the GPUs.
+
+    Raises:
+        UsageError: torch knows no such device, or sees no GPU.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

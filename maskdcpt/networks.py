@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maskdcpt.backbones import Backbone, Encoded, create_backbone
+from maskdcpt.checkpoints import Checkpoint, CheckpointError
 from maskdcpt.config import ObjectiveConfig, SizeValue, TrainConfig
 from maskdcpt.heads import DegradationClassifier, ReconstructionDecoder, classifier_for, decoder_for
 from maskdcpt.masking import BACKENDS, DENSE, Backend, PatchMask
@@ -124,3 +125,49 @@ def _heads(
     if objective.kind in _RECONSTRUCTING and objective.reconstruction == "decoder":
         reconstruction = decoder_for(backbone)
     return classifier, reconstruction
+
+
+def networks_of(checkpoint: Checkpoint, kind: str = "params_ema") -> Networks:
+    """
+    Build the networks of a checkpoint with their weights: the backbone, and the classifier where there is one.
+
+    Args:
+        checkpoint: what `load_checkpoint` gave.
+        kind: params_ema, or params; each stands in for the other where it is missing.
+
+    Raises:
+        CheckpointError: the weights are not those of the network that the checkpoint names.
+    """
+    backbone = build_backbone(checkpoint.backbone, checkpoint.size)
+    load_exactly(backbone, checkpoint, "backbone", kind)
+    classifier = None
+    if checkpoint.weights("classifier", kind):
+        classifier = classifier_for(backbone, len(checkpoint.class_names))
+        load_exactly(classifier, checkpoint, "classifier", kind)
+    return Networks(backbone, classifier)
+
+
+def load_exactly(module: nn.Module, checkpoint: Checkpoint, part: str, kind: str) -> None:
+    """
+    Copy one part's weights into a module; all must be there, in the same shapes, and none be left over.
+
+    Args:
+        module: changed in place.
+        checkpoint: where the weights come from.
+        part: backbone, classifier or reconstruction.
+        kind: params or params_ema.
+
+    Raises:
+        CheckpointError: the part is missing or of another size.
+    """
+    weights = checkpoint.weights(part, kind)
+    own = module.state_dict()
+    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    wrong += [key for key in weights if key not in own]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint.path}: its {part} ({checkpoint.backbone} {dict(checkpoint.size)}) is not the one that is "
+            f"wanted: {len(wrong)} weights are missing, left over or of another size, such as {wrong[0]}. Set "
+            "model.backbone and model.size to those of the checkpoint"
+        )
+    module.load_state_dict(weights)

@@ -18,7 +18,6 @@ from torch import Tensor
 from maskdcpt.batches import Batch
 from maskdcpt.checkpoints import (
     Checkpoint,
-    CheckpointError,
     check_same_classes,
     checkpoint_folders,
     load_checkpoint,
@@ -27,7 +26,7 @@ from maskdcpt.checkpoints import (
 from maskdcpt.config import FREE_ON_RESUME, TrainConfig, differences, read_config, to_toml
 from maskdcpt.distributed import Process
 from maskdcpt.masking import random_patch_mask
-from maskdcpt.networks import NETWORKS, Networks
+from maskdcpt.networks import NETWORKS, Networks, load_exactly
 from maskdcpt.objectives.finetuning import finetuning_losses
 from maskdcpt.objectives.pretraining import pretraining_losses
 from maskdcpt.optimization import RunningAverage, create_optimizer
@@ -103,7 +102,7 @@ class RunState:
             CheckpointError: it belongs to other networks or labels.
         """
         check_same_classes(self.class_names, checkpoint, what="the run")
-        load_weights(self.networks, checkpoint, NETWORKS, "params")
+        _load(self.networks, checkpoint, NETWORKS, "params")
         if self.average is not None:
             self.average.load(checkpoint.params_ema)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -198,36 +197,6 @@ def freeze_idle(networks: Networks, config: TrainConfig) -> None:
         parameter.grad = None
 
 
-def load_weights(networks: Networks, checkpoint: Checkpoint, parts: tuple[str, ...], kind: str) -> None:
-    """
-    Copy weights into networks; all of each part must be there, in the same shapes.
-
-    Args:
-        networks: changed in place.
-        checkpoint: where the weights come from.
-        parts: of backbone, classifier, reconstruction; those that `networks` lacks are passed over.
-        kind: params or params_ema.
-
-    Raises:
-        CheckpointError: a part is missing or of another size.
-    """
-    for part in parts:
-        module = getattr(networks, part)
-        if module is None:
-            continue
-        weights = checkpoint.weights(part, kind)
-        own = module.state_dict()
-        missing = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
-        extra = [key for key in weights if key not in own]
-        if missing or extra:
-            raise CheckpointError(
-                f"{checkpoint.path}: its {part} ({checkpoint.backbone} {dict(checkpoint.size)}) is not the run's: "
-                f"{len(missing)} weights are missing or of another size, {len(extra)} are left over, first "
-                f"{(missing + extra)[0]}. Set model.backbone and model.size to those of the checkpoint"
-            )
-        module.load_state_dict(weights)
-
-
 def environment(config: TrainConfig, process: Process) -> dict[str, Any]:
     """Give what a run's numbers may depend on beside its configuration."""
     try:
@@ -265,8 +234,15 @@ def _initial(config: TrainConfig, networks: Networks, class_names: tuple[str, ..
     parts = _parts(config)
     if "classifier" in parts and networks.classifier is not None:
         check_same_classes(class_names, checkpoint, what="the run")
-    load_weights(networks, checkpoint, parts, config.init.weights)
+    _load(networks, checkpoint, parts, config.init.weights)
     return checkpoint
+
+
+def _load(networks: Networks, checkpoint: Checkpoint, parts: tuple[str, ...], kind: str) -> None:
+    for part in parts:
+        module = getattr(networks, part)
+        if module is not None:
+            load_exactly(module, checkpoint, part, kind)
 
 
 def _parts(config: TrainConfig) -> tuple[str, ...]:

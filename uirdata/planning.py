@@ -155,6 +155,8 @@ def plan_samples(
     """
     mine = [item for item in found if item.pair.split == use.split and item.pair.gt]
     published = [item for item in mine if item.pair.degradation == use.degradation]
+    if published and use.levels:
+        published = [item for item in published if item.pair.level in use.levels]
     chosen = published or [item for item in mine if not item.pair.degradation]
     levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
     if chosen and not published and not levels:

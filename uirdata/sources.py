@@ -143,15 +143,15 @@ class Feed:
 
     Attributes:
         row: id of the row in paper_table.toml.
-        pairs: how many of the row's pairs come from this source; None where nobody can say.
-        how: how that number arises, and how sure that is.
+        how: how the number of its pairs arises, and how sure that is.
+        pairs: how many pairs of the row come from this source when its manifest is followed; None where nobody can say.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
     row: str
-    pairs: int | None
     how: str
+    pairs: int | None = None
 
 
 @dataclass(frozen=True)

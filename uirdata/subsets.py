@@ -23,7 +23,8 @@ class Use:
         source: id of the source.
         degradation: published pairs of this type, or clean images that get it here.
         split: train, val or test.
-        levels: names of the levels to make; empty for all of the type's. Published pairs keep their own.
+        levels: names of the levels to make; empty for all of the type's. Of published pairs, those whose level is named
+            are kept; empty for all.
         per_image: how many LQ are made of each crop of a clean image.
         size: of crops, in pixels; 0 takes images whole; None leaves it to the source.
         stride: from one crop to the next, in pixels; None leaves it to the source, or to `size`.

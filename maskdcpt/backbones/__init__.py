@@ -6,16 +6,35 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from maskdcpt.backbones.base import Backbone, Encoded
+from maskdcpt.backbones.importing import (
+    RELEASES,
+    ImportedWeights,
+    WeightsError,
+    import_weights,
+    load_published,
+)
 from maskdcpt.backbones.nafnet import NAFNet
 from maskdcpt.backbones.promptir import PromptIR
 from maskdcpt.backbones.restormer import Restormer
 from maskdcpt.backbones.swinir import SwinIR
 from uirdata.errors import UsageError, nearest
 
-BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in (SwinIR, NAFNet, Restormer, PromptIR)})
+BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
+    {cls.name: cls for cls in (SwinIR, NAFNet, Restormer, PromptIR)}
+)
 """Every network that this release knows."""
 
-__all__ = ["BACKBONES", "Backbone", "Encoded", "create_backbone"]
+__all__ = [
+    "BACKBONES",
+    "RELEASES",
+    "Backbone",
+    "Encoded",
+    "ImportedWeights",
+    "WeightsError",
+    "create_backbone",
+    "import_weights",
+    "load_published",
+]
 
 
 def create_backbone(name: str, **size: object) -> Backbone:

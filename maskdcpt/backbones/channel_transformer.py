@@ -1,5 +1,6 @@
 """
-What Restormer and PromptIR are made of (Zamir et al., "Restormer", CVPR 2022): attention between channels, gated convolutions.
+What Restormer and PromptIR are made of (Zamir et al., "Restormer", CVPR 2022): attention between channels, gated
+convolutions.
 
 Not a network, so not in the list of backbones.
 """
@@ -18,7 +19,8 @@ class ChannelAttention(nn.Module):
     """
     Attention of channels to channels over all pixels (MDTA); softmax, as in MaskDCPT.
 
-    Hidden pixels are zeros in queries, keys and values, so they weigh nothing in the norms, the products and the result.
+    Hidden pixels are zeros in queries, keys and values, so they weigh nothing in the norms, the products and the
+    result.
 
     Args:
         dim: channels, a multiple of `heads`.

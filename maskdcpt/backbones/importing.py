@@ -46,8 +46,8 @@ def load_published(state: Mapping[str, object], key: str = "params_ema") -> dict
     """
     Take the weights out of a published file's content.
 
-    Released files hold {"params": weights, "params_ema": weights}; a bare state dict is taken as it is. A leading "module." of
-    each key is dropped.
+    Released files hold {"params": weights, "params_ema": weights}; a bare state dict is taken as it is. A leading
+    "module." of each key is dropped.
 
     Args:
         state: what `torch.load` gave.
@@ -77,7 +77,8 @@ def import_weights(backbone: str, release: str, weights: Mapping[str, Tensor]) -
 
     Args:
         backbone: as in `create_backbone`.
-        release: one of `RELEASES`. Keys alone do not tell: DCPT's Restormer has the names of the original and another attention.
+        release: one of `RELEASES`. Keys alone do not tell: DCPT's Restormer has the names of the original and another
+            attention.
         weights: what `load_published` gave.
 
     Raises:
@@ -111,7 +112,9 @@ def _restormer(weights: Mapping[str, Tensor]) -> ImportedWeights:
     """Levels are plain lists, norms and resampling have a `body`."""
     _refuse_bias_free(weights)
     if "skip_conv.weight" in weights:
-        raise WeightsError("these are Restormer's weights for dual-pixel defocus (skip_conv): this network has no such input")
+        raise WeightsError(
+            "these are weights for dual-pixel defocus (skip_conv), an input that this network does not have"
+        )
     return ImportedWeights({_transformer_name(name): tensor for name, tensor in weights.items()})
 
 
@@ -142,7 +145,9 @@ def _refuse_bias_free(weights: Mapping[str, Tensor]) -> None:
 
 def _refused(reason: str) -> Callable[[Mapping[str, Tensor]], ImportedWeights]:
     def refuse(weights: Mapping[str, Tensor]) -> ImportedWeights:
-        raise WeightsError(f"{reason}; {len(weights)} tensors left alone. Take the weights of MaskDCPT's release instead")
+        raise WeightsError(
+            f"{reason}: the {len(weights)} tensors would mean something else here. Take those of MaskDCPT's release"
+        )
 
     return refuse
 
@@ -154,21 +159,14 @@ _CONVERTERS: Mapping[tuple[str, str], Callable[[Mapping[str, Tensor]], ImportedW
         ("nafnet", "dcpt"): _nafnet,
         ("restormer", "maskdcpt"): _as_is,
         ("restormer", "original"): _restormer,
-        ("restormer", "dcpt"): _refused(
-            "DCPT's Restormer attends with ReLU, this one with softmax: its weights would mean something else here"
-        ),
+        ("restormer", "dcpt"): _refused("DCPT's Restormer attends with ReLU, this one with softmax"),
         ("promptir", "maskdcpt"): _as_is,
         ("promptir", "original"): _promptir,
-        ("promptir", "dcpt"): _refused(
-            "whether DCPT's PromptIR attends with ReLU, as its Restormer does, is not known: its weights may mean something else"
-        ),
+        ("promptir", "dcpt"): _refused("DCPT's PromptIR may attend with ReLU, as its Restormer does; it is not known"),
         ("swinir", "maskdcpt"): _as_is,
         ("swinir", "original"): _refused(
-            "the original SwinIR adds a position bias and masks shifted windows, this one does neither: its weights would mean "
-            "something else here"
+            "the original SwinIR adds a position bias and masks shifted windows, this one does neither"
         ),
-        ("swinir", "dcpt"): _refused(
-            "whether DCPT's SwinIR has a position bias, as the original has, is not known: its weights may mean something else"
-        ),
+        ("swinir", "dcpt"): _refused("DCPT's SwinIR may have a position bias, as the original has; it is not known"),
     }
 )

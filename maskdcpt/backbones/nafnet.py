@@ -25,9 +25,10 @@ class NAFBlock(nn.Module):
     Args:
         channels: of the map, which keeps its shape.
         window: see `NAFNet`; in pixels of this stage.
+        norm_eps: of the norms.
     """
 
-    def __init__(self, channels: int, window: int | None = None) -> None:
+    def __init__(self, channels: int, window: int | None = None, norm_eps: float = 1e-5) -> None:
         super().__init__()
         c = channels
         self.conv1 = nn.Conv2d(c, 2 * c, 1)
@@ -37,8 +38,8 @@ class NAFBlock(nn.Module):
         self.sca = nn.Sequential(nn.Identity(), nn.Conv2d(c, c, 1))
         self.conv4 = nn.Conv2d(c, 2 * c, 1)
         self.conv5 = nn.Conv2d(c, c, 1)
-        self.norm1 = ChannelNorm(c)
-        self.norm2 = ChannelNorm(c)
+        self.norm1 = ChannelNorm(c, norm_eps)
+        self.norm2 = ChannelNorm(c, norm_eps)
         self.beta = nn.Parameter(torch.zeros(1, c, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
         self.window = window
@@ -68,9 +69,9 @@ class NAFBlock(nn.Module):
 class Stage(nn.Module):
     """Some blocks one after the other."""
 
-    def __init__(self, channels: int, count: int, window: int | None = None) -> None:
+    def __init__(self, channels: int, count: int, window: int | None = None, norm_eps: float = 1e-5) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(NAFBlock(channels, window) for _ in range(count))
+        self.blocks = nn.ModuleList(NAFBlock(channels, window, norm_eps) for _ in range(count))
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
         """A map of `at` to one of the same shape, hidden."""
@@ -93,6 +94,7 @@ class NAFNet(Backbone):
             whole image (Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV
             2022). The weights are the same; images up to the window give the same result. The published evaluation
             does not use it.
+        norm_eps: of the norms; 1e-5 in MaskDCPT's weights, 1e-6 in those of NAFNet's authors and of DCPT.
     """
 
     name: ClassVar[str] = "nafnet"
@@ -105,6 +107,7 @@ class NAFNet(Backbone):
         dec_blk_nums: Sequence[int] = (1, 1, 1, 1),
         window_size: int | None = None,
         local_train_size: int | None = None,
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         depth = len(enc_blk_nums)
@@ -118,21 +121,21 @@ class NAFNet(Backbone):
         self.feature_strides = tuple(1 << level for level in reversed(range(depth)))
         self.last_channels = width
 
-        def window(level: int) -> int | None:
-            return None if local_train_size is None else max(int(1.5 * local_train_size) >> level, 1)
+        def stage(level: int, count: int) -> Stage:
+            window = None if local_train_size is None else max(int(1.5 * local_train_size) >> level, 1)
+            return Stage(width << level, count, window, norm_eps)
 
         self.intro = nn.Conv2d(3, width, 3, padding=1)
         self.ending = nn.Conv2d(width, 3, 3, padding=1)
-        self.encoders = nn.ModuleList(Stage(width << i, count, window(i)) for i, count in enumerate(enc_blk_nums))
-        self.middle_blks = Stage(width << depth, middle_blk_num, window(depth))
+        self.encoders = nn.ModuleList(stage(i, count) for i, count in enumerate(enc_blk_nums))
+        self.middle_blks = stage(depth, middle_blk_num)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width << i + 1, width << i + 2, 1, bias=False), nn.PixelShuffle(2))
             for i in reversed(range(depth))
         )
         self.downs = nn.ModuleList(nn.Conv2d(width << i, width << i + 1, 2, stride=2) for i in range(depth))
         for i, count in enumerate(dec_blk_nums):
-            level = depth - 1 - i
-            self.add_module(f"decoder{i}", Stage(width << level, count, window(level)))
+            self.add_module(f"decoder{i}", stage(depth - 1 - i, count))
 
     @property
     def divisor(self) -> int:

@@ -1,4 +1,4 @@
-"""Restormer in MaskDCPT's layout (Zamir et al., "Restormer", CVPR 2022): a U-Net of channel transformers, skips joined."""
+"""Restormer in MaskDCPT's layout (Zamir et al., CVPR 2022): a U-Net of channel transformers, skips joined."""
 
 from __future__ import annotations
 
@@ -107,8 +107,12 @@ class Restormer(Backbone):
         skip2 = self.encoder_level2(self.down1_2(skip1, one, two), two)
         skip3 = self.encoder_level3(self.down2_3(skip2, two, three), three)
         y = self.latent(self.down3_4(skip3, three, four), four)
-        level3 = self.decoder_level3(reduce(join(self.up4_3(y, four, three), skip3), self.reduce_chan_level3, three), three)
-        level2 = self.decoder_level2(reduce(join(self.up3_2(level3, three, two), skip2), self.reduce_chan_level2, two), two)
+        level3 = self.decoder_level3(
+            reduce(join(self.up4_3(y, four, three), skip3), self.reduce_chan_level3, three), three
+        )
+        level2 = self.decoder_level2(
+            reduce(join(self.up3_2(level3, three, two), skip2), self.reduce_chan_level2, two), two
+        )
         level1 = self.decoder_level1(join(self.up2_1(level2, two, one), skip1), one)
         return [level3, level2, level1]
 

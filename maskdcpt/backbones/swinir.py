@@ -1,8 +1,8 @@
 """
 SwinIR in MaskDCPT's layout (Liang et al., "SwinIR", ICCV Workshops 2021): window attention at full size.
 
-It differs from the original: no position bias, no attention mask between the borders that a shift brings together, the layers
-split into an encoding and a decoding half.
+It differs from the original: no position bias, no attention mask between the borders that a shift brings together,
+the layers split into an encoding and a decoding half.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """DIV2K's; subtracted from the image and added to the result. Not a weight."""
 
 MaskedKeys = Literal["excluded", "released"]
-"""What hidden pixels are in window attention: no keys at all, or keys and values made of the biases, as in the public code."""
+"""What hidden pixels are in attention: no keys at all, or keys and values made of the biases (the public code)."""
 
 
 class WindowAttention(nn.Module):
@@ -177,8 +177,8 @@ class SwinIR(Backbone):
         mlp_ratio: hidden channels of the two-layer networks over `embed_dim`.
         window_size: side of the attention windows; `restore` pads to a multiple of it.
         upscale: 1; the published network restores at the same size.
-        masked_keys: what hidden pixels are in attention. "excluded" (the default) leaves them out; "released" is what the public
-            masked class does: they take part with keys and values made of the biases.
+        masked_keys: what hidden pixels are in attention. "excluded" (the default) leaves them out; "released" is what
+            the public masked class does: they take part with keys and values made of the biases.
     """
 
     name: ClassVar[str] = "swinir"

@@ -1,6 +1,6 @@
 """Patch masks, the operations that respect them, and the ways to compute those."""
 
-from maskdcpt.masking.backends import BACKENDS, DENSE, GATHER, Backend, stages_for
+from maskdcpt.masking.backends import AUTO, BACKENDS, DENSE, GATHER, stages_for
 from maskdcpt.masking.patches import (
     MASK_KINDS,
     PatchMask,
@@ -8,15 +8,17 @@ from maskdcpt.masking.patches import (
     random_patch_mask,
     square_patch_mask,
 )
-from maskdcpt.masking.sites import EVERYTHING, DenseSites, Sites
+from maskdcpt.masking.sites import EVERYTHING, Backend, BackendError, DenseSites, Sites
 
 __all__ = [
+    "AUTO",
     "BACKENDS",
     "DENSE",
     "EVERYTHING",
     "GATHER",
     "MASK_KINDS",
     "Backend",
+    "BackendError",
     "DenseSites",
     "PatchMask",
     "Sites",

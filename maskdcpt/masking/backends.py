@@ -9,21 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
 
+from maskdcpt.masking.auto import Auto
 from maskdcpt.masking.gather import packed_stages
 from maskdcpt.masking.patches import PatchMask
-from maskdcpt.masking.sites import EVERYTHING, DenseSites, Sites
-
-
-class Backend(Protocol):
-    """A way to compute on visible sites."""
-
-    name: str
-
-    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """Give the sites of strides 1, 2, 4, ... (`count` of them) for an image of this size."""
-        ...
+from maskdcpt.masking.sites import EVERYTHING, Backend, DenseSites, Sites
 
 
 class Dense:
@@ -49,8 +39,9 @@ class Gather:
 
 DENSE = Dense()
 GATHER = Gather()
+AUTO = Auto(DENSE, [GATHER])
 
-BACKENDS: Mapping[str, Backend] = MappingProxyType({backend.name: backend for backend in (DENSE, GATHER)})
+BACKENDS: Mapping[str, Backend] = MappingProxyType({backend.name: backend for backend in (DENSE, GATHER, AUTO)})
 """By name; `dense` is the reference."""
 
 

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from maskdcpt.masking.layers import pixel_last
+from maskdcpt.masking.patches import PatchMask
+from uirdata.errors import UirError
 
 LocalOp = Callable[[Tensor], Tensor]
 """A map to one of half or twice the size, where each 2x2 cell depends on its own site only."""
@@ -155,6 +158,26 @@ class DenseSites(Everything):
 
 EVERYTHING = Everything()
 """The plain network's sites, at every stage."""
+
+
+class Backend(Protocol):
+    """A way to compute on visible sites."""
+
+    name: str
+
+    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
+        """
+        Give the sites of strides 1, 2, 4, ... (`count` of them) for an image of this size.
+
+        Raises:
+            ValueError: the mask does not go with the image.
+            BackendError: this machine cannot do it.
+        """
+        ...
+
+
+class BackendError(UirError):
+    """A backend cannot be used on this machine, or gives wrong numbers here."""
 
 
 def _ratio(x: Tensor, count: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ class FileServer:
         end = len(body) if habits.drop_after is None else min(len(body), habits.drop_after)
         at = 0
         while at < end:
-            step = 8192 if habits.bytes_per_s else 65536
+            step = max(512, min(8192, int(habits.bytes_per_s / 20))) if habits.bytes_per_s else 65536
             if first and habits.stall_after is not None:
                 if at >= habits.stall_after:
                     self._closing.wait(30)

@@ -22,6 +22,7 @@ from uirdata.degradations.base import (
 )
 from uirdata.degradations.kernels import convolve, line_kernel, path_kernel, round_levels
 from uirdata.degradations.light import from_light, to_light
+from uirdata.degradations.resampling import move
 from uirdata.images import RgbImage
 
 
@@ -146,16 +147,17 @@ def camera_shake(
     path = trajectory(rng, length=length, shake=shake)
     path = path[np.linspace(0, len(path) - 1, frames).round().astype(int)]
     path -= path[frames // 2]
-    seen = []
+    # Linear light in 14 bits, as a sensor gives it: every sum below is exact, so no processor can round otherwise.
+    light = np.rint(to_light(image, curve) * np.float32(2**14 - 1))
+    total = light.astype(np.float64)
     for i, (x, y) in enumerate(path):
+        if i == frames // 2:
+            continue
         time = i / (frames - 1) - 0.5
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn * time, 1 + zoom * time)
         matrix[:, 2] += (x, y)
-        moved = cv2.warpAffine(
-            image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
-        seen.append(np.asarray(moved, dtype=np.uint8).reshape(image.shape))
-    return average_frames(seen, curve=curve)
+        total += move(light, np.asarray(matrix, dtype=np.float64))
+    return from_light((total / (frames * (2**14 - 1))).astype(np.float32), curve)
 
 
 def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
 from uirdata.degradations.light import from_light, to_light
@@ -59,83 +61,109 @@ def raindrop(
         raise ValueError("expected nothing below 0, and view, sky and opacity up to 1")
     height, width = image.shape[:2]
     light = to_light(image)
-    drops = _Drops(height, width)
-    reach = 2 * size
-    area = (height + 2 * reach) * (width + 2 * reach)
-    for _ in range(int(rng.poisson(density * area / 100_000))):
-        drops.add(rng, reach, size, spread, view)
-    small = (max(1, height // _SHRINK), max(1, width // _SHRINK))
-    scene = to_light(resize(image, *small, "area"))
+    pane = _draw_drops(height, width, rng, density=density, size=size, spread=spread, view=view)
+    scene = to_light(resize(image, max(1, height // _SHRINK), max(1, width // _SHRINK), "area"))
     inside = look_up(
         scene,
-        drops.column * np.float32(small[1] / width) - np.float32(0.5),
-        drops.row * np.float32(small[0] / height) - np.float32(0.5),
+        pane.column * np.float32(scene.shape[1] / width) - np.float32(0.5),
+        pane.row * np.float32(scene.shape[0] / height) - np.float32(0.5),
     )
     # The sky is unknown; the brightest twentieth of the scene is the best guess at it.
     pixels = scene.reshape(-1, 3)
     brightest = np.argsort(pixels.sum(axis=1), kind="stable")[-max(1, len(pixels) // 20) :]
-    share = np.float32(sky) * drops.sky
-    inside = inside + (pixels[brightest].mean(axis=0) - inside) * share[:, :, None]
-    layer = np.concatenate([inside * drops.brightness[:, :, None], drops.cover], axis=2)
-    layer[:, :, :3] *= drops.cover
+    inside += (pixels[brightest].mean(axis=0) - inside) * (np.float32(sky) * pane.sky)[:, :, None]
+    cover = pane.cover * np.float32(opacity)
+    inside *= (pane.brightness * cover)[:, :, None]
+    layer = cv2.merge([inside[:, :, 0], inside[:, :, 1], inside[:, :, 2], cover])
     if blur:
-        blurred = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
-        layer = np.asarray(blurred, dtype=np.float32).reshape(layer.shape)
-    cover = layer[:, :, 3:]
-    seen = light * (1 - np.float32(opacity) * cover) + np.float32(opacity) * layer[:, :, :3]
-    return from_light(np.asarray(seen, dtype=np.float32))
+        layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
+    layer = np.asarray(layer, dtype=np.float32).reshape(height, width, 4)
+    return from_light(np.asarray(light * (1 - layer[:, :, 3:]) + layer[:, :, :3], dtype=np.float32))
 
 
-class _Drops:
-    """What the drops on a pane cover, and which point of the scene each of their pixels shows."""
+@dataclass(frozen=True)
+class _Pane:
+    """
+    Per pixel, (H, W) float32 each.
 
-    def __init__(self, height: int, width: int) -> None:
-        self.cover = np.zeros((height, width, 1), dtype=np.float32)
-        self.brightness = np.ones((height, width), dtype=np.float32)
-        self.sky = np.zeros((height, width), dtype=np.float32)
-        self.row = np.zeros((height, width), dtype=np.float32)
-        self.column = np.zeros((height, width), dtype=np.float32)
+    Attributes:
+        cover: share of the pixel that a drop covers.
+        row: of the point of the scene that is seen there.
+        column: of that point.
+        brightness: of what is seen, relative.
+        sky: share of what is seen that comes from above the picture.
+    """
 
-    def add(self, rng: np.random.Generator, reach: float, size: float, spread: float, view: float) -> None:
-        """Draw one drop and lay it over those that are there."""
-        height, width = self.row.shape
-        y, x = rng.uniform(-reach, height + reach), rng.uniform(-reach, width + reach)
-        radius = min(size * math.exp(spread * rng.standard_normal()), 4 * size)
-        # Gravity draws large drops out downwards; surface tension keeps small ones round.
-        tall = 1 + 0.35 * rng.random() * min(1.0, radius / 12)
-        waves = rng.uniform(0.02, 0.10, 3)
-        phases = rng.uniform(0, 2 * math.pi, 3)
-        extent = math.ceil(radius * tall * 1.35) + 1
-        top, bottom = max(0, int(y) - extent), min(height, int(y) + extent + 1)
-        left, right = max(0, int(x) - extent), min(width, int(x) + extent + 1)
-        if top >= bottom or left >= right:
-            return
-        window = (slice(top, bottom), slice(left, right))
-        dy = ((np.arange(top, bottom, dtype=np.float32) - np.float32(y)) / np.float32(radius * tall))[:, None]
-        dx = ((np.arange(left, right, dtype=np.float32) - np.float32(x)) / np.float32(radius))[None, :]
-        turn = np.arctan2(dy, dx)
-        # The outline wanders by a few percent, with two to four bulges.
-        rim = 1 + sum(
-            np.float32(wave) * np.cos(np.float32(k) * turn + np.float32(phase))
-            for k, wave, phase in zip((2, 3, 4), waves, phases, strict=True)
-        )
-        distance = np.sqrt(dx * dx + dy * dy) / rim
-        edge = np.clip((1 - distance) * np.float32(radius) + np.float32(0.5), 0, 1)
-        inside = edge > 0
-        # From the middle of the drop to its rim, the view turns from the scene's middle to its far side: like the sine
-        # of a sphere, ever faster towards the rim.
-        bent = np.arcsin(np.clip(distance, 0, 1)) / np.float32(math.pi / 2) / np.maximum(distance, np.float32(1e-3))
-        reach_y, reach_x = np.float32(view * height / 2), np.float32(view * width / 2)
-        centre_y = np.float32(height / 2 + (y - height / 2) * (1 - view))
-        centre_x = np.float32(width / 2 + (x - width / 2) * (1 - view))
-        self.row[window] = np.where(inside, centre_y - dy * bent * reach_y, self.row[window])
-        self.column[window] = np.where(inside, centre_x - dx * bent * reach_x, self.column[window])
-        # Schlick's power for the reflection at grazing angles; the top is darker, for its light comes from the ground.
-        fade = 1.1 - 0.55 * np.clip(distance, 0, 1) ** 5
-        self.brightness[window] = np.where(inside, fade, self.brightness[window])
+    cover: NDArray[np.float32]
+    row: NDArray[np.float32]
+    column: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    sky: NDArray[np.float32]
+
+
+def _draw_drops(
+    height: int, width: int, rng: np.random.Generator, *, density: float, size: float, spread: float, view: float
+) -> _Pane:
+    margin = 2 * size
+    count = int(rng.poisson(density * (height + 2 * margin) * (width + 2 * margin) / 100_000))
+    y, x = rng.uniform(-margin, height + margin, count), rng.uniform(-margin, width + margin, count)
+    radius = np.minimum(size * np.exp(spread * rng.standard_normal(count)), 4 * size)
+    # Gravity draws large drops out downwards; surface tension keeps small ones round.
+    tall = 1 + 0.35 * rng.random(count) * np.minimum(1.0, radius / 12)
+    waves, phases = rng.uniform(0.02, 0.10, (3, count)), rng.uniform(0, 2 * math.pi, (3, count))
+    drop, row, column = _windows(height, width, y, x, np.ceil(radius * tall * 1.35) + 1)
+
+    dy, dx = (row - y[drop]) / (radius * tall)[drop], (column - x[drop]) / radius[drop]
+    distance = np.hypot(dx, dy)
+    near = distance < 1.35
+    drop, row, column, dy, dx, distance = (values[near] for values in (drop, row, column, dy, dx, distance))
+    # The outline wanders by a few percent, with two to four bulges.
+    turn = np.arctan2(dy, dx)
+    rim = 1 + sum(waves[k, drop] * np.cos((k + 2) * turn + phases[k, drop]) for k in range(3))
+    distance /= rim
+    edge = np.clip((1 - distance) * radius[drop] + 0.5, 0, 1)
+
+    places = row * width + column
+    cover = np.zeros(height * width, dtype=np.float32)
+    np.maximum.at(cover, places, edge.astype(np.float32))
+    # Where drops overlap, the last one lies on top.
+    top = np.full(height * width, -1)
+    visible = np.flatnonzero(edge > 0)
+    top[places[visible]] = visible
+    seen = top[top >= 0]
+    distance = np.clip(distance[seen], 1e-3, 1)
+    # From the middle of the drop to its rim, the view turns from the scene's middle to its far side, ever faster towards
+    # the rim, as rays do on a sphere.
+    bent = np.arcsin(distance) / (math.pi / 2) / distance
+    at_y, at_x = y[drop[seen]], x[drop[seen]]
+
+    def spread_out(values: NDArray[np.float64], elsewhere: float) -> NDArray[np.float32]:
+        full = np.full(height * width, elsewhere, dtype=np.float32)
+        full[places[seen]] = values
+        return full.reshape(height, width)
+
+    return _Pane(
+        cover=cover.reshape(height, width),
+        row=spread_out(height / 2 + (at_y - height / 2) * (1 - view) - dy[seen] * bent * (view * height / 2), 0),
+        column=spread_out(width / 2 + (at_x - width / 2) * (1 - view) - dx[seen] * bent * (view * width / 2), 0),
+        # The fifth power of Schlick's approximation, for the reflection at grazing angles.
+        brightness=spread_out(1.1 - 0.55 * distance**5, 1),
         # A drop looks out over nearly a half space, the camera over a small part of it.
-        self.sky[window] = np.where(inside, np.clip(0.35 + 0.75 * dy, 0, 1), self.sky[window])
-        self.cover[window] = np.maximum(self.cover[window], edge[:, :, None])
+        sky=spread_out(np.clip(0.35 + 0.75 * dy[seen], 0, 1), 0),
+    )
+
+
+def _windows(
+    height: int, width: int, y: NDArray[np.float64], x: NDArray[np.float64], extent: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """List the pixels of the square around each drop that lie in the image: drop, row and column."""
+    top, bottom = (np.clip(y + sign * extent + (sign > 0), 0, height).astype(np.int64) for sign in (-1, 1))
+    left, right = (np.clip(x + sign * extent + (sign > 0), 0, width).astype(np.int64) for sign in (-1, 1))
+    widths = np.maximum(right - left, 1)
+    areas = np.maximum(bottom - top, 0) * np.maximum(right - left, 0)
+    drop = np.repeat(np.arange(len(y)), areas)
+    index = np.arange(len(drop)) - np.repeat(np.cumsum(areas) - areas, areas)
+    return drop, top[drop] + index // widths[drop], left[drop] + index % widths[drop]
 
 
 def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:

@@ -17,8 +17,8 @@ from uirdata.images import RgbImage
 
 METHODS = ("area", "bilinear", "bicubic")
 
-# Weights are integers in units of 2^-11, so that every sum is exact: 255 * 2^22 * 1.6 (the overshoot of the cubic, twice)
-# stays below 2^31.
+# Weights are integers in units of 2^-11, so that every sum is exact: 255 * 2^22 * 1.6, with the overshoot of the cubic
+# in both directions, stays below 2^31.
 _UNIT = 2048
 
 
@@ -40,7 +40,7 @@ def resize(image: RgbImage, height: int, width: int, method: str) -> RgbImage:
     rows = _along(image.astype(np.int32), 0, height, taps)
     both = _along(rows, 1, width, taps)
     rounded = (both + (_UNIT * _UNIT // 2)) >> 22
-    return np.clip(rounded, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(rounded, 0, 255), dtype=np.uint8)
 
 
 def resize_field(field: NDArray[np.float32], height: int, width: int, method: str) -> NDArray[np.float32]:
@@ -71,6 +71,30 @@ def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.fl
     return np.asarray(found, dtype=np.float32).reshape(*x.shape, image.shape[2])
 
 
+def move(image: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """
+    Look an image up through an affine map, bilinearly; beyond the border it is mirrored.
+
+    Args:
+        image: (H, W, C) float32. Whole numbers below 2^14 make the result exact.
+        matrix: (2, 3), from (x, y, 1) of the result to (x, y) of the image, pixels; places are rounded to 1/32.
+    """
+    height, width = image.shape[:2]
+    columns, rows = np.arange(width), np.arange(height)
+    # In units of 2^-10, so that adding is exact; then to 2^-5, rounded.
+    x, y = (
+        (np.add.outer(_fixed(m[1] * rows + m[2]), _fixed(m[0] * columns)) + 16 >> 5).astype(np.float32)
+        * np.float32(1 / 32)
+        for m in matrix
+    )
+    moved = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(moved, dtype=np.float32).reshape(image.shape)
+
+
+def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
+    return np.rint(values * 1024).astype(np.int32)
+
+
 def _along(values: NDArray[np.int32], axis: int, size: int, taps: int) -> NDArray[np.int32]:
     length = values.shape[axis]
     place = (np.arange(size, dtype=np.float64) + 0.5) * (length / size) - 0.5
@@ -98,7 +122,7 @@ def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     a, d = -0.75, np.abs(distance)
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, far)
+    return np.asarray(np.where(d <= 1, near, far))
 
 
 def scaled(length: int, factor: float) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.storage.members import Limits, Names, members_digest
-from uirdata.storage.packed import Member, fault_of, kind_of_name, read_members
+from uirdata.storage.packed import Member, fault_of, kind_of_name, read_members, reading
 from uirdata.storage.tables import storage_error, writing
 
 __all__ = [
@@ -97,10 +97,11 @@ def unpack(
     work = _Work(parts, root, below, journal, limits, held)
     try:
         work.start(archive_sha256)
-        for member in read_members(kind, parts, limits):
-            if stop():
-                raise InterruptedError
-            on_bytes(work.take(member))
+        with reading(parts[0].name):
+            for member in read_members(kind, parts, limits):
+                if stop():
+                    raise InterruptedError
+                on_bytes(work.take(member))
         work.make_links()
         work.end()
     except ArchiveError:
@@ -143,17 +144,18 @@ def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None
     names = Names(parts[0].name, limits, folds_case=False)
     budget = limits.total(sum(part.stat().st_size for part in parts))
     found: list[str] = []
-    for member in read_members(kind, parts, limits):
-        if member.kind != "file" or names.safe(member.name) is None:
-            continue
-        digest = hashlib.sha256()
-        with contextlib.closing(member.open()) as stream:
-            while block := stream.read(_BLOCK):
-                budget -= len(block)
-                if budget < 0:
-                    raise _bomb(parts[0].name, limits)
-                digest.update(block)
-        found.append(digest.hexdigest())
+    with reading(parts[0].name):
+        for member in read_members(kind, parts, limits):
+            if member.kind != "file" or names.safe(member.name) is None:
+                continue
+            digest = hashlib.sha256()
+            with contextlib.closing(member.open()) as stream:
+                while block := stream.read(_BLOCK):
+                    budget -= len(block)
+                    if budget < 0:
+                        raise _bomb(parts[0].name, limits)
+                    digest.update(block)
+            found.append(digest.hexdigest())
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ import io
 import lzma
 import shutil
 import stat
+import struct
 import subprocess
 import tarfile
 import zipfile
@@ -127,14 +128,24 @@ def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[M
         limits: asked before a directory is read that could be too large.
 
     Raises:
-        ArchiveError: it is broken, or of a kind that cannot be read here.
+        ArchiveError: it is of a kind that cannot be read here. What the libraries raise of broken ones, `reading` sorts.
     """
     reader = _READERS.get(kind)
     if reader is None:
         raise ValueError(f"{kind!r} is no kind of archive; expected one of: {', '.join(_READERS)}")
-    name = parts[0].name
+    return reader(parts, limits)
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """
+    Turn what the libraries say of a broken archive into one error. Members are read inside of the block too.
+
+    Raises:
+        ArchiveError: the archive is cut short or not what its name says.
+    """
     try:
-        yield from reader(parts, limits)
+        yield
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -144,7 +155,8 @@ def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[M
         gzip.BadGzipFile,
         NotImplementedError,
         RuntimeError,
-        UnicodeDecodeError,
+        ValueError,
+        struct.error,
     ) as error:
         raise ArchiveError(
             f"{name} cannot be unpacked: {error or type(error).__name__}. It is cut short or not what its name says; "

@@ -191,7 +191,7 @@ def test_a_listener_hears_every_byte_once(tmp_path: Path) -> None:
     assert heard.came == heard.total == 300_000
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     size=st.sampled_from([0, 1, 4096, 60_000, 200_000]),
     habits=st.builds(

@@ -1,0 +1,212 @@
+"""Networks compute what their descriptions say, for any size of image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from maskdcpt.backbones import BACKBONES, WeightsError, import_weights, load_published
+from maskdcpt.backbones.nafnet import local_mean
+from tests.maskdcpt import reference_networks
+from tests.maskdcpt.small_networks import SIZES, picture, small
+from uirdata.errors import UsageError
+
+
+def reference(name: str, state: dict[str, Tensor], image: Tensor) -> tuple[Tensor, list[Tensor]]:
+    if name == "swinir":
+        return reference_networks.swinir(state, image, SIZES[name]["window_size"], SIZES[name]["num_heads"])
+    result: tuple[Tensor, list[Tensor]] = getattr(reference_networks, name)(state, image)
+    return result
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_output_and_features_are_those_of_the_description(name: str) -> None:
+    network, image = small(name), picture(2, 48, 32)
+    with torch.no_grad():
+        expected, maps = reference(name, network.state_dict(), image)
+        torch.testing.assert_close(network(image), expected, rtol=1e-10, atol=1e-10)
+        features = network.features(image)
+        encoded = network.encode(image)
+    for found, again, wanted in zip(features, encoded.features, maps, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+        assert torch.equal(found, again)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_are_as_announced_and_finest_last(name: str) -> None:
+    network, image = small(name), picture(1, 32, 48)
+    encoded = network.encode(image)
+    assert tuple(f.shape[1] for f in encoded.features) == network.feature_channels
+    assert tuple(32 // f.shape[2] for f in encoded.features) == network.feature_strides
+    assert sorted(network.feature_strides, reverse=True) == list(network.feature_strides)
+    assert encoded.last.shape == (1, network.last_channels, 32, 48)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_float32_is_close_to_float64(name: str) -> None:
+    image = picture(1, 32, 32)
+    double = small(name)(image)
+    single = small(name, dtype=torch.float32)(image.float())
+    assert (single.double() - double).abs().max() < 2e-5 * double.abs().max()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bfloat16_is_close_to_float32(name: str) -> None:
+    network, image = small(name, dtype=torch.float32), picture(1, 32, 32, dtype=torch.float32)
+    with torch.no_grad():
+        exact = network(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(image)
+    # Eight bits of mantissa through some dozens of layers with moved weights.
+    assert (rough.float() - exact).square().mean().sqrt() < 0.03 * exact.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("size", [(1, 1), (5, 70), (33, 8), (32, 48)])
+def test_any_size_is_restored(name: str, size: tuple[int, int]) -> None:
+    network, image = small(name), picture(1, *size)
+    with torch.no_grad():
+        restored = network.restore(image)
+        assert restored.shape == image.shape
+        if size == (32, 48):
+            assert torch.equal(restored, network(image))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_size_that_the_layers_cannot_take_is_refused_with_the_way_out(name: str) -> None:
+    with pytest.raises(ValueError, match=r"multiples of 8, not 20x32: use restore"):
+        small(name)(picture(1, 20, 32))
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        small(name)(picture(1, 32, 32)[:, :1])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_weight_is_used(name: str) -> None:
+    network = small(name)
+    network(picture(1, 32, 32)).square().sum().backward()
+    assert [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_running_a_network_draws_nothing_and_leaves_its_input_alone(name: str) -> None:
+    network, image = small(name), picture(1, 32, 32)
+    before, state = image.clone(), torch.get_rng_state()
+    network(image)
+    assert torch.equal(image, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_channels_last_changes_the_speed_alone() -> None:
+    network, image = small("nafnet"), picture(1, 32, 32)
+    expected = network(image)
+    found = network.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_network_starts_as_published(name: str) -> None:
+    torch.manual_seed(0)
+    from maskdcpt.backbones import create_backbone
+
+    state = create_backbone(name, **SIZES[name]).state_dict()
+    if name == "nafnet":
+        assert not state["middle_blks.blocks.0.beta"].any()
+        assert not state["decoder0.blocks.0.gamma"].any()
+    if name == "restormer":
+        assert abs(state["latent.blocks.0.attn.qkv.weight"].std() - 0.02) < 0.002
+        assert not state["output.bias"].any()
+        assert bool((state["latent.blocks.0.attn.temperature"] == 1).all())
+    if name == "promptir":
+        assert 0 <= state["prompt1.prompt_param"].min() < state["prompt1.prompt_param"].max() < 1
+        assert state["latent.blocks.0.attn.qkv.weight"].std() > 0.05
+    if name == "swinir":
+        assert abs(state["encode_layers.0.residual_group.blocks.0.mlp.fc1.weight"].std() - 0.02) < 0.004
+        assert not state["encode_layers.0.residual_group.blocks.0.mlp.fc1.bias"].any()
+
+
+def test_local_averages_are_those_of_a_window_moved_inside_the_picture() -> None:
+    x = picture(1, 7, 9)
+    found = local_mean(x, 4)
+    assert found.shape == x.shape
+    # Windows of 4 start at 0..3 along 7 rows and 0..5 along 9 columns; pixel (r, c) has the one that starts at r-1, c-1.
+    for r in range(7):
+        for c in range(9):
+            top, left = min(max(r - 1, 0), 3), min(max(c - 1, 0), 5)
+            expected = x[0, :, top : top + 4, left : left + 4].mean((1, 2))
+            torch.testing.assert_close(found[0, :, r, c], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_local_averages_change_large_pictures_only() -> None:
+    plain, local = small("nafnet"), small("nafnet", local_train_size=32)
+    assert torch.allclose(local(picture(1, 48, 48)), plain(picture(1, 48, 48)), rtol=0, atol=1e-11)
+    assert (local(picture(1, 64, 64)) - plain(picture(1, 64, 64))).abs().max() > 1e-4
+
+
+def test_published_files_are_read_ema_first_and_without_module() -> None:
+    a, b = torch.zeros(1), torch.ones(1)
+    both = {"params": {"module.x": a}, "params_ema": {"module.x": b}}
+    assert load_published(both)["x"] is b
+    assert load_published(both, "params")["x"] is a
+    assert load_published({"params": {"x": a}})["x"] is a
+    assert load_published({"x": a}) == {"x": a}
+    with pytest.raises(WeightsError, match="no 'params'"):
+        load_published({"params_ema": {"x": a}}, "params")
+    with pytest.raises(WeightsError, match="holds no weights"):
+        load_published({"epoch": 3})
+
+
+def old_name(name: str, key: str) -> str:
+    """How the authors of a network call what we call `key`."""
+    import re
+
+    if name == "nafnet":
+        key = re.sub(r"^decoder(\d+)\.blocks\.", r"decoders.\1.", key)
+        return re.sub(r"^(encoders\.\d+|middle_blks)\.blocks\.", r"\1.", key)
+    key = re.sub(r"^(\w+_level\d|latent|refinement)\.blocks\.", r"\1.", key)
+    key = re.sub(r"\.(norm\d)\.", r".\1.body.", key)
+    return re.sub(r"^((?:down|up)\d_\d)\.conv\.", r"\1.body.0.", key)
+
+
+@pytest.mark.parametrize("name", ["nafnet", "restormer", "promptir"])
+def test_weights_of_the_original_release_load_strictly(name: str) -> None:
+    network = small(name)
+    theirs = {old_name(name, key): tensor for key, tensor in network.state_dict().items()}
+    assert "encoders.0.0.conv1.weight" in theirs or "latent.0.norm1.body.bias" in theirs
+    if name == "promptir":
+        theirs["chnl_reduce1.weight"] = torch.zeros(64, 64, 1, 1)
+    imported = import_weights(name, "original", theirs)
+    assert imported.dropped == (("chnl_reduce1.weight",) if name == "promptir" else ())
+    other = small(name, seed=1)
+    other.load_state_dict(imported.weights, strict=True)
+    assert torch.equal(other(picture(1, 32, 32)), network(picture(1, 32, 32)))
+
+
+def test_weights_of_nafnets_authors_come_with_their_eps() -> None:
+    assert import_weights("nafnet", "original", {"intro.weight": torch.zeros(1)}).arguments == {"norm_eps": 1e-6}
+    tight, loose = small("nafnet", norm_eps=1e-6), small("nafnet")
+    assert not torch.equal(tight(picture(1, 32, 32)), loose(picture(1, 32, 32)))
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "reason"),
+    [
+        ("restormer", "dcpt", "ReLU"),
+        ("swinir", "original", "position bias"),
+        ("promptir", "dcpt", "not known"),
+        ("swinir", "dcpt", "not known"),
+    ],
+)
+def test_weights_that_would_mean_something_else_are_refused(name: str, release: str, reason: str) -> None:
+    with pytest.raises(WeightsError, match=reason):
+        import_weights(name, release, {"x": torch.zeros(1)})
+
+
+def test_norms_without_bias_are_refused() -> None:
+    with pytest.raises(WeightsError, match="BiasFree"):
+        import_weights("restormer", "original", {"latent.0.norm1.body.weight": torch.zeros(8)})
+
+
+def test_an_unknown_release_names_the_choices() -> None:
+    with pytest.raises(UsageError, match="did you mean 'original'"):
+        import_weights("restormer", "orignal", {})

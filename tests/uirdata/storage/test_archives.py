@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import picture
+from uirdata.errors import ArchiveError, StorageError
+from uirdata.images import decode_image, encode_image
+from uirdata.storage import packed
+from uirdata.storage.archives import Limits, fault_of, kind_of_name, member_hashes, read_journal, unpack
+from uirdata.storage.members import Names, members_digest
+
+FILES = {"a/1.png": b"one", "a/b/2.png": b"two" * 1000, "3.txt": b""}
+
+
+def zip_of(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def tar_of(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def seven_zip_of(path: Path, files: dict[str, bytes]) -> Path:
+    py7zr = pytest.importorskip("py7zr")
+    with py7zr.SevenZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(data, name)
+    return path
+
+
+def zst_of(path: Path, files: dict[str, bytes]) -> Path:
+    plain = tar_of(path.with_suffix(""), files)
+    with pa.CompressedOutputStream(str(path), "zstd") as out:
+        out.write(plain.read_bytes())
+    return path
+
+
+def taken(kind: str, archive: Path | list[Path], root: Path, below: str = "", **more: object) -> dict[str, bytes]:
+    parts = archive if isinstance(archive, list) else [archive]
+    done = unpack(kind, parts, root, below, root / ".uir" / "j.jsonl", archive_sha256="s", **more)  # type: ignore[arg-type]
+    found = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    del found[".uir/j.jsonl"]
+    assert sorted(found) == [entry.path for entry in done]
+    assert all(hashlib.sha256(found[e.path]).hexdigest() == e.sha256 for e in done)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "make"),
+    [
+        ("zip", "x.zip", zip_of),
+        ("tar", "x.tar", tar_of),
+        ("tar", "x.tar.gz", lambda p, f: tar_of(p, f, "w:gz")),
+        ("tar", "x.tar.xz", lambda p, f: tar_of(p, f, "w:xz")),
+        ("tar", "x.tar.bz2", lambda p, f: tar_of(p, f, "w:bz2")),
+        ("tar", "x.tar.zst", zst_of),
+        ("7z", "x.7z", seven_zip_of),
+    ],
+)
+def test_each_kind_of_archive_gives_its_files(
+    tmp_path: Path, kind: str, name: str, make: Callable[[Path, dict[str, bytes]], Path]
+) -> None:
+    archive = make(tmp_path / name, FILES)
+    assert kind_of_name(name) == kind
+    assert fault_of(kind, [archive]) == ""
+    assert taken(kind, archive, tmp_path / "out", "in/here") == {f"in/here/{n}": d for n, d in FILES.items()}
+    assert members_digest(member_hashes(kind, [archive])) == members_digest(
+        hashlib.sha256(data).hexdigest() for data in FILES.values()
+    )
+
+
+def test_a_7z_larger_than_the_queue_streams_through_it(tmp_path: Path) -> None:
+    big = random.Random(0).randbytes(5 << 20)
+    archive = seven_zip_of(tmp_path / "x.7z", {"a": big, "b": b"small"})
+    assert taken("7z", archive, tmp_path / "out") == {"a": big, "b": b"small"}
+
+
+def test_a_rar_is_unpacked_by_a_program_or_the_error_names_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "x.rar"
+    archive.write_bytes(b"Rar!\x1a\x07\x00")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ArchiveError, match=r"install libarchive-tools \(bsdtar\) or unrar"):
+        taken("rar", archive, tmp_path / "out")
+    # A stand-in with bsdtar's words.
+    tool = tmp_path / "bsdtar"
+    tool.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        "print('d/\\nd/1.png') if sys.argv[1] == '-tf' else sys.stdout.write('bytes of ' + sys.argv[3])\n"
+    )
+    tool.chmod(0o755)
+    assert taken("rar", archive, tmp_path / "out") == {"d/1.png": b"bytes of d/1.png"}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_pieces_of_an_archive_are_read_as_one(tmp_path: Path, kind: str) -> None:
+    whole = (zip_of if kind == "zip" else tar_of)(tmp_path / "x", FILES).read_bytes()
+    parts = []
+    for index in range(0, len(whole), 400):
+        part = tmp_path / f"x.part-{index:06d}"
+        part.write_bytes(whole[index : index + 400])
+        parts.append(part)
+    assert len(parts) > 1
+    assert taken(kind, parts, tmp_path / "out") == FILES
+
+
+def test_images_in_a_table_become_files_with_their_names(tmp_path: Path) -> None:
+    png = encode_image(picture(8, 8), "png")
+    table = pa.table({"path": ["HR/train/0001000/0000001.png"], "image": [{"bytes": png, "path": None}], "w": [8]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert taken("parquet", tmp_path / "t.parquet", tmp_path / "one") == {"HR/train/0001000/0000001.png": png}
+    table = pa.table({"image_focus": [{"bytes": png, "path": "x/a.png"}], "image_blur": [{"bytes": png, "path": None}]})
+    pq.write_table(table, tmp_path / "u.parquet")
+    found = taken("parquet", tmp_path / "u.parquet", tmp_path / "two")
+    assert found == {"image_focus/a.png": png, "image_blur/u-000000.png": png}
+
+
+def test_arrays_in_a_matlab_file_become_pictures(tmp_path: Path) -> None:
+    savemat = pytest.importorskip("scipy.io").savemat
+    array = np.stack([[picture(6, 5, 10 * i + k) for k in range(3)] for i in range(2)])
+    savemat(tmp_path / "v.mat", {"Noisy": array, "count": 3})
+    found = taken("mat", tmp_path / "v.mat", tmp_path / "out")
+    assert sorted(found) == [f"Noisy/000{i}_000{k}.png" for i in range(2) for k in range(3)]
+    assert (decode_image(found["Noisy/0001_0002.png"], name="x") == array[1, 2]).all()
+
+
+def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "x.zip", FILES)
+    out = tmp_path / "out"
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 2
+
+    with pytest.raises(StorageError, match="goes on from here"):
+        taken("zip", archive, out, stop=stop)
+    first = (out / "a/1.png").stat().st_ino
+    assert read_journal(out / ".uir/j.jsonl") == ((), "")
+    assert taken("zip", archive, out) == FILES
+    assert (out / "a/1.png").stat().st_ino == first
+    assert read_journal(out / ".uir/j.jsonl")[1] == "s"
+
+
+def test_a_file_that_was_lost_is_unpacked_again(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "x.zip", FILES)
+    taken("zip", archive, tmp_path / "out")
+    (tmp_path / "out/a/1.png").unlink()
+    assert taken("zip", archive, tmp_path / "out") == FILES
+
+
+def test_a_kill_while_unpacking_leaves_no_half_file(tmp_path: Path) -> None:
+    files = {f"{i:04d}.bin": random.Random(i).randbytes(2000) for i in range(3000)}
+    archive = tar_of(tmp_path / "x.tar", files)
+    code = (
+        "import sys; from pathlib import Path; from uirdata.storage.archives import unpack\n"
+        "a, o = map(Path, sys.argv[1:]); unpack('tar', [a], o, '', o / '.uir/j.jsonl', archive_sha256='s')"
+    )
+    out = tmp_path / "out"
+    child = subprocess.Popen([sys.executable, "-c", code, str(archive), str(out)])
+    while not (out / "0003.bin").exists() and child.poll() is None:
+        time.sleep(0.001)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = {p.name: p.stat().st_ino for p in out.glob("*.bin")}
+    assert 3 <= len(kept) < 3000
+    assert all((out / name).read_bytes() == files[name] for name in kept)
+    found = taken("tar", archive, out)
+    assert {name: data for name, data in found.items() if not name.startswith(".")} == files
+    journaled = [name for name, inode in kept.items() if (out / name).stat().st_ino == inode]
+    assert len(journaled) >= len(kept) - 1
+
+
+OUTSIDE = ["../evil", "a/../../evil", "/etc/evil", "C:/evil", "C:\\evil", "..\\evil", "a\x00b", "con.png", "x" * 300]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_name_that_leads_outside_is_refused_and_nothing_is_kept(tmp_path: Path, name: str, kind: str) -> None:
+    if kind == "zip":
+        archive = tmp_path / "x.zip"
+        with zipfile.ZipFile(archive, "w") as z:
+            z.writestr("good.png", b"1")
+            # ZipInfo itself would cut the name at a NUL.
+            info = zipfile.ZipInfo("n")
+            info.filename = name
+            z.writestr(info, b"2")
+        if "\x00" in name:
+            pytest.skip("zipfile cuts names at NUL when it reads them")
+    else:
+        if "\x00" in name:
+            pytest.skip("a tar cannot say it")
+        archive = tar_of(tmp_path / "x.tar", {"good.png": b"1", name: b"2"})
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(ArchiveError, match="is not safe to unpack"):
+        taken(kind, archive, out)
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p != archive] == []
+
+
+def test_a_link_out_of_the_archive_is_refused_before_anything_goes_through_it(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for target in (str(victim), "../victim"):
+        archive = tmp_path / "x.tar"
+        with tarfile.open(archive, "w") as t:
+            link = tarfile.TarInfo("door")
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            t.addfile(link)
+            info = tarfile.TarInfo("door/evil")
+            info.size = 1
+            t.addfile(info, io.BytesIO(b"!"))
+        with pytest.raises(ArchiveError, match=r"outside of the archive|link"):
+            taken("tar", archive, tmp_path / "out")
+        assert list(victim.iterdir()) == []
+
+
+def test_a_link_that_stands_in_the_folder_already_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/door").symlink_to(victim)
+    with pytest.raises(ArchiveError, match="leads out of the source's folder"):
+        taken("zip", zip_of(tmp_path / "x.zip", {"door/evil": b"!"}), tmp_path / "out")
+    assert list(victim.iterdir()) == []
+
+
+def test_links_inside_become_copies(tmp_path: Path) -> None:
+    archive = tmp_path / "x.tar"
+    with tarfile.open(archive, "w") as t:
+        for name, kind, target in (
+            ("d/soft", tarfile.SYMTYPE, "../f"),
+            ("d/softer", tarfile.SYMTYPE, "soft"),
+            ("d/hard", tarfile.LNKTYPE, "f"),
+        ):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, target
+            t.addfile(link)
+        info = tarfile.TarInfo("f")
+        info.size = 3
+        t.addfile(info, io.BytesIO(b"abc"))
+    found = taken("tar", archive, tmp_path / "out")
+    assert found == {"f": b"abc", "d/soft": b"abc", "d/softer": b"abc", "d/hard": b"abc"}
+    assert not any(p.is_symlink() for p in (tmp_path / "out").rglob("*"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
+def test_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as t:
+        info = tarfile.TarInfo("dev")
+        info.type = kind
+        t.addfile(info)
+    with pytest.raises(ArchiveError, match="neither a file nor a folder"):
+        taken("tar", tmp_path / "x.tar", tmp_path / "out")
+
+
+def test_a_link_in_a_zip_is_refused_too(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as z:
+        info = zipfile.ZipInfo("door")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        z.writestr(info, "../../etc/passwd")
+    with pytest.raises(ArchiveError, match="outside of the archive"):
+        taken("zip", tmp_path / "x.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_bomb_is_stopped_and_swept_up(tmp_path: Path, kind: str) -> None:
+    files = {f"{i}": bytes(1 << 20) for i in range(8)}
+    archive = zip_of(tmp_path / "x", files) if kind == "zip" else tar_of(tmp_path / "x", files, "w:gz")
+    assert archive.stat().st_size < 50_000
+    with pytest.raises(ArchiveError, match="unpacks to more"):
+        taken(kind, archive, tmp_path / "out", limits=Limits(free_bytes=3 << 20, ratio=50))
+    assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
+    with pytest.raises(ArchiveError, match="unpacks to more"):
+        member_hashes(kind, [archive], Limits(free_bytes=3 << 20, ratio=50))
+
+
+def test_a_zip_that_says_it_is_smaller_than_it_is_does_no_harm(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "x.zip", {"a": bytes(1 << 20)})
+    data = bytearray(archive.read_bytes())
+    directory = data.rfind(b"PK\x01\x02")
+    data[directory + 24 : directory + 28] = (10).to_bytes(4, "little")
+    archive.write_bytes(data)
+    with pytest.raises(ArchiveError):
+        taken("zip", archive, tmp_path / "out")
+    assert not (tmp_path / "out/a").exists()
+
+
+def test_a_million_entries_are_refused_without_reading_them(tmp_path: Path) -> None:
+    # The end of a zip (with its 64-bit part) that speaks of a million entries.
+    count = (1_000_000).to_bytes(8, "little")
+    size = (46_000_000).to_bytes(8, "little")
+    end64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(12) + bytes(8) + count + size + bytes(8)
+    locator = b"PK\x06\x07" + bytes(4) + (46_000_000).to_bytes(8, "little") + (1).to_bytes(4, "little")
+    end = b"PK\x05\x06" + bytes(4) + b"\xff\xff\xff\xff" + b"\xff" * 8 + bytes(2)
+    with (tmp_path / "x.zip").open("wb") as file:
+        file.truncate(46_000_000)
+        file.seek(0, io.SEEK_END)
+        file.write(end64 + locator + end)
+    begin = time.monotonic()
+    with pytest.raises(ArchiveError, match="1,000,000 entries"):
+        taken("zip", tmp_path / "x.zip", tmp_path / "out")
+    assert time.monotonic() - begin < 1
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=1) as t:
+        for i in range(3000):
+            t.addfile(tarfile.TarInfo(str(i)))
+    with pytest.raises(ArchiveError, match="more than 2,000 entries"):
+        taken("tar", tmp_path / "x.tar.gz", tmp_path / "out", limits=Limits(entries=2000))
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out/.uir"]
+
+
+def test_names_that_are_one_on_a_disk_that_folds_case_are_refused_there() -> None:
+    folding = Names("x.zip", Limits(), folds_case=True)
+    folding.safe("A/1.png")
+    with pytest.raises(ArchiveError, match="are one file on this disk"):
+        folding.safe("a/1.PNG")
+    keeping = Names("x.zip", Limits(), folds_case=False)
+    assert [keeping.safe(name) for name in ("A/1.png", "a/1.PNG")] == ["A/1.png", "a/1.PNG"]
+    # One letter with its accent, or letter and accent: NFC makes them one name.
+    assert keeping.safe("e\u0301.png") == "\u00e9.png"
+
+
+def test_a_file_where_a_folder_is_needed_is_refused(tmp_path: Path) -> None:
+    for files in ({"a": b"1", "a/b": b"2"}, {"a/b": b"2", "a": b"1"}):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        with pytest.raises(ArchiveError):
+            taken("tar", tar_of(tmp_path / "x.tar", files), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("kind", "make"), [("zip", zip_of), ("tar", lambda p, f: tar_of(p, f, "w:gz"))])
+def test_a_cut_archive_says_so(tmp_path: Path, kind: str, make: Callable[[Path, dict[str, bytes]], Path]) -> None:
+    archive = make(tmp_path / "x", {"a": random.Random(0).randbytes(50_000)})
+    archive.write_bytes(archive.read_bytes()[:30_000])
+    with pytest.raises(ArchiveError, match=r"cut short|not what its name says"):
+        taken(kind, archive, tmp_path / "out")
+
+
+def test_a_glance_tells_a_page_from_an_archive(tmp_path: Path) -> None:
+    page = tmp_path / "x"
+    page.write_bytes(b"<!DOCTYPE html><html>")
+    assert fault_of("zip", [page]) == "it is no zip: the directory at its end is missing"
+    assert fault_of("rar", [page]).startswith("it is no rar")
+    assert fault_of("7z", [page]).startswith("it is no 7z")
+
+
+def test_the_list_of_kinds_is_the_list_of_readers() -> None:
+    assert set(packed._ENDINGS) == set(packed._READERS)
+    with pytest.raises(ValueError, match="no kind of archive"):
+        list(packed.read_members("arj", [Path(__file__)], Limits()))
+
+
+def test_a_journal_with_a_torn_line_is_read_up_to_it(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "x.zip", FILES)
+    taken("zip", archive, tmp_path / "out")
+    journal = tmp_path / "out/.uir/j.jsonl"
+    lines = journal.read_text().splitlines()
+    assert json.loads(lines[-1]) == {"files": 3}
+    journal.write_text("\n".join(lines[:2]) + "\n" + lines[2][:20])
+    assert read_journal(journal) == ((), "")
+    assert taken("zip", archive, tmp_path / "out") == FILES
