@@ -1,7 +1,7 @@
 """
 The learning side: networks, masked degradation classification pre-training, fine-tuning, evaluation, restoration.
 
-The names below are the public ones. They are loaded when first used, so that importing the package does not import torch.
+The names below are the public ones. They are loaded when first used: importing the package does not import torch.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 Judging a checkpoint on held-out samples: a row for each image, and means that say how they were taken.
 
-The protocol is that of the published test files: the whole image, padded by reflection to what the network needs and cut
-back, output clipped to 0..1, PSNR and SSIM on RGB in float64, averaged over images within a degradation and then over
-degradations. `lq_psnr` and `lq_ssim` say the same of the image that was given, so a table shows what was gained.
+The protocol is that of the published test files: the whole image, padded by reflection to what the network needs and
+cut back, output clipped to 0..1, PSNR and SSIM on RGB in float64, averaged over images within a degradation and then
+over degradations. `lq_psnr` and `lq_ssim` say the same of the image that was given, so a table shows what was gained.
 """
 
 from __future__ import annotations
@@ -184,8 +184,7 @@ def evaluate(
     """
     Restore and name every sample of a split, and compare with the GT.
 
-    A checkpoint from pre-training with a reconstruction decoder has no last layer that was trained: it is judged by its
-    classifier alone.
+    A pre-trained checkpoint has no last layer that was trained to restore: it is judged by its classifier alone.
 
     Args:
         checkpoint: or where it lies.

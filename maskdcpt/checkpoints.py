@@ -66,10 +66,8 @@ class Checkpoint:
 
     @property
     def restores(self) -> bool:
-        """Whether the backbone's last layer was trained to give an image: all but pre-training with a decoder."""
-        if self.config is None or self.config.objective.kind in ("finetune", "dcpt", "ram"):
-            return True
-        return self.config.objective.kind != "classification" and self.config.objective.reconstruction == "head"
+        """Whether the backbone was trained to restore: fine-tuned, by RAM, or published."""
+        return self.config is None or self.config.objective.kind in ("finetune", "ram")
 
     def weights(self, network: str, kind: str = "params_ema") -> dict[str, Tensor]:
         """
@@ -113,9 +111,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             params_ema=_under(tensors, "params_ema."),
         )
     except (KeyError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{file}: its metadata cannot be read ({error!r}); it was changed by another tool"
-        ) from error
+        raise CheckpointError(f"{file}: its metadata cannot be read ({error!r}); another tool changed it") from error
 
 
 def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, score: float | None) -> dict[str, str]:
@@ -192,7 +188,7 @@ def load_state(folder: Path) -> dict[str, Any]:
         ) from None
     except Exception as error:  # torch raises whatever its unpickler stumbles over
         raise CheckpointError(
-            f"{file}: is cut short or damaged ({type(error).__name__}); delete {folder.name} to resume from an older one"
+            f"{file}: is damaged ({type(error).__name__}); delete {folder.name} to resume from an older one"
         ) from error
     return state
 

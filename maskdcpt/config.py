@@ -187,11 +187,14 @@ class InitConfig:
         checkpoint: a run, a checkpoint folder, a .safetensors or a published .pth; "" starts from scratch.
         parts: `backbone` alone, as the paper fine-tunes, or `all`: the heads too.
         weights: `params`, the weights themselves (DCPT's release), or `params_ema`, their running average.
+        identity: set the backbone's last layer to zero, so that restoration starts by giving the image back. For short
+            runs; the published ones start from a random or a pre-trained layer.
     """
 
     checkpoint: str = ""
     parts: Literal["backbone", "all"] = "backbone"
     weights: Literal["params", "params_ema"] = "params"
+    identity: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskdcpt.backbones import Backbone
 from maskdcpt.batches import Batch
 from maskdcpt.checkpoints import (
     Checkpoint,
@@ -158,6 +159,8 @@ def prepare_state(
     check_sizes(config, networks.backbone)
     freeze_idle(networks, config)
     initial = _initial(config, networks, class_names) if resume_from is None else None
+    if resume_from is None and config.init.identity:
+        clear_head(networks.backbone)
     heads = [head for head in (networks.classifier, networks.reconstruction) if head is not None]
     optimizer = create_optimizer(networks.backbone, heads, config.optimizer)
     average = None
@@ -195,6 +198,18 @@ def freeze_idle(networks: Networks, config: TrainConfig) -> None:
     for parameter in networks.parameters():
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
+
+
+def clear_head(backbone: Backbone) -> None:
+    """Set the last layer to zero, so that the network starts by giving its image back."""
+    device = next(backbone.parameters()).device
+    backbone.head(torch.ones(1, backbone.last_channels, 16, 16, device=device)).sum().backward()  # type: ignore[no-untyped-call]
+    # The weights that got a gradient are those of the last layer.
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if parameter.grad is not None:
+                parameter.zero_()
+                parameter.grad = None
 
 
 def environment(config: TrainConfig, process: Process) -> dict[str, Any]:

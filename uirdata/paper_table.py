@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,24 +84,28 @@ def load_paper_table(path: Path = MANIFESTS / "paper_table.toml") -> tuple[Paper
     ids = [row.id for row in rows]
     for row in rows:
         if row.degradation not in TYPES:
-            raise ManifestError(f"{path}: {row.id}: there is no degradation {row.degradation!r}: {nearest(row.degradation, TYPES)}")
+            raise ManifestError(
+                f"{path}: {row.id}: there is no degradation {row.degradation!r}: {nearest(row.degradation, TYPES)}"
+            )
         if ids.count(row.id) > 1:
             raise ManifestError(f"{path}: there are two rows {row.id!r}")
     return rows
 
 
-def account(rows: Iterable[PaperRow], sources: Mapping[str, Source]) -> tuple[RowAccount, ...]:
+def account(rows: Sequence[PaperRow], sources: Mapping[str, Source]) -> tuple[RowAccount, ...]:
     """
     Set each row beside what the sources give to it.
 
     Raises:
         ManifestError: a source feeds a row that is not in the table.
     """
-    parts: dict[str, list[tuple[str, Feed]]] = {row.id: [] for row in (rows := tuple(rows))}
+    parts: dict[str, list[tuple[str, Feed]]] = {row.id: [] for row in rows}
     for source in sources.values():
         for feed in source.feeds:
             if feed.row not in parts:
-                raise ManifestError(f"{source.id} feeds the row {feed.row!r} of the paper's table: {nearest(feed.row, parts)}")
+                raise ManifestError(
+                    f"{source.id} feeds the row {feed.row!r} of the paper's table: {nearest(feed.row, parts)}"
+                )
             parts[feed.row].append((source.id, feed))
     return tuple(
         RowAccount(

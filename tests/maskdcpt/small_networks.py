@@ -22,11 +22,12 @@ def small(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, **size: 
     """Make a small network; every weight is moved, as fresh zeros and ones would hide mistakes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = create_backbone(name, **{**SIZES[name], **size}).to(dtype)
+        network = create_backbone(name, **{**SIZES[name], **size}).double()
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(torch.randn_like(weight) * 0.2)
-    return network.eval()
+    # Drawn in float64 whatever the dtype, so that both have the same weights.
+    return network.to(dtype).eval()
 
 
 def picture(batch: int = 2, height: int = 64, width: int = 96, seed: int = 0, dtype: torch.dtype = torch.float64):

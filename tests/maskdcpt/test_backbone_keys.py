@@ -146,5 +146,5 @@ def test_an_unknown_argument_names_the_nearest() -> None:
     ],
 )
 def test_sizes_that_do_not_go_together_are_refused(name: str, size: dict[str, Any]) -> None:
-    with torch.device("meta"), pytest.raises(ValueError):
+    with torch.device("meta"), pytest.raises(ValueError, match=r"\d|not|prompt"):
         create_backbone(name, **size)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskdcpt.backbones import BACKBONES, WeightsError, import_weights, load_published
+from maskdcpt.backbones import BACKBONES, WeightsError, create_backbone, import_weights, load_published
 from maskdcpt.backbones.nafnet import local_mean
 from tests.maskdcpt import reference_networks
 from tests.maskdcpt.small_networks import SIZES, picture, small
@@ -85,7 +85,8 @@ def test_a_size_that_the_layers_cannot_take_is_refused_with_the_way_out(name: st
 def test_every_weight_is_used(name: str) -> None:
     network = small(name)
     network(picture(1, 32, 32)).square().sum().backward()
-    assert [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+    unused = [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert unused == []
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -107,8 +108,6 @@ def test_channels_last_changes_the_speed_alone() -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_network_starts_as_published(name: str) -> None:
     torch.manual_seed(0)
-    from maskdcpt.backbones import create_backbone
-
     state = create_backbone(name, **SIZES[name]).state_dict()
     if name == "nafnet":
         assert not state["middle_blks.blocks.0.beta"].any()

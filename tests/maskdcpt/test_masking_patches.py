@@ -122,7 +122,7 @@ def test_an_image_that_patches_do_not_divide_is_refused_with_the_way_out(size: t
 
 
 def test_what_is_no_mask_is_refused() -> None:
-    with pytest.raises(ValueError, match="not 1.5"):
+    with pytest.raises(ValueError, match=r"not 1\.5"):
         random_patch_mask(1, 16, 16, ratio=1.5)
     for wrong in (torch.ones(1, 1, 2, 2), torch.ones(2, 2, dtype=torch.bool), torch.ones(1, 3, 2, 2, dtype=torch.bool)):
         with pytest.raises(ValueError, match="a patch mask is"):

@@ -119,7 +119,9 @@ class FileServer:
 
     def _send(self, ask: BaseHTTPRequestHandler, content: bytes, count: int) -> None:
         habits = self.habits
-        tag = {"same": f'"{hashlib.md5(content).hexdigest()}"', "weak": 'W/"weak"', "new": f'"{count}"'}.get(habits.etag, "")
+        tag = {"same": f'"{hashlib.md5(content).hexdigest()}"', "weak": 'W/"weak"', "new": f'"{count}"'}.get(
+            habits.etag, ""
+        )
         start, stop, status = 0, len(content), 200
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", ask.headers.get("Range", ""))
         wanted = ask.headers.get("If-Range", "")
@@ -184,6 +186,7 @@ def send_bytes(ask: BaseHTTPRequestHandler, body: bytes, content_type: str, stat
     ask.send_response(status)
     ask.send_header("Content-Type", content_type)
     ask.send_header("Content-Length", str(len(body)))
+    ask.send_header("Connection", "close")
     for name, value in headers.items():
         ask.send_header(name.replace("_", "-"), value)
     ask.end_headers()

@@ -116,7 +116,8 @@ def _draw_drops(
     dy, dx = (row - y[drop]) / (radius * tall)[drop], (column - x[drop]) / radius[drop]
     distance = np.hypot(dx, dy)
     near = distance < 1.35
-    drop, row, column, dy, dx, distance = (values[near] for values in (drop, row, column, dy, dx, distance))
+    drop, row, column = drop[near], row[near], column[near]
+    dy, dx, distance = dy[near], dx[near], distance[near]
     # The outline wanders by a few percent, with two to four bulges.
     turn = np.arctan2(dy, dx)
     rim = 1 + sum(waves[k, drop] * np.cos((k + 2) * turn + phases[k, drop]) for k in range(3))
@@ -132,8 +133,8 @@ def _draw_drops(
     top[places[visible]] = visible
     seen = top[top >= 0]
     distance = np.clip(distance[seen], 1e-3, 1)
-    # From the middle of the drop to its rim, the view turns from the scene's middle to its far side, ever faster towards
-    # the rim, as rays do on a sphere.
+    # From the middle of the drop to its rim, the view turns from the scene's middle to its far side, ever faster
+    # towards the rim, as rays do on a sphere.
     bent = np.arcsin(distance) / (math.pi / 2) / distance
     at_y, at_x = y[drop[seen]], x[drop[seen]]
 

@@ -7,14 +7,14 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from uirdata.errors import ArchiveError, DownloadError, UirError
-from uirdata.hosts import Host
+from uirdata.hosts import Host, Listed
 from uirdata.layout import Layout
 from uirdata.pipeline.fetch_plan import PlannedFile, archive_name, journal_path, listing_path, read_listing
 from uirdata.progress import Progress
@@ -23,6 +23,7 @@ from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read
 from uirdata.storage.downloads import Arrived, Expected, Listener, Pace, Place, download, hash_file, mismatch
 from uirdata.storage.receipts import Receipt, Receipts, now
 from uirdata.storage.tables import storage_error, writing
+from uirdata.transfer import Interrupted
 
 FileState = Literal["here", "arrived", "given", "by hand", "failed"]
 
@@ -195,7 +196,7 @@ class Bringer:
         for mirror in planned.mirrors:
             host = self._hosts[mirror.host]
             try:
-                listed = host.files(mirror.where)
+                listed = self._patiently(functools.partial(host.files, mirror.where))
             except DownloadError as error:
                 said.append(str(error))
                 continue
@@ -208,6 +209,16 @@ class Bringer:
                 partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
             return rows
         raise DownloadError(f"{planned.file.name} cannot be listed. " + "; ".join(said))
+
+    def _patiently(self, ask: Callable[[], tuple[Listed, ...]]) -> tuple[Listed, ...]:
+        for tries in range(1, self._pace.attempts):
+            try:
+                return ask()
+            except Interrupted as error:
+                wait = self._pace.first_wait_s * 2.0 ** (tries - 1)
+                if self._pace.cancel.wait(min(max(wait, error.retry_after_s or 0.0), self._pace.longest_retry_after_s)):
+                    raise
+        return ask()
 
     def _take_folder(self, file: RemoteFile, given: Path) -> FileOutcome:
         rows = []

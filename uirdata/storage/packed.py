@@ -128,7 +128,7 @@ def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[M
         limits: asked before a directory is read that could be too large.
 
     Raises:
-        ArchiveError: it is of a kind that cannot be read here. What the libraries raise of broken ones, `reading` sorts.
+        ArchiveError: it is of a kind that cannot be read here. What the libraries raise of broken ones is for `reading`.
     """
     reader = _READERS.get(kind)
     if reader is None:

@@ -63,7 +63,10 @@ def test_the_wait_that_a_busy_server_asks_for_is_kept(tmp_path: Path) -> None:
         begin = time.monotonic()
         download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)
         assert time.monotonic() - begin > 1.9
-    with serving({"/f": b"x"}, Habits(busy=[503], retry_after="7200")) as server, pytest.raises(DownloadError) as caught:
+    with (
+        serving({"/f": b"x"}, Habits(busy=[503], retry_after="7200")) as server,
+        pytest.raises(DownloadError) as caught,
+    ):
         download(tmp_path / "g", [place(server.url + "/f")], Expected(), pace=QUICK)
     assert "come back in 120 minutes" in str(caught.value)
 
@@ -222,9 +225,7 @@ def test_whatever_a_server_does_the_bytes_are_right_or_there_is_an_error(
         target = Path(folder) / "f"
         for _ in range(2):
             try:
-                arrived = download(
-                    target, [place(server.url + "/f", connections, stall_s=0.15)], expected, pace=pace
-                )
+                arrived = download(target, [place(server.url + "/f", connections, stall_s=0.15)], expected, pace=pace)
             except DownloadError:
                 assert not target.exists()
             else:
@@ -269,7 +270,7 @@ def test_a_kill_at_any_moment_loses_no_byte_and_never_leaves_a_wrong_file(tmp_pa
                 assert now >= here
                 here = now
             if asked:
-                # Nothing that is here is asked for again: the ranges that were asked for end to end are what was missing.
+                # It goes on from what is here, and never asks for the whole file again.
                 assert all(range_ for _, range_ in server.requests[asked:])
     assert kills >= 1
     assert here > 0

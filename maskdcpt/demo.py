@@ -1,0 +1,278 @@
+"""
+The whole way on the `sample` subset: photographs that ship inside installed packages, to shards, to networks, to a page.
+
+Every step is the one that the commands take; nothing is made easier here but the size.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from maskdcpt.benchmarks import EvalReport, evaluate, restored_image, to_tensor
+from maskdcpt.checkpoints import load_checkpoint
+from maskdcpt.config import InitConfig, TrainConfig
+from maskdcpt.demo_page import DemoPicture, write_demo_page
+from maskdcpt.networks import networks_of
+from maskdcpt.presets import preset
+from maskdcpt.tracking import read_curves
+from maskdcpt.training import train
+from uirdata.errors import SourceError
+from uirdata.images import RgbImage, to_uint8
+from uirdata.layout import Layout
+from uirdata.pipeline.build import BuildSettings, build, plan_build
+from uirdata.pipeline.crop import make_plan, source_folders
+from uirdata.pipeline.fetch import fetch, plan_fetch
+from uirdata.pipeline.report import Statistics, centre, count_shards
+from uirdata.pipeline.verify import verify
+from uirdata.progress import Progress
+from uirdata.sources import load_sources
+from uirdata.storage.reading import ShardDataset, open_shards
+from uirdata.subsets import Subset, load_subset
+
+T = TypeVar("T")
+
+SUBSET = "sample"
+_PICTURE_PX = 200
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """
+    One degradation on the held-out photographs; PSNR in dB, SSIM, both on RGB.
+
+    Attributes:
+        degradation: its name.
+        images: how many.
+        lq: PSNR of the LQ itself.
+        restored: PSNR after pre-training and fine-tuning.
+        scratch: PSNR after the same fine-tuning without pre-training.
+        lq_ssim: SSIM of the LQ itself.
+        restored_ssim: SSIM after pre-training and fine-tuning.
+    """
+
+    degradation: str
+    images: int
+    lq: float
+    restored: float
+    scratch: float
+    lq_ssim: float
+    restored_ssim: float
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """
+    What the demo came to.
+
+    Attributes:
+        rows: a row a degradation, and their mean.
+        accuracy: share of held-out images whose degradation the pre-trained classifier names.
+        chance: the same by guessing.
+        statistics: of the shards.
+        seconds: each step took, by its name.
+        page: the HTML page.
+        folder: where shards and runs lie.
+        checkpoint: of the network that was pre-trained and fine-tuned.
+    """
+
+    rows: tuple[DemoRow, ...]
+    accuracy: float
+    chance: float
+    statistics: Statistics
+    seconds: Mapping[str, float]
+    page: Path
+    folder: Path
+    checkpoint: Path
+
+    @property
+    def not_better(self) -> tuple[str, ...]:
+        """Degradations whose restored images do not beat the LQ in mean PSNR."""
+        return tuple(row.degradation for row in self.rows if row.restored <= row.lq)
+
+
+def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
+    """
+    Go the whole way.
+
+    Writes ROOT/downloads/sample, ROOT/sources/sample and ROOT/demo; runs of an earlier demo are replaced, its shards kept.
+
+    Args:
+        layout: of the root.
+        workers: processes that build shards.
+        progress: told about each step.
+
+    Raises:
+        UirError: a step failed; the message says which thing, and what to do.
+    """
+    folder = layout.root / "demo"
+    clock = _Clock(progress)
+    subset = load_subset(SUBSET)
+    clock.step("fetch and verify", lambda: _bring(layout, progress))
+    shards = folder / "shards"
+    clock.step("crop, degrade, shard", lambda: _build(layout, subset, shards, workers, progress))
+    statistics = clock.step("count", lambda: count_shards(shards))
+    runs = folder / "runs"
+    shutil.rmtree(runs, ignore_errors=True)
+
+    pretraining = _config("pretrain-sample", shards, runs / "pretrain")
+    finetuning = _config("finetune-sample", shards, runs / "finetune")
+    pretrained = clock.step("pre-train", lambda: train(pretraining, progress=progress))
+    finetuning = replace(finetuning, init=InitConfig(checkpoint=str(pretrained.checkpoint)))
+    scratch = replace(finetuning, init=InitConfig(), out=str(runs / "scratch"))
+    finetuned = clock.step("fine-tune, pre-trained", lambda: train(finetuning, progress=progress))
+    from_scratch = clock.step("fine-tune, from scratch", lambda: train(scratch, progress=progress))
+
+    test = open_shards(shards, "test", subset)
+    judged, compared, named = clock.step(
+        "evaluate",
+        lambda: (
+            evaluate(finetuned.checkpoint, test, out=runs / "finetune/test", progress=progress),
+            evaluate(from_scratch.checkpoint, test, out=runs / "scratch/test", progress=progress),
+            evaluate(pretrained.checkpoint, test, progress=progress),
+        ),
+    )
+    report = DemoReport(
+        rows=tuple(_rows(judged, compared)),
+        accuracy=named.mean.accuracy or 0.0,
+        chance=1 / len(subset.classes),
+        statistics=statistics,
+        seconds=clock.seconds,
+        page=folder / "index.html",
+        folder=folder,
+        checkpoint=finetuned.checkpoint,
+    )
+    clock.step(
+        "page",
+        lambda: write_demo_page(
+            report.page,
+            rows=[vars(row) for row in report.rows],
+            accuracy=report.accuracy,
+            chance=report.chance,
+            confusion=named.confusion(),
+            statistics=statistics,
+            curves=_curves({"pre-train": pretrained.run, "fine-tune": finetuned.run, "from scratch": from_scratch.run}),
+            masked=[path for path in sorted((runs / "pretrain/samples").glob("*.png"))[-1:]],
+            pictures=_pictures(test, finetuned.checkpoint),
+            seconds=clock.seconds,
+            settings=_settings(pretraining, finetuning),
+        ),
+    )
+    return report
+
+
+class _Clock:
+    """Runs steps, tells their names and keeps how long each took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    def step(self, name: str, work: Callable[[], T]) -> T:
+        self._progress.note(f"{name} ...")
+        start = time.monotonic()
+        result = work()
+        self.seconds[name] = round(time.monotonic() - start, 1)
+        return result
+
+
+def _bring(layout: Layout, progress: Progress) -> None:
+    source = load_sources()[SUBSET]
+    report = fetch(plan_fetch([source], layout), jobs=2, progress=progress)
+    (outcome,) = report.sources
+    if outcome.state != "done":
+        problems = [*outcome.problems, *(f"{f.name}: {f.message}" for f in outcome.files if f.state == "failed")]
+        raise SourceError("; ".join(problems) or "the sample photographs could not be fetched")
+    checked = verify([source], layout, deep=True, jobs=2, progress=progress)
+    if not checked.is_good:
+        raise SourceError("the sample photographs are damaged; `uir verify sample --deep` says which")
+
+
+def _build(layout: Layout, subset: Subset, shards: Path, workers: int, progress: Progress) -> None:
+    sources = load_sources()
+    plan = make_plan(subset, sources, layout)
+    settings = BuildSettings(shard_bytes=100_000_000)
+    build(
+        plan_build(shards, plan, settings),
+        subset=subset,
+        crops=plan.crops,
+        sources=source_folders(sources, layout, [SUBSET]),
+        settings=settings,
+        workers=workers,
+        discard=True,
+        progress=progress,
+    )
+
+
+def _config(name: str, shards: Path, out: Path) -> TrainConfig:
+    config = preset(name)
+    return replace(config, out=str(out), data=replace(config.data, shards=str(shards), subset=SUBSET))
+
+
+def _rows(judged: EvalReport, compared: EvalReport) -> list[DemoRow]:
+    rows = []
+    for one, other in zip(
+        (*judged.by_degradation, judged.mean), (*compared.by_degradation, compared.mean), strict=True
+    ):
+        rows.append(
+            DemoRow(
+                degradation=one.name,
+                images=one.images,
+                lq=one.lq_psnr,
+                restored=one.psnr or 0.0,
+                scratch=other.psnr or 0.0,
+                lq_ssim=one.lq_ssim or 0.0,
+                restored_ssim=one.ssim or 0.0,
+            )
+        )
+    return rows
+
+
+def _curves(runs: Mapping[str, Path]) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
+    """Give the points of each quantity by run, as the page draws them."""
+    drawn: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
+    for run, path in runs.items():
+        for name, curve in read_curves(path).items():
+            points = list(zip(map(float, curve.steps), curve.values, strict=True))
+            drawn.setdefault(name, {})[run] = points
+    return drawn
+
+
+@torch.inference_mode()
+def _pictures(test: ShardDataset, checkpoint: Path) -> list[DemoPicture]:
+    """Restore one held-out photograph of each degradation, another one each time."""
+    networks = networks_of(load_checkpoint(checkpoint), "params_ema").eval()
+    by_type: dict[str, list[int]] = {}
+    for index, name in enumerate(test.degradations):
+        by_type.setdefault(name, []).append(index)
+    pictures = []
+    for number, (name, indices) in enumerate(by_type.items()):
+        item = test[indices[number % len(indices)]]
+        image = restored_image(networks, to_tensor(item.lq), 0)[0].permute(1, 2, 0).numpy()
+        restored = to_uint8(np.clip(image, 0, 1) * 255.0)
+        windows: tuple[RgbImage, ...] = tuple(centre(i, _PICTURE_PX) for i in (item.lq, restored, item.gt))
+        pictures.append(DemoPicture(name, item.record.level, *windows))
+    return pictures
+
+
+def _settings(pretraining: TrainConfig, finetuning: TrainConfig) -> list[Mapping[str, object]]:
+    return [
+        {
+            "run": run,
+            "steps": config.loop.steps,
+            "crop": config.data.crop,
+            "batch": config.data.batch,
+            "learning rate": f"{config.optimizer.lr:g}",
+            "masked": f"{config.objective.mask_ratio:.0%}" if run == "pre-train" else "no",
+            "network": f"{config.model.backbone} "
+            + ", ".join(f"{name} {value}" for name, value in config.model.size.items()),
+        }
+        for run, config in (("pre-train", pretraining), ("fine-tune (both)", finetuning))
+    ]

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import picture
+from tests.uirdata.hosts.hub import COMMIT, hub
+from tests.uirdata.pipeline.archived import zipped
+from tests.uirdata.servers import Habits
+from uirdata.hosts import WebClient, open_hosts
+from uirdata.hosts.huggingface import HuggingFace
+from uirdata.images import encode_image
+from uirdata.layout import Layout
+from uirdata.pairing import PairRule
+from uirdata.pipeline.fetch import fetch, plan_fetch
+from uirdata.progress import Silent
+from uirdata.sources import Mirror, RemoteFile, Source
+from uirdata.storage.downloads import Pace
+from uirdata.storage.receipts import Receipts
+from uirdata.storage.tables import read_table
+from uirdata.transfer import Unreachable
+
+REPO = "someone/Rain"
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the Hub's library speak, to whom the test says."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture
+def host() -> HuggingFace:
+    return HuggingFace(WebClient())
+
+
+def test_a_file_is_read_at_one_commit_with_the_hash_that_the_hub_promises(
+    online: None, host: HuggingFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * 100
+    with hub(REPO, {"data/a.zip": data}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        incoming = host.open(f"dataset:{REPO}@main:data/a.zip", start=100)
+        assert b"".join(incoming.chunks) == data[100:]
+        assert incoming.digests == {"sha256": hashlib.sha256(data).hexdigest()}
+        assert (incoming.start, incoming.total) == (100, 25600)
+        assert any(f"/resolve/{COMMIT}/data/a.zip" in path for path, _ in server.requests)
+
+
+def test_a_folder_is_listed(online: None, host: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"data/b.png": b"1", "data/sub/a.png": b"22", ".gitattributes": b"", "README.md": b"x"}
+    with hub(REPO, files) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        listed = host.files(f"dataset:{REPO}:data/")
+        assert [(f.path, f.where, f.size) for f in listed] == [
+            ("b.png", f"dataset:{REPO}:data/b.png", 1),
+            ("sub/a.png", f"dataset:{REPO}:data/sub/a.png", 2),
+        ]
+        assert [f.path for f in host.files(f"dataset:{REPO}:")] == ["README.md", "data/b.png", "data/sub/a.png"]
+
+
+def test_a_gated_repository_says_what_to_do_and_opens_with_a_token(
+    online: None, host: HuggingFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub(REPO, {"a.zip": b"12345"}, gated=True) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        with pytest.raises(Unreachable, match="accept its terms, and set HF_TOKEN"):
+            host.open(f"dataset:{REPO}:a.zip")
+        monkeypatch.setenv("HF_TOKEN", "good")
+        assert b"".join(host.open(f"dataset:{REPO}:a.zip").chunks) == b"12345"
+        assert not any(
+            "Authorization" in h for (p, _), h in zip(server.requests, server.headers, strict=True) if "/cdn/" in p
+        )
+
+
+def test_offline_mode_is_obeyed_and_named(host: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert host.reach(f"dataset:{REPO}:a.zip").way == "by hand"
+    with pytest.raises(Unreachable, match="HF_HUB_OFFLINE is set"):
+        host.open(f"dataset:{REPO}:a.zip")
+
+
+@pytest.mark.parametrize("where", ["someone/Rain", "dataset:Rain:x", "bucket:a/b:x"])
+def test_a_place_that_cannot_be_says_what_was_expected(host: HuggingFace, where: str) -> None:
+    with pytest.raises(Unreachable, match="expected dataset:owner/name@revision:path"):
+        host.link(where)
+
+
+def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(
+    online: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {
+        f"{side}/{i}.png": encode_image(picture(40, 48, i), "png") for side in ("rain", "norain") for i in range(4)
+    }
+    packed = zipped(images)
+    source = Source(
+        id="rain",
+        title="t",
+        licence="l",
+        files=(
+            RemoteFile("rain.zip", (Mirror("huggingface", f"dataset:{REPO}:rain.zip", "official"),), archive="zip"),
+            RemoteFile("more", (Mirror("huggingface", f"dataset:{REPO}:more/", "official"),), archive="folder"),
+        ),
+        pairs=(PairRule("train", "rain-streak", False, "**/norain/{n}.png", "**/rain/{n}.png"),),
+    )
+    more = {f"more/x/{side}/{i}.png": images[f"{side}/0.png"] for side in ("rain", "norain") for i in range(10, 12)}
+    with hub(REPO, {"rain.zip": packed, **more}, habits=Habits(drop_after=20_000)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        layout = Layout(tmp_path)
+        pace = Pace(first_wait_s=0.001, longest_wait_s=0.002, piece_bytes=30_000)
+        report = fetch(plan_fetch([source], layout, hosts=open_hosts()), jobs=2, progress=Silent(), pace=pace)
+    assert report.is_complete, report.sources
+    table = read_table(layout.pairs("rain")).to_pylist()
+    assert [(row["lq"], row["gt"], row["ok"]) for row in table] == [
+        *((f"rain/{i}.png", f"norain/{i}.png", True) for i in range(4)),
+        *((f"x/rain/{i}.png", f"x/norain/{i}.png", True) for i in range(10, 12)),
+    ]
+    receipt = Receipts(layout.receipts("rain")).get("rain.zip")
+    assert receipt is not None
+    assert receipt.sha256 == hashlib.sha256(packed).hexdigest()
