@@ -154,7 +154,7 @@ def fetch(
         from_dir = None
     else:
         if lq or gt or degradation or test_share:
-            raise UsageError("--lq, --gt, --degradation and --test-share describe one folder of your own: ID --from DIR")
+            raise UsageError("--lq, --gt, --degradation and --test-share describe a folder of your own: ID --from DIR")
         wanted = chosen_sources(layout, ids, subset)
     plan = plan_fetch(wanted, layout, from_dir=from_dir, alternative=alternative)
     if dry_run:
@@ -244,9 +244,9 @@ def _show_source(console: Console, source: Source) -> None:
         console.line(f"  layout: {source.layout}")
     console.table(
         [
-            {"file": file.name, "size": size_text(file.expected_size), "host": m.host, "where": m.where, "trust": m.trust}
-            for file in source.files
-            for m in file.mirrors
+            {"file": f.name, "size": size_text(f.expected_size), "host": m.host, "where": m.where, "trust": m.trust}
+            for f in source.files
+            for m in f.mirrors
         ],
         right=["size"],
     )
@@ -298,7 +298,8 @@ def _show_plan(console: Console, plan: FetchPlan) -> None:
     unknown = f" and {plan.unknown_sizes} files of unknown size" if plan.unknown_sizes else ""
     console.line(
         f"to fetch: {size_text(plan.bytes_to_fetch)}{unknown}; on the disk once unpacked: "
-        f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); free: {size_text(plan.free_bytes)}"
+        f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "
+        f"free: {size_text(plan.free_bytes)}"
     )
 
 

@@ -1,5 +1,5 @@
 """
-The whole way on the `sample` subset: photographs that ship inside installed packages, to shards, to networks, to a page.
+The whole way on the `sample` subset: photographs that ship inside installed packages, to shards, networks, a page.
 
 Every step is the one that the commands take; nothing is made easier here but the size.
 """
@@ -21,7 +21,7 @@ from maskdcpt.checkpoints import load_checkpoint
 from maskdcpt.config import InitConfig, TrainConfig
 from maskdcpt.demo_page import DemoPicture, write_demo_page
 from maskdcpt.networks import networks_of
-from maskdcpt.presets import preset
+from maskdcpt.presets import find_preset
 from maskdcpt.tracking import read_curves
 from maskdcpt.training import train
 from uirdata.errors import SourceError
@@ -102,7 +102,8 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     """
     Go the whole way.
 
-    Writes ROOT/downloads/sample, ROOT/sources/sample and ROOT/demo; runs of an earlier demo are replaced, its shards kept.
+    Writes ROOT/downloads/sample, ROOT/sources/sample and ROOT/demo; an earlier demo's runs are replaced, its shards
+    kept.
 
     Args:
         layout: of the root.
@@ -159,7 +160,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
             confusion=named.confusion(),
             statistics=statistics,
             curves=_curves({"pre-train": pretrained.run, "fine-tune": finetuned.run, "from scratch": from_scratch.run}),
-            masked=[path for path in sorted((runs / "pretrain/samples").glob("*.png"))[-1:]],
+            masked=sorted((runs / "pretrain/samples").glob("*.png"))[-1:],
             pictures=_pictures(test, finetuned.checkpoint),
             seconds=clock.seconds,
             settings=_settings(pretraining, finetuning),
@@ -212,7 +213,7 @@ def _build(layout: Layout, subset: Subset, shards: Path, workers: int, progress:
 
 
 def _config(name: str, shards: Path, out: Path) -> TrainConfig:
-    config = preset(name)
+    config = find_preset(name).config
     return replace(config, out=str(out), data=replace(config.data, shards=str(shards), subset=SUBSET))
 
 

@@ -79,8 +79,8 @@ def write_demo_page(
         f"guessing names {chance:.0%}.</p>",
         "<h2>Before, restored, truth</h2>",
         *(_picture(picture) for picture in pictures),
-        "<h2>What pre-training sees</h2><p>Rows: samples. Columns: LQ, what was not hidden of it, what the network made of "
-        "that, GT.</p>",
+        "<h2>What pre-training sees</h2><p>Rows: samples. Columns: LQ, what was not hidden of it, what the "
+        "network made of that, GT.</p>",
         *(f'<img style="max-width:100%" alt="pre-training" src="{data_uri(read_image(path))}">' for path in masked),
         "<h2>Curves</h2>",
         *(_curve(curves, name, title, runs) for name, title, runs in _CURVES if name in curves),

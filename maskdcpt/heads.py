@@ -156,14 +156,14 @@ class ReconstructionDecoder(nn.Module):
     """
     Fill hidden patches from what is around them: a small network without masks over the masked features.
 
-    Hidden sites of each feature are replaced by a learned token (SparK, section 3.3), each scale is projected by a 3x3
-    convolution, and from the coarsest scale up each step adds its projection and applies two 3x3 convolutions. Where
-    the coarsest feature is finer than `reach`, the decoder first goes on to that scale by itself: with all features
-    at full size it would otherwise see only a few pixels into a patch. The paper does not describe its decoder; this
-    one is ours.
+    Hidden sites of each feature start as an average of the visible ones around them plus a learned token of that scale
+    (SparK, section 3.3, has the token alone; with the average a short training already gains from context). Each scale
+    is projected by a 3x3 convolution, and from the coarsest scale up each step adds its projection and applies two 3x3
+    convolutions. Where the coarsest feature is finer than `reach`, the decoder first goes on to that scale by itself:
+    with all features at full size it would otherwise see only a few pixels into a patch. The paper does not describe
+    its decoder; this one is ours.
 
-    Of features with the same stride the last one is used. Beside the published NAFNet it has 3.9 million parameters
-    (6 %).
+    Of features with the same stride the last one is used. Beside the published NAFNet it has 2.3 million parameters.
 
     Args:
         channels: of the features and of `last`, in that order.
@@ -229,7 +229,7 @@ class ReconstructionDecoder(nn.Module):
     def _project(self, stride: int, feature: Tensor, mask: PatchMask | None) -> Tensor:
         if mask is not None:
             visible = mask.at(feature.shape[2], feature.shape[3])
-            feature = torch.where(visible, feature, self.mask_tokens[str(stride)].to(feature.dtype))
+            feature = torch.where(visible, feature, surroundings(feature, visible) + self.mask_tokens[str(stride)])
         y: Tensor = self.projections[str(stride)](pixel_last(feature))
         return y
 
@@ -260,6 +260,32 @@ class _Refine(nn.Module):
         """(B, channels, H, W) to the same shape."""
         y: Tensor = self.conv2(F.gelu(self.norm(self.conv1(x))))
         return x + y
+
+
+def surroundings(feature: Tensor, visible: Tensor) -> Tensor:
+    """
+    Fill hidden sites with averages of visible ones, from near where there are any, from far elsewhere.
+
+    Visible sites are averaged over cells of 2x2, 4x4, ... until each cell has one; hidden cells then take the value of
+    the coarser map, bilinearly (the pull-push of Gortler et al., "The Lumigraph", SIGGRAPH 1996).
+
+    Args:
+        feature: (B, C, H, W), 0 at hidden sites.
+        visible: (B, 1, H, W) bool.
+
+    Returns:
+        (B, C, H, W), equal to `feature` at visible sites; 0 where a sample has none.
+    """
+    sums, weights = [feature], [visible.to(feature.dtype)]
+    while max(sums[-1].shape[2:]) > 1:
+        sums.append(F.avg_pool2d(sums[-1], 2, ceil_mode=True, count_include_pad=False))
+        weights.append(F.avg_pool2d(weights[-1], 2, ceil_mode=True, count_include_pad=False))
+    filled = torch.zeros_like(sums[-1])
+    for total, weight in zip(reversed(sums), reversed(weights), strict=True):
+        if filled.shape != total.shape:
+            filled = F.interpolate(filled, total.shape[2:], mode="bilinear", align_corners=False)
+        filled = torch.where(weight > 0, total / torch.where(weight > 0, weight, 1), filled)
+    return filled
 
 
 def _doublings(first: int, end: int) -> list[int]:

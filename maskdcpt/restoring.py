@@ -192,7 +192,7 @@ def restore_files(
         StorageError: the folder cannot be made.
     """
     listener = progress or Silent()
-    targets = _targets(files, out)
+    targets = plan_files(files, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -222,9 +222,7 @@ def restore_bytes(data: bytes, name: str, restorer: Restorer) -> tuple[bytes, Re
     """
     image, extras = _decoded(data, name)
     restored = restorer.restore(image)
-    return _encoded(restored, extras), Restored(
-        Path(name), None, image.shape[0], image.shape[1], restorer.name(image)
-    )
+    return _encoded(restored, extras), Restored(Path(name), None, image.shape[0], image.shape[1], restorer.name(image))
 
 
 def _restore_file(source: Path, target: Path | None, restorer: Restorer, overwrite: bool) -> Restored:
@@ -242,8 +240,13 @@ def _restore_file(source: Path, target: Path | None, restorer: Restorer, overwri
     return Restored(source, target, known.height, known.width, known.degradation)
 
 
-def _targets(files: Sequence[Path], out: Path) -> list[tuple[Path, Path | None]]:
-    """Name the result of each picture; None where an earlier one has that name."""
+def plan_files(files: Sequence[Path], out: Path) -> list[tuple[Path, Path | None]]:
+    """
+    Name the result of each picture; None where an earlier one has that name.
+
+    Raises:
+        UsageError: a folder holds no picture, or nothing was given.
+    """
     taken: set[Path] = set()
     targets: list[tuple[Path, Path | None]] = []
     for source in _pictures(files):

@@ -74,12 +74,12 @@ def restore_in_tiles(
         (B, C, H, W), in the image's dtype.
 
     Raises:
-        ValueError: the overlap is not smaller than the tile.
+        ValueError: more than one tile is needed, and the overlap is not smaller than a tile.
     """
     height, width = image.shape[-2:]
-    rows, columns = starts(height, tile_px, overlap_px), starts(width, tile_px, overlap_px)
-    if len(rows) == len(columns) == 1:
+    if height <= tile_px and width <= tile_px:
         return network(image)
+    rows, columns = starts(height, tile_px, overlap_px), starts(width, tile_px, overlap_px)
     # Sums in float32 at least: bf16 weights do not add up to one.
     wide = torch.promote_types(image.dtype, torch.float32)
     total = torch.zeros(image.shape, dtype=wide, device=image.device)

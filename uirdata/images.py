@@ -62,7 +62,9 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             # Orientations 5 to 8 are quarter turns.
-            if image.getexif().get(0x0112, 1) >= 5:
+            # Asked for what a PNG does not say up front, Pillow decodes all of it.
+            tags = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            if tags.get(0x0112, 1) >= 5:
                 width, height = height, width
             return height, width
     except FileNotFoundError:

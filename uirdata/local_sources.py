@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uirdata.errors import UsageError, nearest
-from uirdata.pairing import TYPES, PairRule
+from uirdata.pair_rules import TYPES, PairRule
 from uirdata.sources import ID, Source
 
 FOLDER_NAMES: tuple[tuple[str, str, str], ...] = (

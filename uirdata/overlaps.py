@@ -1,7 +1,7 @@
 """
 Which training scenes a benchmark holds: what others found, with their evidence.
 
-One file a benchmark, overlaps/<benchmark>.txt. A line is a kind, a source, and a pattern of scenes (`uirdata.patterns`):
+One file a benchmark, overlaps/<benchmark>.txt. A line is a kind, a source and a pattern of scenes (`uirdata.patterns`):
 
     same reds train-{clip:000|011|015|020}    the benchmark holds these scenes
     some lol-v2 real-*                        it holds some of these; which ones is not published

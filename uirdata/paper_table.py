@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uirdata.errors import ManifestError, nearest
-from uirdata.pairing import TYPES
+from uirdata.pair_rules import TYPES
 from uirdata.sources import MANIFESTS, Feed, Source
 from uirdata.typed_toml import STRICT, read_toml, typed
 

@@ -114,9 +114,9 @@ def compile_pattern(text: str, like: str = "") -> Pattern:
     try:
         regex = re.compile("".join(parts))
     except re.error as error:
-        raise ManifestError(f"the pattern {text!r} holds no regular expression: {error}") from error
+        raise ManifestError(f"the pattern '{text}' holds no regular expression: {error}") from error
     if regex.groups != len(holes):
-        raise ManifestError(f"the pattern {text!r} has a group inside a hole: write (?:...) instead of (...)")
+        raise ManifestError(f"the pattern '{text}' has a group inside a hole: write (?:...) instead of (...)")
     return Pattern(text, tuple(holes), holes, regex, max(literals, key=len))
 
 
@@ -154,7 +154,7 @@ def _closing(text: str, start: int) -> int:
         depth += {"{": 1, "}": -1}.get(text[position], 0)
         if depth == 0:
             return position
-    raise ManifestError(f"the pattern {text!r} has a brace that does not close")
+    raise ManifestError(f"the pattern '{text}' has a brace that does not close")
 
 
 def _group(body: str, holes: dict[str, str], known: Mapping[str, str], text: str) -> str:
@@ -170,4 +170,4 @@ def _group(body: str, holes: dict[str, str], known: Mapping[str, str], text: str
         return f"(?P<{name}>{holes[name]})"
     if "," in body:
         return "(?i:" + "|".join(re.escape(choice) for choice in body.split(",")) + ")"
-    raise ManifestError(f"the pattern {text!r} has the hole {{{body}}}: write {{name}}, {{name:expression}} or {{a,b}}")
+    raise ManifestError(f"the pattern '{text}' has the hole {{{body}}}: write {{name}}, {{name:expression}} or {{a,b}}")

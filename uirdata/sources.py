@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from uirdata.errors import ManifestError
-from uirdata.pairing import Exclude, PairRule, rule_faults
+from uirdata.pair_rules import Exclude, PairRule, rule_faults
 from uirdata.patterns import compile_pattern
 from uirdata.typed_toml import STRICT, read_toml, typed
 
@@ -68,7 +68,7 @@ class RemoteFile:
         size: bytes, exactly, or None where nobody has said.
         about_size: bytes as people write them ("about 11 GB"), for plans; None where nobody has said.
         archive: how it is packed: zip, tar, 7z, rar, parquet, mat, folder (a tree of loose files that is fetched as it
-            stands, kept in a folder `name`), or "" for a plain file.
+            stands, kept in a folder `name`; archives in it are unpacked, too), or "" for a plain file.
         unpack_to: folder below the source's folder; "" is the folder itself.
         part_of: name of the archive that this is a piece of; pieces are joined in the order of the manifest.
         repacked: the bytes of this file may differ where the pixels do not (an archive made on the fly, a picture in a

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from uirdata.errors import ManifestError, UsageError, nearest
-from uirdata.pairing import TYPES, Split
+from uirdata.pair_rules import TYPES, Split
 from uirdata.sources import MANIFESTS, Source, load_sources
 from uirdata.typed_toml import STRICT, read_toml, typed
 
@@ -155,7 +155,7 @@ def subset_of(source: Source) -> Subset:
 
 
 def merge_subsets(subsets: Sequence[Subset]) -> Subset:
-    """Join subsets, such as those of some sources, under the names of all; labels in the order of the nineteen types."""
+    """Join subsets, such as those of some sources, under all their names; labels in the order of the nineteen types."""
     if len(subsets) == 1:
         return subsets[0]
     classes = dict.fromkeys(types for subset in subsets for types in subset.classes)

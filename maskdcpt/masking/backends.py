@@ -14,6 +14,7 @@ from maskdcpt.masking.auto import Auto
 from maskdcpt.masking.gather import packed_stages
 from maskdcpt.masking.patches import PatchMask
 from maskdcpt.masking.sites import EVERYTHING, Backend, DenseSites, Sites
+from maskdcpt.masking.sparse import Spconv
 
 
 class Dense:
@@ -39,9 +40,10 @@ class Gather:
 
 DENSE = Dense()
 GATHER = Gather()
-AUTO = Auto(DENSE, [GATHER])
+SPCONV = Spconv(DENSE)
+AUTO = Auto(DENSE, [GATHER, SPCONV])
 
-BACKENDS: Mapping[str, Backend] = MappingProxyType({backend.name: backend for backend in (DENSE, GATHER, AUTO)})
+BACKENDS: Mapping[str, Backend] = MappingProxyType({backend.name: backend for backend in (DENSE, GATHER, SPCONV, AUTO)})
 """By name; `dense` is the reference."""
 
 

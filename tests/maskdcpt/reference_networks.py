@@ -1,7 +1,7 @@
 """
 The four networks once more, from their descriptions, as functions of a state dict.
 
-Slow and literal on purpose: loops over pixels' windows, sums written out by einsum, one convolution after the other. Nothing is
+Slow and literal on purpose: loops over windows, sums written out by einsum, one convolution after the other. Nothing is
 shared with the package.
 """
 

@@ -35,7 +35,8 @@ def scribbled(image: Tensor, mask: PatchMask) -> Tensor:
 @pytest.mark.parametrize("patch", [1, 2, 4, 8, 16, 32])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_hidden_pixels_change_nothing_and_hidden_sites_are_zero(name: str, patch: int, kind: str) -> None:
-    network, image, mask = small(name), picture(2, HEIGHT, WIDTH), drawn(kind, patch)
+    network, mask = small(name, dtype=torch.float32), drawn(kind, patch)
+    image = picture(2, HEIGHT, WIDTH, dtype=torch.float32)
     with torch.no_grad():
         seen = maps(network.encode(image, mask))
         other = maps(network.encode(scribbled(image, mask), mask))
@@ -76,8 +77,10 @@ def test_no_gradient_reaches_a_hidden_pixel(name: str, patch: int, way: str) -> 
     assert bool((image.grad[visible] != 0).double().mean() > 0.99)
 
 
-@pytest.mark.parametrize("kind", MASK_KINDS)
-@pytest.mark.parametrize("patch", [1, 4, 8, 16, 32])
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [*(("random", patch) for patch in (1, 4, 8, 16, 32)), ("square", 8), ("block-wise", 4)],
+)
 @pytest.mark.parametrize("name", BACKBONES)
 def test_gathering_gives_what_dense_gives(name: str, patch: int, kind: str) -> None:
     network, image, mask = small(name), picture(2, HEIGHT, WIDTH), drawn(kind, patch)
@@ -124,22 +127,27 @@ def test_one_samples_mask_does_not_matter_to_another(name: str) -> None:
         torch.testing.assert_close(a[1:], b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["nafnet", "restormer", "promptir"])
-def test_averages_are_over_visible_sites(name: str) -> None:
-    # The same picture in every visible patch: what a patch holds must not depend on how many others are shown, once no
-    # patch touches another. An average over all sites would halve with the number.
-    tile = picture(1, 16, 16)
-    image = tile.repeat(1, 1, 4, 4)
+@pytest.mark.parametrize("name", ["nafnet", "restormer"])
+def test_how_much_else_is_visible_does_not_scale_what_a_patch_holds(name: str) -> None:
+    # The same picture in every patch, and no patch touches another: an average over all sites would double here.
+    image = picture(1, 16, 16).repeat(1, 1, 4, 4)
     one, two = torch.zeros(2, 1, 1, 4, 4, dtype=torch.bool)
     one[0, 0, 0, 0] = two[0, 0, 0, 0] = two[0, 0, 2, 2] = True
     network = small(name)
     with torch.no_grad():
         few, more = (network.features(image, PatchMask(v))[-1] for v in (one, two))
-    size = 16 // network.feature_strides[-1]
-    if name == "promptir":
-        # Prompts depend on the place, so only the mixing weights are compared, through the first one that is used.
-        few, more = few[..., :1, :1], more[..., :1, :1]
-    torch.testing.assert_close(few[..., :size, :size], more[..., :size, :size], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(few[..., :16, :16], more[..., :16, :16], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_averages_are_over_visible_sites_of_each_sample(way: str) -> None:
+    mask, x = drawn("random", 8), picture(2, HEIGHT, WIDTH)
+    (at,) = BACKENDS[way].stages(mask, HEIGHT, WIDTH, 1)
+    visible = mask.at(HEIGHT, WIDTH).expand_as(x)
+    for sample, found in enumerate(at.mean(at.enter(x)).squeeze((2, 3))):
+        for channel, value in enumerate(found):
+            expected = x[sample, channel][visible[sample, channel]].mean()
+            torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_released_attention_lets_hidden_tokens_take_part() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,7 +53,7 @@ def test_tiles_cover_everything_and_overlap_enough(size: int, tile: int, data: s
     begins = starts(size, tile, overlap)
     assert begins[0] == 0
     assert begins[-1] + tile >= size
-    assert all(0 < b - a <= tile - overlap for a, b in zip(begins, begins[1:], strict=False))
+    assert all(0 < b - a <= tile - overlap for a, b in pairwise(begins))
     assert all(begin + tile <= size for begin in begins) or begins == [0]
 
 

@@ -97,16 +97,16 @@ def blur_by_depth(
     """
     light = to_light(image, curve)
     index = np.clip((depth * layers).astype(np.int32), 0, layers - 1)
-    widest = max(focus, 1 - focus)
+    # The whole layer is drawn as its middle is; half a layer around the focus counts as sharp.
+    distances = np.maximum(np.abs((np.arange(layers) + 0.5) / layers - focus) - 0.5 / layers, 0)
+    radii = radius * distances / max(float(distances.max()), 1e-9)
     reach = 2 * int(radius) + 3
     seen = np.zeros_like(light)
     for layer in range(int(index.max()), -1, -1):
         own = (index == layer).astype(np.float32)[:, :, None]
         if not own.any():
             continue
-        # The whole layer is drawn as its middle is; half a layer around the focus counts as sharp.
-        distance = max(0.0, abs((layer + 0.5) / layers - focus) - 0.5 / layers)
-        kernel = disk_kernel(radius * distance / widest, blades=blades, rotation=rotation)
+        kernel = disk_kernel(float(radii[layer]), blades=blades, rotation=rotation)
         colour = np.concatenate([light * own, own], axis=2)
         around = _box(colour, reach)
         # The layer itself, and its continuation behind what is nearer.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from uirdata.degradations.kernels import round_levels
 from uirdata.images import RgbImage
 
 METHODS = ("area", "bilinear", "bicubic")
@@ -34,8 +35,9 @@ def resize(image: RgbImage, height: int, width: int, method: str) -> RgbImage:
             neighbours in each direction however small the result is, so they alias, as in the published pipelines.
     """
     if method == "area":
-        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
-        return np.array(picture, dtype=np.uint8)
+        # Channel by channel as real numbers: Pillow's way for colour pictures rounds between the two directions.
+        planes = [resize_field(image[:, :, channel].astype(np.float32), height, width, "area") for channel in range(3)]
+        return round_levels(np.stack(planes, axis=2).astype(np.float64))
     taps = {"bilinear": 2, "bicubic": 4}[method]
     rows = _along(image.astype(np.int32), 0, height, taps)
     both = _along(rows, 1, width, taps)

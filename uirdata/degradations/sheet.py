@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from uirdata.degradations import degradations, degrade, find_degradation, sample_recipe
 from uirdata.degradations.base import Degradation, Recipe
-from uirdata.images import RgbImage
+from uirdata.images import RgbImage, to_uint8
 from uirdata.seeding import rng_for
 
 _GAP = 4
@@ -19,7 +20,7 @@ def contact_sheet(
     photo: RgbImage,
     *,
     seed: int,
-    types: Sequence[Degradation] | None = None,
+    names: Sequence[str] = (),
     columns: int = 6,
     tile: int = 256,
 ) -> RgbImage:
@@ -30,16 +31,17 @@ def contact_sheet(
         photo: (H, W, 3) RGB uint8; its middle square is used, at its own resolution, enlarged if it is smaller than a
             tile.
         seed: what the recipes are drawn from, together with the names of type and level.
-        types: those to show; all of them, if not given.
+        names: of the types to show; all of them, if none are given.
         columns: levels per type, at most.
         tile: side of a picture, pixels.
 
     Returns:
         RGB uint8, with the names above the pictures.
-    """
-    from uirdata.degradations import degradations, degrade  # the package imports this module's siblings, not this one
 
-    chosen = list(degradations().values()) if types is None else list(types)
+    Raises:
+        UsageError: there is no type of some name.
+    """
+    chosen = [find_degradation(name) for name in names] or list(degradations().values())
     gt = _middle(photo, tile)
     cell_height, cell_width = tile + _LABEL + _GAP, tile + _GAP
     sheet = Image.new("RGB", ((columns + 1) * cell_width + _GAP, len(chosen) * cell_height + _GAP), (24, 24, 24))
@@ -58,14 +60,37 @@ def contact_sheet(
 
 def sheet_recipes(degradation: Degradation, *, seed: int, count: int) -> list[tuple[str, Recipe]]:
     """Choose up to `count` levels, spread over the type's list, and draw a recipe for each: (level, recipe)."""
-    from uirdata.degradations import sample_recipe
-
     levels = degradation.levels
     picked = np.unique(np.linspace(0, len(levels) - 1, min(count, len(levels))).round().astype(int))
     return [
         (levels[i].name, sample_recipe(degradation, rng_for(seed, levels[i].name, degradation.name), levels[i].name))
         for i in picked
     ]
+
+
+def test_scene() -> RgbImage:
+    """
+    Make a picture for want of a photograph: sky, hills, houses with windows, and grass.
+
+    Returns:
+        (512, 512, 3) RGB uint8, always the same.
+    """
+    side, rng = 512, rng_for(0, "scene", "contact sheet")
+    rows, columns = np.mgrid[0:side, 0:side] / side
+    picture = np.stack([90 + 130 * rows, 140 + 90 * rows, 225 - 20 * rows], axis=2)
+    for height, colour in ((0.42, (96, 120, 140)), (0.52, (74, 100, 84))):
+        ridge = height + sum(rng.uniform(0.01, 0.04) * np.sin((k * columns + rng.random()) * 6.3) for k in (1, 2, 3, 5))
+        picture[rows > ridge] = colour
+    for left in np.arange(0.05, 0.9, 0.15):
+        top, width = rng.uniform(0.3, 0.55), rng.uniform(0.08, 0.12)
+        house = (columns > left) & (columns < left + width) & (rows > top) & (rows < 0.72)
+        picture[house] = rng.integers(60, 230, 3)
+        window = ((columns - left) * 50 % 2 > 1) & ((rows - top) * 36 % 2 > 1)
+        picture[house & window] = (40, 44, 60) if rng.random() < 0.6 else (250, 235, 170)
+    grass = rows > 0.7
+    picture[grass] = np.stack([70 + 60 * rows, 120 + 40 * rows, 50 + 30 * rows], axis=2)[grass]
+    picture += rng.normal(0, 1, (side, side, 1)) * np.where(grass, 16, 2.5)[:, :, None]
+    return to_uint8(picture)
 
 
 def _middle(photo: RgbImage, side: int) -> RgbImage:

@@ -16,7 +16,7 @@ from typing import Literal
 from uirdata.errors import ArchiveError, DownloadError, UirError
 from uirdata.hosts import Host, Listed
 from uirdata.layout import Layout
-from uirdata.pipeline.fetch_plan import PlannedFile, archive_name, journal_path, listing_path, read_listing
+from uirdata.pipeline.fetch_plan import PlannedFile, archive_name, journal_path, listing_path, read_listing, whole_name
 from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
@@ -166,7 +166,10 @@ class Bringer:
             target = self._layout.downloads(self._source.id) / child.name
             if receipt is not None and target.is_file() and target.stat().st_size == receipt.bytes:
                 return 0
-            if receipt is not None and read_journal(journal_path(self._source.id, self._layout, child.name))[1]:
+            if (
+                receipt is not None
+                and read_journal(journal_path(self._source.id, self._layout, whole_name(child.name)))[1]
+            ):
                 return 0
             place = self._place(Mirror(row["host"], row["where"], "third-party"))
             return self._arrive(child, [place], quiet=True).bytes

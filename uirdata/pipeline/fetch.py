@@ -29,6 +29,7 @@ from uirdata.pipeline.inventory import Inventory, take_inventory
 from uirdata.pipeline.unpacking import unpack_all
 from uirdata.progress import Progress
 from uirdata.sources import MANIFESTS, Source
+from uirdata.storage.archives import read_journal
 from uirdata.storage.downloads import Pace, RateLimit
 from uirdata.storage.tables import writing
 from uirdata.storage.trees import adopt_tree
@@ -285,7 +286,7 @@ class _Run:
             if planned.tree is not None:
                 root = self._layout.source(source.id)
                 adopt_tree(planned.tree.root, planned.tree.paths, root, tree_journal(source.id, self._layout))
-            else:
+            elif not read_journal(tree_journal(source.id, self._layout))[1]:
                 present = [file.file for file in planned.files if file.file.name in usable]
                 lacking = {archive_name(f.file) for f in planned.files if f.file.name not in usable}
                 whole = [file for file in present if archive_name(file) not in lacking]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from uirdata.hosts import Host, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.given import Given, GivenTree, find_tree
 from uirdata.sources import Mirror, RemoteFile, Source
-from uirdata.storage.archives import read_journal
+from uirdata.storage.archives import kind_of_name, read_journal
 from uirdata.storage.partial import bytes_here
 from uirdata.storage.receipts import Receipts
 
@@ -179,6 +180,23 @@ def read_listing(path: Path) -> list[dict[str, str]] | None:
         return None
 
 
+_PIECE = re.compile(
+    r"(.+\.(?:zip|7z|rar|tar|tgz|tar\.(?:gz|xz|bz2|zst)))\.(?:part-?)?(?:\d{1,4}|[a-z]{2,3})", re.IGNORECASE
+)
+"""How `split` and others name pieces: "x.tar.gz.part-aa", "x.zip.001"."""
+
+
+def whole_name(path: str) -> str:
+    """
+    Give the name of the archive that a file of a folder is, or is a piece of.
+
+    >>> whole_name("Snow100k.tar.gz.part-ab")
+    'Snow100k.tar.gz'
+    """
+    match = None if kind_of_name(path) else _PIECE.fullmatch(path)
+    return match[1] if match else path
+
+
 def is_here(source: Source, file: RemoteFile, layout: Layout, receipts: Receipts) -> bool:
     """Say whether a file, or what came out of it, is here."""
     if file.archive == "folder":
@@ -206,7 +224,7 @@ def _arrived(source: Source, name: str, placed: str, layout: Layout, receipts: R
         if path is not None and path.is_file() and path.stat().st_size == receipt.bytes:
             return True
     # The archive was removed after it was unpacked.
-    return bool(read_journal(journal_path(source.id, layout, archive or name))[1])
+    return bool(read_journal(journal_path(source.id, layout, archive or whole_name(name)))[1])
 
 
 def _plan_source(
@@ -225,11 +243,23 @@ def _plan_source(
         planned = [item for item in planned if item[0] == alternative]
     name, files = min(planned, key=lambda item: _effort(item[1]))
     tree = None
-    if given is not None and not any(file.state in ("here", "given", "partial") for file in files):
+    if given is not None and _may_be_unpacked(files, has_own_folder=(given.folder / source.id).is_dir()):
         tree = find_tree(source, given, alone=alone)
         if tree is not None:
             files = tuple(PlannedFile(f.file, "given", 0, 0, tree.root, "", f.mirrors) for f in files)
     return PlannedSource(source, files, name, tree, _gate(files))
+
+
+def _may_be_unpacked(files: Sequence[PlannedFile], *, has_own_folder: bool) -> bool:
+    """
+    Say whether the user's folder may hold what comes out of the archives: no archive is here or given, nor all else.
+
+    In a folder DIR/<id> all is taken to be unpacked unless there is an archive.
+    """
+    enough = ("here",) if has_own_folder else ("here", "given")
+    if all(file.state in enough for file in files) or any(file.state == "partial" for file in files):
+        return False
+    return not any(file.state in ("here", "given") and file.file.archive not in ("", "folder") for file in files)
 
 
 def _effort(files: Sequence[PlannedFile]) -> tuple[int, int]:
@@ -268,7 +298,7 @@ def _plan_file(
         return PlannedFile(file, "given", target.stat().st_size, 0, target, "", mirrors)
     found = given.find(file) if given is not None else None
     if found is not None:
-        return PlannedFile(file, "given", 0, 0, found, "", mirrors)
+        return PlannedFile(file, "given", _size_of(found), 0, found, "", mirrors)
     here = bytes_here(target.with_name(target.name + ".part"))
     size = file.expected_size
     left = None if size is None else max(0, size - here)
@@ -315,21 +345,28 @@ def _by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mappi
 
 def _needs(planned: PlannedSource, layout: Layout) -> tuple[int, int, int]:
     """Give bytes that a source adds to the disk: archives kept, archives pruned, and its largest archive."""
+    if planned.tree is not None:
+        return planned.tree.bytes, planned.tree.bytes, 0
     kept = pruned = largest = 0
     for entry in planned.files:
-        size = entry.file.expected_size or 0
-        if planned.tree is not None:
-            return planned.tree.bytes, planned.tree.bytes, 0
-        unpacked = bool(read_journal(journal_path(planned.source.id, layout, archive_name(entry.file)))[1])
-        coming = 0 if entry.state in ("here", "by hand") else max(0, size - entry.here_bytes)
         if entry.state == "by hand":
             continue
+        # What is given is a second name of the user's file where both are on one disk, and a copy where not.
+        size = entry.here_bytes if entry.state == "given" else entry.file.expected_size or 0
+        unpacked = bool(read_journal(journal_path(planned.source.id, layout, archive_name(entry.file)))[1])
+        coming = 0 if entry.state == "here" else size if entry.state == "given" else max(0, size - entry.here_bytes)
         packed = entry.file.archive not in ("", "folder")
         out = size if packed and not unpacked else 0
         kept += coming + out
         pruned += out if packed else coming
         largest = max(largest, coming if packed else 0)
     return kept, pruned, largest
+
+
+def _size_of(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
 
 
 def _free_bytes(root: Path) -> int:

@@ -104,7 +104,8 @@ class Given:
 
     def _folder(self, file: RemoteFile) -> Path | None:
         folders = {parent for path, _ in self.files for parent in path.parents if parent.is_relative_to(self.folder)}
-        named = (folder for folder in sorted(folders) if folder.name == file.name and folder != self.folder)
+        ending = "/" + file.name
+        named = (f for f in sorted(folders) if f != self.folder and f"/{f.relative_to(self.folder)}".endswith(ending))
         return next(named, None)
 
     def _hash(self, path: Path, *, md5: bool) -> tuple[str, str]:

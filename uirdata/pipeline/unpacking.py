@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from uirdata.errors import SourceError
 from uirdata.layout import Layout
-from uirdata.pipeline.fetch_plan import archive_name, below, journal_path, listing_path, read_listing
+from uirdata.pipeline.fetch_plan import archive_name, below, journal_path, listing_path, read_listing, whole_name
 from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
-from uirdata.storage.archives import kind_of_name, put_file, read_journal, unpack
+from uirdata.storage.archives import Unpacked, kind_of_name, put_file, read_journal, unpack
 from uirdata.storage.downloads import Pace
 from uirdata.storage.receipts import Receipts
+
+_DEPTH = 3
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Package:
     Attributes:
         name: of the archive or the file, below the downloads.
         kind: how it is packed; "" for a plain file.
-        parts: names of its pieces, in order.
+        parts: its pieces, in order, below the downloads.
         below: folder below the source's folder where it goes.
     """
 
@@ -41,16 +44,12 @@ def packages(source: Source, files: Sequence[RemoteFile], layout: Layout) -> Ite
         groups.setdefault(archive_name(file), []).append(file)
     for name, pieces in groups.items():
         first = pieces[0]
-        if first.archive != "folder":
+        if first.archive == "folder":
+            rows = read_listing(listing_path(source.id, layout, name)) or []
+            yield from _folder_packages(name, first.unpack_to, [row["path"] for row in rows])
+        else:
             kind = first.archive or (kind_of_name(name) if first.part_of else "")
             yield Package(name, kind, tuple(piece.name for piece in pieces), first.unpack_to)
-            continue
-        for row in read_listing(listing_path(source.id, layout, name)) or []:
-            child = f"{name}/{row['path']}"
-            kind = kind_of_name(child)
-            parent = str(PurePosixPath(row["path"]).parent)
-            folder = below(first.unpack_to, parent) if parent != "." else first.unpack_to
-            yield Package(child, kind, (child,), folder)
 
 
 def unpack_all(
@@ -65,6 +64,8 @@ def unpack_all(
 ) -> None:
     """
     Put everything that is here into the source's folder; what is there already is passed over.
+
+    Archives inside archives are unpacked too, to a depth of three.
 
     Args:
         source: whose files.
@@ -89,25 +90,75 @@ def unpack_all(
             continue
         journal = journal_path(source.id, layout, package.name)
         if not all(path.is_file() for path in paths):
-            if read_journal(journal)[1]:
-                continue
-            raise SourceError(f"{package.name}: {', '.join(p.name for p in paths if not p.is_file())} is missing")
-        signed = [receipts.get(part) for part in package.parts]
-        task = f"{source.id}: unpacking {package.name}"
-        progress.begin(task, sum(path.stat().st_size for path in paths), "bytes")
-        unpack(
-            package.kind,
-            paths,
-            root,
-            package.below,
-            journal,
-            archive_sha256="+".join(receipt.sha256 if receipt is not None else "" for receipt in signed),
-            on_bytes=lambda size, task=task: progress.advance(task, size),  # type: ignore[misc]
-            stop=pace.cancel.is_set,
-        )
-        progress.end(task)
+            entries, whole = read_journal(journal)
+            if not whole:
+                raise SourceError(f"{package.name}: {', '.join(p.name for p in paths if not p.is_file())} is missing")
+        else:
+            signed = [receipts.get(part) for part in package.parts]
+            digest = "+".join(receipt.sha256 if receipt is not None else "" for receipt in signed)
+            entries = _unpack(source, layout, package, paths, digest, pace, progress)
+        _unpack_nested(source, layout, entries, pace, progress, depth=1)
         if prune:
             _remove(paths)
+
+
+def inner_folder(path: str, kind: str) -> str:
+    """Give the folder that an archive among other files is unpacked to: tables and arrays get one of their own."""
+    parent = str(PurePosixPath(path).parent)
+    folder = "" if parent == "." else parent
+    return below(folder, PurePosixPath(path).stem) if kind == "mat" else folder
+
+
+def _folder_packages(name: str, unpack_to: str, paths: Sequence[str]) -> Iterator[Package]:
+    pieces: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        pieces.setdefault(whole_name(path), []).append(path)
+    for path, parts in pieces.items():
+        kind = kind_of_name(path)
+        inner = inner_folder(path, kind)
+        folder = below(unpack_to, inner) if inner else unpack_to
+        yield Package(f"{name}/{path}", kind, tuple(f"{name}/{part}" for part in parts), folder)
+
+
+def _unpack(
+    source: Source,
+    layout: Layout,
+    package: Package,
+    paths: Sequence[Path],
+    digest: str,
+    pace: Pace,
+    progress: Progress,
+) -> tuple[Unpacked, ...]:
+    task = f"{source.id}: unpacking {package.name}"
+    progress.begin(task, sum(path.stat().st_size for path in paths), "bytes")
+    try:
+        return unpack(
+            package.kind,
+            paths,
+            layout.source(source.id),
+            package.below,
+            journal_path(source.id, layout, package.name),
+            archive_sha256=digest,
+            on_bytes=functools.partial(progress.advance, task),
+            stop=pace.cancel.is_set,
+        )
+    finally:
+        progress.end(task)
+
+
+def _unpack_nested(
+    source: Source, layout: Layout, entries: Sequence[Unpacked], pace: Pace, progress: Progress, *, depth: int
+) -> None:
+    if depth > _DEPTH:
+        return
+    for entry in entries:
+        kind = kind_of_name(entry.path)
+        if not kind:
+            continue
+        package = Package(f"nested/{entry.path}", kind, (), inner_folder(entry.path, kind))
+        path = layout.source(source.id) / entry.path
+        inner = _unpack(source, layout, package, [path], entry.sha256, pace, progress)
+        _unpack_nested(source, layout, inner, pace, progress, depth=depth + 1)
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from pathlib import Path
 
 from uirdata.errors import SourceError, UirError
 from uirdata.layout import Layout
@@ -21,7 +22,6 @@ from uirdata.pipeline.inventory import (
     read_headers,
     write_inventory,
 )
-from uirdata.pipeline.unpacking import packages
 from uirdata.progress import Progress
 from uirdata.sources import Feed, RemoteFile, Source
 from uirdata.storage.archives import Unpacked, read_journal, rewrite_journal
@@ -217,12 +217,7 @@ def _verify_bytes(
     for name, receipt in receipts.all().items():
         good += _verify_download(source, layout, name, receipt, receipts, missing, changed)
     receipts.flush()
-    journals = [
-        journal_path(source.id, layout, package.name) for package in packages(source, _all_files(source), layout)
-    ]
-    for journal in dict.fromkeys([*journals, tree_journal(source.id, layout)]):
-        if not journal.exists():
-            continue
+    for journal in journals(source.id, layout):
         entries, archive = read_journal(journal)
         if not archive:
             missing.append(Fault(journal.stem, "its archive is not wholly unpacked"))
@@ -375,6 +370,12 @@ def _collect_warnings(pairing: Pairing, checks: Checks, warnings: Counter[str], 
         kind = known.warning.partition(":")[0]
         warnings[kind] += 1
         examples.setdefault(kind, f"{pair.lq}: {known.warning}")
+
+
+def journals(source: str, layout: Layout) -> list[Path]:
+    """Give the files that remember what came out of archives, sorted."""
+    found = (layout.source(source) / ".uir").glob("*.jsonl")
+    return sorted(path for path in found if path.name != "checks.jsonl")
 
 
 def _file_sets(source: Source) -> list[tuple[RemoteFile, ...]]:

@@ -52,7 +52,7 @@ def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, byt
 
 def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
     """
-    Give (path, PNG) for all images in a MATLAB file: `<variable>/<index>.png`, four digits for each index, from 0.
+    Give (path, PNG) for all images in a MATLAB file: `<variable>/<index>.png`, the indices from 0, as "12-31".
 
     Arrays of uint8 with the shape (..., H, W, 3) are images; other variables are passed over.
 
@@ -77,7 +77,7 @@ def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
             continue
         found = True
         for index in itertools.product(*(range(size) for size in array.shape[:-3])):
-            label = "_".join(f"{i:04d}" for i in index) or "0000"
+            label = "-".join(str(i) for i in index) or "0"
             yield f"{name}/{label}.png", encode_image(np.ascontiguousarray(array[index]), "png")
     if not found:
         raise ArchiveError(f"{path.name} holds no images; its variables are {', '.join(sorted(variables))}")

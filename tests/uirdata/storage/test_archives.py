@@ -147,8 +147,8 @@ def test_arrays_in_a_matlab_file_become_pictures(tmp_path: Path) -> None:
     array = np.stack([[picture(6, 5, 10 * i + k) for k in range(3)] for i in range(2)])
     savemat(tmp_path / "v.mat", {"Noisy": array, "count": 3})
     found = taken("mat", tmp_path / "v.mat", tmp_path / "out")
-    assert sorted(found) == [f"Noisy/000{i}_000{k}.png" for i in range(2) for k in range(3)]
-    assert (decode_image(found["Noisy/0001_0002.png"], name="x") == array[1, 2]).all()
+    assert sorted(found) == [f"Noisy/{i}-{k}.png" for i in range(2) for k in range(3)]
+    assert (decode_image(found["Noisy/1-2.png"], name="x") == array[1, 2]).all()
 
 
 def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:

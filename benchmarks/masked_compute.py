@@ -1,0 +1,208 @@
+"""
+How fast masked stages are: a NAFNet block in five forms, and whole networks plain, dense and gathered.
+
+    python benchmarks/masked_compute.py block [--threads 1] [--rounds 15]
+    python benchmarks/masked_compute.py networks [--threads 1] [--rounds 3]
+
+Times are forward and backward. Forms are run one after the other in each round, and ratios are medians over rounds of
+the ratio within a round, in processor time, so that other work on the machine weighs on all forms. The process starts
+itself again with an allocator that keeps its memory: with glibc's defaults the dense forms spend most of their time on
+page faults, which would flatter every other form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskdcpt.backbones import BACKBONES, create_backbone
+from maskdcpt.backbones.nafnet import NAFBlock
+from maskdcpt.heads import decoder_for
+from maskdcpt.masking import BACKENDS, DENSE, GATHER, PatchMask, random_patch_mask
+
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "1000000000",
+    "MALLOC_ARENA_MAX": "1",
+}
+BATCH, SIZE, PATCH = 2, 256, 16
+
+
+def main() -> None:
+    """Read the command line, and start again with the allocator."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["block", "networks", "one"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--ratio", type=float, default=0.5)
+    parser.add_argument("--network", default="nafnet")
+    parser.add_argument("--way", default="plain")
+    arguments = parser.parse_args()
+    if os.environ.get("MALLOC_ARENA_MAX") != "1":
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    torch.set_num_threads(arguments.threads)
+    if arguments.what == "block":
+        block_table(arguments.threads, arguments.rounds, arguments.ratio)
+    elif arguments.what == "one":
+        print(json.dumps(one_network(arguments.network, arguments.way, arguments.rounds)))
+    else:
+        network_table(arguments.threads, arguments.rounds)
+
+
+def usual(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor) -> Tensor:
+    """The block as it is usually written, NCHW, times the mask where pixels mix."""
+
+    def norm(x: Tensor, layer: Any) -> Tensor:
+        mean = x.mean(1, keepdim=True)
+        variance = (x - mean).pow(2).mean(1, keepdim=True)
+        y = (x - mean) / (variance + layer.eps).sqrt()
+        return layer.weight.view(1, -1, 1, 1) * y + layer.bias.view(1, -1, 1, 1)
+
+    return _dense(block, x, mask, count, norm)
+
+
+def best_dense(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor) -> Tensor:
+    """The same with channels last and the fused norm."""
+
+    def norm(x: Tensor, layer: Any) -> Tensor:
+        y = F.layer_norm(x.permute(0, 2, 3, 1), layer.weight.shape, layer.weight, layer.bias, layer.eps)
+        return y.permute(0, 3, 1, 2)
+
+    return _dense(block, x, mask, count, norm)
+
+
+def _dense(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor, norm: Callable[[Tensor, Any], Tensor]) -> Tensor:
+    y = block.conv2(block.conv1(norm(x, block.norm1)) * mask)
+    a, b = y.chunk(2, 1)
+    y = a * b
+    y = y * block.attention((y * mask).sum((2, 3), keepdim=True) / count)
+    x = x + block.beta * block.conv3(y)
+    a, b = block.conv4(norm(x, block.norm2)).chunk(2, 1)
+    return (x + block.gamma * block.conv5(a * b)) * mask
+
+
+def block_table(threads: int, rounds: int, ratio: float) -> None:
+    """Print the forms of a block at widths 32 and 64."""
+    print(
+        f"NAFNet block, {BATCH}x{SIZE}x{SIZE}, patches of {PATCH}, {ratio:.0%} hidden, float32, {threads} thread(s), "
+    )
+    print(f"forward and backward, medians of {rounds} rounds; torch {torch.__version__}\n")
+    print("| width | form | ms (processor) | times the usual | times the best dense | largest difference |")
+    print("|---|---|---|---|---|---|")
+    for width in (32, 64):
+        for line in block_lines(width, rounds, ratio):
+            print(line)
+
+
+def block_lines(width: int, rounds: int, ratio: float) -> list[str]:
+    """Time the forms of a block, a row of the table each."""
+    torch.manual_seed(0)
+    block = NAFBlock(width)
+    with torch.no_grad():
+        for weight in block.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    mask = random_patch_mask(BATCH, SIZE, SIZE, PATCH, ratio, torch.Generator().manual_seed(0))
+    factor = mask.at(SIZE, SIZE).float()
+    count = factor.sum((2, 3), keepdim=True)
+    x = torch.randn(BATCH, width, SIZE, SIZE) * factor
+    x_last = x.contiguous(memory_format=torch.channels_last)
+    (dense,), (packed,) = DENSE.stages(mask, SIZE, SIZE, 1), GATHER.stages(mask, SIZE, SIZE, 1)
+    forms: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
+        "dense NCHW times mask (usual)": (x, lambda x: usual(block, x, factor, count)),
+        "dense channels_last, F.layer_norm (best dense)": (x_last, lambda x: best_dense(block, x, factor, count)),
+        "backend dense": (x_last, lambda x: block(x, dense)),
+        "backend gather": (packed.enter(x_last), lambda x: block(x, packed)),
+        "backend gather, packing included": (x_last, lambda x: packed.leave(block(packed.enter(x), packed))),
+    }
+    with torch.no_grad():
+        expected = usual(block, x, factor, count)
+        errors = {}
+        for name, (value, form) in forms.items():
+            found = form(value)
+            found = found if found.shape == expected.shape else packed.leave(found)
+            errors[name] = float((found - expected).abs().max())
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(rounds + 2):
+        for name, (value, form) in forms.items():
+            leaf = value.detach().requires_grad_()
+            start = time.process_time()
+            form(leaf).sum().backward()
+            times[name].append(time.process_time() - start)
+            block.zero_grad()
+    first, second = list(forms)[:2]
+    lines = []
+    for name, seconds in times.items():
+        ratios = [
+            statistics.median(a / b for a, b in zip(times[base][2:], seconds[2:], strict=True))
+            for base in (first, second)
+        ]
+        milliseconds = 1000 * statistics.median(seconds[2:])
+        lines.append(
+            f"| {width} | {name} | {milliseconds:.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} | {errors[name]:.1e} |"
+        )
+    return lines
+
+
+def network_table(threads: int, rounds: int) -> None:
+    """Print the published networks, each way in a process of its own, for its peak memory."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    print(
+        f"Published sizes, one 128x128 image, {threads} thread(s), median of {rounds} steps; memory is the process's peak."
+    )
+    print("A masked step has half of the 16x16 patches hidden and the reconstruction decoder on top.\n")
+    print("| network | parameters | decoder | GFLOP forward (plain, 256x256) | way | s per step (processor) | GB |")
+    print("|---|---|---|---|---|---|---|")
+    for name in BACKBONES:
+        with torch.device("meta"):
+            network = create_backbone(name)
+            decoder = decoder_for(network)
+            with FlopCounterMode(display=False) as counter:
+                network(torch.empty(1, 3, 256, 256))
+        sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (network, decoder)]
+        for way in ("plain", "dense", "gather"):
+            command = [sys.executable, __file__, "one", "--network", name, "--way", way]
+            command += ["--threads", str(threads), "--rounds", str(rounds)]
+            result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            print(
+                f"| {name} | {sizes[0]:.2f} M | {sizes[1]:.2f} M | {counter.get_total_flops() / 1e9:.0f} | {way} "
+                f"| {result['seconds']:.2f} | {result['gigabytes']:.2f} |",
+                flush=True,
+            )
+
+
+def one_network(name: str, way: str, rounds: int) -> dict[str, float]:
+    """Time one network one way."""
+    torch.manual_seed(0)
+    network = create_backbone(name)
+    decoder = decoder_for(network)
+    image = torch.rand(1, 3, 128, 128)
+    mask: PatchMask = random_patch_mask(1, 128, 128, PATCH, 0.5, torch.Generator().manual_seed(0))
+    seconds = []
+    for _ in range(rounds):
+        start = time.process_time()
+        if way == "plain":
+            loss = network(image).abs().mean()
+        else:
+            loss = decoder(network.encode(image, mask, backend=BACKENDS[way]), mask).abs().mean()
+        loss.backward()
+        seconds.append(time.process_time() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": statistics.median(seconds), "gigabytes": peak / 1e9}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""maskdcpt eval, restore, probe, export: what trained networks are used for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.console import Console
+from cli.options import DRY_RUN, common
+from uirdata.errors import PartlyDone, UsageError
+
+if TYPE_CHECKING:
+    from maskdcpt.benchmarks import EvalReport
+    from maskdcpt.restoring import Restored, Restorer
+
+_PATH = click.Path(path_type=Path)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+CHECKPOINT = click.option(
+    "--checkpoint", type=_PATH, required=True, help="A run, step-NNNNNN, .safetensors, or a published .pth."
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
+
+
+@click.command("eval")
+@CHECKPOINT
+@click.option("--shards", type=_FOLDER, required=True, help="Folder that `uir build-shards` wrote.")
+@click.option("--split", default="test", show_default=True, help="train, val or test.")
+@click.option("--subset", default="", metavar="NAME", help="Only what this subset names, in its label order.")
+@click.option("--out", type=_FOLDER, help="Folder for images.parquet and report.json; interrupted, it goes on.")
+@click.option("--classifier", type=_PATH, help="Checkpoint whose classifier names the degradations.")
+@click.option("--weights", type=click.Choice(["params_ema", "params"]), default="params_ema", show_default=True)
+@click.option("--quantise", is_flag=True, help="Round outputs to 8 bits first; the published protocol does not.")
+@click.option("--y", "y_channel", is_flag=True, help="Compare the luma alone (BT.601).")
+@click.option("--crop-border", type=click.IntRange(0), default=0, help="Pixels left out on each side.")
+@click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Tiles of this side; 0 takes images whole.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="Images of each degradation; 0 takes all.")
+@DEVICE
+@common
+def evaluate(
+    checkpoint: Path,
+    shards: Path,
+    split: str,
+    subset: str,
+    out: Path | None,
+    classifier: Path | None,
+    weights: str,
+    quantise: bool,
+    y_channel: bool,
+    crop_border: int,
+    tile_px: int,
+    limit: int,
+    device: str,
+    console: Console,
+) -> None:
+    """
+    Measure PSNR and SSIM of restored images beside those of the LQs, for each degradation.
+
+    RGB, float, whole images, as the published test files; options say otherwise. With --out a row per image is kept.
+    A pre-trained checkpoint is judged by its classifier.
+
+    \b
+    Examples:
+      maskdcpt eval --checkpoint runs/fine --shards uir-data/shards
+      maskdcpt eval --checkpoint runs/pre --shards uir-data/shards
+      maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --shards uir-data/shards --subset 5d --out results
+    """
+    from maskdcpt.benchmarks import Protocol
+    from maskdcpt.benchmarks import evaluate as run_evaluation
+
+    protocol = Protocol(weights, quantise, y_channel, crop_border, tile_px, limit)
+    with console.progress() as progress:
+        report = run_evaluation(
+            checkpoint,
+            shards,
+            split=split,
+            subset=subset,
+            out=out,
+            protocol=protocol,
+            classifier=classifier,
+            device=device,
+            progress=progress,
+        )
+    console.data(report.to_document())
+    _show(report, console)
+    if report.unreadable:
+        raise PartlyDone(f"{len(report.unreadable)} samples could not be read; the figures are of the others")
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True), metavar="FILE...")
+@CHECKPOINT
+@click.option("--out", type=_FOLDER, help="Folder for the results; needed unless FILE is -.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
+@click.option("--tile", "tile_px", type=click.IntRange(0), help="Tiles of this side; 0 never cuts.  [default: by size]")
+@click.option("--self-ensemble", is_flag=True, help="Average over eight flips and turns: eight times as long.")
+@click.option("--classifier", type=_PATH, help="Pre-trained checkpoint that names the degradation.")
+@DEVICE
+@DRY_RUN
+@common
+def restore(
+    files: tuple[Path, ...],
+    checkpoint: Path,
+    out: Path | None,
+    overwrite: bool,
+    tile_px: int | None,
+    self_ensemble: bool,
+    classifier: Path | None,
+    device: str,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Restore pictures of any size: files, or folders of them. `-` reads one from stdin and writes PNG to stdout.
+
+    Results are PNGs in --out, under the names of the sources; orientation, colour profile and alpha are kept. A picture
+    that cannot be read is told of, the others are restored, and the exit code is 3.
+
+    \b
+    Examples:
+      maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
+      maskdcpt restore pictures --checkpoint nafnet_maskdcpt_5d.pth --out restored --overwrite
+      maskdcpt restore - --checkpoint runs/fine < photo.jpg > restored.png
+    """
+    from maskdcpt.restoring import Restorer, plan_files, restore_bytes, restore_files
+
+    piped = files == (Path("-"),)
+    if out is None and not piped:
+        raise UsageError("--out DIR is needed: where restored pictures go")
+    if dry_run and out is not None:
+        rows = [{"source": str(source), "target": str(target)} for source, target in plan_files(files, out)]
+        console.data(rows)
+        console.table(rows)
+        return
+    restorer: Restorer = Restorer(
+        checkpoint, classifier=classifier, device=device, tile_px=tile_px, self_ensemble=self_ensemble
+    )
+    if out is None:
+        png, _ = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
+        sys.stdout.buffer.write(png)
+        return
+    with console.progress() as progress:
+        results = restore_files(files, out, restorer, overwrite=overwrite, progress=progress)
+    console.data([_plain(result) for result in results])
+    for result in results:
+        seen = f" ({result.degradation})" if result.degradation else ""
+        if result.target is not None:
+            console.line(f"{result.target}{seen}")
+    _raise_for(results)
+
+
+@click.command()
+@click.option("--checkpoint", type=_PATH, help="Whose features are probed; without it, fresh weights of --backbone.")
+@click.option("--backbone", default="nafnet", show_default=True, help="For fresh weights.")
+@click.option("--shards", type=_FOLDER, required=True, help="Folder that `uir build-shards` wrote.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--subset", default="", metavar="NAME")
+@click.option("--per-class", type=click.IntRange(3), default=100, show_default=True, help="Images of each class.")
+@click.option("--crop", type=click.IntRange(8), default=128, show_default=True, help="Side of the middle window.")
+@click.option("--ratios", default="0", show_default=True, help="Mask ratios, such as 0,0.25,0.5.")
+@click.option("--patch", type=click.IntRange(1), default=16, show_default=True, help="Side of the masks' patches.")
+@DEVICE
+@common
+def probe(
+    checkpoint: Path | None,
+    backbone: str,
+    shards: Path,
+    split: str,
+    subset: str,
+    per_class: int,
+    crop: int,
+    ratios: str,
+    patch: int,
+    device: str,
+    console: Console,
+) -> None:
+    """
+    Tell degradations apart by the nearest neighbours of features: the paper's preliminary study (Fig. 2).
+
+    The last feature before restoration of a middle window, at visible places, flattened; 5 neighbours; two thirds against
+    one third, equally from each class; mean and spread over five seeds.
+
+    \b
+    Examples:
+      maskdcpt probe --shards uir-data/shards --backbone nafnet
+      maskdcpt probe --shards uir-data/shards --checkpoint runs/pre --ratios 0,0.25,0.5,0.75
+    """
+    from maskdcpt.probing import ProbeSettings, probe_features
+
+    with console.progress() as progress:
+        results = probe_features(
+            checkpoint,
+            shards,
+            ProbeSettings(backbone, split, subset, per_class, crop, _numbers(ratios), patch),
+            device=device,
+            progress=progress,
+        )
+    rows = [
+        {"hidden": f"{r.ratio:.0%}", "accuracy": f"{r.accuracy:.1%}", "spread": f"{r.spread:.1%}", "images": r.images}
+        for r in results
+    ]
+    console.data([asdict(result) for result in results])
+    console.table(rows, right=["hidden", "accuracy", "spread"])
+
+
+@click.command()
+@CHECKPOINT
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help=".pth or .safetensors.")
+@click.option("--weights", type=click.Choice(["params_ema", "params"]), default="params_ema", show_default=True)
+@common
+def export(checkpoint: Path, out: Path, weights: str, console: Console) -> None:
+    """
+    Write a checkpoint's backbone for other programs.
+
+    .pth is what BasicSR-style code loads ({"params": ..., "params_ema": ...}), .safetensors the same keys without a
+    prefix; both load back here.
+
+    \b
+    Examples:
+      maskdcpt export --checkpoint runs/fine --out nafnet.pth
+      maskdcpt export --checkpoint runs/fine --out nafnet.safetensors
+    """
+    from maskdcpt.export import export_backbone
+
+    tensors = export_backbone(checkpoint, out, weights)
+    console.data({"file": str(out), "tensors": tensors})
+    console.line(f"{out}: {tensors:,} tensors")
+
+
+def _show(report: EvalReport, console: Console) -> None:
+    rows: list[dict[str, Any]] = []
+    for means in (*report.by_degradation, report.mean):
+        row: dict[str, Any] = {"degradation": means.name, "images": means.images, "LQ PSNR": means.lq_psnr}
+        if report.mean.psnr is not None:
+            row |= {"PSNR": means.psnr, "gain": means.gain}
+            row |= {"LQ SSIM": _three(means.lq_ssim), "SSIM": _three(means.ssim)}
+        if report.mean.accuracy is not None:
+            row["named rightly"] = "" if means.accuracy is None else f"{means.accuracy:.0%}"
+        rows.append(row)
+    console.table(rows, right=["LQ SSIM", "SSIM", "named rightly"])
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _plain(result: Restored) -> dict[str, Any]:
+    return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(result).items()}
+
+
+def _raise_for(results: list[Restored]) -> None:
+    bad = [result for result in results if result.problem]
+    if bad:
+        raise PartlyDone(f"{len(bad)} of {len(results)} pictures were not restored, the first: {bad[0].problem}")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--ratios {text!r}: write numbers with commas, such as 0,0.25,0.5") from None
+    if not all(0 <= number < 1 for number in numbers):
+        raise UsageError(f"--ratios {text!r}: shares from 0 to below 1")
+    return numbers

@@ -1,0 +1,130 @@
+"""
+The `spconv` way: full convolutions by the spconv library's SubMConv2d, everything else as `dense` does it.
+
+The library is optional and has sharp edges: it reads indices as raw memory, so they must be contiguous; on a CPU only
+its native algorithm runs, and the wheel without CUDA gives wrong numbers there with more than one thread and has no
+backward. So it is compared with `dense` before its first use on a device, and refused with the reason when it
+differs. It has no grouped convolutions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskdcpt.masking.auto import TOLERANCE, difference, try_backend
+from maskdcpt.masking.patches import PatchMask, random_patch_mask
+from maskdcpt.masking.sites import Backend, BackendError, DenseSites, Sites
+
+INSTALL = "pip install spconv-cu126==2.3.8 (it runs without a GPU too; the wheel named spconv is wrong on CPUs)"
+
+
+class Spconv:
+    """
+    Full convolutions on visible sites only.
+
+    Args:
+        reference: what it must agree with.
+    """
+
+    name = "spconv"
+
+    def __init__(self, reference: Backend) -> None:
+        self.reference = reference
+        self._checked: dict[torch.device, str] = {}
+
+    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
+        """
+        Give one set of sites per stride.
+
+        Raises:
+            BackendError: the library is not installed, cannot run here, or gives wrong numbers.
+        """
+        device = mask.visible.device
+        if device not in self._checked:
+            self._checked[device] = self._fault(device)
+        if self._checked[device]:
+            raise BackendError(self._checked[device])
+        return _Unchecked().stages(mask, height, width, count)
+
+    def _fault(self, device: torch.device) -> str:
+        """Say what is wrong with it on this device, as a message; empty when nothing is."""
+        if _library() is None:
+            return f"the spconv backend needs the spconv library, which is not installed: {INSTALL}"
+        mask = random_patch_mask(2, 32, 32, 4, 0.5, torch.Generator().manual_seed(0)).to(device)
+        expected, _ = try_backend(self.reference, mask, 32, 32)
+        try:
+            found, _ = try_backend(_Unchecked(), mask, 32, 32)
+        except Exception as error:  # a foreign library: whatever it raises, it cannot be used
+            return f"spconv does not run on {device} ({type(error).__name__}: {error}): use gather or dense; {INSTALL}"
+        worst = difference(found, expected)
+        if not worst <= TOLERANCE:
+            return f"spconv gives wrong numbers on {device} (off by {worst:.1e}): use gather or dense; {INSTALL}"
+        return ""
+
+
+class _Unchecked:
+    name = "spconv"
+
+    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
+        return tuple(SpconvSites(mask.at(height >> level, width >> level)) for level in range(count))
+
+
+class SpconvSites(DenseSites):
+    """
+    Whole maps, whose full convolutions run on visible sites only.
+
+    Args:
+        visible: (B, 1, H, W) bool.
+    """
+
+    def __init__(self, visible: Tensor) -> None:
+        super().__init__(visible)
+        # Rows of (sample, y, x). nonzero() gives a transposed tensor, which spconv would misread.
+        self._places = visible.squeeze(1).nonzero().contiguous()
+        self._pairs: dict[str, Any] = {}
+
+    def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
+        """A submanifold convolution where the library has one."""
+        if layer.groups != 1 or layer.kernel_size == (1, 1) or len(self._places) == 0:
+            return super().conv(x, layer)
+        library = _library()
+        assert library is not None
+        on_cpu = x.device.type == "cpu"
+        sample, y, column = self._places.unbind(1)
+        with torch.autocast(x.device.type, enabled=False):
+            sparse = library.SparseConvTensor(
+                x.permute(0, 2, 3, 1)[sample, y, column].float(),
+                self._places.int().contiguous(),
+                list(x.shape[2:]),
+                x.shape[0],
+            )
+            sparse.indice_dict = self._pairs
+            with torch.device("meta"):
+                submanifold = library.SubMConv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.kernel_size[0],
+                    bias=False,
+                    indice_key=f"k{layer.kernel_size[0]}",
+                    algo=library.ConvAlgo.Native if on_cpu else None,
+                )
+            weight = layer.weight.float().permute(0, 2, 3, 1).contiguous()
+            features = torch.func.functional_call(submanifold, {"weight": weight}, (sparse,)).features
+            if layer.bias is not None:
+                features = features + layer.bias.float()
+        whole = features.new_zeros(x.shape[0], *x.shape[2:], layer.out_channels)
+        whole = whole.index_put((sample, y, column), features)
+        return whole.permute(0, 3, 1, 2).to(x.dtype)
+
+
+def _library() -> ModuleType | None:
+    """Import spconv, some seconds, when it is there."""
+    try:
+        return importlib.import_module("spconv.pytorch")
+    except ImportError:
+        return None

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskdcpt.checkpoints import STATE, checkpoint_folders, load_checkpoint, load_state
+from maskdcpt.config import read_config, to_toml, with_settings
+from maskdcpt.networks import Networks, networks_of
+from maskdcpt.tracking import read_curves, read_metrics
+from maskdcpt.training import TrainingError, train
+from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
+from uirdata.errors import UirError, UsageError
+
+FINETUNE = ("objective.kind=finetune", "optimizer.ema_decay=0.9", "optimizer.schedule=cosine", "optimizer.lr=3e-3")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("shards"))
+
+
+def everything(run: Path) -> dict[str, object]:
+    """Weights, averages, moments, generators and position of a run's newest checkpoint."""
+    folder = checkpoint_folders(run)[-1]
+    checkpoint = load_checkpoint(folder)
+    state = load_state(folder)
+    flat: dict[str, object] = {f"params.{k}": v for k, v in checkpoint.params.items()}
+    flat |= {f"ema.{k}": v for k, v in checkpoint.params_ema.items()}
+    for index, moments in state["optimizer"]["state"].items():
+        flat |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+    return flat | {k: state[k] for k in ("step", "samples", "skipped", "torch", "python", "numpy")}
+
+
+def assert_same(one: dict[str, object], other: dict[str, object]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        same = torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]  # type: ignore[arg-type]
+        assert same, name
+
+
+def in_a_fresh_process(config: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli.maskdcpt", "train", "--config", str(config), "--out", str(out), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("settings", [("optimizer.ema_decay=0.9",), FINETUNE], ids=["maskdcpt", "finetune"])
+def test_stopped_and_resumed_gives_the_same_to_the_bit_with_any_number_of_workers(
+    shards: Path, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    train(tiny_config(shards, tmp_path / "whole", *settings))
+    config = tiny_config(shards, tmp_path / "broken", *settings)
+    stopped = train(with_settings(config, ["data.workers=2"]), stop=stop_after(2))
+    assert (stopped.step, stopped.finished) == (2, False)
+    resumed = train(config, resume=True)
+    assert (resumed.step, resumed.finished) == (6, True)
+    assert_same(everything(tmp_path / "whole"), everything(tmp_path / "broken"))
+
+
+def test_a_killed_run_goes_on_in_a_fresh_process_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
+    train(tiny_config(shards, tmp_path / "whole", *FINETUNE))
+    run = tmp_path / "killed"
+    train(tiny_config(shards, run, *FINETUNE), stop=stop_after(4))
+    # What a kill leaves: rows of steps that were not saved, and half a checkpoint.
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "train", "step": 5, "loss": 1.0}) + '\n{"event": "tra')
+    (run / "checkpoints" / ".step-000005.part").mkdir()
+    done = in_a_fresh_process(run / "config.toml", run, "--resume", "--set", "data.workers=2")
+    assert done.returncode == 0, done.stderr
+    assert_same(everything(tmp_path / "whole"), everything(run))
+    steps = [row["step"] for row in read_metrics(run) if row["event"] == "train"]
+    assert steps == [2, 4, 6]
+
+
+def test_a_termination_signal_saves_and_ends_with_3(shards: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(to_toml(tiny_config(shards, tmp_path / "run", "loop.steps=100000", "data.workers=1")))
+    command = [sys.executable, "-m", "cli.maskdcpt", "train", "--config", str(config), "-q"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_for(lambda: bool(checkpoint_folders(tmp_path / "run")))
+        # To the whole group, as Slurm sends it: the loader's processes get it too.
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    last = checkpoint_folders(tmp_path / "run")[-1]
+    assert load_state(last)["step"] == read_metrics(tmp_path / "run")[-1]["step"]
+
+
+def test_training_lowers_the_loss_and_learns_the_labels(shards: Path, tmp_path: Path) -> None:
+    settings = ("loop.steps=60", "loop.log_every=10", "loop.checkpoint_every=60", "optimizer.lr=3e-3", "data.batch=6")
+    result = train(tiny_config(shards, tmp_path / "run", *settings, "optimizer.lr_decoders=3e-3"))
+    curves = read_curves(result.run)
+    assert curves["pixel"].values[-1] < 0.6 * curves["pixel"].values[0]
+    assert curves["accuracy"].values[-1] > 0.6
+    assert curves["loss"].steps == (10, 20, 30, 40, 50, 60)
+
+
+def test_fine_tuning_starts_from_the_pre_trained_backbone_and_nothing_else(shards: Path, tmp_path: Path) -> None:
+    pre = train(tiny_config(shards, tmp_path / "pre", "optimizer.ema_decay=0.9"))
+    config = tiny_config(shards, tmp_path / "fine", *FINETUNE, f"init.checkpoint={pre.run}", "optimizer.lr=0")
+    fine = train(config)
+    before, after = load_checkpoint(pre.run), load_checkpoint(fine.run)
+    assert all(torch.equal(before.params[name], weight) for name, weight in after.params.items())
+    assert {name.split(".")[0] for name in after.params} == {"backbone"}
+    assert after.restores
+    assert not before.restores
+
+
+def test_the_average_goes_on_from_the_one_that_was_pre_trained(shards: Path, tmp_path: Path) -> None:
+    pre = train(tiny_config(shards, tmp_path / "pre", "optimizer.ema_decay=0.5", "optimizer.lr=0.01"))
+    settings = (
+        *FINETUNE,
+        f"init.checkpoint={pre.run}",
+        "optimizer.lr=0",
+        "optimizer.ema_decay=0.999999",
+        "loop.steps=1",
+    )
+    fine = train(tiny_config(shards, tmp_path / "fine", *settings))
+    before, after = load_checkpoint(pre.run), load_checkpoint(fine.run)
+    name = "backbone.intro.weight"
+    assert not torch.equal(before.params[name], before.params_ema[name])
+    torch.testing.assert_close(after.params_ema[name], before.params_ema[name], rtol=0, atol=1e-6)
+
+
+def test_weights_of_another_size_are_refused_by_name(shards: Path, tmp_path: Path) -> None:
+    pre = train(tiny_config(shards, tmp_path / "pre"))
+    config = tiny_config(shards, tmp_path / "fine", *FINETUNE, f"init.checkpoint={pre.run}", "model.size.width=8")
+    with pytest.raises(UirError, match=r"its backbone \(nafnet .*is not the one that is wanted"):
+        train(config)
+
+
+def test_heads_of_another_label_order_are_refused(shards: Path, tmp_path: Path) -> None:
+    other = write_shards(tmp_path / "two", train=2, types=TYPES[:2])
+    pre = train(tiny_config(other, tmp_path / "pre", "loop.steps=1"))
+    config = tiny_config(shards, tmp_path / "next", f"init.checkpoint={pre.run}", "init.parts=all")
+    with pytest.raises(UirError, match=r"labels are noise, gaussian-blur; the run has noise, gaussian-blur, low-light"):
+        train(config)
+
+
+def test_a_run_is_not_written_over_and_not_resumed_as_another(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path / "run", "loop.steps=1")
+    with pytest.raises(UsageError, match="no checkpoint to resume from"):
+        train(config, resume=True)
+    train(config)
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(config)
+    with pytest.raises(UsageError, match=r"other values of optimizer\.lr;"):
+        train(with_settings(config, ["optimizer.lr=1e-5", "loop.steps=2"]), resume=True)
+    assert train(with_settings(config, ["loop.steps=2"]), resume=True).step == 2
+
+
+def test_the_configuration_beside_the_weights_repeats_the_run(shards: Path, tmp_path: Path) -> None:
+    first = train(tiny_config(shards, tmp_path / "first", "loop.steps=2"))
+    again = train(with_settings(read_config(first.run / "config.toml"), [f"out={tmp_path / 'second'}"]))
+    assert_same(everything(first.run), everything(again.run))
+
+
+def test_a_step_that_is_no_number_moves_nothing_and_too_many_end_the_run(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import maskdcpt.training as module
+
+    real, bad = module.finetuning_losses, {1, 3, 4}
+    calls = iter(range(100))
+
+    def sometimes_nan(networks: Networks, *rest: object) -> object:
+        losses = real(networks, *rest)  # type: ignore[arg-type]
+        if next(calls) in bad:
+            object.__setattr__(losses, "total", losses.total * float("nan"))
+        return losses
+
+    monkeypatch.setattr(module, "finetuning_losses", sometimes_nan)
+    result = train(tiny_config(shards, tmp_path / "run", *FINETUNE, "loop.nan_limit=3"))
+    assert result.skipped == 3
+    assert all(torch.isfinite(weight).all() for weight in load_checkpoint(result.run).params.values())
+    skipped = [row for row in read_metrics(result.run) if row["event"] == "skipped"]
+    assert [row["step"] for row in skipped] == [2, 4, 5]
+    assert all(len(row["samples"]) == 4 for row in skipped)
+
+    bad.update(range(100))
+    with pytest.raises(TrainingError, match="no numbers in 3 steps in a row, up to step 3"):
+        train(tiny_config(shards, tmp_path / "bad", *FINETUNE, "loop.nan_limit=3"))
+    kept = torch.load(tmp_path / "bad" / "bad-batch-step-3-rank-0.pt", weights_only=True)
+    assert kept["lq"].shape == (4, 3, 32, 32)
+
+
+def test_a_batch_in_pieces_moves_the_weights_as_a_whole_one(shards: Path, tmp_path: Path) -> None:
+    settings = ("optimizer.lr=1e-3", "loop.steps=3")
+    whole = load_checkpoint(train(tiny_config(shards, tmp_path / "whole", *settings)).run)
+    pieces = load_checkpoint(train(tiny_config(shards, tmp_path / "pieces", *settings, "data.accumulate=4")).run)
+    for name, weight in whole.params.items():
+        torch.testing.assert_close(pieces.params[name], weight, rtol=0, atol=2e-4, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["dcpt", "ram", "reconstruction", "classification"])
+def test_every_other_objective_trains_and_resumes(shards: Path, tmp_path: Path, kind: str) -> None:
+    settings = (f"objective.kind={kind}", "loop.steps=2", "loop.checkpoint_every=1", "loop.sample_every=1")
+    result = train(tiny_config(shards, tmp_path / "run", *settings), stop=stop_after(1))
+    assert result.step == 1
+    assert train(read_config(result.run / "config.toml"), resume=True).step == 2
+    if kind != "classification":
+        assert (result.run / "samples" / "step-000002.png").exists()
+
+
+def test_stages_change_crop_and_batch_and_resume_in_the_middle(shards: Path, tmp_path: Path) -> None:
+    stages = "data.stages=[{start = 2, crop = 16, batch = 2}, {start = 4, crop = 40, batch = 1}]"
+    whole = train(tiny_config(shards, tmp_path / "whole", *FINETUNE, stages))
+    assert load_state(whole.checkpoint)["samples"] == 2 * 4 + 2 * 2 + 2 * 1
+    config = tiny_config(shards, tmp_path / "broken", *FINETUNE, stages)
+    train(config, stop=stop_after(3))
+    train(config, resume=True)
+    assert_same(everything(whole.run), everything(tmp_path / "broken"))
+
+
+def test_validation_looks_at_held_out_samples_and_the_best_is_kept(shards: Path, tmp_path: Path) -> None:
+    settings = (
+        *FINETUNE,
+        "data.validation_split=test",
+        "loop.validate_every=2",
+        "loop.checkpoint_every=2",
+        "loop.keep=1",
+    )
+    result = train(tiny_config(shards, tmp_path / "run", *settings, "init.identity=true", "loop.steps=8"))
+    curves = read_curves(result.run)
+    assert curves["validation/psnr"].steps == (2, 4, 6, 8)
+    assert {f"validation/psnr/{kind}" for kind in TYPES} <= curves.keys()
+    scores = dict(zip(curves["validation/psnr"].steps, curves["validation/psnr"].values, strict=True))
+    kept = {load_state(folder)["step"] for folder in checkpoint_folders(result.run)}
+    assert kept == {8, max(scores, key=lambda step: scores[step])}
+
+
+def test_an_identity_start_gives_the_image_back(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path / "run", *FINETUNE, "init.identity=true", "optimizer.lr=0", "loop.steps=1")
+    networks = networks_of(load_checkpoint(train(config).run))
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(networks.backbone(image), image)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("data.crop=30", "a crop of 30 is no multiple of 4, which the backbone nafnet needs"),
+        ("objective.mask_patch=5", "a crop of 32 is no multiple of 5"),
+        ("data.batch=5", "a batch of 5 does not divide"),
+        ("data.repeat={haze = 2}", "names 'haze', of which the shards hold no sample"),
+        ("loop.device=cuda:7", "sees no GPU" if not torch.cuda.is_available() else ""),
+        ("data.split=val", "has no split 'val'"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_the_first_step(
+    shards: Path, tmp_path: Path, setting: str, says: str
+) -> None:
+    more = ("data.accumulate=2",) if setting == "data.batch=5" else ()
+    with pytest.raises(UirError, match=says):
+        train(tiny_config(shards, tmp_path / "run", setting, *more))
+
+
+def test_a_shard_that_is_cut_short_ends_the_run_with_its_name(shards: Path, tmp_path: Path) -> None:
+    own = write_shards(tmp_path / "cut", train=2)
+    tar = own / "train" / "noise" / "tiny-00000.tar"
+    tar.write_bytes(tar.read_bytes()[:-600])
+    with pytest.raises(UirError, match=r"train/noise/tiny-00000\.tar"):
+        train(tiny_config(own, tmp_path / "run"))
+
+
+def test_nothing_outside_of_the_run_is_touched(shards: Path, tmp_path: Path) -> None:
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    train(tiny_config(shards, tmp_path / "run", "loop.steps=1"))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_the_state_holds_all_that_moves(shards: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(shards, tmp_path / "run", *FINETUNE, "loop.steps=1")).checkpoint
+    assert isinstance(torch.load(run / STATE, weights_only=True)["optimizer"], dict)
+    assert {"step", "samples", "skipped", "torch", "cuda", "python", "numpy", "class_names"} <= load_state(run).keys()
+
+
+def stop_after(steps: int):  # type: ignore[no-untyped-def]
+    """Ask for an end after so many steps."""
+    asked = iter(range(1, 10_000))
+    return lambda: next(asked) >= steps
+
+
+def wait_for(ready, timeout_s: float = 60.0) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + timeout_s
+    while not ready():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)

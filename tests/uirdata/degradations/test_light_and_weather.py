@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.uirdata.degradations.pictures import flat, random_picture, scene
+from uirdata.degradations import sensor
+from uirdata.degradations.depth import draw_depth
+from uirdata.degradations.haze import RESIDE_AIRLIGHTS, RESIDE_BETAS, apply_haze, haze
+from uirdata.degradations.light import from_light, to_light
+from uirdata.degradations.low_light import low_light
+from uirdata.degradations.moire import moire
+from uirdata.degradations.particles import flake, scatter, streak
+from uirdata.degradations.rain_streak import rain_streak
+from uirdata.degradations.raindrop import raindrop
+from uirdata.degradations.real_noise import camera_noise
+from uirdata.degradations.snow import snow
+from uirdata.seeding import rng_for
+
+
+def rng(purpose="weather"):
+    return rng_for(0, "test", purpose)
+
+
+@pytest.mark.parametrize("curve", ["srgb", "gamma-2p2", "linear"])
+def test_light_and_back_is_the_picture(curve):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    assert np.array_equal(from_light(to_light(levels, curve), curve), levels)
+
+
+def test_srgb_is_the_standards():
+    # IEC 61966-2-1: linear up to 0.04045, a power of 2.4 above.
+    light = to_light(np.array([[[10, 128, 255]]], np.uint8))
+    assert np.allclose(light, [[[10 / 255 / 12.92, ((128 / 255 + 0.055) / 1.055) ** 2.4, 1.0]]], atol=1e-7)
+
+
+def test_a_curve_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="srgb"):
+        to_light(scene(), "rec709")
+
+
+@pytest.mark.parametrize(("stops", "white"), [(1, 188), (2, 137), (3, 99), (4, 71)])
+def test_every_stop_halves_the_light(stops, white):
+    # 255 times the sRGB curve at 1/2, 1/4, 1/8 and 1/16: 187.5, 137.0, 99.1, 70.7.
+    assert np.unique(low_light(flat(255), rng(), stops=float(stops))) == white
+    gt = flat(200)
+    ratio = to_light(low_light(gt, rng(), stops=1.0)).mean() / to_light(gt).mean()
+    assert ratio == pytest.approx(0.5, abs=0.004)
+
+
+def test_no_missing_light_is_the_picture():
+    assert np.array_equal(low_light(scene(), rng(), stops=0.0), scene())
+
+
+def test_a_converter_of_few_bits_leaves_few_levels():
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
+    assert len(np.unique(low_light(ramp, rng(), stops=0.0, bits=3))) == 8
+    assert len(np.unique(low_light(ramp, rng(), stops=2.0, bits=4))) == 5
+
+
+def test_the_sensor_counts_photons_and_adds_its_read_noise():
+    electrons, read_noise = 1000.0, 12.0
+    to_camera = np.linalg.inv(sensor._TO_SRGB)
+    for light in (0.1, 0.5):
+        gray = np.full((128, 128, 3), light, np.float32)
+        noise = sensor.bayer_noise(
+            gray, rng(f"{light}"), electrons=electrons, read_noise=read_noise, red_gain=1.0, blue_gain=1.0, phase="grbg"
+        )
+        # Back on the sensor, where green was sampled: at (0, 0) and (1, 1) of every cell.
+        green = (noise @ to_camera.T)[..., 1]
+        expected = light / electrons + (read_noise / electrons) ** 2
+        assert green[0::2, 0::2].var() == pytest.approx(expected, rel=0.07)
+        assert green[1::2, 1::2].var() == pytest.approx(expected, rel=0.07)
+        # Where it was not, four neighbours were averaged.
+        assert green[0::2, 1::2].var() == pytest.approx(expected / 4, rel=0.09)
+
+
+def test_four_times_the_electrons_halve_the_noise():
+    light = np.full((96, 96, 3), 0.4, np.float32)
+    few = sensor.bayer_noise(light, rng(), electrons=500.0, read_noise=0.0)
+    many = sensor.bayer_noise(light, rng(), electrons=2000.0, read_noise=0.0)
+    assert np.allclose(few, 2 * many, rtol=1e-4, atol=1e-7)
+
+
+def test_camera_noise_is_coarse_strongest_in_red_and_leaves_the_mean():
+    noise = camera_noise(flat(140, 128, 128), rng(), electrons=400.0, read_noise=3.0).astype(float) - 140
+    deviation = noise.std(axis=(0, 1))
+    assert deviation[0] > 1.3 * deviation[1]
+    neighbours = (noise[:, 1:] * noise[:, :-1]).mean(axis=(0, 1)) / noise.var(axis=(0, 1))
+    assert (neighbours > 0.3).all()
+    assert np.abs(noise.mean(axis=(0, 1))).max() < 2
+
+
+def test_the_cameras_own_denoising_smooths_colour_more_than_brightness():
+    gt = flat(140, 128, 128)
+    raw = camera_noise(gt, rng(), electrons=400.0, read_noise=3.0).astype(float)
+    smooth = camera_noise(gt, rng(), electrons=400.0, read_noise=3.0, smoothing=2.0).astype(float)
+    brightness = smooth.mean(axis=2).std() / raw.mean(axis=2).std()
+    colour = (smooth[..., 0] - smooth[..., 1]).std() / (raw[..., 0] - raw[..., 1]).std()
+    assert colour < 0.6 * brightness
+
+
+def test_haze_inverts_to_the_gt_with_the_known_depth():
+    gt = random_picture(40, 50)
+    depth = np.linspace(0.5, 6.0, 2000).reshape(40, 50)
+    for airlight, beta in ((0.8, 0.04), (0.9, 0.12), (1.0, 0.2)):
+        lq = apply_haze(gt, depth, airlight=airlight, beta=beta)
+        transmission = np.exp(-beta * depth)[..., None]
+        inverted = (lq - 255 * airlight) / transmission + 255 * airlight
+        assert (np.abs(inverted - gt) <= 0.5 / transmission + 1e-6).all()
+
+
+def test_haze_has_the_stated_airlight_and_scattering():
+    black, white = flat(0), flat(255)
+    depth = np.full((128, 128), 3.0)
+    low, high = (apply_haze(gt, depth, airlight=0.8, beta=0.2).mean() for gt in (black, white))
+    assert (high - low) / 255 == pytest.approx(math.exp(-0.6), abs=0.004)
+    assert np.unique(apply_haze(white, np.full((128, 128), 1e3), airlight=0.8, beta=0.2)) == 204
+
+
+def test_the_35_settings_of_reside_are_among_the_levels():
+    from uirdata.degradations import DEGRADATIONS
+
+    settings = set()
+    for level in DEGRADATIONS["haze"].levels:
+        parameters = level.steps[0].parameters
+        settings.add((parameters["airlight"], parameters["beta"]) if level.note == "RESIDE-OTS" else None)
+    expected = {(a, b) for a in (0.8, 0.85, 0.9, 0.95, 1.0) for b in (0.04, 0.06, 0.08, 0.1, 0.12, 0.16, 0.2)}
+    assert settings - {None} == expected
+    assert len(RESIDE_AIRLIGHTS) * len(RESIDE_BETAS) == 35
+
+
+def test_warm_air_is_red_and_cold_air_is_blue():
+    warm = haze(flat(0), rng(), airlight=0.8, beta=0.5, warmth=0.3).mean(axis=(0, 1))
+    cold = haze(flat(0), rng(), airlight=0.8, beta=0.5, warmth=-0.3).mean(axis=(0, 1))
+    assert warm[0] > warm[1] > warm[2]
+    assert cold[0] < cold[1] < cold[2]
+
+
+def test_a_drawn_depth_fills_its_range_and_recedes_upwards():
+    depths = [draw_depth(scene(90, 120), rng(f"{i}"), near=1.0, far=5.0, roughness=0.2) for i in range(8)]
+    for depth in depths:
+        assert depth.shape == (90, 120)
+        assert depth.min() == pytest.approx(1.0, abs=0.01)
+        assert depth.max() == pytest.approx(5.0, abs=0.01)
+    mean = np.mean(depths, axis=0)
+    assert mean[:30].mean() > mean[-30:].mean() + 0.5
+
+
+def test_a_streak_has_its_length_width_and_direction():
+    mark = streak(41.0, 3.0, 0.0)
+    column = mark[:, mark.shape[1] // 2]
+    assert np.flatnonzero(column > 0.004).size == pytest.approx(41, abs=2)
+    assert (mark[mark.shape[0] // 2] >= 0.5).sum() == 3
+    leaning = streak(41.0, 2.0, 30.0)
+    y, x = np.mgrid[0 : leaning.shape[0], 0 : leaning.shape[1]]
+    y, x = y - leaning.shape[0] // 2, x - leaning.shape[1] // 2
+    # At the top (y < 0) it leans to the right.
+    angle = 0.5 * math.degrees(math.atan2(2 * (leaning * x * -y).sum(), (leaning * (y * y - x * x)).sum()))
+    assert angle == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_flake_is_half_as_bright_at_its_diameter():
+    mark = flake(12.0, 0.5, 0.0, 0.0)
+    row = mark[mark.shape[0] // 2]
+    assert (row >= 0.5 * row.max()).sum() == pytest.approx(12, abs=1)
+    assert mark.max() <= 1
+
+
+def test_marks_are_as_many_as_asked_and_come_from_outside_too():
+    dot = np.ones((1, 1), np.float32)
+    layer = scatter((300, 400), rng(), dot, density=50.0, faintest=1.0)
+    assert layer.sum() == pytest.approx(600, abs=4 * math.sqrt(600))
+    wide = scatter((300, 400), rng(), np.ones((41, 41), np.float32), density=5.0)
+    assert wide[:20].mean() == pytest.approx(wide.mean(), rel=0.4)
+
+
+def test_rain_brightens_what_is_darker_than_its_light_and_spares_what_is_not():
+    gt = random_picture(128, 128)
+    lq = rain_streak(gt, rng(), density=60.0, length=30.0, light=0.8)
+    dark = gt <= 204
+    assert (lq[dark] >= gt[dark]).all()
+    assert (lq[~dark] <= gt[~dark]).all()
+    assert np.array_equal(rain_streak(flat(204), rng(), density=60.0, length=30.0, light=0.8), flat(204))
+
+
+@pytest.mark.parametrize("angle", [-35.0, 0.0, 35.0])
+def test_rain_falls_in_the_asked_direction(angle):
+    lq = rain_streak(flat(40, 256, 256), rng(), density=40.0, length=40.0, angle=angle)[..., 0].astype(float)
+    # Differences of neighbours bend the direction of what is a pixel wide.
+    down, right = np.gradient(cv2.GaussianBlur(lq, (0, 0), 2.0))
+    # The structure tensor: streaks lie across the mean gradient.
+    across = 0.5 * math.degrees(math.atan2(2 * (right * down).mean(), (right * right - down * down).mean()))
+    assert across == pytest.approx(angle, abs=3.5)
+
+
+def test_rain_covers_more_the_denser_it_is():
+    covers = [(rain_streak(flat(40), rng(), density=d, length=30.0) > 44).mean() for d in (5.0, 20.0, 80.0)]
+    assert covers[0] < 0.6 * covers[1] < 0.36 * covers[2] * 2
+
+
+def test_snow_covers_and_veils():
+    gt = flat(40, 200, 200)
+    bare = snow(gt, rng(), density=40.0, size=12.0)
+    assert np.median(bare) == pytest.approx(40, abs=4)
+    assert (bare > 150).mean() > 0.01
+    veiled = snow(gt, rng(), density=40.0, size=12.0, veil=0.5)
+    assert np.median(veiled) > 70
+
+
+def test_a_drop_shows_the_scene_upside_down():
+    gt = flat(0, 200, 200)
+    gt[:100] = 220
+    gt[100:] = 30
+    lq = raindrop(gt, rng(), density=30.0, size=18.0, spread=0.0, blur=0.0, sky=0.0, opacity=1.0)
+    # Drops in the bright upper half: their lower ends show the bright part, their upper ends the dark one.
+    changed = (np.abs(lq[:80].astype(int) - gt[:80]) > 60).any(axis=2)
+    rows = np.flatnonzero(changed.any(axis=1))
+    assert rows.size
+    lower = (np.abs(lq[120:].astype(int) - gt[120:]) > 60).any(axis=2)
+    assert lower.any()
+    dark_above, bright_below = 0, 0
+    for column in range(0, 200, 3):
+        hit = np.flatnonzero(changed[:, column])
+        if hit.size > 8:
+            dark_above += 1
+            # The dark part ends inside the drop, and what follows below is bright again.
+            bright_below += lq[min(79, hit[-1] + 3), column, 0] > 120
+    assert dark_above
+    assert bright_below > 0.8 * dark_above
+
+
+def test_no_drops_is_the_picture():
+    assert np.array_equal(raindrop(scene(), rng(), density=0.0, size=8.0), scene())
+
+
+@pytest.mark.parametrize("scale", [1.8, 1.7])
+def test_moire_beats_at_the_difference_of_the_two_grids(scale):
+    lq = moire(
+        flat(150, 200, 200), rng(), scale=scale, rotation=0.0, tilt=0.0, barrel=0.0, lens=0.3, noise=0.0, phase="rggb"
+    )
+    red = to_light(lq)[..., 0][40:160, 40:160]
+    spectrum = np.abs(np.fft.rfft((red - red.mean()).mean(axis=0) * np.hanning(120), 4096))
+    peak = np.argmax(spectrum) / 4096
+    # Red is sampled at every second camera pixel, scale / 2 per screen pixel; stripes repeat with each screen pixel.
+    assert peak == pytest.approx(abs(1 - scale / 2), abs=0.006)
+
+
+def test_a_lens_that_cannot_see_the_stripes_makes_no_moire():
+    lq = moire(flat(150, 80, 80), rng(), scale=1.3, rotation=4.0, lens=3.0, noise=0.0)
+    inner = lq[20:60, 20:60].astype(int)
+    assert np.abs(inner - 150).max() <= 2
+
+
+def test_the_photograph_of_a_screen_stays_aligned():
+    gt = np.kron(rng("blocks").integers(40, 220, (10, 12, 3)), np.ones((12, 12, 1))).astype(np.uint8)
+    lq = moire(gt, rng(), scale=1.5, rotation=5.0, tilt=0.1, barrel=0.02, lens=0.8, noise=0.0).astype(float)
+    best = min(
+        ((np.roll(gt, (dy, dx), (0, 1))[8:-8, 8:-8] - lq[8:-8, 8:-8]) ** 2).mean() + 0 * (dy or dx)
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    )
+    assert best == ((gt[8:-8, 8:-8] - lq[8:-8, 8:-8]) ** 2).mean()
