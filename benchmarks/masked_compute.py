@@ -160,9 +160,7 @@ def network_table(threads: int, rounds: int) -> None:
     """Print the published networks, each way in a process of its own, for its peak memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    print(
-        f"Published sizes, one 128x128 image, {threads} thread(s), median of {rounds} steps; memory is the process's peak."
-    )
+    print(f"Published sizes, one 128x128 image, {threads} thread(s), median of {rounds} steps; memory: the peak.")
     print("A masked step has half of the 16x16 patches hidden and the reconstruction decoder on top.\n")
     print("| network | parameters | decoder | GFLOP forward (plain, 256x256) | way | s per step (processor) | GB |")
     print("|---|---|---|---|---|---|---|")

@@ -13,6 +13,7 @@ _COMMANDS = {
     "plot": "cli.maskdcpt_train:plot",
     "eval": "cli.maskdcpt_use:evaluate",
     "restore": "cli.maskdcpt_use:restore",
+    "probe": "cli.maskdcpt_use:probe",
     "export": "cli.maskdcpt_use:export",
 }
 
@@ -33,7 +34,7 @@ def program() -> None:
       maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
 
     \b
-    Exit codes: 0 done, 1 failed, 2 misuse, 3 partly done (the same command again, train with --resume), 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 misuse, 3 partly done (the same again, train with --resume), 130 interrupted.
     """
 
 

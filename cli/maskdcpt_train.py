@@ -54,8 +54,8 @@ def train(
     """
     Pre-train or fine-tune on shards.
 
-    Writes into --out only: config.toml, metrics.jsonl, checkpoints, samples. Ctrl-C, SIGTERM and Slurm's pre-emption end
-    the step, write a checkpoint and end with 130 or 3; --resume goes on as if nothing had been. On several GPUs:
+    Writes into --out only: config.toml, metrics.jsonl, checkpoints, samples. Ctrl-C, SIGTERM and Slurm's pre-emption
+    end the step, write a checkpoint and end with 130 or 3; --resume goes on as if nothing had been. On several GPUs:
     torchrun --nproc-per-node 4 -m cli.maskdcpt train ...
 
     \b

@@ -181,8 +181,8 @@ def probe(
     """
     Tell degradations apart by the nearest neighbours of features: the paper's preliminary study (Fig. 2).
 
-    The last feature before restoration of a middle window, at visible places, flattened; 5 neighbours; two thirds against
-    one third, equally from each class; mean and spread over five seeds.
+    The last feature before restoration of a middle window, at visible places, flattened; 5 neighbours; two thirds
+    against one third, equally from each class; mean and spread over five seeds.
 
     \b
     Examples:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,14 +17,37 @@ from uirdata.errors import PartlyDone, SourceError, UsageError
 from uirdata.layout import Layout
 
 if TYPE_CHECKING:
-    from uirdata.pipeline.build import BuildPlan
     from uirdata.pipeline.crop import Plan
-    from uirdata.planning import CropSetting, PlannedSample
+    from uirdata.pipeline.pool import Slice
+    from uirdata.planning import CropSetting
     from uirdata.sources import Source
     from uirdata.subsets import Subset
 
 SIZE = click.option("--size", type=click.IntRange(1), help="Of training crops, pixels. [default: the subset's, or 512]")
 STRIDE = click.option("--stride", type=click.IntRange(1), help="From crop to crop. [default: the subset's, or 256]")
+
+VARIANT = click.option(
+    "--variant",
+    type=click.Choice(["paper", "clean"]),
+    default="paper",
+    show_default=True,
+    help="`clean` leaves out training scenes that are known to lie in a benchmark.",
+)
+
+
+class Part(click.ParamType["Slice"]):
+    """One part of several: 3/16."""
+
+    name = "part"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Slice:
+        """Parse it."""
+        from uirdata.pipeline.pool import Slice
+
+        part, slash, parts = str(value).partition("/")
+        if not (slash and part.isdecimal() and parts.isdecimal()):
+            self.fail(f"{value!r} is no part; write it like 3/16", param, ctx)
+        return Slice(int(part), int(parts))
 
 
 @click.command()
@@ -32,6 +55,7 @@ STRIDE = click.option("--stride", type=click.IntRange(1), help="From crop to cro
 @SUBSET
 @SIZE
 @STRIDE
+@VARIANT
 @SEED
 @click.option(
     "--export", type=click.Path(path_type=Path, file_okay=False), help="Also write the crops there, as PNG files."
@@ -44,6 +68,7 @@ def crop(
     subset: str | None,
     size: int | None,
     stride: int | None,
+    variant: str,
     seed: int,
     export: Path | None,
     root: Path,
@@ -64,18 +89,18 @@ def crop(
     from uirdata.pipeline.crop import export_crops, source_folders, write_plan
 
     layout = Layout(root)
-    _, sources, plan = _plan(layout, ids, subset, size, stride, seed)
+    _, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant)
     if not dry_run:
-        write_plan(layout.plan, plan.samples)
-    _show_plan(console, plan.samples, "" if dry_run else str(layout.plan))
+        write_plan(layout.plan, plan.samples())
+    samples = _show_plan(console, plan, "" if dry_run else str(layout.plan))
     _remark_left(console, plan)
     if export is not None and not dry_run:
-        folders = source_folders(sources, layout, {s.source for s in plan.samples})
+        folders = source_folders(sources, layout, plan.sources)
         with console.progress() as progress:
-            failures = list(export_crops(plan.samples, folders, export, seed=seed, progress=progress))
+            failures = list(export_crops(plan, folders, export, progress=progress))
         for failure in failures:
             console.warning(failure.reason)
-        console.line(f"{len(plan.samples) - len(failures):,} pairs of crops in {export}")
+        console.line(f"{samples - len(failures):,} pairs of crops in {export}")
         if failures:
             raise PartlyDone(
                 f"{len(failures)} crops could not be made; mend the files above and run the same command again"
@@ -95,7 +120,9 @@ def crop(
 )
 @SIZE
 @STRIDE
+@VARIANT
 @SEED
+@click.option("--task", type=Part(), metavar="I/N", help="Build only the I-th of N parts, as on a Slurm array.")
 @click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
 @click.option("--discard", is_flag=True, help="Delete what another unfinished build left in the folder.")
 @ROOT
@@ -110,7 +137,9 @@ def build_shards(
     codec: str,
     size: int | None,
     stride: int | None,
+    variant: str,
     seed: int,
+    task: Slice | None,
     retry_rejected: bool,
     discard: bool,
     root: Path,
@@ -130,45 +159,50 @@ def build_shards(
       uir build-shards --subset 5d --dry-run
     """
     from uirdata.images import CODECS
-    from uirdata.pipeline.build import BuildSettings, build, plan_build
+    from uirdata.pipeline.build import build
     from uirdata.pipeline.crop import source_folders
+    from uirdata.pipeline.pool import BuildSettings, plan_build
 
     layout = Layout(root)
     folder = out or layout.shards
-    chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed)
+    chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant)
     settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size)
-    todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected)
+    todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
     _remark_left(console, plan)
     if dry_run:
-        _show_plan(console, plan.samples, "")
-        _show_todo(console, todo)
+        _show_plan(console, plan, "")
+        console.line(
+            f"to build: {todo.todo_samples:,} samples in {len(todo.todo):,} shards; "
+            f"already in {folder}: {todo.here_samples:,}"
+            + (f"; other tasks: {todo.left_samples:,}" if todo.left_samples else "")
+        )
         return
     with console.progress() as progress:
         report = build(
             todo,
             subset=chosen,
-            crops=plan.crops,
-            sources=source_folders(sources, layout, {s.source for s in plan.samples}),
-            settings=settings,
+            sources=source_folders(sources, layout, plan.sources),
             workers=workers,
             discard=discard,
             progress=progress,
         )
-    resumed = sum(len(shard.samples) for shard in todo.done)
     console.data(
         {
             "folder": str(folder),
             "subset": chosen.name,
             "shards_built": report.shards,
             "samples_built": report.samples,
-            "samples_already_there": todo.kept + resumed,
+            "samples_already_there": todo.here_samples,
+            "complete": report.complete,
             "rejected": [asdict(row) for row in report.rejected],
             "sources_left_out": [asdict(item) for item in plan.left],
         }
     )
     console.line(
-        f"{report.samples:,} samples in {report.shards:,} new shards; {todo.kept + resumed:,} were there. In {folder}"
+        f"{report.samples:,} samples in {report.shards:,} new shards; {todo.here_samples:,} were there. In {folder}"
     )
+    if not report.complete:
+        console.line("other tasks of this build have shards left; the last one to end writes info.json")
     _end_build(console, folder, report.rejected, plan)
 
 
@@ -207,13 +241,29 @@ def stats(folder: Path | None, page: Path | None, levels: bool, root: Path, cons
 
 
 def _plan(
-    layout: Layout, ids: Sequence[str], subset: str | None, size: int | None, stride: int | None, seed: int
+    layout: Layout,
+    ids: Sequence[str],
+    subset: str | None,
+    size: int | None,
+    stride: int | None,
+    seed: int,
+    variant: str,
 ) -> tuple[Subset, dict[str, Source], Plan]:
+    from uirdata.overlaps import load_overlaps
     from uirdata.pipeline.crop import make_plan
 
     sources = all_sources(layout)
     chosen = _chosen_subset(layout, ids, subset, sources)
-    return chosen, sources, make_plan(chosen, sources, layout, crop=_crop_setting(size, stride), seed=seed)
+    plan = make_plan(
+        chosen,
+        sources,
+        layout,
+        crop=_crop_setting(size, stride),
+        seed=seed,
+        overlaps=load_overlaps(),
+        clean=variant == "clean",
+    )
+    return chosen, sources, plan
 
 
 def _chosen_subset(layout: Layout, ids: Sequence[str], subset: str | None, sources: dict[str, Source]) -> Subset:
@@ -247,26 +297,24 @@ def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:
     return CropSetting(size or 512, stride or (size or 512) // 2 or 1)
 
 
-def _show_plan(console: Console, samples: Sequence[PlannedSample], where: str) -> None:
+def _show_plan(console: Console, plan: Plan, where: str) -> int:
+    """Show how many samples of what a plan has; give their number."""
     from uirdata.planning import estimated_bytes
 
-    counts = Counter(sample.group for sample in samples)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    size = 0
+    for sample in plan.samples():
+        counts[sample.group] += 1
+        size += estimated_bytes(sample)
     rows = [
         {"split": split, "degradation": degradation, "source": source, "samples": number}
         for (split, degradation, source), number in sorted(counts.items())
     ]
-    total = estimated_bytes(samples)
-    console.data({"samples": len(samples), "estimated_bytes": total, "plan": where, "groups": rows})
+    total = counts.total()
+    console.data({"samples": total, "estimated_bytes": size, "plan": where, "groups": rows})
     console.table(rows)
-    console.line(f"{len(samples):,} samples, about {size_text(total)} of shards" + (f"; {where}" if where else ""))
-
-
-def _show_todo(console: Console, todo: BuildPlan) -> None:
-    done = sum(len(shard.samples) for shard in todo.done)
-    console.line(
-        f"to build: {sum(len(shard.samples) for shard in todo.todo):,} samples in {len(todo.todo):,} shards; "
-        f"already in {todo.folder}: {todo.kept + done:,}"
-    )
+    console.line(f"{total:,} samples, about {size_text(size)} of shards" + (f"; {where}" if where else ""))
+    return total
 
 
 def _remark_left(console: Console, plan: Plan) -> None:

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,10 +25,9 @@ from maskdcpt.distributed import chosen_device
 from maskdcpt.loading import Item, Samples, open_samples
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.networks import Networks, networks_of
-from maskdcpt.tiling import restore_in_tiles
-from maskdcpt.validation import MOST_DB
+from maskdcpt.tiling import pad_to_multiple, restore_in_tiles
+from maskdcpt.validation import MOST_DB, to_tensor
 from uirdata.errors import ShardError, UsageError
-from uirdata.images import RgbImage
 from uirdata.progress import Progress, Silent
 from uirdata.storage.tables import storage_error, writing
 
@@ -284,11 +282,6 @@ class _Judge:
         return {"quantise": p.quantise, "y_channel": p.y_channel, "crop_border": p.crop_border}
 
 
-def to_tensor(image: RgbImage) -> Tensor:
-    """(H, W, 3) uint8 to (1, 3, H, W) float32 in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(torch.float32) / 255.0
-
-
 def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
     """Restore (1, 3, H, W), whole where `tile_px` is 0 or larger than the image."""
     if tile_px:
@@ -298,8 +291,6 @@ def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
 
 def named_class(networks: Networks, lq: Tensor) -> int:
     """Name the degradation of (1, 3, H, W): the label whose logit is largest, on the unmasked image padded to fit."""
-    from maskdcpt.tiling import pad_to_multiple
-
     features = networks.encode(pad_to_multiple(lq, networks.backbone.multiple)).features
     return int(networks.classify(features).argmax(dim=1)[0])
 

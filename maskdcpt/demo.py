@@ -27,9 +27,10 @@ from maskdcpt.training import train
 from uirdata.errors import SourceError
 from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout
-from uirdata.pipeline.build import BuildSettings, build, plan_build
+from uirdata.pipeline.build import build
 from uirdata.pipeline.crop import make_plan, source_folders
 from uirdata.pipeline.fetch import fetch, plan_fetch
+from uirdata.pipeline.pool import BuildSettings, plan_build
 from uirdata.pipeline.report import Statistics, centre, count_shards
 from uirdata.pipeline.verify import verify
 from uirdata.progress import Progress
@@ -199,13 +200,10 @@ def _bring(layout: Layout, progress: Progress) -> None:
 def _build(layout: Layout, subset: Subset, shards: Path, workers: int, progress: Progress) -> None:
     sources = load_sources()
     plan = make_plan(subset, sources, layout)
-    settings = BuildSettings(shard_bytes=100_000_000)
     build(
-        plan_build(shards, plan, settings),
+        plan_build(shards, plan, BuildSettings(shard_bytes=100_000_000)),
         subset=subset,
-        crops=plan.crops,
         sources=source_folders(sources, layout, [SUBSET]),
-        settings=settings,
         workers=workers,
         discard=True,
         progress=progress,

@@ -310,6 +310,13 @@ def mirrored_to(image: RgbImage, size: int) -> RgbImage:
     return np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
 
 
+def middle_window(image: RgbImage, size: int) -> RgbImage:
+    """Cut the middle of an image, mirrored first where it is too small."""
+    image = mirrored_to(image, size)
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
 def turned(image: RgbImage, turn: int) -> RgbImage:
     """Give one of the eight images that flips and quarter turns make; 0 is the image itself."""
     if turn >= 4:

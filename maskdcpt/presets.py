@@ -2,8 +2,8 @@
 The paper's experiments as configurations, and small ones for a CPU. Each value says where it comes from.
 
 `paper` is stated in the MaskDCPT paper; `DCPT release` is read from the configurations that DCPT's authors published in
-September 2025, where the paper says nothing; `published files` are the test files with the released weights; `Restormer`
-is that paper's own recipe, which the MaskDCPT paper refers to; `ours` was chosen here, with the reason.
+September 2025, where the paper says nothing; `published files` are the test files with the released weights;
+`Restormer` is that paper's own recipe, which the MaskDCPT paper refers to; `ours` was chosen here, with the reason.
 """
 
 from __future__ import annotations

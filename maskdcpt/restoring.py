@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maskdcpt.benchmarks import named_class, restored_image, to_tensor
+from maskdcpt.benchmarks import named_class, restored_image
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.distributed import chosen_device
 from maskdcpt.networks import Networks, networks_of
 from maskdcpt.tracking import to_rgb
+from maskdcpt.validation import to_tensor
 from uirdata.errors import ImageError, UirError, UsageError
 from uirdata.images import IMAGE_SUFFIXES, RgbImage, decode_image
 from uirdata.progress import Progress, Silent
@@ -274,8 +275,9 @@ def _decoded(data: bytes, name: str) -> tuple[RgbImage, Mapping[str, Any]]:
     pixels = decode_image(data, name=name)
     with Image.open(io.BytesIO(data)) as image:
         extras: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
-        if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(f"{name}: is an animation of {image.n_frames} pictures; restore its frames one by one")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise ImageError(f"{name}: is an animation of {frames} pictures; restore its frames one by one")
         if image.mode in ("CMYK", "YCbCr", "LAB"):
             # Pixels are RGB now, so a profile of another space would be wrong.
             extras["icc_profile"] = None

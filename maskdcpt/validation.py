@@ -11,7 +11,7 @@ from torch import Tensor
 from maskdcpt.batches import Batch
 from maskdcpt.config import TrainConfig
 from maskdcpt.distributed import Process
-from maskdcpt.loading import Samples, mirrored_to, open_samples, pack
+from maskdcpt.loading import Samples, middle_window, open_samples, pack
 from maskdcpt.metrics import psnr
 from maskdcpt.networks import Networks
 from maskdcpt.runs import RunState
@@ -85,7 +85,7 @@ class Validator:
         pixel: list[float] = []
         for start in range(0, len(self._indices), 8):
             items = [samples[index] for index in self._indices[start : start + 8]]
-            windows = [(_middle(i.lq, crop), _middle(i.gt, crop), i.label, 0) for i in items]
+            windows = [(middle_window(i.lq, crop), middle_window(i.gt, crop), i.label, 0) for i in items]
             batch = pack(windows).unpack(self._device)
             if networks.classifier is not None:
                 logits = networks.classify(networks.encode(batch.lq).features)
@@ -128,6 +128,11 @@ def example_rows(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
+def to_tensor(image: RgbImage) -> Tensor:
+    """(H, W, 3) uint8 to (1, 3, H, W) float32 in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(torch.float32) / 255.0
+
+
 def _held_out(config: TrainConfig) -> Samples | None:
     split = config.data.validation_split
     if not split:
@@ -146,12 +151,6 @@ def _first_of_each(samples: Samples, count: int) -> list[int]:
         if len(group) < count:
             group.append(index)
     return [index for group in taken.values() for index in group]
-
-
-def _middle(image: RgbImage, size: int) -> RgbImage:
-    image = mirrored_to(image, size)
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top : top + size, left : left + size]
 
 
 def _whole(lq: RgbImage, gt: RgbImage, most: int, device: torch.device) -> Batch:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 from uirdata.cropping import Box, crop_boxes
 from uirdata.degradations import find_degradation
@@ -130,105 +130,128 @@ class CropSetting:
         return crop_boxes(height, width, size=self.size, stride=self.stride)
 
 
-def plan_samples(
-    use: Use,
-    found: Sequence[FoundPair],
-    *,
-    crop: CropSetting,
-    seed: int,
-    licence: str,
-    overlaps: Mapping[str, str] | None = None,
-) -> Iterator[PlannedSample]:
+@dataclass(frozen=True)
+class GroupPlan:
     """
-    Turn one use of a source into samples: its published pairs of the type, or where it has none, its clean images.
+    All samples of one split, degradation and source, made when asked for: whole data sets have millions.
 
-    Args:
-        use: which degradation and split of the source, which levels, how many variants of each crop.
-        found: the pairs of that source, of any split and degradation; those that the use does not name are passed over.
-        crop: how to cut.
-        seed: the run's seed; decides levels, and later the recipes.
+    Attributes:
+        group: split, degradation, source.
+        uses: what the subset takes of it; a sample that two of them name is made once.
+        crop: how images are cut.
+        found: the usable pairs of the source, of any split and degradation.
         licence: of the source.
         overlaps: scene to the benchmarks that hold it, joined by commas.
-
-    Raises:
-        UsageError: the type has no levels, so it cannot be made of clean images.
+        clean: leave out the scenes of `overlaps`.
     """
-    mine = [item for item in found if item.pair.split == use.split and item.pair.gt]
-    published = [item for item in mine if item.pair.degradation == use.degradation]
-    if published and use.levels:
-        published = [item for item in published if item.pair.level in use.levels]
-    chosen = published or [item for item in mine if not item.pair.degradation]
-    levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
-    if chosen and not published and not levels:
-        raise UsageError(f"{use.degradation} cannot be made of {use.source}'s clean images; it has no levels")
-    for item in chosen:
-        pair = item.pair
-        made = not pair.lq
-        for box in crop.boxes(item.height, item.width):
-            for level, suffix in _variants(use, pair, box, levels, seed) if made else [(pair.level, "")]:
-                key = _key(pair, box) + suffix
-                check_key(key)
-                yield PlannedSample(
-                    key=key,
-                    source=pair.source,
-                    split=pair.split,
-                    degradation=use.degradation,
-                    level=level,
-                    made=made,
-                    real=pair.real and not made,
-                    scene=pair.scene,
-                    gt_path=pair.gt,
-                    lq_path=pair.lq,
-                    gt_border=pair.gt_border,
-                    top=box.top,
-                    left=box.left,
-                    height=box.height,
-                    width=box.width,
-                    overlaps=(overlaps or {}).get(pair.scene, ""),
-                    licence=licence,
-                )
+
+    group: tuple[str, str, str]
+    uses: tuple[Use, ...]
+    crop: CropSetting
+    found: Sequence[FoundPair]
+    licence: str
+    overlaps: Mapping[str, str] = field(default_factory=dict)
+    clean: bool = False
+
+    def samples(self, seed: int) -> Iterator[PlannedSample]:
+        """
+        Give the samples, the same ones in the same order each time.
+
+        Args:
+            seed: the run's seed; decides levels, and later the recipes.
+
+        Raises:
+            UsageError: the type has no levels, so it cannot be made of clean images.
+        """
+        seen: set[str] = set()
+        for use in self.uses:
+            for sample in self._of(use, seed):
+                if sample.key not in seen:
+                    seen.add(sample.key)
+                    yield sample
+
+    def _of(self, use: Use, seed: int) -> Iterator[PlannedSample]:
+        mine = [item for item in self.found if item.pair.split == use.split and item.pair.gt]
+        published = [item for item in mine if item.pair.degradation == use.degradation]
+        chosen = published or [item for item in mine if not item.pair.degradation]
+        levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
+        if chosen and not published and not levels:
+            raise UsageError(f"{use.degradation} cannot be made of {use.source}'s clean images; it has no levels")
+        for item in chosen:
+            if self.clean and item.pair.scene in self.overlaps:
+                continue
+            for box in self.crop.boxes(item.height, item.width):
+                key = _key(use.degradation, item.pair, box)
+                if item.pair.lq:
+                    yield self._sample(use, item.pair, box, item.pair.level, key)
+                    continue
+                for level, number in _variants(use, item.pair, box, levels, seed):
+                    yield self._sample(use, item.pair, box, level, f"{key}-{use.degradation}-{level}-{number}")
+
+    def _sample(self, use: Use, pair: Pair, box: Box, level: str, key: str) -> PlannedSample:
+        check_key(key)
+        return PlannedSample(
+            key=key,
+            source=pair.source,
+            split=pair.split,
+            degradation=use.degradation,
+            level=level,
+            made=not pair.lq,
+            real=pair.real and bool(pair.lq),
+            scene=pair.scene,
+            gt_path=pair.gt,
+            lq_path=pair.lq,
+            gt_border=pair.gt_border,
+            top=box.top,
+            left=box.left,
+            height=box.height,
+            width=box.width,
+            overlaps=self.overlaps.get(pair.scene, ""),
+            licence=self.licence,
+        )
 
 
-def plan_shards(
+def deal(
+    group: tuple[str, str, str],
     samples: Iterable[PlannedSample],
     *,
     shard_bytes: int,
-    first_number: Mapping[tuple[str, str, str], int] | None = None,
-) -> list[PlannedShard]:
+    first_number: int = 0,
+    known: Mapping[str, str] | None = None,
+) -> Iterator[PlannedShard]:
     """
-    Deal samples out to shards.
+    Deal the samples of a group out to shards.
 
     A shard is full when its estimated bytes reach `shard_bytes`; the estimate uses sizes in pixels alone, so it stays
-    the same when an image turns out to be broken. Samples keep their order within their group.
+    the same when an image turns out to be broken. Samples keep their order.
 
     Args:
-        samples: of any groups, mixed.
+        group: of all the samples.
+        samples: in order.
         shard_bytes: about how large a tar becomes.
-        first_number: the number of the first new shard of a group; 0 where it is not named.
-
-    Raises:
-        UsageError: two samples have one key.
+        first_number: of the first new shard.
+        known: keys that belong to a shard already, with its path, or "" to pass them over. The shards that are named
+            come after the new ones, with all their samples.
     """
-    groups: dict[tuple[str, str, str], list[list[PlannedSample]]] = {}
-    room: dict[tuple[str, str, str], float] = {}
-    seen: set[str] = set()
+    places = known or {}
+    again: dict[str, list[PlannedSample]] = {}
+    members: list[PlannedSample] = []
+    number, room = first_number, float(shard_bytes)
     for sample in samples:
-        if sample.key in seen:
-            raise UsageError(f"two samples are called {sample.key}; the subset names a use of {sample.source} twice")
-        seen.add(sample.key)
-        shards = groups.setdefault(sample.group, [])
-        need = 2 * sample.height * sample.width * _BYTES_PER_PIXEL
-        if not shards or room[sample.group] < need:
-            shards.append([])
-            room[sample.group] = float(shard_bytes)
-        shards[-1].append(sample)
-        room[sample.group] -= need
-    first = first_number or {}
-    return [
-        PlannedShard(shard_path(group, number), tuple(members))
-        for group in sorted(groups)
-        for number, members in enumerate(groups[group], start=first.get(group, 0))
-    ]
+        if sample.key in places:
+            if places[sample.key]:
+                again.setdefault(places[sample.key], []).append(sample)
+            continue
+        need = estimated_bytes(sample)
+        if members and room < need:
+            yield PlannedShard(shard_path(group, number), tuple(members))
+            members, number, room = [], number + 1, float(shard_bytes)
+        members.append(sample)
+        room -= need
+    if members:
+        yield PlannedShard(shard_path(group, number), tuple(members))
+    for path in sorted(again):
+        yield PlannedShard(path, tuple(again[path]))
 
 
 def shard_path(group: tuple[str, str, str], number: int) -> str:
@@ -242,13 +265,13 @@ def shard_path(group: tuple[str, str, str], number: int) -> str:
     return f"{split}/{degradation}/{source}-{number:05d}.tar"
 
 
-def estimated_bytes(samples: Sequence[PlannedSample]) -> int:
-    """Estimate what samples take on the disk, in bytes; within about a third for photographs."""
-    return int(sum(2 * s.height * s.width * _BYTES_PER_PIXEL for s in samples))
+def estimated_bytes(sample: PlannedSample) -> int:
+    """Estimate what a sample takes on the disk, in bytes; within about a third for photographs."""
+    return int(2 * sample.height * sample.width * _BYTES_PER_PIXEL)
 
 
-def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) -> Iterator[tuple[str, str]]:
-    """Give (level, end of the key) for each LQ to make of a crop: levels without repetition while there are enough."""
+def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) -> Iterator[tuple[str, int]]:
+    """Give a level and its number for each LQ to make of a crop: no level twice while there are others."""
     name = f"{pair.source}/{pair.gt}/{box.top},{box.left},{box.height},{box.width}/{use.degradation}"
     rng = rng_for(seed, name, "levels " + ",".join(levels))
     order: list[str] = []
@@ -258,12 +281,12 @@ def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) 
     for level in order[: use.per_image]:
         number = counts.get(level, 0)
         counts[level] = number + 1
-        yield level, f"-{use.degradation}-{level}-{number}"
+        yield level, number
 
 
-def _key(pair: Pair, box: Box) -> str:
+def _key(degradation: str, pair: Pair, box: Box) -> str:
     path = pair.lq or pair.gt
     stem = _NOT_IN_KEYS.sub("_", path.rsplit("/", 1)[-1].rsplit(".", 1)[0])[-24:]
     # The stem is for people; the digest tells apart files of equal names in other folders and sources.
-    digest = hashlib.sha256(f"{pair.source}/{pair.split}/{path}".encode()).hexdigest()[:10]
+    digest = hashlib.sha256(f"{pair.source}/{pair.split}/{degradation}/{path}".encode()).hexdigest()[:10]
     return f"{stem}-{digest}-{box.top}-{box.left}-{box.height}-{box.width}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from maskdcpt.backbones.base import Backbone, Encoded
+from maskdcpt.backbones.checking import check_backbone
 from maskdcpt.backbones.importing import (
     RELEASES,
     ImportedWeights,
@@ -31,6 +32,7 @@ __all__ = [
     "Encoded",
     "ImportedWeights",
     "WeightsError",
+    "check_backbone",
     "create_backbone",
     "import_weights",
     "load_published",

@@ -9,6 +9,7 @@ from maskdcpt.masking.patches import (
     square_patch_mask,
 )
 from maskdcpt.masking.sites import EVERYTHING, Backend, BackendError, DenseSites, Sites
+from maskdcpt.masking.wrapping import masked
 
 __all__ = [
     "AUTO",
@@ -23,6 +24,7 @@ __all__ = [
     "PatchMask",
     "Sites",
     "blockwise_patch_mask",
+    "masked",
     "random_patch_mask",
     "square_patch_mask",
     "stages_for",

@@ -119,7 +119,8 @@ class SpconvSites(DenseSites):
                 features = features + layer.bias.float()
         whole = features.new_zeros(x.shape[0], *x.shape[2:], layer.out_channels)
         whole = whole.index_put((sample, y, column), features)
-        return whole.permute(0, 3, 1, 2).to(x.dtype)
+        result: Tensor = whole.permute(0, 3, 1, 2).to(x.dtype)
+        return result
 
 
 def _library() -> ModuleType | None:

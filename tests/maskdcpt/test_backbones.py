@@ -128,7 +128,7 @@ def test_local_averages_are_those_of_a_window_moved_inside_the_picture() -> None
     x = picture(1, 7, 9)
     found = local_mean(x, 4)
     assert found.shape == x.shape
-    # Windows of 4 start at 0..3 along 7 rows and 0..5 along 9 columns; pixel (r, c) has the one that starts at r-1, c-1.
+    # Windows of 4 start at 0..3 along 7 rows and 0..5 along 9 columns; pixel (r, c) has that from r-1, c-1.
     for r in range(7):
         for c in range(9):
             top, left = min(max(r - 1, 0), 3), min(max(c - 1, 0), 5)

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
-import pytest
-
-from uirdata.errors import UsageError
 from uirdata.pairing import Pair
-from uirdata.planning import CropSetting, FoundPair, PlannedSample, plan_samples, plan_shards
+from uirdata.planning import CropSetting, FoundPair, GroupPlan, PlannedSample, deal
 from uirdata.subsets import Use
 
 LEVELS = ("gaussian-15", "gaussian-25", "gaussian-50")
@@ -17,7 +15,8 @@ def clean(name: str, split: str = "train") -> FoundPair:
 
 
 def planned(use: Use, found: list[FoundPair], seed: int = 0) -> list[PlannedSample]:
-    return list(plan_samples(use, found, crop=CropSetting(128, 128), seed=seed, licence="CC0"))
+    group = (use.split, use.degradation, use.source)
+    return list(GroupPlan(group, (use,), CropSetting(128, 128), found, "CC0").samples(seed))
 
 
 def test_each_crop_gets_as_many_variants_as_asked_with_levels_spread_evenly() -> None:
@@ -62,9 +61,12 @@ def test_made_samples_of_real_photographs_are_not_real() -> None:
     assert not any(s.real for s in planned(Use("wed", "noise", "train", LEVELS), [real]))
 
 
+GROUP = ("train", "noise", "wed")
+
+
 def test_shards_fill_to_the_size_keep_order_and_go_on_numbering() -> None:
     samples = planned(Use("wed", "noise", "train", LEVELS), [clean(f"{i}.bmp") for i in range(10)])
-    shards = plan_shards(samples, shard_bytes=700_000, first_number={("train", "noise", "wed"): 3})
+    shards = list(deal(GROUP, samples, shard_bytes=700_000, first_number=3))
     assert [s.path for s in shards[:2]] == ["train/noise/wed-00003.tar", "train/noise/wed-00004.tar"]
     assert [s for shard in shards for s in shard.samples] == samples
     assert {len(shard.samples) for shard in shards[:-1]} == {15}  # 700,000 / (2 x 128 x 128 x 3 x 0.45)
@@ -72,19 +74,36 @@ def test_shards_fill_to_the_size_keep_order_and_go_on_numbering() -> None:
 
 def test_a_sample_larger_than_a_shard_gets_one_of_its_own() -> None:
     samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp")])
-    assert [len(s.samples) for s in plan_shards(samples, shard_bytes=1)] == [1] * len(samples)
+    assert [len(s.samples) for s in deal(GROUP, samples, shard_bytes=1)] == [1] * len(samples)
 
 
-def test_the_same_sample_twice_is_an_error() -> None:
-    samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp")])
-    with pytest.raises(UsageError, match="two samples are called"):
-        plan_shards([*samples, samples[0]], shard_bytes=10**9)
+def test_samples_that_the_pool_has_are_passed_over_and_damaged_shards_keep_their_place() -> None:
+    samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp"), clean("b.bmp")])
+    known = {samples[0].key: "", samples[3].key: "train/noise/wed-00001.tar"}
+    shards = list(deal(GROUP, samples, shard_bytes=10**9, first_number=2, known=known))
+    assert [s.path for s in shards] == ["train/noise/wed-00002.tar", "train/noise/wed-00001.tar"]
+    assert shards[1].samples == (samples[3],)
+    assert shards[0].samples == tuple(s for s in samples if s.key not in known)
+
+
+def test_two_uses_that_name_the_same_sample_make_it_once() -> None:
+    uses = (Use("wed", "noise", "train", LEVELS), Use("wed", "noise", "train", LEVELS, per_image=2))
+    plan = GroupPlan(GROUP, uses, CropSetting(128, 128), [clean("a.bmp")], "CC0")
+    keys = [sample.key for sample in plan.samples(0)]
+    assert len(set(keys)) == len(keys) == 2 * 6
+
+
+def test_scenes_of_benchmarks_are_named_and_can_be_left_out() -> None:
+    use, found = Use("wed", "noise", "train", LEVELS), [clean("a.bmp"), clean("b.bmp")]
+    plan = GroupPlan(GROUP, (use,), CropSetting(0, 0), found, "CC0", {"a.bmp": "cbsd68"})
+    assert [(s.scene, s.overlaps) for s in plan.samples(0)] == [("a.bmp", "cbsd68"), ("b.bmp", "")]
+    assert [s.scene for s in replace(plan, clean=True).samples(0)] == ["b.bmp"]
 
 
 def test_a_plan_digest_changes_with_seed_codec_place_and_samples() -> None:
     samples = planned(Use("wed", "noise", "train", LEVELS), [clean("a.bmp")])
-    (shard,) = plan_shards(samples, shard_bytes=10**9)
-    (moved,) = plan_shards(samples, shard_bytes=10**9, first_number={shard.samples[0].group: 1})
-    (fewer,) = plan_shards(samples[1:], shard_bytes=10**9)
+    (shard,) = deal(GROUP, samples, shard_bytes=10**9)
+    (moved,) = deal(GROUP, samples, shard_bytes=10**9, first_number=1)
+    (fewer,) = deal(GROUP, samples[1:], shard_bytes=10**9)
     digests = [shard.digest(0, "webp"), shard.digest(1, "webp"), shard.digest(0, "png")]
     assert len({*digests, moved.digest(0, "webp"), fewer.digest(0, "webp")}) == 5

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
 
 from uirdata.degradations import Recipe, degrade, sample_recipe
-from uirdata.errors import ImageError, PairError, SourceError, UirError
+from uirdata.errors import ImageError, PairError, SourceError, UirError, UsageError
 from uirdata.images import RgbImage, encode_image, read_image
 from uirdata.layout import Layout
+from uirdata.overlaps import Overlap
 from uirdata.pairing import Pair
-from uirdata.planning import CropSetting, FoundPair, PlannedSample, plan_samples
+from uirdata.patterns import compile_pattern
+from uirdata.planning import CropSetting, FoundPair, GroupPlan, PlannedSample
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for
 from uirdata.sources import Source
@@ -41,14 +44,23 @@ class Plan:
     Every sample of a build.
 
     Attributes:
-        samples: in the order of the subset's uses, then of the pairs.
-        crops: how the samples of each (split, degradation, source) are cut.
+        groups: sorted by split, degradation and source.
+        seed: of levels and recipes.
         left: sources that are not there.
     """
 
-    samples: tuple[PlannedSample, ...]
-    crops: Mapping[tuple[str, str, str], CropSetting]
+    groups: tuple[GroupPlan, ...]
+    seed: int
     left: tuple[Left, ...]
+
+    def samples(self) -> Iterator[PlannedSample]:
+        """Give every sample, group by group; made anew each time."""
+        return chain.from_iterable(group.samples(self.seed) for group in self.groups)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Ids of the sources that it reads."""
+        return tuple(dict.fromkeys(group.group[2] for group in self.groups))
 
 
 def make_plan(
@@ -58,6 +70,8 @@ def make_plan(
     *,
     crop: CropSetting | None = None,
     seed: int = 0,
+    overlaps: Sequence[Overlap] = (),
+    clean: bool = False,
 ) -> Plan:
     """
     Plan all samples of a subset from what was found on the disk.
@@ -65,34 +79,66 @@ def make_plan(
     Training crops follow `crop`, else the subset's own setting, else the source's, else 512 at stride 256. Images of
     val and test stay whole unless the subset says otherwise. Sources that are not there are left out and named.
 
+    Args:
+        subset: what to build.
+        sources: all sources, by id.
+        layout: where they lie.
+        crop: as the user asks; None leaves it to the subset and the sources.
+        seed: of levels and recipes.
+        overlaps: which training scenes benchmarks hold.
+        clean: leave those scenes out.
+
     Raises:
         SourceError: none of the subset's sources is there.
+        UsageError: the subset cuts one group in two ways.
     """
-    samples: list[PlannedSample] = []
-    crops: dict[tuple[str, str, str], CropSetting] = {}
-    left: dict[str, Left] = {}
-    found: dict[str, list[FoundPair]] = {}
+    found: dict[str, list[FoundPair] | None] = {}
+    groups: dict[tuple[str, str, str], GroupPlan] = {}
     for use in subset.uses:
-        if use.source not in found and use.source not in left:
-            pairs = read_found(layout, use.source)
-            if pairs is None:
-                left[use.source] = Left(use.source, f"not fetched; `uir fetch {use.source}` brings it")
-            else:
-                found[use.source] = pairs
-        if use.source in left:
+        if use.source not in found:
+            found[use.source] = read_found(layout, use.source)
+        pairs = found[use.source]
+        if pairs is None:
             continue
         source = sources[use.source]
-        setting = crop_setting(use, source, crop)
-        crops[(use.split, use.degradation, use.source)] = setting
-        samples += plan_samples(use, found[use.source], crop=setting, seed=seed, licence=source.licence)
-    if not samples:
-        reasons = "; ".join(f"{item.source}: {item.reason}" for item in left.values())
+        group, setting = (use.split, use.degradation, use.source), crop_setting(use, source, crop)
+        before = groups.get(group)
+        if before is not None and before.crop != setting:
+            raise UsageError(f"{subset.name} cuts {'/'.join(group)} in two ways: {before.crop} and {setting}")
+        uses = (*before.uses, use) if before else (use,)
+        held = scenes_held(source.id, pairs, overlaps, layout) if use.split == "train" else {}
+        groups[group] = GroupPlan(group, uses, setting, pairs, source.licence, held, clean)
+    left = tuple(
+        Left(name, f"not fetched; `uir fetch {name}` brings it") for name, pairs in found.items() if pairs is None
+    )
+    if not any(found.values()):
+        reasons = "; ".join(f"{item.source}: {item.reason}" for item in left)
         raise SourceError(
             f"nothing to build for {subset.name}. {reasons or 'No usable pair was found: `uir verify` says why'}"
         )
-    # Two uses may name the same sample (a level in two lists); it is made once.
-    unique = {sample.key: sample for sample in samples}
-    return Plan(tuple(unique.values()), crops, tuple(left.values()))
+    return Plan(tuple(groups[group] for group in sorted(groups)), seed, left)
+
+
+def scenes_held(source: str, found: Sequence[FoundPair], overlaps: Sequence[Overlap], layout: Layout) -> dict[str, str]:
+    """
+    Say which training scenes of a source lie in benchmarks: scene to their names, joined by commas.
+
+    Lists that name scenes are followed always; those that speak of equal names, where the benchmark was fetched too.
+    """
+    scenes = {item.pair.scene for item in found if item.pair.split == "train"}
+    held: dict[str, list[str]] = {}
+    for overlap in overlaps:
+        if overlap.source != source or overlap.kind == "some":
+            continue
+        if overlap.kind == "same":
+            pattern = compile_pattern(overlap.scenes)
+            equal = {scene for scene in scenes if pattern.match(scene) is not None}
+        else:
+            benchmark = read_found(layout, overlap.benchmark) or []
+            equal = scenes & {item.pair.scene for item in benchmark}
+        for scene in equal:
+            held.setdefault(scene, []).append(overlap.benchmark)
+    return {scene: ",".join(sorted(set(names))) for scene, names in held.items()}
 
 
 def crop_setting(use: Use, source: Source, asked: CropSetting | None) -> CropSetting:
@@ -216,11 +262,10 @@ def source_folders(sources: Mapping[str, Source], layout: Layout, names: Iterabl
 
 
 def export_crops(
-    samples: Sequence[PlannedSample],
+    plan: Plan,
     folders: Mapping[str, Path],
     out: Path,
     *,
-    seed: int,
     progress: Progress | None = None,
 ) -> Iterator[Left]:
     """
@@ -230,9 +275,9 @@ def export_crops(
         What could not be written, with the reason.
     """
     listener = progress or Silent()
-    reader = SampleReader(folders, seed)
-    listener.begin("crops", len(samples))
-    for sample in samples:
+    reader = SampleReader(folders, plan.seed)
+    listener.begin("crops", sum(1 for _ in plan.samples()))
+    for sample in plan.samples():
         folder = out / sample.split / sample.degradation
         targets = folder / "gt" / f"{sample.key}.png", folder / "lq" / f"{sample.key}.png"
         if not all(target.exists() for target in targets):

@@ -192,6 +192,17 @@ def test_a_blurred_front_reaches_over_a_sharp_back():
     assert np.array_equal(lq[:, :20], gt[:, :20])
 
 
+def test_behind_a_blurred_edge_lies_what_is_next_in_depth():
+    gt = flat((0, 200, 0), 60, 90)
+    gt[:, :30], gt[:, 60:] = (200, 0, 0), (0, 0, 200)
+    depth = np.full((60, 90), 0.5, np.float32)
+    depth[:, :30], depth[:, 60:] = 0.0, 1.0
+    lq = blur_by_depth(gt, depth, radius=6.0, focus=0.5)
+    # Through the soft edge of the red front the green middle shows, not the blue back.
+    assert lq[:, 20:30, 1].max() > 60
+    assert lq[:, :45, 2].max() == 0
+
+
 @pytest.mark.parametrize("method", ["area", "bilinear", "bicubic"])
 def test_resizing_keeps_flat_areas(method):
     for size in ((3, 5), (20, 31), (64, 64)):

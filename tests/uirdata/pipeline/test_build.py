@@ -18,9 +18,11 @@ from uirdata.degradations import Recipe, degrade
 from uirdata.errors import ShardError, SourceError, StorageError
 from uirdata.images import read_image
 from uirdata.layout import Layout
-from uirdata.pipeline.build import BuildReport, BuildSettings, build, plan_build
+from uirdata.pipeline.build import BuildReport, build
 from uirdata.pipeline.crop import make_plan, source_folders
+from uirdata.pipeline.pool import BuildSettings, Slice, plan_build
 from uirdata.planning import CropSetting
+from uirdata.sources import Source
 from uirdata.storage.reading import open_shards
 from uirdata.storage.tables import read_table
 
@@ -34,23 +36,25 @@ def run(
     return _run(layout, sources, out, workers, settings, retry)
 
 
-def _run(layout, sources, out, workers=1, settings=SETTINGS, retry=False, discard=False) -> BuildReport:  # type: ignore[no-untyped-def]
+def _run(
+    layout: Layout,
+    sources: dict[str, Source],
+    out: Path,
+    workers: int = 1,
+    settings: BuildSettings = SETTINGS,
+    retry: bool = False,
+    discard: bool = False,
+    task: Slice | None = None,
+) -> BuildReport:
     subset = small_subset()
     plan = make_plan(subset, sources, layout, seed=settings.seed)
-    todo = plan_build(out, plan, settings, retry_rejected=retry)
-    return build(
-        todo,
-        subset=subset,
-        crops=plan.crops,
-        sources=source_folders(sources, layout, ["here"]),
-        settings=settings,
-        workers=workers,
-        discard=discard,
-    )
+    todo = plan_build(out, plan, settings, retry_rejected=retry, task=task)
+    folders = source_folders(sources, layout, plan.sources)
+    return build(todo, subset=subset, sources=folders, workers=workers, discard=discard)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name)
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -60,6 +64,14 @@ def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
     one = digests(tmp_path / "one")
     assert one == digests(tmp_path / "two")
     assert sum(name.endswith(".tar") for name in one) > 5
+
+
+def test_slices_in_any_order_write_the_same_bytes_as_one_build(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "whole")
+    layout, sources = small_source(tmp_path)
+    complete = [_run(layout, sources, tmp_path / "sliced", task=Slice(part, 3)).complete for part in (3, 1, 2)]
+    assert complete == [False, False, True]
+    assert digests(tmp_path / "sliced") == digests(tmp_path / "whole")
 
 
 def test_killed_half_way_and_started_again_it_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -175,12 +187,12 @@ def test_another_subset_adds_shards_and_rewrites_none(tmp_path: Path) -> None:
     plan = make_plan(more, sources, layout)
     todo = plan_build(tmp_path / "out", plan, SETTINGS)
     folders = source_folders(sources, layout, ["here"])
-    build(todo, subset=more, crops=plan.crops, sources=folders, settings=SETTINGS)
+    build(todo, subset=more, sources=folders)
     after = digests(tmp_path / "out")
     assert {name: after[name] for name in before if name.endswith(".tar")} == {
         name: digest for name, digest in before.items() if name.endswith(".tar")
     }
-    assert len(open_shards(tmp_path / "out")) == len(plan.samples)
+    assert len(open_shards(tmp_path / "out")) == sum(1 for _ in plan.samples())
 
 
 def test_a_full_disk_is_said_and_what_was_finished_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,125 @@
+"""Does a network keep the contract of `Backbone`? A check that anyone can run on a network of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from maskdcpt.masking import MASK_KINDS, PatchMask
+
+ATTRIBUTES = ("multiple", "feature_channels", "feature_strides", "last_channels")
+METHODS = ("encode", "features", "head", "restore", "forward")
+PATCH = 16
+
+
+def check_backbone(module: nn.Module) -> list[str]:
+    """
+    Try everything that training and evaluation rely on, with moved weights, on small random images.
+
+    What is checked: the attributes and methods of `Backbone`; that features have the announced channels and strides,
+    finest last; that any size is restored; that with a mask hidden pixels change nothing, hidden sites are exactly 0,
+    no gradient reaches a hidden pixel, and a mask that hides nothing changes no bit. The module's weights are put
+    back.
+
+    Returns:
+        what is wrong, a sentence each; empty when nothing is.
+    """
+    missing = [name for name in (*ATTRIBUTES, *METHODS) if not hasattr(module, name)]
+    if missing:
+        return [f"it has no {name}: see maskdcpt.backbones.base.Backbone" for name in missing]
+    kept = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    try:
+        with torch.no_grad():
+            for weight in module.parameters():
+                # Fresh weights hide mistakes: a branch that starts at zero, a bias that starts at zero.
+                weight.add_(torch.randn(weight.shape, generator=generator).to(weight) * 0.1)
+        return [problem for check in _CHECKS for problem in _run(check, module, generator)]
+    finally:
+        with torch.no_grad():
+            for name, weight in module.named_parameters():
+                weight.copy_(kept[name])
+
+
+Check = Callable[[nn.Module, Tensor, PatchMask], Iterator[str]]
+
+
+def _run(check: Check, module: nn.Module, generator: torch.Generator) -> list[str]:
+    weight = next(module.parameters())
+    side = _side(module)
+    image = torch.rand(2, 3, side, 2 * side, generator=generator).to(weight)
+    mask = MASK_KINDS["random"](2, side, 2 * side, PATCH, 0.5, generator).to(weight.device)
+    try:
+        return list(check(module, image, mask))
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        return [f"{check.__name__.strip('_').replace('_', ' ')}: {type(error).__name__}: {error}"]
+
+
+def _side(module: nn.Module) -> int:
+    multiple = int(getattr(module, "multiple", 1))
+    side = PATCH
+    while side % multiple or side < 32:
+        side += PATCH
+    return side
+
+
+def _shapes(module: nn.Module, image: Tensor, _mask: PatchMask) -> Iterator[str]:
+    with torch.no_grad():
+        features = module.features(image)  # type: ignore[operator]
+        encoded = module.encode(image)  # type: ignore[operator]
+        restored = module(image)
+        headed = module.head(encoded.last)  # type: ignore[operator]
+    channels = tuple(f.shape[1] for f in features)
+    if channels != tuple(module.feature_channels):  # type: ignore[arg-type]
+        yield f"feature_channels says {module.feature_channels}, features have {channels}"
+    strides = tuple(image.shape[2] // f.shape[2] for f in features)
+    if strides != tuple(module.feature_strides):  # type: ignore[arg-type]
+        yield f"feature_strides says {module.feature_strides}, features have {strides}"
+    if list(strides) != sorted(strides, reverse=True):
+        yield f"features come finest last; these have strides {strides}"
+    if encoded.last.shape != (*image.shape[:1], module.last_channels, *image.shape[2:]):
+        yield f"encode(...).last is {tuple(encoded.last.shape)}, expected {module.last_channels} channels, full size"
+    if restored.shape != image.shape or headed.shape != image.shape:
+        yield f"a call gives {tuple(restored.shape)}, head gives {tuple(headed.shape)}, expected {tuple(image.shape)}"
+
+
+def _any_size(module: nn.Module, image: Tensor, _mask: PatchMask) -> Iterator[str]:
+    for height, width in ((1, 1), (17, 5), (image.shape[2], image.shape[3])):
+        part = image[..., :height, :width]
+        with torch.no_grad():
+            shape = tuple(module.restore(part).shape)  # type: ignore[operator]
+        if shape != tuple(part.shape):
+            yield f"restore gives {shape} for an image of {height}x{width}"
+
+
+def _masked_runs(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
+    visible = mask.at(image.shape[2], image.shape[3])
+    scribbled = torch.where(visible, image, 100 - 50 * image)
+    with torch.no_grad():
+        seen, other = (_maps(module, x, mask) for x in (image, scribbled))
+        plain = _maps(module, image, None)
+        nothing = _maps(module, image, PatchMask(torch.ones_like(mask.visible)))
+    if any(not torch.equal(a, b) for a, b in zip(seen, other, strict=True)):
+        yield "hidden pixels change the features: a layer lets them through"
+    if any(bool(f[~mask.at(*f.shape[2:]).expand_as(f)].any()) for f in seen):
+        yield "hidden sites are not exactly 0 in every feature: hide after the last layer with a bias"
+    if any(not torch.equal(a, b) for a, b in zip(plain, nothing, strict=True)):
+        yield "a mask that hides nothing changes the features: masked and plain runs must compute the same"
+
+
+def _gradients(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
+    x = image.clone().requires_grad_()
+    loss = torch.stack([f.square().sum() for f in _maps(module, x, mask)]).sum()
+    (gradient,) = torch.autograd.grad(loss, [x])
+    if bool(gradient[~mask.at(*x.shape[2:]).expand_as(x)].any()):
+        yield "a gradient reaches hidden pixels"
+
+
+def _maps(module: nn.Module, x: Tensor, mask: PatchMask | None) -> list[Tensor]:
+    encoded = module.encode(x, mask)  # type: ignore[operator]
+    return [*encoded.features, encoded.last]
+
+
+_CHECKS: tuple[Check, ...] = (_shapes, _any_size, _masked_runs, _gradients)
