@@ -46,7 +46,7 @@ def demo(workers: int, root: Path, console: Console) -> None:
             "rows": [asdict(row) for row in report.rows],
             "accuracy": report.accuracy,
             "chance": report.chance,
-            "samples": len(report.statistics.samples),
+            "samples": report.statistics.samples,
             "seconds": dict(report.seconds),
             "not_better": list(report.not_better),
             "page": str(report.page),
@@ -75,7 +75,7 @@ def demo(workers: int, root: Path, console: Console) -> None:
     )
     for name in report.not_better:
         console.line(f"{name}: the restored images do not beat the LQ.")
-    console.line(f"{len(report.statistics.samples):,} samples in {report.folder / 'shards'}; {_times(report.seconds)}.")
+    console.line(f"{report.statistics.samples:,} samples in {report.folder / 'shards'}; {_times(report.seconds)}.")
     console.line(f"Try it: maskdcpt restore PHOTO --checkpoint {report.checkpoint} --out restored")
     console.line(f"Page: {report.page}")
 

@@ -210,9 +210,10 @@ def build_shards(
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page.")
 @click.option("--levels", is_flag=True, help="Count each level too.")
+@click.option("--explain", is_flag=True, help="Say source by source how the paper's numbers arise.")
 @ROOT
 @common
-def stats(folder: Path | None, page: Path | None, levels: bool, root: Path, console: Console) -> None:
+def stats(folder: Path | None, page: Path | None, levels: bool, explain: bool, root: Path, console: Console) -> None:
     """
     Count shards: samples, images, pixels and bytes, beside the paper's table.
 
@@ -222,17 +223,23 @@ def stats(folder: Path | None, page: Path | None, levels: bool, root: Path, cons
     Examples:
       uir stats
       uir stats /data/shards --html stats.html
+      uir stats --explain
     """
     from uirdata.pipeline.report import count_shards, write_statistics_page
 
     folder = folder or Layout(root).shards
     statistics = count_shards(folder)
     tables = statistics.tables()
-    console.data({"folder": str(folder), "samples": len(statistics.samples), "rejected": statistics.rejected, **tables})
+    console.data({"folder": str(folder), "samples": statistics.samples, "rejected": statistics.rejected, **tables})
     for title, rows in tables.items():
         # A hundred levels would push the rest off the screen.
         if title != "by level" or levels:
             console.table([_readable(row) for row in rows], title=title, right=["bytes", "real"])
+    if explain:
+        for row in statistics.beside_paper():
+            console.line(f"{row.row}: {row.samples:,} of {row.paper:,}. {row.note}".rstrip())
+            for part in row.parts:
+                console.line(f"    {part}")
     for reason, number in statistics.rejected.items():
         console.line(f"left out {number:,}: {reason}")
     if page is not None:

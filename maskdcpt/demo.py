@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from maskdcpt.benchmarks import EvalReport, evaluate, restored_image, to_tensor
+from maskdcpt.benchmarks import EvalReport, evaluate, restored_image
 from maskdcpt.checkpoints import load_checkpoint
 from maskdcpt.config import InitConfig, TrainConfig
 from maskdcpt.demo_page import DemoPicture, write_demo_page
@@ -24,6 +24,7 @@ from maskdcpt.networks import networks_of
 from maskdcpt.presets import find_preset
 from maskdcpt.tracking import read_curves
 from maskdcpt.training import train
+from maskdcpt.validation import to_tensor
 from uirdata.errors import SourceError
 from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from uirdata.images import RgbImage, read_image
 from uirdata.pipeline.report import Statistics, data_uri, html_table, lines_chart, write_page
-from uirdata.statistics import count_by, counts_as_rows
+from uirdata.statistics import counts_as_rows
 
 _CURVES = (
     ("pixel", "Pixel loss", ("pre-train",)),
@@ -87,7 +87,7 @@ def write_demo_page(
         "<h2>Named degradations</h2><p>Rows: the truth. Columns: what the classifier said.</p>",
         html_table([{"held-out images": name, **row} for name, row in confusion.items()]),
         "<h2>Samples in the shards</h2>",
-        html_table(counts_as_rows(count_by(statistics.samples, "degradation"), "degradation")),
+        html_table(counts_as_rows(statistics.count("degradation"), "degradation")),
         "<h2>How it ran</h2>",
         html_table(settings),
         html_table([{"step": name, "seconds": value} for name, value in seconds.items()]),

@@ -1,11 +1,29 @@
-"""Counting samples: how many of what, beside the paper's table."""
+"""Counting samples: how many of what, and what of the paper's table they make up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from uirdata.degradations import DEGRADATIONS
+from uirdata.paper_table import RowAccount
+
+COUNTED_COLUMNS = [
+    "degradation",
+    "level",
+    "source",
+    "split",
+    "real",
+    "gt_path",
+    "height",
+    "width",
+    "gt_size",
+    "lq_size",
+]
+"""Columns of manifest.parquet that are counted."""
 
 
 @dataclass(frozen=True)
@@ -33,68 +51,99 @@ class Count:
 @dataclass(frozen=True)
 class BesidePaper:
     """
-    A degradation's samples beside the paper's.
+    A row of the paper's data set table beside the training samples that are here.
 
     Attributes:
-        degradation: its name.
-        abbreviation: the paper's.
-        samples: training samples here.
-        real: how many of them were captured.
-        paper: samples in the paper's table.
-        paper_real: how many of them in its real-world rows.
+        row: its id.
+        type: its own words.
+        samples: training samples here, of the sources that feed it.
+        paper: samples in the paper.
+        parts: for each source that feeds it: what is here, what a full build gives, and how that number arises.
+        note: what is not explained about the paper's number.
     """
 
-    degradation: str
-    abbreviation: str
+    row: str
+    type: str
     samples: int
-    real: int
     paper: int
-    paper_real: int
+    parts: tuple[str, ...]
+    note: str
+
+    @property
+    def difference(self) -> int:
+        """Here less the paper's."""
+        return self.samples - self.paper
 
 
-@dataclass(frozen=True)
-class CountedSample:
-    """The fields of a record that are counted."""
+def count_by(table: pa.Table, field: str) -> list[Count]:
+    """
+    Count samples by one of their fields, sorted by name; degradations in label order.
 
-    degradation: str
-    level: str
-    source: str
-    split: str
-    real: bool
-    gt_path: str
-    height: int
-    width: int
-    size_bytes: int
-
-
-def count_by(samples: Iterable[CountedSample], field: str) -> list[Count]:
-    """Count samples by one of their fields, in order of first appearance; degradations in label order."""
-    groups: dict[str, list[CountedSample]] = {}
-    for sample in samples:
-        groups.setdefault(str(getattr(sample, field)), []).append(sample)
-    order = [name for name in DEGRADATIONS if name in groups] if field == "degradation" else list(groups)
-    return [_count(name, groups[name]) for name in order]
-
-
-def beside_paper(samples: Iterable[CountedSample]) -> list[BesidePaper]:
-    """Set the training samples of each of the nineteen types beside the paper's table."""
-    counts: dict[str, int] = {}
-    real: dict[str, int] = {}
-    for sample in samples:
-        if sample.split == "train":
-            counts[sample.degradation] = counts.get(sample.degradation, 0) + 1
-            real[sample.degradation] = real.get(sample.degradation, 0) + sample.real
-    return [
-        BesidePaper(
-            name,
-            degradation.abbreviation,
-            counts.get(name, 0),
-            real.get(name, 0),
-            degradation.paper_pairs + degradation.paper_pairs_real,
-            degradation.paper_pairs_real,
+    Args:
+        table: the `COUNTED_COLUMNS` of a manifest.
+        field: degradation, level, source or split.
+    """
+    image = pc.binary_join_element_wise(table["source"], table["gt_path"], "/")
+    pixels = pc.multiply(table["height"], table["width"])
+    size = pc.add(table["gt_size"], table["lq_size"])
+    real = table["real"].cast(pa.int64())
+    columns = {"name": table[field], "image": image, "pixels": pixels, "size": size, "real": real}
+    grouped = (
+        pa.table(columns)
+        .group_by("name")
+        .aggregate(
+            [
+                ("image", "count"),
+                ("image", "count_distinct"),
+                ("pixels", "sum"),
+                ("size", "sum"),
+                ("real", "sum"),
+            ]
         )
-        for name, degradation in DEGRADATIONS.items()
+    )
+    counts = [
+        Count(
+            name=row["name"],
+            samples=row["image_count"],
+            images=row["image_count_distinct"],
+            megapixels=row["pixels_sum"] / 1e6,
+            size_bytes=row["size_sum"],
+            real_share=row["real_sum"] / row["image_count"],
+        )
+        for row in grouped.to_pylist()
     ]
+    order = list(DEGRADATIONS)
+    return sorted(counts, key=lambda c: (order.index(c.name) if c.name in DEGRADATIONS else -1, c.name))
+
+
+def beside_paper(table: pa.Table, rows: Sequence[RowAccount]) -> list[BesidePaper]:
+    """
+    Set the training samples beside the paper's table.
+
+    A source that feeds two rows of one degradation gives its real samples to the real one.
+
+    Args:
+        table: the `COUNTED_COLUMNS` of a manifest.
+        rows: from `paper_table.account`.
+    """
+    counts = _train_counts(table)
+    feeding: dict[tuple[str, str], set[bool]] = {}
+    for account in rows:
+        for source, _ in account.parts:
+            feeding.setdefault((source, account.row.degradation), set()).add(account.row.real)
+    found = []
+    for account in rows:
+        parts, total = [], 0
+        for source, feed in account.parts:
+            both = feeding[source, account.row.degradation] == {True, False}
+            kinds = (account.row.real,) if both else (True, False)
+            here = sum(counts.get((account.row.degradation, source, real), 0) for real in kinds)
+            total += here
+            expected = "an unknown number" if feed.pairs is None else f"{feed.pairs:,}"
+            parts.append(f"{source}: {here:,} of {expected} ({feed.how})")
+        row = account.row
+        found.append(BesidePaper(row.id, row.type, total, row.pairs, tuple(parts), row.note))
+    return found
 
 
 def counts_as_rows(counts: Iterable[Count], what: str) -> list[Mapping[str, object]]:
@@ -112,12 +161,7 @@ def counts_as_rows(counts: Iterable[Count], what: str) -> list[Mapping[str, obje
     ]
 
 
-def _count(name: str, samples: list[CountedSample]) -> Count:
-    return Count(
-        name=name,
-        samples=len(samples),
-        images=len({(s.source, s.gt_path) for s in samples}),
-        megapixels=sum(s.height * s.width for s in samples) / 1e6,
-        size_bytes=sum(s.size_bytes for s in samples),
-        real_share=sum(s.real for s in samples) / len(samples),
-    )
+def _train_counts(table: pa.Table) -> dict[tuple[str, str, bool], int]:
+    train = table.filter(pc.field("split") == "train")
+    grouped = train.group_by(["degradation", "source", "real"]).aggregate([("level", "count")])
+    return {(row["degradation"], row["source"], row["real"]): row["level_count"] for row in grouped.to_pylist()}

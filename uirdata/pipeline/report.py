@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from uirdata.degradations import DEGRADATIONS
 from uirdata.images import RgbImage, encode_image
+from uirdata.paper_table import RowAccount, account, load_paper_table
 from uirdata.pipeline.build import REJECTED
-from uirdata.statistics import CountedSample, beside_paper, count_by, counts_as_rows
+from uirdata.sources import load_sources
+from uirdata.statistics import COUNTED_COLUMNS, BesidePaper, Count, beside_paper, count_by, counts_as_rows
 from uirdata.storage.reading import ShardDataset, open_shards
 from uirdata.storage.shards import MANIFEST, read_info
 from uirdata.storage.tables import read_table, storage_error, writing
 
-_COLUMNS = ["degradation", "level", "source", "split", "real", "gt_path", "height", "width", "gt_size", "lq_size"]
+_GROUPINGS = ("degradation", "source", "split", "level")
 
 
 @dataclass(frozen=True)
@@ -27,35 +30,39 @@ class Statistics:
     What a shard folder holds.
 
     Attributes:
-        samples: every sample, reduced to what is counted.
+        table: of its manifest, the columns that are counted.
+        paper: rows of the paper's table, and the sources that feed them.
         rejected: reason to number of samples that could not be made.
         made_by: the release that built the folder.
     """
 
-    samples: tuple[CountedSample, ...]
+    table: pa.Table
+    paper: tuple[RowAccount, ...]
     rejected: Mapping[str, int]
     made_by: str
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return int(self.table.num_rows)
+
+    def count(self, field: str) -> list[Count]:
+        """Count by degradation, source, split or level."""
+        return count_by(self.table, field)
+
+    def beside_paper(self) -> list[BesidePaper]:
+        """Set the training samples beside the paper's table."""
+        return beside_paper(self.table, self.paper)
 
     def tables(self) -> dict[str, list[Mapping[str, object]]]:
         """Give the counts as tables by title."""
         return {
-            **{f"by {field}": counts_as_rows(count_by(self.samples, field), field) for field in _GROUPINGS},
-            "beside the paper": [
-                {
-                    "degradation": row.degradation,
-                    "type": row.abbreviation,
-                    "train samples": row.samples,
-                    "of them real": row.real,
-                    "UIR-2.5M": row.paper,
-                    "of them real ": row.paper_real,
-                    "difference": row.samples - row.paper,
-                }
-                for row in beside_paper(self.samples)
+            **{f"by {field}": counts_as_rows(self.count(field), field) for field in _GROUPINGS},
+            "beside the paper's table": [
+                {"row": row.row, "train samples": row.samples, "UIR-2.5M": row.paper, "difference": row.difference}
+                for row in self.beside_paper()
             ],
         }
-
-
-_GROUPINGS = ("degradation", "source", "split", "level")
 
 
 def count_shards(folder: Path) -> Statistics:
@@ -66,27 +73,16 @@ def count_shards(folder: Path) -> Statistics:
         ShardError: it is none, or not whole.
     """
     open_shards(folder)  # the same checks as a reader makes: a count of what cannot be read would be a lie
-    table = read_table(folder / MANIFEST, columns=_COLUMNS)
-    samples = tuple(
-        CountedSample(
-            row["degradation"],
-            row["level"],
-            row["source"],
-            row["split"],
-            row["real"],
-            row["gt_path"],
-            row["height"],
-            row["width"],
-            row["gt_size"] + row["lq_size"],
-        )
-        for batch in table.to_batches(max_chunksize=10_000)
-        for row in batch.to_pylist()
-    )
     rejected: dict[str, int] = {}
     if (folder / REJECTED).exists():
         for row in read_table(folder / REJECTED).to_pylist():
             rejected[row["reason"]] = rejected.get(row["reason"], 0) + 1
-    return Statistics(samples, rejected, str(read_info(folder).get("made_by", "an unfinished build")))
+    return Statistics(
+        read_table(folder / MANIFEST, columns=COUNTED_COLUMNS),
+        account(load_paper_table(), load_sources()),
+        rejected,
+        str(read_info(folder).get("made_by", "an unfinished build")),
+    )
 
 
 def contact_sheet(dataset: ShardDataset, *, columns: int = 4, side: int = 160) -> Iterable[tuple[str, list[str]]]:
@@ -115,9 +111,9 @@ def write_statistics_page(folder: Path, target: Path) -> None:
         StorageError: the page cannot be written.
     """
     statistics = count_shards(folder)
-    counts = count_by(statistics.samples, "degradation")
+    counts = statistics.count("degradation")
     body = [
-        f"<p>{len(statistics.samples):,} samples; built by {html.escape(statistics.made_by)}.</p>",
+        f"<p>{statistics.samples:,} samples; built by {html.escape(statistics.made_by)}.</p>",
         "<h2>Samples of each degradation</h2>",
         bars({count.name: count.samples for count in counts}),
         "<h2>Pictures</h2><p>Left the LQ, right its GT: the centre of each crop, pixel for pixel.</p>",
@@ -127,11 +123,18 @@ def write_statistics_page(folder: Path, target: Path) -> None:
         body.append(f'<h3>{html.escape(name)}</h3><div class="row">{images}</div>')
     for title, rows in statistics.tables().items():
         body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
+    body.append("<h2>How the paper's numbers arise</h2>" + "".join(map(_explained, statistics.beside_paper())))
     if statistics.rejected:
         body.append(
             f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}"
         )
     write_page(target, f"Shards in {folder.name}", body)
+
+
+def _explained(row: BesidePaper) -> str:
+    parts = "".join(f"<li>{html.escape(part)}</li>" for part in row.parts)
+    note = f"<p>{html.escape(row.note)}</p>" if row.note else ""
+    return f"<h3>{html.escape(row.row)}: {row.samples:,} of {row.paper:,}</h3><ul>{parts}</ul>{note}"
 
 
 def write_page(target: Path, title: str, body: Sequence[str]) -> None:
