@@ -89,11 +89,13 @@ def crop(
     from uirdata.pipeline.crop import export_crops, source_folders, write_plan
 
     layout = Layout(root)
-    _, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant)
+    chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
     if not dry_run:
         write_plan(layout.plan, plan.samples())
-    samples = _show_plan(console, plan, "" if dry_run else str(layout.plan))
-    _remark_left(console, plan)
+    expected = _expected(chosen, sources, plan) if dry_run else []
+    samples = _show_plan(console, plan, "" if dry_run else str(layout.plan), expected)
+    if not dry_run:
+        _remark_left(console, plan)
     if export is not None and not dry_run:
         folders = source_folders(sources, layout, plan.sources)
         with console.progress() as progress:
@@ -165,18 +167,18 @@ def build_shards(
 
     layout = Layout(root)
     folder = out or layout.shards
-    chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant)
+    chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
     settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size)
     todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
-    _remark_left(console, plan)
     if dry_run:
-        _show_plan(console, plan, "")
+        _show_plan(console, plan, "", _expected(chosen, sources, plan))
         console.line(
             f"to build: {todo.todo_samples:,} samples in {len(todo.todo):,} shards; "
             f"already in {folder}: {todo.here_samples:,}"
             + (f"; other tasks: {todo.left_samples:,}" if todo.left_samples else "")
         )
         return
+    _remark_left(console, plan)
     with console.progress() as progress:
         report = build(
             todo,
@@ -255,6 +257,8 @@ def _plan(
     stride: int | None,
     seed: int,
     variant: str,
+    *,
+    dry_run: bool = False,
 ) -> tuple[Subset, dict[str, Source], Plan]:
     from uirdata.overlaps import load_overlaps
     from uirdata.pipeline.crop import make_plan
@@ -269,6 +273,7 @@ def _plan(
         seed=seed,
         overlaps=load_overlaps(),
         clean=variant == "clean",
+        may_be_empty=dry_run,
     )
     return chosen, sources, plan
 
@@ -304,8 +309,17 @@ def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:
     return CropSetting(size or 512, stride or (size or 512) // 2 or 1)
 
 
-def _show_plan(console: Console, plan: Plan, where: str) -> int:
-    """Show how many samples of what a plan has; give their number."""
+def _expected(subset: Subset, sources: dict[str, Source], plan: Plan) -> list[tuple[tuple[str, str, str], int | None]]:
+    """Give what the sources that are not here would add, as far as their manifests say."""
+    from uirdata.pipeline.crop import expected_samples
+
+    return [row for left in plan.left for row in expected_samples(subset, sources[left.source])]
+
+
+def _show_plan(
+    console: Console, plan: Plan, where: str, expected: Sequence[tuple[tuple[str, str, str], int | None]] = ()
+) -> int:
+    """Show how many samples of what a plan has, and would have; give the number that it has."""
     from uirdata.planning import estimated_bytes
 
     counts: Counter[tuple[str, str, str]] = Counter()
@@ -313,14 +327,23 @@ def _show_plan(console: Console, plan: Plan, where: str) -> int:
     for sample in plan.samples():
         counts[sample.group] += 1
         size += estimated_bytes(sample)
-    rows = [
-        {"split": split, "degradation": degradation, "source": source, "samples": number}
-        for (split, degradation, source), number in sorted(counts.items())
+    rows: list[tuple[tuple[str, str, str], int | None, str]] = [
+        *((group, number, "files") for group, number in counts.items()),
+        *((group, number, "its manifest; not fetched") for group, number in expected),
     ]
-    total = counts.total()
-    console.data({"samples": total, "estimated_bytes": size, "plan": where, "groups": rows})
-    console.table(rows)
+    table = [
+        {"split": group[0], "degradation": group[1], "source": group[2], "samples": number, "counted from": how}
+        for group, number, how in sorted(rows, key=lambda row: row[0])
+    ]
+    total, announced = counts.total(), sum(number or 0 for _, number in expected)
+    document = {"samples": total, "expected_samples": announced, "estimated_bytes": size, "plan": where}
+    console.data({**document, "groups": table})
+    console.table(table, right=["samples"])
     console.line(f"{total:,} samples, about {size_text(size)} of shards" + (f"; {where}" if where else ""))
+    if expected:
+        unknown = sum(number is None for _, number in expected)
+        more = f", and {unknown} rows whose number nobody publishes" if unknown else ""
+        console.line(f"{announced:,} samples more of sources that are not fetched{more}")
     return total
 
 

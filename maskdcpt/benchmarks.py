@@ -27,7 +27,7 @@ from maskdcpt.metrics import psnr, ssim
 from maskdcpt.networks import Networks, networks_of
 from maskdcpt.tiling import pad_to_multiple, restore_in_tiles
 from maskdcpt.validation import MOST_DB, to_tensor
-from uirdata.errors import ShardError, UsageError
+from uirdata.errors import ImageError, ShardError, UsageError
 from uirdata.progress import Progress, Silent
 from uirdata.storage.tables import storage_error, writing
 
@@ -322,7 +322,7 @@ def _judge_all(
             if score is None:
                 try:
                     item = samples[index]
-                except ShardError as error:
+                except (ShardError, ImageError) as error:
                     unreadable[str(index)] = str(error)
                     progress.note(str(error))
                     continue

@@ -28,7 +28,7 @@ class Habits:
         page: every answer is a web page, with 200.
         etag: "same", "none", "weak", or "new" with each answer.
         stall_after: it goes silent after so many bytes of the first answer.
-        accept_ranges: tell that ranges are served.
+        accept_ranges: tell that ranges are served, even where they are ignored.
         bytes_per_s: speed.
         no_length: do not tell the length.
     """
@@ -139,7 +139,7 @@ class FileServer:
             ask.send_header("Content-Length", str(max(0, stop - start + habits.length_lie)))
         if status == 206:
             ask.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
-        if habits.accept_ranges and not habits.ignore_range:
+        if habits.accept_ranges:
             ask.send_header("Accept-Ranges", "bytes")
         if tag:
             ask.send_header("ETag", tag)

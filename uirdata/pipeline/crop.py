@@ -15,6 +15,7 @@ from uirdata.images import RgbImage, encode_image, read_image
 from uirdata.layout import Layout
 from uirdata.overlaps import Overlap
 from uirdata.pairing import Pair
+from uirdata.paper_table import account, load_paper_table
 from uirdata.patterns import compile_pattern
 from uirdata.planning import CropSetting, FoundPair, GroupPlan, PlannedSample
 from uirdata.progress import Progress, Silent
@@ -72,6 +73,7 @@ def make_plan(
     seed: int = 0,
     overlaps: Sequence[Overlap] = (),
     clean: bool = False,
+    may_be_empty: bool = False,
 ) -> Plan:
     """
     Plan all samples of a subset from what was found on the disk.
@@ -87,6 +89,7 @@ def make_plan(
         seed: of levels and recipes.
         overlaps: which training scenes benchmarks hold.
         clean: leave those scenes out.
+        may_be_empty: give a plan without samples where no source is there.
 
     Raises:
         SourceError: none of the subset's sources is there.
@@ -111,12 +114,39 @@ def make_plan(
     left = tuple(
         Left(name, f"not fetched; `uir fetch {name}` brings it") for name, pairs in found.items() if pairs is None
     )
-    if not any(found.values()):
+    if not any(found.values()) and not may_be_empty:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in left)
         raise SourceError(
             f"nothing to build for {subset.name}. {reasons or 'No usable pair was found: `uir verify` says why'}"
         )
     return Plan(tuple(groups[group] for group in sorted(groups)), seed, left)
+
+
+def expected_samples(subset: Subset, source: Source) -> list[tuple[tuple[str, str, str], int | None]]:
+    """
+    Say what a source will give that is not here yet, from its manifest alone.
+
+    Training pairs of a source that the paper cuts: as many as the paper's crops give. Else as many as its authors
+    publish, times the variants that are made of each image. None where nobody says.
+    """
+    rows = account(load_paper_table(), {source.id: source})
+    fed: dict[str, int | None] = {}
+    for row in rows:
+        for _, feed in row.parts:
+            before = fed.get(row.row.degradation, 0)
+            fed[row.row.degradation] = None if feed.pairs is None or before is None else before + feed.pairs
+    published = source.published()
+    expected: dict[tuple[str, str, str], int | None] = {}
+    for use in subset.uses:
+        if use.source != source.id:
+            continue
+        group = (use.split, use.degradation, use.source)
+        pairs = [n for (split, kind, _), n in published.items() if split == use.split and kind in ("", use.degradation)]
+        number = sum(pairs) * use.per_image if pairs else None
+        if use.split == "train" and source.crop is not None and fed.get(use.degradation) is not None:
+            number = fed[use.degradation]
+        expected[group] = number
+    return list(expected.items())
 
 
 def scenes_held(source: str, found: Sequence[FoundPair], overlaps: Sequence[Overlap], layout: Layout) -> dict[str, str]:

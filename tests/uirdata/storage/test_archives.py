@@ -220,6 +220,26 @@ def test_a_name_that_leads_outside_is_refused_and_nothing_is_kept(tmp_path: Path
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p != archive] == []
 
 
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_such_a_name_is_refused_before_any_folder_is_looked_at(name: str) -> None:
+    with pytest.raises(ArchiveError, match="is not safe to unpack"):
+        Names("x.zip", Limits(), folds_case=False).safe(name)
+
+
+def test_a_program_that_prints_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
+    tool = tmp_path / "bsdtar"
+    tool.write_text(
+        f"#!{sys.executable}\nimport sys\nif sys.argv[1] == '-tf': print('a')\n"
+        "else:\n while True: sys.stdout.buffer.write(bytes(1 << 16))\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ArchiveError, match="unpacks to more"):
+        taken("rar", tmp_path / "x.rar", tmp_path / "out", limits=Limits(free_bytes=1 << 20))
+    assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
+
+
 def test_a_link_out_of_the_archive_is_refused_before_anything_goes_through_it(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()

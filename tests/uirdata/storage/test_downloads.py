@@ -58,6 +58,35 @@ def test_a_dropped_line_is_taken_up_where_it_broke(tmp_path: Path) -> None:
     assert len(set(starts)) == len(starts) == 5
 
 
+def test_a_server_that_only_claims_to_serve_ranges_is_asked_for_one_stream(tmp_path: Path) -> None:
+    with serving({"/f": CONTENT}, Habits(ignore_range=True)) as server:
+        download(tmp_path / "f", [place(server.url + "/f", connections=3)], Expected(), pace=QUICK)
+        assert (tmp_path / "f").read_bytes() == CONTENT
+        # The first stream, one more of each of the others, and the single one that it ends with.
+        assert len(server.requests) <= 5
+
+
+def test_the_mirror_that_a_partial_file_is_of_goes_first(tmp_path: Path) -> None:
+    with serving({"/a": CONTENT, "/b": CONTENT}, Habits(busy=[404], drop_after=100_000)) as server:
+        places = [place(f"{server.url}/{name}") for name in "ab"]
+        with pytest.raises(DownloadError):
+            download(tmp_path / "f", places, Expected(), pace=Pace(attempts=1))
+        server.habits.drop_after = None
+        arrived = download(tmp_path / "f", places, Expected(), pace=QUICK)
+    assert arrived.place.endswith("/b")
+    assert server.requests[-1] == ("/b", "bytes=100000-")
+
+
+def test_with_a_known_hash_one_mirror_goes_on_with_what_another_began(tmp_path: Path) -> None:
+    with serving({"/a": CONTENT, "/b": CONTENT}, Habits(drop_after=100_000)) as server:
+        with pytest.raises(DownloadError):
+            download(tmp_path / "f", [place(server.url + "/a")], Expected(sha256=SHA), pace=Pace(attempts=1))
+        server.habits.drop_after = None
+        download(tmp_path / "f", [place(server.url + "/b")], Expected(sha256=SHA), pace=QUICK)
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    assert server.requests[-1] == ("/b", f"bytes={100_000 - 4096}-")
+
+
 def test_the_wait_that_a_busy_server_asks_for_is_kept(tmp_path: Path) -> None:
     with serving({"/f": b"x" * 10}, Habits(busy=[429, 503], retry_after="1")) as server:
         begin = time.monotonic()
