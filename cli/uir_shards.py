@@ -124,6 +124,7 @@ def crop(
 @STRIDE
 @VARIANT
 @SEED
+@click.option("--lazy", is_flag=True, help="Keep recipes instead of the LQ that are made; readers make them.")
 @click.option("--task", type=Part(), metavar="I/N", help="Build only the I-th of N parts, as on a Slurm array.")
 @click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
 @click.option("--discard", is_flag=True, help="Delete what another unfinished build left in the folder.")
@@ -141,6 +142,7 @@ def build_shards(
     stride: int | None,
     variant: str,
     seed: int,
+    lazy: bool,
     task: Slice | None,
     retry_rejected: bool,
     discard: bool,
@@ -168,7 +170,7 @@ def build_shards(
     layout = Layout(root)
     folder = out or layout.shards
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
-    settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size)
+    settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size, lazy=lazy)
     todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
     if dry_run:
         _show_plan(console, plan, "", _expected(chosen, sources, plan))

@@ -357,7 +357,8 @@ class _Rows:
             for line in lines[1:]:
                 row = _parsed(line)
                 if row is not None:
-                    self.known[row.pop("index")] = ImageScore(**row)
+                    index = row.pop("index")
+                    self.known[index] = ImageScore(**row)
             with writing(path) as partial:
                 kept = [{"index": index, **asdict(score)} for index, score in self.known.items()]
                 partial.write_text("".join(json.dumps(row) + "\n" for row in [identity, *kept]), encoding="utf-8")

@@ -18,7 +18,7 @@ import torch
 
 from maskdcpt.benchmarks import EvalReport, evaluate, restored_image
 from maskdcpt.checkpoints import load_checkpoint
-from maskdcpt.config import InitConfig, TrainConfig
+from maskdcpt.config import TrainConfig
 from maskdcpt.demo_page import DemoPicture, write_demo_page
 from maskdcpt.networks import networks_of
 from maskdcpt.presets import find_preset
@@ -128,8 +128,8 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     pretraining = _config("pretrain-sample", shards, runs / "pretrain")
     finetuning = _config("finetune-sample", shards, runs / "finetune")
     pretrained = clock.step("pre-train", lambda: train(pretraining, progress=progress))
-    finetuning = replace(finetuning, init=InitConfig(checkpoint=str(pretrained.checkpoint)))
-    scratch = replace(finetuning, init=InitConfig(), out=str(runs / "scratch"))
+    scratch = replace(finetuning, out=str(runs / "scratch"))
+    finetuning = replace(finetuning, init=replace(finetuning.init, checkpoint=str(pretrained.checkpoint)))
     finetuned = clock.step("fine-tune, pre-trained", lambda: train(finetuning, progress=progress))
     from_scratch = clock.step("fine-tune, from scratch", lambda: train(scratch, progress=progress))
 

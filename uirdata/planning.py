@@ -24,6 +24,9 @@ from uirdata.subsets import Use
 # Lossless WebP of photographs takes 0.33 to 0.39 of the raw bytes; noise takes up to 0.9.
 _BYTES_PER_PIXEL = 3 * 0.45
 
+# A JSON member with its header.
+_BYTES_OF_TEXT = 2_000
+
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -85,6 +88,11 @@ class PlannedSample:
         return Box(self.top, self.left, self.height, self.width)
 
     @property
+    def crop(self) -> tuple[str, str, int, int, int, int]:
+        """What its GT shows: samples of equal source and crop have the same GT pixels."""
+        return self.source, self.gt_path, self.top, self.left, self.height, self.width
+
+    @property
     def group(self) -> tuple[str, str, str]:
         """Split, degradation and source: samples of one group share shards."""
         return self.split, self.degradation, self.source
@@ -103,9 +111,9 @@ class PlannedShard:
     path: str
     samples: tuple[PlannedSample, ...]
 
-    def digest(self, seed: int, codec: str) -> str:
+    def digest(self, seed: int, form: str) -> str:
         """Name everything that decides the tar's bytes: a finished shard with this digest need not be built again."""
-        digest = hashlib.sha256(f"{seed} {codec} {self.path}".encode())
+        digest = hashlib.sha256(f"{seed} {form} {self.path}".encode())
         for sample in self.samples:
             digest.update(repr(astuple(sample)).encode())
         return digest.hexdigest()
@@ -216,6 +224,7 @@ def deal(
     samples: Iterable[PlannedSample],
     *,
     shard_bytes: int,
+    lazy: bool = False,
     first_number: int = 0,
     known: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedShard]:
@@ -229,6 +238,7 @@ def deal(
         group: of all the samples.
         samples: in order.
         shard_bytes: about how large a tar becomes.
+        lazy: made LQ take no room, and a GT is kept once for all that is made of it.
         first_number: of the first new shard.
         known: keys that belong to a shard already, with its path, or "" to pass them over. The shards that are named
             come after the new ones, with all their samples.
@@ -242,7 +252,7 @@ def deal(
             if places[sample.key]:
                 again.setdefault(places[sample.key], []).append(sample)
             continue
-        need = estimated_bytes(sample)
+        need = estimated_bytes(sample, members[-1] if members else None, lazy=lazy)
         if members and room < need:
             yield PlannedShard(shard_path(group, number), tuple(members))
             members, number, room = [], number + 1, float(shard_bytes)
@@ -265,9 +275,19 @@ def shard_path(group: tuple[str, str, str], number: int) -> str:
     return f"{split}/{degradation}/{source}-{number:05d}.tar"
 
 
-def estimated_bytes(sample: PlannedSample) -> int:
-    """Estimate what a sample takes on the disk, in bytes; within about a third for photographs."""
-    return int(2 * sample.height * sample.width * _BYTES_PER_PIXEL)
+def estimated_bytes(sample: PlannedSample, before: PlannedSample | None = None, *, lazy: bool = False) -> int:
+    """
+    Estimate what a sample takes on the disk, in bytes; within about a third for photographs.
+
+    Args:
+        sample: the sample.
+        before: the one in front of it, for lazy shards: they keep a GT once.
+        lazy: the LQ is not kept where it is made.
+    """
+    images = 2
+    if lazy and sample.made:
+        images = 0 if before is not None and before.crop == sample.crop else 1
+    return int(images * sample.height * sample.width * _BYTES_PER_PIXEL) + _BYTES_OF_TEXT
 
 
 def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) -> Iterator[tuple[str, int]]:

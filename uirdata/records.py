@@ -21,7 +21,7 @@ class Record:
         gt_offset: where the GT's bytes begin in the tar.
         gt_size: how many bytes it has.
         lq_offset: where the LQ's bytes begin in the tar.
-        lq_size: how many bytes it has.
+        lq_size: how many bytes it has; 0 in lazy shards, where readers make it from `recipe`.
         codec: how both are encoded, as the ending of their names.
         degradation: one of the nineteen types.
         level: name of the level; "" where the source does not tell.

@@ -9,11 +9,11 @@ _SHAKE = StepTemplate("random-trajectory", {"length": Uniform(12.0, 35.0), "shak
 _STREAKS = StepTemplate(
     "rain-streak",
     {
-        "density": Uniform(20.0, 60.0),
-        "length": Uniform(30.0, 60.0),
-        "width": 1.8,
+        "density": Uniform(40.0, 100.0),
+        "length": Uniform(35.0, 60.0),
+        "width": 2.0,
         "angle": Uniform(-25.0, 25.0),
-        "opacity": 0.65,
+        "opacity": 0.75,
         "light": Uniform(0.8, 1.0),
     },
 )

@@ -22,7 +22,7 @@ _RAIN = StepTemplate(
         "length": Uniform(25.0, 45.0),
         "width": Uniform(1.0, 1.5),
         "angle": Uniform(-25.0, 25.0),
-        "opacity": Uniform(0.4, 0.6),
+        "opacity": Uniform(0.5, 0.7),
         "light": 0.9,
     },
 )

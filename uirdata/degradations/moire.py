@@ -212,8 +212,8 @@ def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
 
 
 _CAMERA: dict[str, Value | Draw] = {
-    "gain": Uniform(0.75, 1.15),
-    "contrast": Uniform(0.9, 1.25),
+    "gain": Uniform(0.65, 1.2),
+    "contrast": Uniform(0.85, 1.4),
     "phase": Choice(tuple(_PHASES)),
     "barrel": Uniform(-0.02, 0.02),
 }

@@ -184,7 +184,7 @@ DEGRADATION = Degradation(
         ),
         *(
             _level(f"trajectory-{length}", "random-trajectory", length=float(length), shake=Uniform(0.3, 1.0))
-            for length in (10, 20, 30, 45, 60)
+            for length in (10, 20, 30, 45, 60, 90)
         ),
         *(
             _level(
@@ -196,7 +196,7 @@ DEGRADATION = Degradation(
                 zoom=Uniform(-0.02, 0.02),
                 frames=11,
             )
-            for length in (8, 16, 24)
+            for length in (8, 16, 24, 36)
         ),
         _level(
             "camera-turn", "camera-shake", length=4.0, turn=Choice((-4.0, -2.5, 2.5, 4.0)), frames=Choice((11, 13, 15))

@@ -23,31 +23,31 @@ DEGRADATION = Degradation(
     levels=(
         _level(
             "light",
-            {"density": 14.0, "length": 40.0, "width": 1.6, "opacity": 0.6},
+            {"density": 25.0, "length": 45.0, "width": 2.0, "opacity": 0.7},
             {"density": 25.0, "size": 7.0, "blur": Uniform(1.5, 3.0)},
         ),
         _level(
             "moderate",
-            {"density": 35.0, "length": 45.0, "width": 1.6, "opacity": 0.6},
+            {"density": 60.0, "length": 50.0, "width": 2.0, "opacity": 0.7},
             {"density": 45.0, "size": 8.0, "blur": Uniform(2.0, 4.0)},
         ),
         _level(
             "heavy",
-            {"density": 70.0, "length": 55.0, "width": 1.8, "opacity": 0.65, "veil": 0.2},
+            {"density": 110.0, "length": 60.0, "width": 2.2, "opacity": 0.75, "veil": 0.2},
             {"density": 60.0, "size": 9.0, "spread": 0.7, "blur": Uniform(2.0, 4.0)},
         ),
         _level(
             "large-drops",
-            {"density": 45.0, "length": 45.0, "width": 1.6, "opacity": 0.6},
+            {"density": 70.0, "length": 50.0, "width": 2.0, "opacity": 0.7},
             {"density": 18.0, "size": 16.0, "blur": Uniform(3.0, 6.0)},
         ),
         _level(
             "any",
             {
-                "density": Uniform(10.0, 70.0),
-                "length": Uniform(25.0, 60.0),
-                "width": Uniform(1.2, 2.0),
-                "opacity": Uniform(0.45, 0.7),
+                "density": Uniform(20.0, 110.0),
+                "length": Uniform(30.0, 60.0),
+                "width": Uniform(1.4, 2.2),
+                "opacity": Uniform(0.55, 0.8),
                 "veil": Uniform(0.0, 0.3),
             },
             {

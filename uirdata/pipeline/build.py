@@ -28,7 +28,7 @@ import pyarrow as pa
 from uirdata.errors import ImageError, PairError, RecipeError, ShardError, UirError
 from uirdata.images import Codec, encode_image, pixel_sha256
 from uirdata.pipeline.crop import SampleReader, describe_failure
-from uirdata.pipeline.pool import BuildPlan, Slice, plan_build
+from uirdata.pipeline.pool import BuildPlan, BuildSettings, Slice, plan_build
 from uirdata.planning import PlannedSample, PlannedShard
 from uirdata.progress import Progress, Silent
 from uirdata.records import IN_TAR
@@ -60,8 +60,7 @@ class ShardTask:
     folder: Path
     shard: PlannedShard
     sources: Mapping[str, Path]
-    seed: int
-    codec: Codec
+    settings: BuildSettings
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,11 @@ def build(
         UirError: a worker died; finished shards stay.
     """
     listener = progress or Silent()
-    settings = plan.settings
     with _only_builder(plan.folder, plan.task):
         if plan.stale:
             _discard_stale(plan, discard)
         write_json(plan.folder / UNFINISHED, {"subset": subset.name})
-        tasks = (ShardTask(plan.folder, shard, sources, settings.seed, settings.codec) for shard in plan.shards())
+        tasks = (ShardTask(plan.folder, shard, sources, plan.settings) for shard in plan.shards())
         report = BuildReport()
         listener.begin("samples", plan.todo_samples)
         for state in _run(tasks, min(workers, len(plan.todo)), listener):
@@ -148,7 +146,7 @@ def build_shard(task: ShardTask, on_sample: Iterator[None] | None = None) -> Sha
     """
     rejected: list[dict[str, str]] = []
     samples = _encode_samples(task, rejected, on_sample)
-    digest = task.shard.digest(task.seed, task.codec)
+    digest = task.shard.digest(task.settings.seed, task.settings.form)
     return write_shard(task.folder, task.shard.path, samples, digest, rejected)
 
 
@@ -168,7 +166,9 @@ def _discard_stale(plan: BuildPlan, discard: bool) -> None:
 def _encode_samples(
     task: ShardTask, rejected: list[dict[str, str]], on_sample: Iterator[None] | None
 ) -> Iterator[SampleBytes]:
-    reader = SampleReader(task.sources, task.seed)
+    settings = task.settings
+    reader = SampleReader(task.sources, settings.seed)
+    encoded_gt, last = b"", None
     for sample in task.shard.samples:
         try:
             gt, lq, recipe = reader.pixels(sample)
@@ -184,9 +184,14 @@ def _encode_samples(
                 }
             )
         else:
-            fields = _record_fields(sample, recipe, task.codec)
+            fields = _record_fields(sample, recipe, settings.codec)
             fields |= {"gt_sha256": pixel_sha256(gt), "lq_sha256": pixel_sha256(lq)}
-            yield SampleBytes(encode_image(gt, task.codec), encode_image(lq, task.codec), fields)
+            if settings.lazy and sample.made:
+                if sample.crop != last:
+                    encoded_gt, last = encode_image(gt, settings.codec), sample.crop
+                yield SampleBytes(encoded_gt, b"", fields)
+            else:
+                yield SampleBytes(encode_image(gt, settings.codec), encode_image(lq, settings.codec), fields)
         if on_sample is not None:
             next(on_sample)
 
@@ -289,6 +294,7 @@ def _finish(plan: BuildPlan, subset: Subset) -> list[Rejected]:
             "libraries": {name: version(name) for name in _LIBRARIES} | {"machine": platform.machine()},
             "seed": plan.settings.seed,
             "codec": plan.settings.codec,
+            "lazy": plan.settings.lazy,
             "subsets": info.get("subsets", {}) | classes,
             "crops": info.get("crops", {}) | cuts,
             "shards": {

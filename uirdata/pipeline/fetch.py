@@ -308,7 +308,11 @@ class _Run:
                     problems.append(_nothing_found(source, inventory))
             except UirError as error:
                 problems.append(str(error))
-        return SourceOutcome(source.id, _state(files, problems, inventory), tuple(files), tuple(problems), inventory)
+        state = _state(files, problems, inventory)
+        if state != "done" and not planned.file_set and source.alternatives:
+            others = ", ".join(alternative.name for alternative in source.alternatives)
+            problems.append(f"the same pictures are packed in other ways too; --alternative takes one of: {others}")
+        return SourceOutcome(source.id, state, tuple(files), tuple(problems), inventory)
 
 
 def _state(files: list[FileOutcome], problems: list[str], inventory: Inventory | None) -> SourceState:

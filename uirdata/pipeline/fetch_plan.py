@@ -337,6 +337,8 @@ def _by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mappi
         link = host.link(mirror.where)
         note = f" ({mirror.note})" if mirror.note else ""
         ways.append((reach.todo if reach.way == "by hand" and mirror.host != "manual" else f"open {link}") + note)
+    if all(mirror.host == "package" for mirror in file.mirrors):
+        return f"{'; or '.join(dict.fromkeys(ways))}; then run the same command again"
     target = layout.downloads(source.id) / file.name
     steps = "; or ".join(dict.fromkeys(ways)) or "nobody knows where it is"
     what = "save the files of the folder as" if file.archive == "folder" else "save it as"

@@ -10,7 +10,7 @@ from typing import Any
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import Codec
 from uirdata.pipeline.crop import Plan
-from uirdata.planning import PlannedShard, deal, estimated_bytes
+from uirdata.planning import PlannedSample, PlannedShard, deal, estimated_bytes
 from uirdata.storage.shards import MANIFEST, list_shards, read_info, shard_keys, shard_state
 
 Group = tuple[str, str, str]
@@ -25,11 +25,18 @@ class BuildSettings:
         seed: of levels and recipes.
         codec: of the images, lossless.
         shard_bytes: about how large a tar becomes.
+        lazy: keep no LQ that is made, but its recipe; readers make it. A GT is kept once for all that is made of it.
     """
 
     seed: int = 0
     codec: Codec = "webp"
     shard_bytes: int = 1_000_000_000
+    lazy: bool = False
+
+    @property
+    def form(self) -> str:
+        """How samples are kept, as one word."""
+        return f"{self.codec}+lazy" if self.lazy else self.codec
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,11 @@ def plan_build(
     _check_same_settings(folder, info, plan, settings)
     mine = task or Slice()
     todo: set[str] = set()
-    counts = dict.fromkeys(("todo", "left", "dealt"), 0)
+    counts = {"todo": 0, "left": 0}
     ours: set[str] = set(info.get("shards", {}))
-    for number, shard in enumerate(_dealt(folder, plan, settings, retry_rejected=retry_rejected)):
+    tally = _Tally()
+    for number, shard in enumerate(_dealt(folder, plan, settings, retry_rejected=retry_rejected, tally=tally)):
         ours.add(shard.path)
-        counts["dealt"] += len(shard.samples)
         if _is_finished(folder, shard, settings, retry_rejected=retry_rejected):
             continue
         if number % mine.parts == mine.part - 1:
@@ -119,10 +126,6 @@ def plan_build(
             counts["todo"] += len(shard.samples)
         else:
             counts["left"] += len(shard.samples)
-    total, size = 0, 0
-    for sample in plan.samples():
-        total += 1
-        size += estimated_bytes(sample)
     return BuildPlan(
         folder,
         plan,
@@ -130,15 +133,35 @@ def plan_build(
         frozenset(todo),
         todo_samples=counts["todo"],
         left_samples=counts["left"],
-        here_samples=total - counts["todo"] - counts["left"],
-        estimated_bytes=size,
+        here_samples=tally.samples - counts["todo"] - counts["left"],
+        estimated_bytes=tally.estimated_bytes,
         stale=tuple(path for path in _paths_with_parts(folder) if path not in ours),
         task=mine,
     )
 
 
-def _dealt(folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected: bool) -> Iterator[PlannedShard]:
+class _Tally:
+    """Counts samples that pass through, so that a plan of millions is not made a second time for its total."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.estimated_bytes = 0
+
+    def through(self, samples: Iterable[PlannedSample], *, lazy: bool) -> Iterator[PlannedSample]:
+        """Give them on."""
+        before = None
+        for sample in samples:
+            self.samples += 1
+            self.estimated_bytes += estimated_bytes(sample, before, lazy=lazy)
+            before = sample
+            yield sample
+
+
+def _dealt(
+    folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected: bool, tally: _Tally | None = None
+) -> Iterator[PlannedShard]:
     """Deal a plan's samples, leaving to the pool's finished shards what they have."""
+    counted = tally or _Tally()
     listed = _listed(folder)
     for group in plan.groups:
         known: dict[str, str] = {}
@@ -153,8 +176,9 @@ def _dealt(folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected:
             known.update(dict.fromkeys(keys, path if again else ""))
         yield from deal(
             group.group,
-            group.samples(plan.seed),
+            counted.through(group.samples(plan.seed), lazy=settings.lazy),
             shard_bytes=settings.shard_bytes,
+            lazy=settings.lazy,
             first_number=first,
             known=known,
         )
@@ -162,7 +186,7 @@ def _dealt(folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected:
 
 def _is_finished(folder: Path, shard: PlannedShard, settings: BuildSettings, *, retry_rejected: bool) -> bool:
     state = shard_state(folder, shard.path)
-    if state is None or state.plan != shard.digest(settings.seed, settings.codec):
+    if state is None or state.plan != shard.digest(settings.seed, settings.form):
         return False
     return not (retry_rejected and state.rejected != "[]")
 
@@ -183,6 +207,11 @@ def _check_same_settings(folder: Path, info: Mapping[str, Any], plan: Plan, sett
                 f"{folder} was built with {name} {info[name]}, not {asked}; "
                 f"use --{name} {info[name]}, or another folder with --out"
             )
+    if "lazy" in info and info["lazy"] != settings.lazy:
+        kinds = {True: "lazy", False: "not lazy"}
+        raise ShardError(
+            f"{folder} is {kinds[info['lazy']]}, this build is {kinds[settings.lazy]}; use another folder with --out"
+        )
     built: Mapping[str, list[int]] = info.get("crops", {})
     for group in plan.groups:
         before = built.get("/".join(group.group))

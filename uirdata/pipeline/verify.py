@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
+from typing import Literal
 
 from uirdata.errors import SourceError, UirError
 from uirdata.layout import Layout
 from uirdata.pairing import Pairing
-from uirdata.pipeline.fetch_plan import below, is_here, journal_path, tree_journal
+from uirdata.pipeline.byte_checks import Fault, all_files, compare_hashes, verify_bytes
 from uirdata.pipeline.inspect import Group, Seen, inspect_groups
 from uirdata.pipeline.inventory import (
     Inventory,
@@ -23,22 +23,14 @@ from uirdata.pipeline.inventory import (
     write_inventory,
 )
 from uirdata.progress import Progress
-from uirdata.sources import Feed, RemoteFile, Source
-from uirdata.storage.archives import Unpacked, read_journal, rewrite_journal
+from uirdata.sources import Feed, Source
 from uirdata.storage.checks import Checks, FileCheck, pair_key
-from uirdata.storage.downloads import hash_file
-from uirdata.storage.receipts import Receipt, Receipts
+from uirdata.storage.receipts import Receipts
+
+VerifyState = Literal["good", "faulty", "absent"]
 
 _LQS_AT_ONCE = 16
 _GROUPS_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A file that is not as it was, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ class SourceVerification:
     """
 
     id: str
-    state: str
+    state: VerifyState
     files_ok: int
     missing: tuple[Fault, ...]
     changed: tuple[Fault, ...]
@@ -123,7 +115,7 @@ def pin_lines(source: Source, layout: Layout) -> tuple[str, ...]:
     """
     receipts = Receipts(layout.receipts(source.id))
     lines: list[str] = []
-    for file in _all_files(source):
+    for file in all_files(source):
         receipt = receipts.get(file.name)
         if receipt is None or (file.sha256 == receipt.sha256 and file.size == receipt.bytes):
             continue
@@ -137,7 +129,7 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
     changed: list[Fault] = []
     files_ok = 0
     try:
-        files_ok = _verify_bytes(source, layout, missing, changed, progress)
+        files_ok = verify_bytes(source, layout, missing, changed, progress)
     except UirError as error:
         problems.append(str(error))
     inventory = None
@@ -151,13 +143,14 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
                 read_headers(source, layout, pairing, checks, jobs=jobs, progress=progress)
                 if deep:
                     _inspect(source, layout, pairing, checks, jobs=jobs, progress=progress)
+                    compare_hashes(source, layout, checks, changed)
                 inventory = write_inventory(source, layout, pairing, checks)
                 _collect_warnings(pairing, checks, warnings, examples)
         except UirError as error:
             problems.append(str(error))
     return SourceVerification(
         id=source.id,
-        state="absent" if absent and not files_ok else _state(missing, changed, problems, inventory),
+        state="absent" if absent and not files_ok else _state(source, missing, changed, problems, inventory),
         files_ok=files_ok,
         missing=tuple(missing),
         changed=tuple(changed),
@@ -171,8 +164,17 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
     )
 
 
-def _state(missing: list[Fault], changed: list[Fault], problems: list[str], inventory: Inventory | None) -> str:
-    return "faulty" if missing or changed or problems or inventory is None or not inventory.total else "good"
+def _state(
+    source: Source, missing: list[Fault], changed: list[Fault], problems: list[str], inventory: Inventory | None
+) -> VerifyState:
+    if missing or changed or problems or inventory is None or not inventory.total:
+        return "faulty"
+    # An unreadable image of a published source came so, for its bytes are as they came; in a user's folder it is new.
+    return "faulty" if source.local_dir is not None and _unreadable(inventory) else "good"
+
+
+def _unreadable(inventory: Inventory) -> int:
+    return sum(count for reason, count in inventory.left_out.items() if reason.endswith("cannot be used"))
 
 
 def _todo(
@@ -200,95 +202,9 @@ def _todo(
                 f"{inventory.unknown_count} images fit no rule, such as {inventory.unknown[0]}: "
                 f"compare {files_root(source, layout)} with the layout in the manifest"
             )
-        unreadable = sum(n for reason, n in inventory.left_out.items() if reason.endswith("cannot be used"))
-        if unreadable:
+        if unreadable := _unreadable(inventory):
             todo.append(f"{unreadable} pairs have an image that cannot be used; pairs.parquet says which and why")
     return tuple(todo)
-
-
-def _verify_bytes(
-    source: Source, layout: Layout, missing: list[Fault], changed: list[Fault], progress: Progress
-) -> int:
-    """Compare sizes, and the hashes of touched files, with the receipts and journals; count the good ones."""
-    if source.local_dir is not None:
-        return 0
-    receipts = Receipts(layout.receipts(source.id))
-    good = 0
-    for name, receipt in receipts.all().items():
-        good += _verify_download(source, layout, name, receipt, receipts, missing, changed)
-    receipts.flush()
-    for journal in journals(source.id, layout):
-        entries, archive = read_journal(journal)
-        if not archive:
-            missing.append(Fault(journal.stem, "its archive is not wholly unpacked"))
-            continue
-        task = f"{source.id}: comparing {journal.stem}"
-        progress.begin(task, len(entries))
-        kept = [_verify_unpacked(source, layout, entry, missing, changed) for entry in entries]
-        good += sum(entry is not None for entry in kept)
-        updated = [old if new is None else new for old, new in zip(entries, kept, strict=True)]
-        if tuple(updated) != entries:
-            rewrite_journal(journal, updated, archive)
-        progress.advance(task, len(entries))
-        progress.end(task)
-    tree = bool(read_journal(tree_journal(source.id, layout))[1])
-    lacking = [f.name for f in source.files if not tree and not is_here(source, f, layout, receipts)]
-    if receipts.all() and not any(all(is_here(source, f, layout, receipts) for f in fs) for fs in _file_sets(source)):
-        missing += [Fault(name, "it was not fetched") for name in lacking if name not in {m.path for m in missing}]
-    return good
-
-
-def _verify_download(
-    source: Source,
-    layout: Layout,
-    name: str,
-    receipt: Receipt,
-    receipts: Receipts,
-    missing: list[Fault],
-    changed: list[Fault],
-) -> int:
-    path = layout.downloads(source.id) / name
-    try:
-        stat = path.stat()
-    except OSError:
-        file = next((f for f in _all_files(source) if f.name == name), RemoteFile(name, ()))
-        placed = layout.source(source.id) / below(file.unpack_to, file.name)
-        archive = file.part_of or name
-        if read_journal(journal_path(source.id, layout, archive))[1] or placed.is_file():
-            return 1
-        missing.append(Fault(name, f"it is not in {layout.downloads(source.id)}"))
-        return 0
-    if stat.st_size != receipt.bytes:
-        changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {receipt.bytes} came"))
-        return 0
-    if stat.st_mtime_ns != receipt.mtime_ns:
-        sha256, _ = hash_file(path)
-        if sha256 != receipt.sha256:
-            changed.append(Fault(str(path), f"its sha256 is {sha256}; that of what came is {receipt.sha256}"))
-            return 0
-        receipts.put(name, replace(receipt, mtime_ns=stat.st_mtime_ns))
-    return 1
-
-
-def _verify_unpacked(
-    source: Source, layout: Layout, entry: Unpacked, missing: list[Fault], changed: list[Fault]
-) -> Unpacked | None:
-    """Give the entry, with a new time if the file was only touched; None where it is not as it came."""
-    path = layout.source(source.id) / entry.path
-    try:
-        stat = path.stat()
-    except OSError:
-        missing.append(Fault(str(path), "it came out of an archive and is gone"))
-        return None
-    if stat.st_size != entry.size:
-        changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {entry.size} came out of the archive"))
-        return None
-    if stat.st_mtime_ns == entry.mtime_ns:
-        return entry
-    if hash_file(path)[0] != entry.sha256:
-        changed.append(Fault(str(path), "its bytes are not those that came out of the archive"))
-        return None
-    return replace(entry, mtime_ns=stat.st_mtime_ns)
 
 
 def _inspect(
@@ -370,20 +286,6 @@ def _collect_warnings(pairing: Pairing, checks: Checks, warnings: Counter[str], 
         kind = known.warning.partition(":")[0]
         warnings[kind] += 1
         examples.setdefault(kind, f"{pair.lq}: {known.warning}")
-
-
-def journals(source: str, layout: Layout) -> list[Path]:
-    """Give the files that remember what came out of archives, sorted."""
-    found = (layout.source(source) / ".uir").glob("*.jsonl")
-    return sorted(path for path in found if path.name != "checks.jsonl")
-
-
-def _file_sets(source: Source) -> list[tuple[RemoteFile, ...]]:
-    return [source.files, *(alternative.files for alternative in source.alternatives)]
-
-
-def _all_files(source: Source) -> tuple[RemoteFile, ...]:
-    return tuple(file for files in _file_sets(source) for file in files)
 
 
 __all__ = ["Fault", "SourceError", "SourceVerification", "VerifyReport", "pin_lines", "verify"]

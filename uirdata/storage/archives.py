@@ -258,8 +258,6 @@ class _Work:
     def end(self) -> None:
         """Close the journal with a line that says that all is there."""
         with _writing(self._journal):
-            # Names and bytes of many small files: one sync of the disk is far cheaper than one a file.
-            os.sync()
             self._lines.write(json.dumps({"files": len(self.done)}) + "\n")
             self._lines.flush()
             os.fsync(self._lines.fileno())

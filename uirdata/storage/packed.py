@@ -7,10 +7,8 @@ import contextlib
 import gzip
 import io
 import lzma
-import shutil
 import stat
 import struct
-import subprocess
 import tarfile
 import zipfile
 import zlib
@@ -128,7 +126,7 @@ def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[M
         limits: asked before a directory is read that could be too large.
 
     Raises:
-        ArchiveError: it is of a kind that cannot be read here. What the libraries raise of broken ones is for `reading`.
+        ArchiveError: it is of a kind that cannot be read here. What libraries raise of broken ones is for `reading`.
     """
     reader = _READERS.get(kind)
     if reader is None:
@@ -328,71 +326,11 @@ def _same(stream: Readable) -> Readable:
     return stream
 
 
-_RAR_TOOLS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    # Program, arguments that list bare names, arguments that print one member.
-    ("bsdtar", ("-tf",), ("-xOf",)),
-    ("unrar", ("lb", "-p-"), ("p", "-inul", "-p-")),
-)
-
-
 def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
-    """List with a program that is installed, and let it print member after member: it writes nothing itself."""
-    found = [(path, listing, printing) for tool, listing, printing in _RAR_TOOLS if (path := shutil.which(tool))]
-    if not found:
-        raise ArchiveError(
-            f"{parts[0].name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or "
-            "unrar and run the command again, or unpack it yourself and use --from"
-        )
-    program, listing, printing = found[0]
-    if len(parts) > 1:
-        raise ArchiveError(f"{parts[0].name} is a RAR archive in pieces; unpack it yourself and use --from")
-    archive = str(parts[0].resolve())
-    listed = subprocess.run([program, *listing, archive], capture_output=True, check=False)
-    if listed.returncode:
-        raise ArchiveError(f"{parts[0].name}: {Path(program).name} says {listed.stderr.decode(errors='replace')[:200]}")
-    names = [name for name in listed.stdout.decode("utf-8", "surrogateescape").splitlines() if name]
-    if len(names) > limits.entries:
-        raise ArchiveError(f"{parts[0].name} has {len(names):,} entries; no published source has")
-    folders = {name.rstrip("/") for name in names if name.endswith("/")}
-    folders |= {name.rpartition("/")[0] for name in names}
-    for name in names:
-        if name.rstrip("/") in folders:
-            continue
-        if name.startswith("-") or any(c in name for c in "*?[\n"):
-            raise ArchiveError(f"{parts[0].name}: the name {name!r} cannot be given to {Path(program).name}")
-        yield Member(name, "file", None, "", partial(_Printed, (program, *printing, archive, name)))
+    from uirdata.storage.rar import rar_members
 
-
-class _Printed(io.RawIOBase):
-    """What a program prints, as a file."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        super().__init__()
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """Read what has been printed."""
-        assert self._process.stdout is not None
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        block = self._process.stdout.read(len(view))
-        view[: len(block)] = block
-        if not block and self._process.wait():
-            raise ArchiveError(f"{self._process.args!r} failed with {self._process.returncode}")
-        return len(block)
-
-    def close(self) -> None:
-        """End the program."""
-        if not self.closed:
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait()
-        super().close()
+    for name, opener in rar_members(parts, limits.entries):
+        yield Member(name, "file", None, "", opener)
 
 
 def _parquet(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:

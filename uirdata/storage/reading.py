@@ -12,7 +12,7 @@ from typing import Any, overload
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from uirdata.degradations import DEGRADATIONS
+from uirdata.degradations import DEGRADATIONS, Recipe, degrade
 from uirdata.errors import ShardError, UsageError, nearest
 from uirdata.images import RgbImage, decode_image, pixel_sha256
 from uirdata.records import RECORD_FIELDS, Record, record_from_row
@@ -81,8 +81,12 @@ class ShardDataset(Sequence[ShardItem]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         record = self.record(index)
-        lq = self._image(record, record.lq_offset, record.lq_size, "lq")
         gt = self._image(record, record.gt_offset, record.gt_size, "gt")
+        if record.lq_size:
+            lq = self._image(record, record.lq_offset, record.lq_size, "lq")
+        else:
+            # A lazy sample: its LQ was never kept, and is the same bytes each time it is made.
+            lq = degrade(gt, Recipe.from_json(record.recipe))
         return ShardItem(record.key, lq, gt, self._label[record.degradation], record)
 
     def __iter__(self) -> Iterator[ShardItem]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +33,11 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class SampleBytes:
-    """A sample ready to be written: its encoded images, and its record without shard and offsets."""
+    """
+    A sample ready to be written: its encoded images, and its record without shard and offsets.
+
+    A lazy sample has an empty `lq`: readers make it from its recipe. Lazy samples of one GT stand one after the other.
+    """
 
     gt: bytes
     lq: bytes
@@ -120,8 +125,8 @@ def write_shard(
     target = folder / path
     with writing(target) as partial, partial.open("wb") as file:
         tar = TarWriter(file)
-        for sample in samples:
-            records.append(_add_sample(tar, path, sample))
+        for _, together in groupby(samples, _gt_identity):
+            records += _add_samples(tar, path, list(together))
         size, sha256 = tar.close()
         file.flush()
     state = ShardState(path, len(records), size, sha256, plan, json.dumps(list(rejected), sort_keys=True))
@@ -212,21 +217,34 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
         partial.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _add_sample(tar: TarWriter, path: str, sample: SampleBytes) -> dict[str, Any]:
-    key, codec = sample.fields["key"], sample.fields["codec"]
+def _gt_identity(sample: SampleBytes) -> tuple[object, ...]:
+    """Give equal values for lazy samples that share a GT, and no two for others."""
+    if sample.lq:
+        return (sample.fields["key"],)
+    return tuple(sample.fields[name] for name in ("source", "gt_path", "top", "left", "height", "width"))
+
+
+def _add_samples(tar: TarWriter, path: str, samples: Sequence[SampleBytes]) -> list[dict[str, Any]]:
+    """Write one sample, or the lazy samples of one GT: its image once, and the records of all in one JSON list."""
+    first = samples[0]
+    key, codec = first.fields["key"], first.fields["codec"]
+    documents = [{name: sample.fields[name] for name in IN_TAR} for sample in samples]
     # Alphabetical order, as webdataset's own writer has it.
-    gt_offset = tar.add(f"{key}.gt.{codec}", sample.gt)
-    document = {name: sample.fields[name] for name in IN_TAR}
-    tar.add(f"{key}.json", json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
-    lq_offset = tar.add(f"{key}.lq.{codec}", sample.lq)
+    gt_offset = tar.add(f"{key}.gt.{codec}", first.gt)
+    tar.add(f"{key}.json", _json(documents[0] if first.lq else {"samples": documents}))
+    lq_offset = tar.add(f"{key}.lq.{codec}", first.lq) if first.lq else 0
     places = {
         "shard": path,
         "gt_offset": gt_offset,
-        "gt_size": len(sample.gt),
+        "gt_size": len(first.gt),
         "lq_offset": lq_offset,
-        "lq_size": len(sample.lq),
+        "lq_size": len(first.lq),
     }
-    return asdict(record_from_row({**sample.fields, **places}))
+    return [asdict(record_from_row({**sample.fields, **places})) for sample in samples]
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _header(name: str, size: int) -> bytes:

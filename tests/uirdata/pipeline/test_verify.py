@@ -10,9 +10,10 @@ import pytest
 
 from tests.conftest import picture, write_png
 from tests.uirdata.pipeline.archived import zipped
-from uirdata.images import RgbImage, encode_image, to_uint8
+from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout
 from uirdata.pairing import PairRule
+from uirdata.pipeline import byte_checks
 from uirdata.pipeline import verify as verify_module
 from uirdata.pipeline.fetch import add_local_source, fetch, plan_fetch
 from uirdata.pipeline.inspect import WRONG_PARTNER, Group, clarity, inspect_groups, likeness, registration
@@ -78,6 +79,8 @@ def test_a_deep_look_leaves_out_what_cannot_be_trained_on_and_says_why(tmp_path:
     result = check(source, layout)
     assert result.inventory is not None
     assert result.inventory.total == 4
+    assert result.state == "faulty"
+    assert "2 pairs have an image that cannot be used" in result.todo[-1]
     found = reasons(layout)
     assert found["lq/wrong.png"].startswith("wrong partner: the LQ does not show what the GT shows")
     assert found["lq/flat.png"] == "the LQ cannot be used: all its pixels are equal"
@@ -160,9 +163,12 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path: Path) -
     assert list(reasons(layout)) == ["lq/05.png"]
 
 
-def published(tmp_path: Path, pruned: bool = False) -> tuple[Source, Layout]:
+def published(tmp_path: Path, pruned: bool = False, ending: str = "png") -> tuple[Source, Layout]:
     """A source that came as a zip."""
-    files = {f"{side}/{i}.png": encode_image(picture(20, 24, i), "png") for side in ("lq", "gt") for i in range(3)}
+    files = {}
+    for i in range(3):
+        encoded = cv2.imencode(f".{ending}", picture(20, 24, i))[1].tobytes()
+        files |= {f"{side}/{i}.{ending}": encoded for side in ("lq", "gt")}
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "s.zip").write_bytes(zipped(files))
@@ -171,7 +177,7 @@ def published(tmp_path: Path, pruned: bool = False) -> tuple[Source, Layout]:
         title="t",
         licence="l",
         files=(RemoteFile("s.zip", (Mirror("manual", "https://x.example", "official", "by-hand"),), archive="zip"),),
-        pairs=(RULE,),
+        pairs=(replace(RULE, gt=f"gt/{{n}}.{ending}", lq=f"lq/{{n}}.{ending}"),),
         known_defects=("one pair is missing",),
         feeds=(Feed(row="haze", pairs=72030, how="all"),),
     )
@@ -208,18 +214,30 @@ def test_changed_and_missing_files_are_named_with_what_to_do(tmp_path: Path) -> 
     assert any("delete what changed" in todo and "uir fetch s" in todo for todo in result.todo)
 
 
+def test_bytes_that_rot_without_a_trace_are_found_by_a_deep_look(tmp_path: Path) -> None:
+    source, layout = published(tmp_path, ending="bmp")
+    path = layout.source("s") / "gt/1.bmp"
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert check(source, layout, deep=False).state == "good"
+    assert [fault.path for fault in check(source, layout).changed] == [str(path)]
+
+
 def test_a_touched_file_is_hashed_once_and_is_good_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, layout = published(tmp_path)
     os.utime(layout.source("s") / "gt/1.png", (5, 5))
     os.utime(layout.downloads("s") / "s.zip", (5, 5))
     hashed: list[Path] = []
-    real = verify_module.hash_file
+    real = byte_checks.hash_file
 
     def watching(path: Path, **options: bool) -> tuple[str, str]:
         hashed.append(path)
         return real(path, **options)
 
-    monkeypatch.setattr(verify_module, "hash_file", watching)
+    monkeypatch.setattr(byte_checks, "hash_file", watching)
     assert check(source, layout, deep=False).state == "good"
     assert hashed == [layout.downloads("s") / "s.zip", layout.source("s") / "gt/1.png"]
     hashed.clear()
