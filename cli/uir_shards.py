@@ -125,6 +125,12 @@ def crop(
 @VARIANT
 @SEED
 @click.option("--lazy", is_flag=True, help="Keep recipes instead of the LQ that are made; readers make them.")
+@click.option(
+    "--materialise",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Make the lazy shards in DIR into ones that hold every LQ, in --out. Needs no source files.",
+)
 @click.option("--task", type=Part(), metavar="I/N", help="Build only the I-th of N parts, as on a Slurm array.")
 @click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
 @click.option("--discard", is_flag=True, help="Delete what another unfinished build left in the folder.")
@@ -143,6 +149,7 @@ def build_shards(
     variant: str,
     seed: int,
     lazy: bool,
+    materialise: Path | None,
     task: Slice | None,
     retry_rejected: bool,
     discard: bool,
@@ -161,13 +168,17 @@ def build_shards(
       uir build-shards --subset sample
       uir build-shards --subset 5d --out /data/shards --workers 16
       uir build-shards --subset 5d --dry-run
+      uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
     from uirdata.images import CODECS
-    from uirdata.pipeline.build import build
+    from uirdata.pipeline.build import SourcePixels, build
     from uirdata.pipeline.crop import source_folders
     from uirdata.pipeline.pool import BuildSettings, plan_build
 
     layout = Layout(root)
+    if materialise is not None:
+        _materialise(console, materialise, out, shard_size, workers, dry_run)
+        return
     folder = out or layout.shards
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
     settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size, lazy=lazy)
@@ -184,8 +195,8 @@ def build_shards(
     with console.progress() as progress:
         report = build(
             todo,
-            subset=chosen,
-            sources=source_folders(sources, layout, plan.sources),
+            subsets={chosen.name: chosen.classes},
+            pixels=SourcePixels(source_folders(sources, layout, plan.sources), seed),
             workers=workers,
             discard=discard,
             progress=progress,
@@ -249,6 +260,21 @@ def stats(folder: Path | None, page: Path | None, levels: bool, explain: bool, r
     if page is not None:
         write_statistics_page(folder, page)
         console.remark(f"wrote {page}")
+
+
+def _materialise(console: Console, lazy: Path, out: Path | None, shard_size: int, workers: int, dry_run: bool) -> None:
+    from uirdata.pipeline.materialise import materialise
+    from uirdata.storage.reading import open_shards
+
+    if out is None:
+        raise UsageError("--materialise needs --out: a folder for the shards that hold every LQ")
+    if dry_run:
+        console.line(f"to build: {len(open_shards(lazy)):,} samples of {lazy}, in {out}")
+        return
+    with console.progress() as progress:
+        report = materialise(lazy, out, shard_bytes=shard_size, workers=workers, progress=progress)
+    console.data({"folder": str(out), "shards_built": report.shards, "samples_built": report.samples})
+    console.line(f"{report.samples:,} samples in {report.shards:,} new shards. In {out}")
 
 
 def _plan(

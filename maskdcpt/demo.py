@@ -28,7 +28,7 @@ from maskdcpt.validation import to_tensor
 from uirdata.errors import SourceError
 from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout
-from uirdata.pipeline.build import build
+from uirdata.pipeline.build import SourcePixels, build
 from uirdata.pipeline.crop import make_plan, source_folders
 from uirdata.pipeline.fetch import fetch, plan_fetch
 from uirdata.pipeline.pool import BuildSettings, plan_build
@@ -203,8 +203,8 @@ def _build(layout: Layout, subset: Subset, shards: Path, workers: int, progress:
     plan = make_plan(subset, sources, layout)
     build(
         plan_build(shards, plan, BuildSettings(shard_bytes=100_000_000)),
-        subset=subset,
-        sources=source_folders(sources, layout, [SUBSET]),
+        subsets={subset.name: subset.classes},
+        pixels=SourcePixels(source_folders(sources, layout, [SUBSET]), plan.seed),
         workers=workers,
         discard=True,
         progress=progress,

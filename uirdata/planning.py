@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from typing import Protocol
 
 from uirdata.cropping import Box, crop_boxes
 from uirdata.degradations import find_degradation
@@ -138,10 +139,34 @@ class CropSetting:
         return crop_boxes(height, width, size=self.size, stride=self.stride)
 
 
+class Group(Protocol):
+    """
+    All samples of one split, degradation and source, made when asked for: whole data sets have millions.
+
+    Attributes:
+        group: split, degradation, source.
+        crop: how images are cut.
+    """
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Split, degradation, source."""
+        ...
+
+    @property
+    def crop(self) -> CropSetting:
+        """How images are cut."""
+        ...
+
+    def samples(self, seed: int) -> Iterator[PlannedSample]:
+        """Give the samples, the same ones in the same order each time; `seed` is the run's."""
+        ...
+
+
 @dataclass(frozen=True)
 class GroupPlan:
     """
-    All samples of one split, degradation and source, made when asked for: whole data sets have millions.
+    A `Group` from what was found on the disk.
 
     Attributes:
         group: split, degradation, source.

@@ -32,7 +32,8 @@ class Record:
         scene: samples with the same source and scene show the same GT image; split by it, never across.
         gt_path: the GT's file, relative to the source's folder.
         lq_path: the LQ's file; "" where it was made here.
-        top: of the crop, in pixels of the GT image.
+        gt_border: pixels that were cut off each side of the GT image first.
+        top: of the crop, in pixels of what is left of the GT image.
         left: of the crop.
         height: of the crop.
         width: of the crop.
@@ -58,6 +59,7 @@ class Record:
     scene: str
     gt_path: str
     lq_path: str
+    gt_border: int
     top: int
     left: int
     height: int

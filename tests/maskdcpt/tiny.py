@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from maskdcpt.config import TrainConfig, with_settings
 from uirdata.images import RgbImage, encode_image, pixel_sha256, to_uint8
+from uirdata.records import Record
 from uirdata.storage.shards import SampleBytes, write_shard
 
 TYPES = ("noise", "gaussian-blur", "low-light")
@@ -37,23 +39,19 @@ def degraded(gt: RgbImage, kind: str, seed: int) -> RgbImage:
 
 
 def sample(key: str, split: str, kind: str, gt: RgbImage, lq: RgbImage) -> SampleBytes:
-    fields = {
+    # Fields that say nothing here keep the nothing of their type.
+    nothing = {"str": "", "int": 0, "bool": False}
+    fields = {field.name: nothing[str(field.type)] for field in dataclasses.fields(Record)} | {
         "key": key,
         "codec": "png",
         "degradation": kind,
         "level": "only",
-        "recipe": "",
         "source": "tiny",
         "split": split,
-        "real": False,
         "scene": key,
         "gt_path": f"{key}.png",
-        "lq_path": "",
-        "top": 0,
-        "left": 0,
         "height": gt.shape[0],
         "width": gt.shape[1],
-        "overlaps": "",
         "gt_sha256": pixel_sha256(gt),
         "lq_sha256": pixel_sha256(lq),
         "licence": "CC0",

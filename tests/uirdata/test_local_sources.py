@@ -82,6 +82,7 @@ def test_folders_are_named_by_the_user(folders: Callable[..., Path]) -> None:
         ({"lq": "hazy", "gt": "nowhere", "degradation": "haze"}, "is no folder"),
         ({"lq": "hazy", "gt": "hazy", "degradation": "haze"}, "at once"),
         ({"lq": "hazy", "gt": "..", "degradation": "haze"}, "is not below"),
+        ({"lq": "hazy", "gt": ".", "degradation": "haze"}, "is not below"),
         ({"lq": "hazy", "gt": "{odd}", "degradation": "haze"}, "rename it"),
         ({"degradation": "hase"}, "did you mean 'haze'?"),
         ({"test_share": 1.0}, "test share of 1.0"),

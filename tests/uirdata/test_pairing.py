@@ -103,6 +103,7 @@ def test_the_folders_in_front_must_be_the_same() -> None:
 def test_two_gt_for_one_lq_are_no_pair() -> None:
     found = run(HAZE, "hazy/1_1_1.jpg", "clear/1.png", "clear/1.jpg")
     assert found.pairs == ()
+    assert found.unknown == ()
     assert set(reasons(found)) == {"hazy/1_1_1.jpg", "clear/1.png", "clear/1.jpg"}
     assert reasons(found)["hazy/1_1_1.jpg"] == "more than one GT fits: clear/1.jpg, clear/1.png"
 
@@ -183,7 +184,7 @@ def test_sorted_folders_of_unequal_numbers_pair_nothing() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "RSBlur/", "deep/RSBlur/"])
 def test_a_list_names_the_pairs_below_some_folder(prefix: str) -> None:
-    text = "1/gt/gt_sharp.png 1/real_blur/real_blur.png \n\n2/gt/gt_sharp.png 2/real_blur/real_blur.png\n"
+    text = "1/gt/gt_sharp.png 1/real_blur/real_blur.png \n\n./2/gt/gt_sharp.png 2\\real_blur\\real_blur.png\n"
     names = [f"{prefix}{scene}/{end}" for scene in "123" for end in ("gt/gt_sharp.png", "real_blur/real_blur.png")]
     found = run(LISTED, *names, "test.txt", text=text)
     assert [(pair.scene, pair.gt) for pair in found.pairs] == [

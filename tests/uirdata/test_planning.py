@@ -69,7 +69,7 @@ def test_shards_fill_to_the_size_keep_order_and_go_on_numbering() -> None:
     shards = list(deal(GROUP, samples, shard_bytes=700_000, first_number=3))
     assert [s.path for s in shards[:2]] == ["train/noise/wed-00003.tar", "train/noise/wed-00004.tar"]
     assert [s for shard in shards for s in shard.samples] == samples
-    assert {len(shard.samples) for shard in shards[:-1]} == {15}  # 700,000 / (2 x 128 x 128 x 3 x 0.45)
+    assert {len(shard.samples) for shard in shards[:-1]} == {15}  # 700,000 / (2 x 128 x 128 x 3 x 0.45 + 2,000)
 
 
 def test_a_sample_larger_than_a_shard_gets_one_of_its_own() -> None:

@@ -163,9 +163,14 @@ def test_a_folder_of_ones_own_adds_subsets(tmp_path: Path) -> None:
     (tmp_path / "subsets.toml").write_text(
         """
         [[subset]]
+        name = "alone"
+        title = "t"
+        no_reference = ["dicm"]
+        [[subset]]
         name = "two"
         title = "t"
-        include = ["5d"]
+        include = ["5d", "alone"]
+        no_reference = ["lime"]
         classes = [["snow"]]
         repeat = { snow = 3 }
         [[subset.use]]
@@ -176,6 +181,8 @@ def test_a_folder_of_ones_own_adds_subsets(tmp_path: Path) -> None:
     )
     two = load_subset("two", SOURCES, [tmp_path])
     assert two.class_names == (*SUBSETS["5d"].class_names, "snow")
+    assert two.no_reference == ("dicm", "lime")
+    assert two.sources[-2:] == ("dicm", "lime")
     assert two.repeat["snow"] == 3
     assert two.repeat["haze"] == 1
     assert two.uses == (*SUBSETS["5d"].uses, Use("csd", "snow", "train"), Use("srrs", "snow", "train"))

@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import platform
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -21,12 +21,12 @@ from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from uirdata.errors import ImageError, PairError, RecipeError, ShardError, UirError
-from uirdata.images import Codec, encode_image, pixel_sha256
+from uirdata.images import Codec, RgbImage, encode_image, pixel_sha256
 from uirdata.pipeline.crop import SampleReader, describe_failure
 from uirdata.pipeline.pool import BuildPlan, BuildSettings, Slice, plan_build
 from uirdata.planning import PlannedSample, PlannedShard
@@ -43,7 +43,6 @@ from uirdata.storage.shards import (
     write_shard,
 )
 from uirdata.storage.tables import storage_error, write_rows
-from uirdata.subsets import Subset
 
 REJECTED = "rejected.parquet"
 UNFINISHED = ".unfinished.json"
@@ -53,13 +52,51 @@ _REJECTED_SCHEMA = pa.schema(
 _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 
+Classes = Sequence[Sequence[str]]
+"""Labels in order; the degradations of one entry share a label."""
+
+
+class Reader(Protocol):
+    """Makes the pixels of samples, one after the other."""
+
+    def pixels(self, sample: PlannedSample) -> tuple[RgbImage, RgbImage, str]:
+        """Give GT, LQ and recipe, or raise ImageError, PairError or RecipeError where they cannot be made."""
+        ...
+
+
+class Pixels(Protocol):
+    """Where pixels come from. It is sent to each worker, which opens a reader of its own."""
+
+    def open(self) -> Reader:
+        """Give a reader."""
+        ...
+
+
+@dataclass(frozen=True)
+class SourcePixels:
+    """
+    Pixels from the unpacked files of the sources.
+
+    Attributes:
+        folders: where they lie, by source.
+        seed: of the recipes.
+    """
+
+    folders: Mapping[str, Path]
+    seed: int
+
+    def open(self) -> Reader:
+        """Give a reader."""
+        return SampleReader(self.folders, self.seed)
+
+
 @dataclass(frozen=True)
 class ShardTask:
     """All that a worker needs to build one shard."""
 
     folder: Path
     shard: PlannedShard
-    sources: Mapping[str, Path]
+    pixels: Pixels
     settings: BuildSettings
 
 
@@ -96,8 +133,8 @@ class BuildReport:
 def build(
     plan: BuildPlan,
     *,
-    subset: Subset,
-    sources: Mapping[str, Path],
+    subsets: Mapping[str, Classes],
+    pixels: Pixels,
     workers: int = 1,
     discard: bool = False,
     progress: Progress | None = None,
@@ -107,8 +144,8 @@ def build(
 
     Args:
         plan: from `plan_build`.
-        subset: what it is built for; its label order is noted in info.json.
-        sources: where the unpacked files of each source lie.
+        subsets: what it is built for, with the label order, which is noted in info.json.
+        pixels: where pixels come from: source files, or a lazy pool.
         workers: processes; 1 works in this one.
         discard: delete the shards of another unfinished build, which otherwise are an error.
         progress: is told of samples.
@@ -122,8 +159,8 @@ def build(
     with _only_builder(plan.folder, plan.task):
         if plan.stale:
             _discard_stale(plan, discard)
-        write_json(plan.folder / UNFINISHED, {"subset": subset.name})
-        tasks = (ShardTask(plan.folder, shard, sources, plan.settings) for shard in plan.shards())
+        write_json(plan.folder / UNFINISHED, {"subset": "+".join(subsets)})
+        tasks = (ShardTask(plan.folder, shard, pixels, plan.settings) for shard in plan.shards())
         report = BuildReport()
         listener.begin("samples", plan.todo_samples)
         for state in _run(tasks, min(workers, len(plan.todo)), listener):
@@ -132,7 +169,7 @@ def build(
         listener.end("samples")
         report.complete = _is_complete(plan)
         if report.complete:
-            report.rejected = _finish(plan, subset)
+            report.rejected = _finish(plan, subsets)
             (plan.folder / UNFINISHED).unlink(missing_ok=True)
     return report
 
@@ -167,7 +204,7 @@ def _encode_samples(
     task: ShardTask, rejected: list[dict[str, str]], on_sample: Iterator[None] | None
 ) -> Iterator[SampleBytes]:
     settings = task.settings
-    reader = SampleReader(task.sources, settings.seed)
+    reader = task.pixels.open()
     encoded_gt, last = b"", None
     for sample in task.shard.samples:
         try:
@@ -278,14 +315,14 @@ def _is_complete(plan: BuildPlan) -> bool:
     return not again.todo
 
 
-def _finish(plan: BuildPlan, subset: Subset) -> list[Rejected]:
+def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
     folder = plan.folder
     info = read_info(folder)
     states = list_shards(folder)
     rejected = [Rejected(**row) for state in states for row in json.loads(state.rejected)]
     write_rows(folder / REJECTED, (vars(row) for row in rejected), _REJECTED_SCHEMA)
     cuts = {"/".join(group.group): [group.crop.size, group.crop.stride] for group in plan.plan.groups}
-    classes = {subset.name: [list(types) for types in subset.classes]}
+    classes = {name: [list(types) for types in order] for name, order in subsets.items()}
     write_json(
         folder / INFO,
         {

@@ -17,7 +17,7 @@ from uirdata.overlaps import Overlap
 from uirdata.pairing import Pair
 from uirdata.paper_table import account, load_paper_table
 from uirdata.patterns import compile_pattern
-from uirdata.planning import CropSetting, FoundPair, GroupPlan, PlannedSample
+from uirdata.planning import CropSetting, FoundPair, Group, GroupPlan, PlannedSample
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for
 from uirdata.sources import Source
@@ -50,7 +50,7 @@ class Plan:
         left: sources that are not there.
     """
 
-    groups: tuple[GroupPlan, ...]
+    groups: tuple[Group, ...]
     seed: int
     left: tuple[Left, ...]
 

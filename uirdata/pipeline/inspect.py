@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,28 +62,22 @@ class Seen:
     pairs: tuple[PairCheck, ...]
 
 
-def inspect_groups(groups: Sequence[Group], known: Mapping[str, FileCheck]) -> list[Seen]:
-    """
-    Look at groups, one after the other.
-
-    Args:
-        groups: what to look at.
-        known: earlier checks by the file's sha256: a file with the same bytes is not judged again.
-    """
+def inspect_groups(groups: Sequence[Group]) -> list[Seen]:
+    """Look at groups, one after the other."""
     # The workers are the parallelism; OpenCV's own threads would only fight over the cores.
     cv2.setNumThreads(1)
-    return [inspect_group(group, known) for group in groups]
+    return [inspect_group(group) for group in groups]
 
 
-def inspect_group(group: Group, known: Mapping[str, FileCheck]) -> Seen:
+def inspect_group(group: Group) -> Seen:
     """Decode the files of a group and compare each LQ with the GT."""
     files: list[FileCheck] = []
     pairs: list[PairCheck] = []
-    gt_check, gt = (None, None) if not group.gt else inspect_file(group.root, group.gt, known)
+    gt_check, gt = (None, None) if not group.gt else inspect_file(group.root, group.gt)
     if gt_check is not None:
         files.append(gt_check)
     for path in group.lqs:
-        lq_check, lq = inspect_file(group.root, path, known)
+        lq_check, lq = inspect_file(group.root, path)
         files.append(lq_check)
         if gt_check is None or gt is None or lq is None or gt_check.problem or lq_check.problem:
             continue
@@ -94,7 +88,7 @@ def inspect_group(group: Group, known: Mapping[str, FileCheck]) -> Seen:
     return Seen(tuple(files), tuple(pairs))
 
 
-def inspect_file(root: Path, path: str, known: Mapping[str, FileCheck]) -> tuple[FileCheck, RgbImage | None]:
+def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
     """
     Read a file whole and decode it.
 
@@ -108,9 +102,6 @@ def inspect_file(root: Path, path: str, known: Mapping[str, FileCheck]) -> tuple
         return FileCheck(path, 0, 0, problem=f"it cannot be read ({error.strerror or error})"), None
     sha256 = hashlib.sha256(data).hexdigest()
     check = FileCheck(path, stat.st_size, stat.st_mtime_ns, sha256=sha256)
-    held = known.get(sha256)
-    if held is not None and held.mode and held.problem:
-        return replace(held, path=path, size=stat.st_size, mtime_ns=stat.st_mtime_ns), None
     try:
         with Image.open(io.BytesIO(data)) as opened:
             mode = opened.mode

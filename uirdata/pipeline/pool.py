@@ -13,8 +13,6 @@ from uirdata.pipeline.crop import Plan
 from uirdata.planning import PlannedSample, PlannedShard, deal, estimated_bytes
 from uirdata.storage.shards import MANIFEST, list_shards, read_info, shard_keys, shard_state
 
-Group = tuple[str, str, str]
-
 
 @dataclass(frozen=True)
 class BuildSettings:
@@ -191,9 +189,9 @@ def _is_finished(folder: Path, shard: PlannedShard, settings: BuildSettings, *, 
     return not (retry_rejected and state.rejected != "[]")
 
 
-def _listed(folder: Path) -> Mapping[Group, list[tuple[str, int]]]:
+def _listed(folder: Path) -> Mapping[tuple[str, str, str], list[tuple[str, int]]]:
     """Give path and number of the shards that finished builds list, by group."""
-    listed: dict[Group, list[tuple[str, int]]] = {}
+    listed: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
     for path in sorted(read_info(folder).get("shards", {})):
         group, number = _group_and_number(path)
         listed.setdefault(group, []).append((path, number))

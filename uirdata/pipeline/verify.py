@@ -228,14 +228,14 @@ def _inspect(
 def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
     if jobs <= 1:
         for batch in batches:
-            yield from inspect_groups(batch, {})
+            yield from inspect_groups(batch)
         return
     # A fresh interpreter: a fork of a process with threads may hang.
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
         waiting: set[Future[list[Seen]]] = set()
         try:
             for batch in batches:
-                waiting.add(pool.submit(inspect_groups, batch, {}))
+                waiting.add(pool.submit(inspect_groups, batch))
                 if len(waiting) >= 3 * jobs:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for future in done:

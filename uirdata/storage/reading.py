@@ -107,6 +107,11 @@ class ShardDataset(Sequence[ShardItem]):
         return _Records(self)
 
     @property
+    def keys(self) -> list[str]:
+        """The key of each sample, by number."""
+        return list(self._table["key"].to_pylist())
+
+    @property
     def degradations(self) -> list[str]:
         """The degradation of each sample, by number."""
         return list(self._table["degradation"].to_pylist())

@@ -16,7 +16,7 @@ from uirdata.pairing import PairRule
 from uirdata.pipeline import byte_checks
 from uirdata.pipeline import verify as verify_module
 from uirdata.pipeline.fetch import add_local_source, fetch, plan_fetch
-from uirdata.pipeline.inspect import WRONG_PARTNER, Group, clarity, inspect_groups, likeness, registration
+from uirdata.pipeline.inspect import WRONG_PARTNER, Group, Seen, clarity, inspect_groups, likeness, registration
 from uirdata.pipeline.verify import SourceVerification, pin_lines, verify
 from uirdata.progress import Silent
 from uirdata.sources import Feed, Mirror, RemoteFile, Source
@@ -108,9 +108,9 @@ def test_a_second_run_looks_only_at_what_changed(tmp_path: Path, monkeypatch: py
     source, layout = local(tmp_path)
     looked: list[str] = []
 
-    def watching(groups: list[Group], known: dict[str, object]) -> object:
+    def watching(groups: list[Group]) -> list[Seen]:
         looked.extend(path for group in groups for path in (group.gt, *group.lqs))
-        return inspect_groups(groups, known)  # type: ignore[arg-type]
+        return inspect_groups(groups)
 
     monkeypatch.setattr(verify_module, "inspect_groups", watching)
     check(source, layout)
@@ -135,12 +135,12 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch:
     source, layout = local(tmp_path)
     looked = 0
 
-    def stopping(groups: list[Group], known: dict[str, object]) -> object:
+    def stopping(groups: list[Group]) -> list[Seen]:
         nonlocal looked
         looked += len(groups)
         if looked > 10 and looked <= 20:
             raise KeyboardInterrupt
-        return inspect_groups(groups, known)  # type: ignore[arg-type]
+        return inspect_groups(groups)
 
     monkeypatch.setattr(verify_module, "inspect_groups", stopping)
     with pytest.raises(KeyboardInterrupt):

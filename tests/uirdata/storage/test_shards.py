@@ -33,6 +33,7 @@ def sample(key: str, seed: int = 0, degradation: str = "noise", split: str = "tr
         "scene": key,
         "gt_path": f"{key}.png",
         "lq_path": "",
+        "gt_border": 0,
         "top": 0,
         "left": 0,
         "height": 24,

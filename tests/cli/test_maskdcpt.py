@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from cli.maskdcpt import program
+from maskdcpt.config import to_toml
+from tests.maskdcpt.tiny import picture, tiny_config, write_shards
+from uirdata.images import read_image
+
+
+def run(*args: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(program, [str(arg) for arg in args], input=stdin)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards, a pre-trained and a fine-tuned run, made by the commands."""
+    root = tmp_path_factory.mktemp("learning")
+    write_shards(root / "shards", train=2, test=3)
+    (root / "pre.toml").write_text(to_toml(tiny_config(root / "shards", root / "pre", "loop.steps=2")))
+    assert run("train", "--config", root / "pre.toml", "-q").exit_code == 0
+    fine = tiny_config(root / "shards", root / "fine", "objective.kind=finetune", "loop.steps=2")
+    (root / "fine.toml").write_text(to_toml(fine))
+    assert run("train", "--config", root / "fine.toml", "--init", root / "pre", "-q").exit_code == 0
+    return root
+
+
+def test_help_is_quick_and_does_not_import_torch() -> None:
+    code = (
+        "import sys\nfrom cli.maskdcpt import program\n"
+        "try:\n    program.main(args=sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'pyarrow', 'pydantic'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    for args in (["--help"], ["train", "--help"], ["restore", "--help"], ["train", "--presets"]):
+        start = time.process_time()
+        if args[-1] == "--presets":
+            code = code.replace("'torch', 'pyarrow', 'pydantic'", "'torch', 'pyarrow'")
+        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+        assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("command", ["train", "plot", "eval", "restore", "probe", "export"])
+def test_every_command_has_an_example_in_its_help(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+    assert f"maskdcpt {command}" in result.output
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    result = run("trian")
+    assert result.exit_code == 2
+    assert "did you mean 'train'" in result.output
+
+
+def test_train_writes_a_run_and_says_where(folder: Path) -> None:
+    for name in ("pre", "fine"):
+        run_folder = folder / name
+        assert (run_folder / "checkpoints" / "step-000002" / "model.safetensors").exists()
+        assert (run_folder / "config.toml").exists()
+        assert (run_folder / "metrics.jsonl").exists()
+
+
+def test_a_finished_run_is_not_written_over_and_goes_on_when_told(folder: Path, tmp_path: Path) -> None:
+    again = run("train", "--config", folder / "pre.toml")
+    assert again.exit_code == 2
+    assert "--resume goes on with it" in again.output
+    config = tmp_path / "own.toml"
+    config.write_text(to_toml(tiny_config(folder / "shards", tmp_path / "own", "loop.steps=1")))
+    assert run("train", "--config", config, "-q").exit_code == 0
+    more = run("train", "--out", tmp_path / "own", "--resume", "--set", "loop.steps=3", "--json", "-q")
+    assert more.exit_code == 0, more.output
+    assert json.loads(more.stdout)["step"] == 3
+
+
+def test_presets_are_listed_and_printed_with_their_origins(folder: Path) -> None:
+    listed = run("train", "--presets", "--json")
+    assert "pretrain-5d-nafnet" in [row["preset"] for row in json.loads(listed.stdout)]
+    shown = run("train", "--preset", "pretrain-5d-nafnet", "--set", "loop.steps=5", "--print-config")
+    assert "lr = 0.0003  # paper" in shown.stdout
+    assert "steps = 5" in shown.stdout
+    assert "additionalProperties" in run("train", "--print-schema").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--preset", "pretrain-5d-nafne"], "did you mean 'pretrain-5d-nafnet"),
+        (["--set", "optimizer.lrr=3"], "did you mean 'lr'"),
+        (["--set", "loop.steps=3"], "no shards are named"),
+        (["--preset", "pretrain-sample", "--config", "x.toml"], "--set changes single values of either"),
+    ],
+)
+def test_misuse_ends_with_2(args: list[str], says: str, tmp_path: Path) -> None:
+    result = run("train", *args, "--out", tmp_path / "run")
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(to_toml(tiny_config(folder / "shards", tmp_path / "run")))
+    result = run("train", "--config", config, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["samples in an epoch"] == "6"
+    assert not (tmp_path / "run").exists()
+
+
+def test_shards_that_are_not_there_end_with_1(tmp_path: Path) -> None:
+    result = run("train", "--preset", "pretrain-sample", "--shards", tmp_path / "none", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "no such folder" in result.output
+
+
+def test_eval_prints_a_row_for_each_degradation(folder: Path, tmp_path: Path) -> None:
+    shown = run("eval", "--checkpoint", folder / "fine", "--shards", folder / "shards", "-q")
+    assert shown.exit_code == 0, shown.output
+    for word in ("noise", "gaussian-blur", "low-light", "mean", "LQ PSNR", "gain"):
+        assert word in shown.stdout
+    document = run("eval", "--checkpoint", folder / "pre", "--shards", folder / "shards", "--json", "--out", tmp_path)
+    assert json.loads(document.stdout)["mean"]["accuracy"] >= 0
+    assert (tmp_path / "images.parquet").exists()
+
+
+def test_restore_goes_on_over_bad_files_and_ends_with_3(folder: Path, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.fromarray(picture(1, 17, 23)).save(good)
+    bad.write_text("no picture")
+    args = ["restore", bad, good, "--checkpoint", folder / "fine", "--classifier", folder / "pre"]
+    result = run(*args, "--out", tmp_path / "out", "--json", "-q")
+    assert result.exit_code == 3
+    rows = json.loads(result.stdout)
+    assert [bool(row["problem"]) for row in rows] == [True, False]
+    assert rows[1]["degradation"]
+    assert read_image(tmp_path / "out" / "good.png").shape == (17, 23, 3)
+
+
+def test_restore_reads_stdin_and_writes_stdout(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(1, 17, 23)).save(tmp_path / "in.png")
+    result = run("restore", "-", "--checkpoint", folder / "fine", stdin=(tmp_path / "in.png").read_bytes())
+    assert result.exit_code == 0
+    (tmp_path / "out.png").write_bytes(result.stdout_bytes)
+    assert read_image(tmp_path / "out.png").shape == (17, 23, 3)
+
+
+def test_restore_needs_a_place_and_a_network_that_restores(folder: Path, tmp_path: Path) -> None:
+    assert run("restore", "x.png", "--checkpoint", folder / "fine").exit_code == 2
+    result = run("restore", "x.png", "--checkpoint", folder / "pre", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "pre-trained, not fine-tuned" in result.output
+
+
+def test_restore_shows_what_it_would_write(folder: Path, tmp_path: Path) -> None:
+    result = run("restore", "a/x.jpg", "--checkpoint", folder / "fine", "--out", tmp_path / "o", "--dry-run", "--json")
+    assert json.loads(result.stdout) == [{"source": "a/x.jpg", "target": str(tmp_path / "o" / "x.png")}]
+    assert not (tmp_path / "o").exists()
+
+
+def test_probe_export_and_plot_work_on_runs(folder: Path, tmp_path: Path) -> None:
+    args = ["--shards", folder / "shards", "--checkpoint", folder / "pre", "--crop", "32", "--patch", "8"]
+    probed = run("probe", *args, "--ratios", "0,0.5", "--json", "-q")
+    assert [row["ratio"] for row in json.loads(probed.stdout)] == [0.0, 0.5]
+    assert run("probe", *args, "--ratios", "0,2").exit_code == 2
+    exported = run("export", "--checkpoint", folder / "fine", "--out", tmp_path / "net.pth")
+    assert exported.exit_code == 0, exported.output
+    assert run("eval", "--checkpoint", tmp_path / "net.pth", "--shards", folder / "shards", "-q").exit_code == 0
+    plotted = run("plot", folder / "pre", folder / "fine", "--out", tmp_path / "curves.png")
+    assert plotted.exit_code == 0, plotted.output
+    assert read_image(tmp_path / "curves.png").shape[2] == 3
+    assert "did you mean" in run("plot", folder / "pre", "--quantity", "los", "--out", tmp_path / "x.png").output
