@@ -18,6 +18,7 @@ from uirdata.layout import Layout
 
 if TYPE_CHECKING:
     from uirdata.pipeline.crop import Plan
+    from uirdata.pipeline.engines import Engine
     from uirdata.pipeline.pool import Slice
     from uirdata.planning import CropSetting
     from uirdata.sources import Source
@@ -116,6 +117,13 @@ def crop(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The shard folder. [default: ROOT/shards]"
 )
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="cores", help="Processes.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Ray: the cluster of RAY_ADDRESS, or one on this machine.",
+)
 @click.option("--shard-size", type=Size(), default="1GB", show_default=True, help="About how large a tar becomes.")
 @click.option(
     "--codec", type=click.Choice(["webp", "png"]), default="webp", show_default=True, help="Both are lossless."
@@ -142,6 +150,7 @@ def build_shards(
     subset: str | None,
     out: Path | None,
     workers: int,
+    engine: str,
     shard_size: int,
     codec: str,
     size: int | None,
@@ -171,13 +180,14 @@ def build_shards(
       uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
     from uirdata.images import CODECS
-    from uirdata.pipeline.build import SourcePixels, build
+    from uirdata.pipeline.build import build
     from uirdata.pipeline.crop import source_folders
+    from uirdata.pipeline.making import SourcePixels
     from uirdata.pipeline.pool import BuildSettings, plan_build
 
     layout = Layout(root)
     if materialise is not None:
-        _materialise(console, materialise, out, shard_size, workers, dry_run)
+        _materialise(console, materialise, out, shard_size, _engine(engine, workers), dry_run)
         return
     folder = out or layout.shards
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
@@ -197,7 +207,7 @@ def build_shards(
             todo,
             subsets={chosen.name: chosen.classes},
             pixels=SourcePixels(source_folders(sources, layout, plan.sources), seed),
-            workers=workers,
+            engine=_engine(engine, workers),
             discard=discard,
             progress=progress,
         )
@@ -262,7 +272,15 @@ def stats(folder: Path | None, page: Path | None, levels: bool, explain: bool, r
         console.remark(f"wrote {page}")
 
 
-def _materialise(console: Console, lazy: Path, out: Path | None, shard_size: int, workers: int, dry_run: bool) -> None:
+def _engine(name: str, workers: int) -> Engine:
+    from uirdata.pipeline.engines import LocalEngine, RayEngine
+
+    return RayEngine() if name == "ray" else LocalEngine(workers)
+
+
+def _materialise(
+    console: Console, lazy: Path, out: Path | None, shard_size: int, engine: Engine, dry_run: bool
+) -> None:
     from uirdata.pipeline.materialise import materialise
     from uirdata.storage.reading import open_shards
 
@@ -272,7 +290,7 @@ def _materialise(console: Console, lazy: Path, out: Path | None, shard_size: int
         console.line(f"to build: {len(open_shards(lazy)):,} samples of {lazy}, in {out}")
         return
     with console.progress() as progress:
-        report = materialise(lazy, out, shard_bytes=shard_size, workers=workers, progress=progress)
+        report = materialise(lazy, out, shard_bytes=shard_size, engine=engine, progress=progress)
     console.data({"folder": str(out), "shards_built": report.shards, "samples_built": report.samples})
     console.line(f"{report.samples:,} samples in {report.shards:,} new shards. In {out}")
 

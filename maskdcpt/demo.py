@@ -28,9 +28,11 @@ from maskdcpt.validation import to_tensor
 from uirdata.errors import SourceError
 from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout
-from uirdata.pipeline.build import SourcePixels, build
+from uirdata.pipeline.build import build
 from uirdata.pipeline.crop import make_plan, source_folders
+from uirdata.pipeline.engines import LocalEngine
 from uirdata.pipeline.fetch import fetch, plan_fetch
+from uirdata.pipeline.making import SourcePixels
 from uirdata.pipeline.pool import BuildSettings, plan_build
 from uirdata.pipeline.report import Statistics, centre, count_shards
 from uirdata.pipeline.verify import verify
@@ -205,7 +207,7 @@ def _build(layout: Layout, subset: Subset, shards: Path, workers: int, progress:
         plan_build(shards, plan, BuildSettings(shard_bytes=100_000_000)),
         subsets={subset.name: subset.classes},
         pixels=SourcePixels(source_folders(sources, layout, [SUBSET]), plan.seed),
-        workers=workers,
+        engine=LocalEngine(workers),
         discard=True,
         progress=progress,
     )

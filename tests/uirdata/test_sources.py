@@ -218,6 +218,7 @@ def test_a_small_manifest_gives_all_defaults(manifest: Callable[[str], Path]) ->
         ('name = "a.zip"', 'name = "../a.zip"', ["files[0].name", "below the downloads"]),
         ('title = "t"', 'title = "t"\nid = "other"', ["id is 'other'", "small.toml"]),
         ("mirrors = [{", "mirrors = [] #", ["files[0].mirrors is empty"]),
+        ("[[pairs]]", '[[files]]\nname = "a.zip"\nmirrors = []\n[[pairs]]', ["files[1].name is 'a.zip' once more"]),
         ("[[pairs]]", '[[skip]]\npattern = "{"\nreason = "r"\n[[pairs]]', ["skip[0].pattern", "does not close"]),
     ],
 )

@@ -51,6 +51,30 @@ def convolve_separable(image: NDArray[np.generic], row: Kernel) -> NDArray[np.fl
     return np.asarray(blurred, dtype=np.float64).reshape(image.shape)
 
 
+def smooth(values: NDArray[np.float32], sigma: float, *, steps: int) -> NDArray[np.float32]:
+    """
+    Blur by a Gaussian in whole numbers, so that no processor can round otherwise.
+
+    Args:
+        values: (H, W) or (H, W, C), taken in units of 1 / `steps`.
+        sigma: pixels.
+        steps: a power of two. The weights sum to 2^22 / `steps`, so that values below 4 in magnitude keep every sum
+            below 2^24, which float32 holds exactly.
+
+    Returns:
+        float32, in units of 1 / `steps`; the border is repeated.
+    """
+    whole = np.rint(values * np.float32(steps))
+    unit = 2**22 // steps
+    row = np.rint(gaussian_row(sigma, 2 * math.ceil(3.5 * sigma) + 1) * unit)
+    row[len(row) // 2] += unit - row.sum()
+    weights, alone = row.astype(np.float32), np.ones(1, dtype=np.float32)
+    for along_x, along_y in ((weights, alone), (alone, weights)):
+        blurred = cv2.sepFilter2D(whole, cv2.CV_32F, along_x, along_y, borderType=cv2.BORDER_REPLICATE)
+        whole = np.rint(np.asarray(blurred, dtype=np.float32) / np.float32(unit))
+    return np.asarray(whole / np.float32(steps)).reshape(values.shape)
+
+
 def gaussian_row(sigma: float, size: int) -> Kernel:
     """Give a 1-D Gaussian of odd `size`, summing to 1. Its outer product with itself is the isotropic 2-D kernel."""
     offsets = np.arange(size, dtype=np.float64) - (size - 1) / 2

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
 from uirdata.degradations.light import from_light, to_light
-from uirdata.degradations.resampling import look_up
+from uirdata.degradations.resampling import look_up, to_steps
 from uirdata.images import RgbImage
 
 _PROFILE_STEPS = 64
@@ -139,7 +139,7 @@ def _photograph(
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Give what each camera pixel under its filter sees: the picture at its place, times the stripes at its place."""
-    colours = look_up(light, screen_x, screen_y)
+    colours = look_up(to_steps(light), screen_x, screen_y)
     start = rng.random(2, dtype=np.float32)
     steps = np.float32(_PROFILE_STEPS)
     step_x = (screen_x * steps + start[0] * steps).astype(np.int32) & (_PROFILE_STEPS - 1)
@@ -182,8 +182,9 @@ def _demosaic(raw: NDArray[np.float32], phase: str) -> NDArray[np.float32]:
         "grbg": cv2.COLOR_BayerGB2RGB,
         "gbrg": cv2.COLOR_BayerGR2RGB,
     }[phase]
-    steps = np.rint(raw * 65535).astype(np.uint16)
-    return np.asarray(cv2.cvtColor(steps, code), dtype=np.float32) * np.float32(1 / 65535)
+    # A converter of 14 bits.
+    steps = np.rint(raw * np.float32(2**14)).astype(np.uint16)
+    return np.asarray(cv2.cvtColor(steps, code), dtype=np.float32) * np.float32(2**-14)
 
 
 def _back_to_screen(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.kernels import smooth
 from uirdata.degradations.light import from_light, to_light
-from uirdata.degradations.resampling import look_up, resize
+from uirdata.degradations.resampling import look_up, resize, to_steps
 from uirdata.images import RgbImage
 
 # The scene is looked up in a picture of this share of the size: a drop shows nearly all of it on a few pixels.
@@ -62,7 +62,7 @@ def raindrop(
     height, width = image.shape[:2]
     light = to_light(image)
     pane = _draw_drops(height, width, rng, density=density, size=size, spread=spread, view=view)
-    scene = to_light(resize(image, max(1, height // _SHRINK), max(1, width // _SHRINK), "area"))
+    scene = to_steps(to_light(resize(image, max(1, height // _SHRINK), max(1, width // _SHRINK), "area")))
     inside = look_up(
         scene,
         pane.column * np.float32(scene.shape[1] / width) - np.float32(0.5),
@@ -74,10 +74,9 @@ def raindrop(
     inside += (pixels[brightest].mean(axis=0) - inside) * (np.float32(sky) * pane.sky)[:, :, None]
     cover = pane.cover * np.float32(opacity)
     inside *= (pane.brightness * cover)[:, :, None]
-    layer = cv2.merge([inside[:, :, 0], inside[:, :, 1], inside[:, :, 2], cover])
+    layer = np.concatenate([inside, cover[:, :, None]], axis=2)
     if blur:
-        layer = cv2.GaussianBlur(layer, (0, 0), blur, borderType=cv2.BORDER_REPLICATE)
-    layer = np.asarray(layer, dtype=np.float32).reshape(height, width, 4)
+        layer = smooth(layer, blur, steps=4096)
     return from_light(np.asarray(light * (1 - layer[:, :, 3:]) + layer[:, :, :3], dtype=np.float32))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from uirdata.degradations.base import (
     Uniform,
     Value,
 )
+from uirdata.degradations.kernels import smooth
 from uirdata.degradations.light import from_light, to_light
 from uirdata.degradations.sensor import BAYER_PHASES, bayer_noise
 from uirdata.images import RgbImage
@@ -74,10 +74,9 @@ def camera_noise(
 def _smooth_colour(noise: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     # Cameras smooth colour far more than brightness, which leaves blotches of colour.
     # The smoothing is linear: brightness may be subtracted before or after.
-    colour = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101).reshape(noise.shape)
-    brightness = noise[:, :, 0] / 3 + noise[:, :, 1] / 3 + noise[:, :, 2] / 3
-    coarse = cv2.GaussianBlur(brightness, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101).reshape(brightness.shape)
-    fine = cv2.GaussianBlur(brightness, (0, 0), sigma / 3, borderType=cv2.BORDER_REFLECT_101).reshape(brightness.shape)
+    brightness = (noise[:, :, 0] + noise[:, :, 1] + noise[:, :, 2]) * np.float32(1 / 3)
+    colour, coarse = smooth(noise, sigma, steps=8192), smooth(brightness, sigma, steps=8192)
+    fine = smooth(brightness, sigma / 3, steps=8192)
     return np.asarray(colour + (fine - coarse)[:, :, None], dtype=np.float32)
 
 

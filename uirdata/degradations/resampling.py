@@ -55,12 +55,17 @@ def resize_field(field: NDArray[np.float32], height: int, width: int, method: st
     return np.array(Image.fromarray(field).resize((width, height), resampling), dtype=np.float32)
 
 
+def to_steps(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round light to multiples of 2^-14: then interpolation at multiples of 1/32 pixel is exact in float32."""
+    return np.asarray(np.rint(light * np.float32(2**14)) * np.float32(2**-14))
+
+
 def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     Look up an image at places between its pixels, bilinearly; outside, the nearest border pixel counts.
 
     Args:
-        image: (h, w, C) float32.
+        image: (h, w, C) float32; out of `to_steps`, if the bytes are to be the same everywhere.
         x: (H, W) columns. Rounded to 1/32 pixel: older OpenCV knows no finer steps, newer takes the place as it is.
         y: (H, W) rows.
 

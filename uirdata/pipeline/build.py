@@ -10,38 +10,21 @@ from __future__ import annotations
 
 import fcntl
 import json
-import multiprocessing
 import platform
-import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
 
 import pyarrow as pa
 
-from uirdata.errors import ImageError, PairError, RecipeError, ShardError, UirError
-from uirdata.images import Codec, RgbImage, encode_image, pixel_sha256
-from uirdata.pipeline.crop import SampleReader, describe_failure
-from uirdata.pipeline.pool import BuildPlan, BuildSettings, Slice, plan_build
-from uirdata.planning import PlannedSample, PlannedShard
+from uirdata.errors import ShardError
+from uirdata.pipeline.engines import Engine, LocalEngine
+from uirdata.pipeline.making import Pixels, ShardTask
+from uirdata.pipeline.pool import BuildPlan, Slice, plan_build
 from uirdata.progress import Progress, Silent
-from uirdata.records import IN_TAR
-from uirdata.storage.shards import (
-    INFO,
-    SampleBytes,
-    ShardState,
-    list_shards,
-    part_path,
-    read_info,
-    write_json,
-    write_shard,
-)
+from uirdata.storage.shards import INFO, list_shards, part_path, read_info, write_json
 from uirdata.storage.tables import storage_error, write_rows
 
 REJECTED = "rejected.parquet"
@@ -54,50 +37,6 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 Classes = Sequence[Sequence[str]]
 """Labels in order; the degradations of one entry share a label."""
-
-
-class Reader(Protocol):
-    """Makes the pixels of samples, one after the other."""
-
-    def pixels(self, sample: PlannedSample) -> tuple[RgbImage, RgbImage, str]:
-        """Give GT, LQ and recipe, or raise ImageError, PairError or RecipeError where they cannot be made."""
-        ...
-
-
-class Pixels(Protocol):
-    """Where pixels come from. It is sent to each worker, which opens a reader of its own."""
-
-    def open(self) -> Reader:
-        """Give a reader."""
-        ...
-
-
-@dataclass(frozen=True)
-class SourcePixels:
-    """
-    Pixels from the unpacked files of the sources.
-
-    Attributes:
-        folders: where they lie, by source.
-        seed: of the recipes.
-    """
-
-    folders: Mapping[str, Path]
-    seed: int
-
-    def open(self) -> Reader:
-        """Give a reader."""
-        return SampleReader(self.folders, self.seed)
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """All that a worker needs to build one shard."""
-
-    folder: Path
-    shard: PlannedShard
-    pixels: Pixels
-    settings: BuildSettings
 
 
 @dataclass(frozen=True)
@@ -135,7 +74,7 @@ def build(
     *,
     subsets: Mapping[str, Classes],
     pixels: Pixels,
-    workers: int = 1,
+    engine: Engine | None = None,
     discard: bool = False,
     progress: Progress | None = None,
 ) -> BuildReport:
@@ -146,7 +85,7 @@ def build(
         plan: from `plan_build`.
         subsets: what it is built for, with the label order, which is noted in info.json.
         pixels: where pixels come from: source files, or a lazy pool.
-        workers: processes; 1 works in this one.
+        engine: where shards are made; this process when None.
         discard: delete the shards of another unfinished build, which otherwise are an error.
         progress: is told of samples.
 
@@ -163,7 +102,7 @@ def build(
         tasks = (ShardTask(plan.folder, shard, pixels, plan.settings) for shard in plan.shards())
         report = BuildReport()
         listener.begin("samples", plan.todo_samples)
-        for state in _run(tasks, min(workers, len(plan.todo)), listener):
+        for state in (engine or LocalEngine()).run(tasks, listener):
             report.shards += 1
             report.samples += state.samples
         listener.end("samples")
@@ -172,19 +111,6 @@ def build(
             report.rejected = _finish(plan, subsets)
             (plan.folder / UNFINISHED).unlink(missing_ok=True)
     return report
-
-
-def build_shard(task: ShardTask, on_sample: Iterator[None] | None = None) -> ShardState:
-    """
-    Build one shard. Samples that cannot be made are left out, and noted in the shard's part of the manifest.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written.
-    """
-    rejected: list[dict[str, str]] = []
-    samples = _encode_samples(task, rejected, on_sample)
-    digest = task.shard.digest(task.settings.seed, task.settings.form)
-    return write_shard(task.folder, task.shard.path, samples, digest, rejected)
 
 
 def _discard_stale(plan: BuildPlan, discard: bool) -> None:
@@ -198,114 +124,6 @@ def _discard_stale(plan: BuildPlan, discard: bool) -> None:
     for path in plan.stale:
         part_path(plan.folder, path).unlink()
         (plan.folder / path).unlink(missing_ok=True)
-
-
-def _encode_samples(
-    task: ShardTask, rejected: list[dict[str, str]], on_sample: Iterator[None] | None
-) -> Iterator[SampleBytes]:
-    settings = task.settings
-    reader = task.pixels.open()
-    encoded_gt, last = b"", None
-    for sample in task.shard.samples:
-        try:
-            gt, lq, recipe = reader.pixels(sample)
-        except (ImageError, PairError, RecipeError) as error:
-            rejected.append(
-                {
-                    "key": sample.key,
-                    "shard": task.shard.path,
-                    "source": sample.source,
-                    "gt_path": sample.gt_path,
-                    "lq_path": sample.lq_path,
-                    "reason": describe_failure(error),
-                }
-            )
-        else:
-            fields = _record_fields(sample, recipe, settings.codec)
-            fields |= {"gt_sha256": pixel_sha256(gt), "lq_sha256": pixel_sha256(lq)}
-            if settings.lazy and sample.made:
-                if sample.crop != last:
-                    encoded_gt, last = encode_image(gt, settings.codec), sample.crop
-                yield SampleBytes(encoded_gt, b"", fields)
-            else:
-                yield SampleBytes(encode_image(gt, settings.codec), encode_image(lq, settings.codec), fields)
-        if on_sample is not None:
-            next(on_sample)
-
-
-def _record_fields(sample: PlannedSample, recipe: str, codec: Codec) -> dict[str, Any]:
-    planned = {field.name: getattr(sample, field.name) for field in fields(sample) if field.name in IN_TAR}
-    return {**planned, "recipe": recipe, "codec": codec}
-
-
-def _run(tasks: Iterable[ShardTask], workers: int, progress: Progress) -> Iterator[ShardState]:
-    if workers < 2:
-        ticks = _ticks(progress)
-        for task in tasks:
-            yield build_shard(task, ticks)
-        return
-    # Not fork: the parent may hold threads of pyarrow and OpenCV, which a forked child would wait for forever.
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("Q", 0)
-    with ProcessPoolExecutor(workers, context, _start_worker, (counter,)) as pool:
-        try:
-            yield from _collect(pool, iter(tasks), workers, counter, progress)
-        except BrokenProcessPool as error:
-            raise UirError(
-                "a worker process was killed, most often for want of memory. Finished shards are kept; "
-                "run the same command again, with fewer --workers"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _collect(
-    pool: ProcessPoolExecutor, tasks: Iterator[ShardTask], workers: int, counter: Any, progress: Progress
-) -> Iterator[ShardState]:
-    # A few tasks ahead keep the workers busy; all at once would hold every sample of the plan in memory.
-    waiting = {pool.submit(_build_in_worker, task) for task in islice(tasks, workers + 2)}
-    told = 0
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        waiting |= {pool.submit(_build_in_worker, task) for task in islice(tasks, len(done))}
-        made = int(counter.value)
-        progress.advance("samples", made - told)
-        told = made
-        for future in done:
-            yield future.result()
-
-
-def _ticks(progress: Progress) -> Iterator[None]:
-    while True:
-        progress.advance("samples")
-        yield None
-
-
-_counter: Any = (
-    None  # set once in each worker process by the pool's initializer, which has no other way to hand it over
-)
-
-
-def _start_worker(counter: Any) -> None:
-    global _counter
-    _counter = counter
-    import cv2
-
-    # One process a core is the plan; threads inside would only compete.
-    cv2.setNumThreads(1)
-    # Ctrl-C reaches the whole group: workers die at once and silently, the parent says what happened.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _build_in_worker(task: ShardTask) -> ShardState:
-    return build_shard(task, _count())
-
-
-def _count() -> Iterator[None]:
-    while True:
-        with _counter.get_lock():
-            _counter.value += 1
-        yield None
 
 
 def _is_complete(plan: BuildPlan) -> bool:

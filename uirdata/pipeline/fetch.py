@@ -22,6 +22,7 @@ from uirdata.pipeline.fetch_plan import (
     PlannedFile,
     PlannedSource,
     archive_name,
+    by_hand_todo,
     plan_fetch,
     tree_journal,
 )
@@ -260,6 +261,16 @@ class _Run:
                 raise
         return FetchReport(tuple(outcomes[name] for name in planned))
 
+    def _other_ways(self, planned: PlannedSource) -> list[str]:
+        """Say how else the pictures can be had."""
+        source = planned.source
+        others = [alternative.name for alternative in source.alternatives if alternative.name != planned.file_set]
+        ways = [f"the same pictures are packed in other ways too; --alternative takes one of: {', '.join(others)}"]
+        if planned.file_set and source.files:
+            first = source.files[0]
+            ways.append(f"{first.name}, of its authors: {by_hand_todo(source, first, self._layout, self._hosts)}")
+        return ways if others else ways[1:]
+
     def _bringer(self, source: Source) -> Bringer:
         return Bringer(
             source,
@@ -309,9 +320,8 @@ class _Run:
             except UirError as error:
                 problems.append(str(error))
         state = _state(files, problems, inventory)
-        if state != "done" and not planned.file_set and source.alternatives:
-            others = ", ".join(alternative.name for alternative in source.alternatives)
-            problems.append(f"the same pictures are packed in other ways too; --alternative takes one of: {others}")
+        if state != "done":
+            problems += self._other_ways(planned)
         return SourceOutcome(source.id, state, tuple(files), tuple(problems), inventory)
 
 

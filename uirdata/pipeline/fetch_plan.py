@@ -303,7 +303,7 @@ def _plan_file(
     size = file.expected_size
     left = None if size is None else max(0, size - here)
     if not mirrors:
-        return PlannedFile(file, "by hand", here, 0, None, _by_hand_todo(source, file, layout, hosts), mirrors)
+        return PlannedFile(file, "by hand", here, 0, None, by_hand_todo(source, file, layout, hosts), mirrors)
     return PlannedFile(file, "partial" if here else "missing", here, left, None, _token_todo(mirrors, hosts), mirrors)
 
 
@@ -326,7 +326,7 @@ def _token_todo(mirrors: Sequence[Mirror], hosts: Mapping[str, Host]) -> str:
     return f"log in at {link}, accept its terms, and set a token (HF_TOKEN for Hugging Face)"
 
 
-def _by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mapping[str, Host]) -> str:
+def by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mapping[str, Host]) -> str:
     """Say which page to open, what to take from it and where to put it."""
     ways = []
     for mirror in file.mirrors:

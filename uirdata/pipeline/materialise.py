@@ -10,8 +10,10 @@ from typing import Any
 
 from uirdata.errors import ImageError, ShardError
 from uirdata.images import CODECS, RgbImage
-from uirdata.pipeline.build import BuildReport, Reader, build
+from uirdata.pipeline.build import BuildReport, build
 from uirdata.pipeline.crop import Plan
+from uirdata.pipeline.engines import Engine
+from uirdata.pipeline.making import Reader
 from uirdata.pipeline.pool import BuildSettings, plan_build
 from uirdata.planning import CropSetting, PlannedSample
 from uirdata.progress import Progress
@@ -23,7 +25,7 @@ _PLANNED = tuple(field.name for field in fields(PlannedSample))
 
 
 def materialise(
-    lazy: Path, out: Path, *, shard_bytes: int, workers: int = 1, progress: Progress | None = None
+    lazy: Path, out: Path, *, shard_bytes: int, engine: Engine | None = None, progress: Progress | None = None
 ) -> BuildReport:
     """
     Build a pool that keeps every LQ from a lazy one; source files are not needed.
@@ -45,7 +47,7 @@ def materialise(
         for group in sorted({_group(state.path) for state in list_shards(lazy)})
     )
     plan = plan_build(out, Plan(groups, settings.seed, ()), settings)
-    return build(plan, subsets=info["subsets"], pixels=PoolPixels(lazy), workers=workers, progress=progress)
+    return build(plan, subsets=info["subsets"], pixels=PoolPixels(lazy), engine=engine, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Literal
@@ -242,6 +243,11 @@ def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
                         yield from future.result()
             for future in waiting:
                 yield from future.result()
+        except BrokenProcessPool:
+            raise SourceError(
+                "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
+                '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
+            ) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

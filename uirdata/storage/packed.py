@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Literal, Protocol
+from typing import IO, BinaryIO, Literal, Protocol
 
 from uirdata.errors import ArchiveError
 from uirdata.storage.members import Limits
@@ -250,14 +250,16 @@ def _refuse_huge_directory(whole: BinaryIO, name: str, limits: Limits) -> None:
 def _tar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(_joined(parts))
-        stream = _decompressed(raw, stack)
-        archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r|"))
+        yield from _tar_members(_decompressed(raw, stack), parts[0].name, limits)
+
+
+def _tar_members(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Member]:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
         # Folders count too: a tar of a million empty ones takes its time.
         for entries, info in enumerate(archive, start=1):
             if entries > limits.entries:
                 raise ArchiveError(
-                    f"{parts[0].name} has more than {limits.entries:,} entries; no published source has. "
-                    "Nothing of it is kept"
+                    f"{name} has more than {limits.entries:,} entries; no published source has. Nothing of it is kept"
                 )
             # The list that tarfile keeps of all members is of no use here, and grows.
             archive.members = []  # type: ignore[attr-defined]
@@ -327,9 +329,14 @@ def _same(stream: Readable) -> Readable:
 
 
 def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
-    from uirdata.storage.rar import rar_members
+    from uirdata.storage import rar
 
-    for name, opener in rar_members(parts, limits.entries):
+    program = rar.find_program(parts)
+    if program.gives_tar:
+        with rar.as_tar(program, parts[0]) as stream:
+            yield from _tar_members(stream, parts[0].name, limits)
+        return
+    for name, opener in rar.members(program, parts[0], limits.entries):
         yield Member(name, "file", None, "", opener)
 
 

@@ -1,58 +1,116 @@
-"""RAR archives, which need a program: bsdtar or unrar."""
+"""RAR archives, which need a program: bsdtar, which turns them into a tar as it reads, or unrar."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import shutil
 import subprocess
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from uirdata.errors import ArchiveError
 
-_RAR_TOOLS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    # Program, arguments that list bare names, arguments that print one member.
-    ("bsdtar", ("-tf",), ("-xOf",)),
-    ("unrar", ("lb", "-p-"), ("p", "-inul", "-p-")),
-)
 
-
-def rar_members(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, Callable[[], io.RawIOBase]]]:
+@dataclass(frozen=True)
+class Program:
     """
-    Give the name of each file, and what opens it: a program prints it, and writes nothing itself.
+    A program that is installed.
+
+    Attributes:
+        path: of the program.
+        gives_tar: it gives a whole archive as a tar, in one pass; else it prints one member at a time.
+    """
+
+    path: str
+    gives_tar: bool
+
+
+def find_program(parts: Sequence[Path]) -> Program:
+    """
+    Find the best program for an archive.
+
+    Raises:
+        ArchiveError: none is installed, or the archive is in pieces.
+    """
+    if len(parts) > 1:
+        raise ArchiveError(f"{parts[0].name} is a RAR archive in pieces; unpack it yourself and use --from")
+    for name, gives_tar in (("bsdtar", True), ("unrar", False)):
+        if path := shutil.which(name):
+            return Program(path, gives_tar)
+    raise ArchiveError(
+        f"{parts[0].name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or "
+        "unrar and run the command again, or unpack it yourself and use --from"
+    )
+
+
+@contextlib.contextmanager
+def as_tar(program: Program, archive: Path) -> Iterator[IO[bytes]]:
+    """
+    Give an archive as a stream of a tar; the program writes no file.
+
+    Raises:
+        ArchiveError: the program cannot read the archive.
+    """
+    command = [program.path, "--format", "pax", "-cf", "-", f"@{archive.resolve()}"]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=_utf8()) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+            # What follows the end of the tar must be read, or the program sees a broken pipe.
+            while process.stdout.read(1 << 16):
+                pass
+            failed = process.wait() != 0
+        except tarfile.TarError:
+            # It ended in the middle; its own words say more.
+            process.stdout.close()
+            if not process.wait():
+                raise
+            failed = True
+        except BaseException:
+            process.kill()
+            raise
+        if failed:
+            said.seek(0)
+            words = said.read(300).decode("utf-8", "replace").strip()
+            raise ArchiveError(f"{archive.name} cannot be unpacked: {Path(program.path).name} says {words!r}")
+
+
+def members(program: Program, archive: Path, limit: int) -> Iterator[tuple[str, Callable[[], io.RawIOBase]]]:
+    """
+    Give the name of each file, and what opens it: unrar prints it, and writes nothing itself.
 
     Args:
-        parts: the archive.
+        program: unrar.
+        archive: to read.
         limit: of entries.
 
     Raises:
-        ArchiveError: no program is installed, or it cannot read the archive.
+        ArchiveError: the program cannot read the archive.
     """
-    found = [(path, listing, printing) for tool, listing, printing in _RAR_TOOLS if (path := shutil.which(tool))]
-    if not found:
-        raise ArchiveError(
-            f"{parts[0].name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or "
-            "unrar and run the command again, or unpack it yourself and use --from"
-        )
-    program, listing, printing = found[0]
-    if len(parts) > 1:
-        raise ArchiveError(f"{parts[0].name} is a RAR archive in pieces; unpack it yourself and use --from")
-    archive = str(parts[0].resolve())
-    listed = subprocess.run([program, *listing, archive], capture_output=True, check=False)
+    path = str(archive.resolve())
+    listed = subprocess.run([program.path, "lb", "-p-", path], capture_output=True, check=False, env=_utf8())
     if listed.returncode:
-        raise ArchiveError(f"{parts[0].name}: {Path(program).name} says {listed.stderr.decode(errors='replace')[:200]}")
+        raise ArchiveError(f"{archive.name}: unrar says {listed.stderr.decode(errors='replace')[:200]!r}")
     names = [name for name in listed.stdout.decode("utf-8", "surrogateescape").splitlines() if name]
     if len(names) > limit:
-        raise ArchiveError(f"{parts[0].name} has {len(names):,} entries; no published source has")
-    folders = {name.rstrip("/") for name in names if name.endswith("/")}
-    folders |= {name.rpartition("/")[0] for name in names}
+        raise ArchiveError(f"{archive.name} has {len(names):,} entries; no published source has")
+    folders = {name.rpartition("/")[0] for name in names}
     for name in names:
-        if name.rstrip("/") in folders:
+        if name in folders:
             continue
-        if name.startswith("-") or any(c in name for c in "*?[\n"):
-            raise ArchiveError(f"{parts[0].name}: the name {name!r} cannot be given to {Path(program).name}")
-        yield name, partial(_Printed, (program, *printing, archive, name))
+        if name.startswith("-") or any(c in name for c in "*?["):
+            raise ArchiveError(f"{archive.name}: the name {name!r} cannot be given to unrar")
+        yield name, partial(_Printed, (program.path, "p", "-inul", "-p-", path, name))
 
 
 class _Printed(io.RawIOBase):
@@ -60,7 +118,7 @@ class _Printed(io.RawIOBase):
 
     def __init__(self, command: Sequence[str]) -> None:
         super().__init__()
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_utf8())
 
     def readable(self) -> bool:
         """Say yes."""
@@ -85,3 +143,8 @@ class _Printed(io.RawIOBase):
                 self._process.kill()
             self._process.wait()
         super().close()
+
+
+def _utf8() -> dict[str, str]:
+    """Without a UTF-8 locale these programs write names as they like."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}

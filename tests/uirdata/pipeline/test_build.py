@@ -18,8 +18,10 @@ from uirdata.degradations import Recipe, degrade
 from uirdata.errors import ShardError, SourceError, StorageError
 from uirdata.images import pixel_sha256, read_image
 from uirdata.layout import Layout
-from uirdata.pipeline.build import BuildReport, SourcePixels, build
+from uirdata.pipeline.build import BuildReport, build
 from uirdata.pipeline.crop import make_plan, source_folders
+from uirdata.pipeline.engines import Engine, LocalEngine, RayEngine
+from uirdata.pipeline.making import SourcePixels
 from uirdata.pipeline.materialise import materialise
 from uirdata.pipeline.pool import BuildSettings, Slice, plan_build
 from uirdata.planning import CropSetting
@@ -34,14 +36,14 @@ def run(
     root: Path, out: Path, *, workers: int = 1, settings: BuildSettings = SETTINGS, retry: bool = False
 ) -> BuildReport:
     layout, sources = small_source(root)
-    return _run(layout, sources, out, workers, settings, retry)
+    return _run(layout, sources, out, LocalEngine(workers), settings, retry)
 
 
 def _run(
     layout: Layout,
     sources: dict[str, Source],
     out: Path,
-    workers: int = 1,
+    engine: Engine | None = None,
     settings: BuildSettings = SETTINGS,
     retry: bool = False,
     discard: bool = False,
@@ -51,7 +53,7 @@ def _run(
     plan = make_plan(subset, sources, layout, seed=settings.seed)
     todo = plan_build(out, plan, settings, retry_rejected=retry, task=task)
     pixels = SourcePixels(source_folders(sources, layout, plan.sources), settings.seed)
-    return build(todo, subsets={subset.name: subset.classes}, pixels=pixels, workers=workers, discard=discard)
+    return build(todo, subsets={subset.name: subset.classes}, pixels=pixels, engine=engine, discard=discard)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -65,6 +67,24 @@ def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
     one = digests(tmp_path / "one")
     assert one == digests(tmp_path / "two")
     assert sum(name.endswith(".tar") for name in one) > 5
+
+
+def test_a_ray_cluster_of_two_nodes_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'universal-image-restoration[ray]'")
+    from ray.cluster_utils import Cluster
+
+    run(tmp_path, tmp_path / "local")
+    layout, sources = small_source(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+        _run(layout, sources, tmp_path / "ray", RayEngine())
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
 
 
 def test_slices_in_any_order_write_the_same_bytes_as_one_build(tmp_path: Path) -> None:

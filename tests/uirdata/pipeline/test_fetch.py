@@ -254,6 +254,15 @@ def test_a_package_that_is_missing_says_what_to_install(tmp_path: Path) -> None:
     assert outcome.todo[0].endswith("(or pip install no-such-package); then run the same command again")
 
 
+def test_where_an_alternative_fails_the_way_by_hand_is_told(tmp_path: Path) -> None:
+    manual = RemoteFile("s.rar", (Mirror("manual", "https://x.example", "official", "by-hand"),), archive="rar")
+    with serving({}) as server:
+        source = replace(source_of(manual), alternatives=(FileSet("repack", (http_file(server.url, "gone.zip"),)),))
+        outcome = run(source, tmp_path)
+    assert outcome.state == "failed"
+    assert outcome.problems[-1].startswith("s.rar, of its authors: open https://x.example; then save it as")
+
+
 def test_pieces_are_joined_and_archives_in_archives_unpacked(tmp_path: Path) -> None:
     whole = zipped({"inner/x.tar.gz": tarred(images())})
     half = len(whole) // 2

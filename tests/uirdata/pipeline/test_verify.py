@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,21 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path: Path) -
     assert check(source, layout, jobs=2) == one
     assert layout.pairs("mine").read_bytes() == table
     assert list(reasons(layout)) == ["lq/05.png"]
+
+
+def dying(groups: list[Group]) -> list[Seen]:
+    """A worker that is killed, as by a system without memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
+def test_a_worker_that_dies_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pair(tmp_path / "mine", "a", hazy(scene(1)), scene(1))
+    source, layout = local(tmp_path)
+    monkeypatch.setattr(verify_module, "inspect_groups", dying)
+    result = check(source, layout, jobs=2)
+    assert result.state == "faulty"
+    assert "ran out of memory" in result.todo[0]
 
 
 def published(tmp_path: Path, pruned: bool = False, ending: str = "png") -> tuple[Source, Layout]:

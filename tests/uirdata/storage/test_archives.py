@@ -113,14 +113,32 @@ def test_a_rar_is_unpacked_by_a_program_or_the_error_names_the_package(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ArchiveError, match=r"install libarchive-tools \(bsdtar\) or unrar"):
         taken("rar", archive, tmp_path / "out")
-    # A stand-in with bsdtar's words.
-    tool = tmp_path / "bsdtar"
-    tool.write_text(
-        f"#!{sys.executable}\nimport sys\n"
-        "print('d/\\nd/1.png') if sys.argv[1] == '-tf' else sys.stdout.write('bytes of ' + sys.argv[3])\n"
-    )
+
+
+def stand_in(folder: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of this name and no other."""
+    tool = folder / name
+    tool.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
     tool.chmod(0o755)
-    assert taken("rar", archive, tmp_path / "out") == {"d/1.png": b"bytes of d/1.png"}
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_unrar_prints_one_member_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
+    code = "print('d\\nd/1.png') if sys.argv[1] == 'lb' else sys.stdout.write('bytes of ' + sys.argv[-1])"
+    stand_in(tmp_path, "unrar", code, monkeypatch)
+    assert taken("rar", tmp_path / "x.rar", tmp_path / "out") == {"d/1.png": b"bytes of d/1.png"}
+
+
+def test_bsdtar_gives_the_whole_archive_as_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
+    tar_of(tmp_path / "t.tar", FILES)
+    code = f"sys.stdout.buffer.write(open({str(tmp_path / 't.tar')!r}, 'rb').read() + bytes(100_000))"
+    stand_in(tmp_path, "bsdtar", code, monkeypatch)
+    assert taken("rar", tmp_path / "x.rar", tmp_path / "out") == FILES
+    stand_in(tmp_path, "bsdtar", "sys.exit('bsdtar: Truncated RAR file data')", monkeypatch)
+    with pytest.raises(ArchiveError, match="bsdtar says 'bsdtar: Truncated RAR file data'"):
+        taken("rar", tmp_path / "x.rar", tmp_path / "out2")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -182,7 +200,7 @@ def test_a_file_that_was_lost_is_unpacked_again(tmp_path: Path) -> None:
 
 
 def test_a_kill_while_unpacking_leaves_no_half_file(tmp_path: Path) -> None:
-    files = {f"{i:04d}.bin": random.Random(i).randbytes(2000) for i in range(3000)}
+    files = {f"{i:04d}.bin": random.Random(i).randbytes(2000) for i in range(1500)}
     archive = tar_of(tmp_path / "x.tar", files)
     code = (
         "import sys; from pathlib import Path; from uirdata.storage.archives import unpack\n"
@@ -195,7 +213,7 @@ def test_a_kill_while_unpacking_leaves_no_half_file(tmp_path: Path) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
     kept = {p.name: p.stat().st_ino for p in out.glob("*.bin")}
-    assert 3 <= len(kept) < 3000
+    assert 3 <= len(kept) < 1500
     assert all((out / name).read_bytes() == files[name] for name in kept)
     found = taken("tar", archive, out)
     assert {name: data for name, data in found.items() if not name.startswith(".")} == files
@@ -232,13 +250,8 @@ def test_such_a_name_is_refused_before_any_folder_is_looked_at(name: str) -> Non
 
 def test_a_program_that_prints_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
-    tool = tmp_path / "bsdtar"
-    tool.write_text(
-        f"#!{sys.executable}\nimport sys\nif sys.argv[1] == '-tf': print('a')\n"
-        "else:\n while True: sys.stdout.buffer.write(bytes(1 << 16))\n"
-    )
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+    code = "if sys.argv[1] == 'lb': print('a')\nelse:\n while True: sys.stdout.buffer.write(bytes(1 << 16))"
+    stand_in(tmp_path, "unrar", code, monkeypatch)
     with pytest.raises(ArchiveError, match="unpacks to more"):
         taken("rar", tmp_path / "x.rar", tmp_path / "out", limits=Limits(free_bytes=1 << 20))
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
@@ -346,7 +359,7 @@ def test_a_million_entries_are_refused_without_reading_them(tmp_path: Path) -> N
     begin = time.monotonic()
     with pytest.raises(ArchiveError, match="1,000,000 entries"):
         taken("zip", tmp_path / "x.zip", tmp_path / "out")
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=1) as t:
         for i in range(3000):
             t.addfile(tarfile.TarInfo(str(i)))

@@ -142,7 +142,7 @@ def test_a_stream_that_goes_silent_is_opened_anew(tmp_path: Path) -> None:
     with serving({"/f": CONTENT}, Habits(stall_after=50_000)) as server:
         begin = time.monotonic()
         download(tmp_path / "f", [place(server.url + "/f")], Expected(sha256=SHA), pace=QUICK)
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
@@ -159,7 +159,7 @@ def test_the_cap_on_speed_holds_over_all_streams(tmp_path: Path) -> None:
     with serving({"/f": CONTENT}) as server:
         begin = time.monotonic()
         download(tmp_path / "f", [place(server.url + "/f", connections=3)], Expected(), pace=pace)
-        assert 0.6 < time.monotonic() - begin < 3
+        assert 0.6 < time.monotonic() - begin < 15
 
 
 def test_a_file_that_changes_between_two_runs_is_begun_anew(tmp_path: Path) -> None:
