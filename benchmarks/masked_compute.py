@@ -160,7 +160,7 @@ def network_table(threads: int, rounds: int) -> None:
     """Print the published networks, each way in a process of its own, for its peak memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    print(f"Published sizes, one 128x128 image, {threads} thread(s), median of {rounds} steps; memory: the peak.")
+    print(f"Published sizes, one 64x64 image, {threads} thread(s), median of {rounds} steps; memory: the peak.")
     print("A masked step has half of the 16x16 patches hidden and the reconstruction decoder on top.\n")
     print("| network | parameters | decoder | GFLOP forward (plain, 256x256) | way | s per step (processor) | GB |")
     print("|---|---|---|---|---|---|---|")
@@ -187,8 +187,8 @@ def one_network(name: str, way: str, rounds: int) -> dict[str, float]:
     torch.manual_seed(0)
     network = create_backbone(name)
     decoder = decoder_for(network)
-    image = torch.rand(1, 3, 128, 128)
-    mask: PatchMask = random_patch_mask(1, 128, 128, PATCH, 0.5, torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 64, 64)
+    mask: PatchMask = random_patch_mask(1, 64, 64, PATCH, 0.5, torch.Generator().manual_seed(0))
     seconds = []
     for _ in range(rounds):
         start = time.process_time()

@@ -1,6 +1,6 @@
 """
-Time and peak memory of planning 2.5 million samples: a generated data set of 93,585 clean images, six noise and six blur
-variants each, and the rest as published pairs, dealt to shards of 1 GB.
+Time and peak memory of planning 2.5 million generated samples, half of them made of clean images, half published
+pairs of eight crops each, dealt to shards of 1 GB.
 
     python -m benchmarks.planning [--samples 2500000]
 """

@@ -207,7 +207,6 @@ class LoopConfig:
         seed: of everything that is drawn.
         device: auto, cpu, cuda, cuda:1, ...
         precision: float32, or bfloat16 for products and convolutions (autocast).
-        parallel: how several processes under torchrun share the work: ddp, or fsdp, which also shares the weights.
         compile: hand the networks to torch.compile.
         channels_last: lay pixels out channel by channel at each place, which convolutions on a GPU like.
         checkpointing: forget inner results of the backbone and compute them again on the way back: less memory.
@@ -227,7 +226,6 @@ class LoopConfig:
     seed: int = 0
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     channels_last: bool = False
     checkpointing: bool = False

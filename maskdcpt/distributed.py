@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,9 @@ def joined(device: str, threads: int) -> Iterator[Process]:
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    if started:
+        # The networks compute pixel by pixel and gradients come in that layout; DDP copies these few bytes, and says so.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         yield Process(dist.get_rank() if ranks > 1 else 0, ranks, chosen)
     finally:

@@ -27,7 +27,7 @@ from maskdcpt.checkpoints import (
 from maskdcpt.config import FREE_ON_RESUME, TrainConfig, differences, read_config, to_toml
 from maskdcpt.distributed import Process
 from maskdcpt.masking import random_patch_mask
-from maskdcpt.networks import NETWORKS, Networks, load_exactly
+from maskdcpt.networks import NETWORKS, Networks, load_exactly, save_memory
 from maskdcpt.objectives.finetuning import finetuning_losses
 from maskdcpt.objectives.pretraining import pretraining_losses
 from maskdcpt.optimization import RunningAverage, create_optimizer
@@ -158,6 +158,8 @@ def prepare_state(
     networks = Networks.create(config, len(class_names)).to(device)
     check_sizes(config, networks.backbone)
     freeze_idle(networks, config)
+    if config.loop.checkpointing:
+        save_memory(networks.backbone)
     initial = _initial(config, networks, class_names) if resume_from is None else None
     if resume_from is None and config.init.identity:
         clear_head(networks.backbone)

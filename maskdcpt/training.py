@@ -380,8 +380,6 @@ def _wrapped(learner: Learner, config: TrainConfig, process: Process) -> nn.Modu
         learner.compile()
     if process.ranks == 1:
         return learner
-    # The networks compute pixel by pixel, so gradients come in that layout; DDP wants weights to have it too.
-    learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return nn.parallel.DistributedDataParallel(
         learner, device_ids=[process.device] if process.device.type == "cuda" else None
     )

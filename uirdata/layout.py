@@ -47,3 +47,22 @@ class Layout:
     def pairs(self, source: str) -> Path:
         """What was found in a source, and what was left out, with the reason."""
         return self.source(source) / "pairs.parquet"
+
+    def screening(self, source: str, size: int, stride: int) -> Path:
+        """The scores of a source's training crops of one cut, and which of them are left out."""
+        return self.source(source) / f"screening-{size}-{stride}.parquet"
+
+    @property
+    def fingerprints(self) -> Path:
+        """What `uir audit` knows of pictures it has seen, whatever pool or source they came from."""
+        return self.root / "cache" / "fingerprints"
+
+    @property
+    def overlaps(self) -> Path:
+        """Lists of training scenes that benchmarks hold, written by `uir audit --write-overlaps`."""
+        return self.root / "overlaps"
+
+    @property
+    def audit(self) -> Path:
+        """What `uir audit` found last."""
+        return self.root / "audit.parquet"

@@ -176,6 +176,7 @@ class GroupPlan:
         licence: of the source.
         overlaps: scene to the benchmarks that hold it, joined by commas.
         clean: leave out the scenes of `overlaps`.
+        left_out: crops that screening leaves out, as GT path and box, with the reason.
     """
 
     group: tuple[str, str, str]
@@ -185,6 +186,7 @@ class GroupPlan:
     licence: str
     overlaps: Mapping[str, str] = field(default_factory=dict)
     clean: bool = False
+    left_out: Mapping[tuple[str, Box], str] = field(default_factory=dict)
 
     def samples(self, seed: int) -> Iterator[PlannedSample]:
         """
@@ -206,14 +208,18 @@ class GroupPlan:
     def _of(self, use: Use, seed: int) -> Iterator[PlannedSample]:
         mine = [item for item in self.found if item.pair.split == use.split and item.pair.gt]
         published = [item for item in mine if item.pair.degradation == use.degradation]
-        chosen = published or [item for item in mine if not item.pair.degradation]
-        levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
-        if chosen and not published and not levels:
-            raise UsageError(f"{use.degradation} cannot be made of {use.source}'s clean images; it has no levels")
+        if published:
+            chosen = [item for item in published if not use.levels or item.pair.level in use.levels]
+            levels: tuple[str, ...] = ()
+        else:
+            chosen = [item for item in mine if not item.pair.degradation]
+            levels = _levels_to_make(use) if chosen else ()
         for item in chosen:
             if self.clean and item.pair.scene in self.overlaps:
                 continue
             for box in self.crop.boxes(item.height, item.width):
+                if (item.pair.gt, box) in self.left_out:
+                    continue
                 key = _key(use.degradation, item.pair, box)
                 if item.pair.lq:
                     yield self._sample(use, item.pair, box, item.pair.level, key)
@@ -313,6 +319,13 @@ def estimated_bytes(sample: PlannedSample, before: PlannedSample | None = None, 
     if lazy and sample.made:
         images = 0 if before is not None and before.crop == sample.crop else 1
     return int(images * sample.height * sample.width * _BYTES_PER_PIXEL) + _BYTES_OF_TEXT
+
+
+def _levels_to_make(use: Use) -> tuple[str, ...]:
+    levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
+    if not levels:
+        raise UsageError(f"{use.degradation} cannot be made of {use.source}'s clean images; it has no levels")
+    return levels
 
 
 def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) -> Iterator[tuple[str, int]]:

@@ -93,7 +93,9 @@ def test_an_interrupted_evaluation_goes_on_and_another_one_is_not_mixed_in(
 
     judged = []
     real = module._Judge.judge
-    monkeypatch.setattr(module._Judge, "judge", lambda self, item, kind: judged.append(item.key) or real(self, item, kind))
+    monkeypatch.setattr(
+        module._Judge, "judge", lambda self, item, kind: judged.append(item.key) or real(self, item, kind)
+    )
     assert evaluate(fine, shards, out=out) == whole
     assert len(judged) == 5
     with pytest.raises(UsageError, match="holds another evaluation"):

@@ -96,6 +96,21 @@ def test_gathering_gives_what_dense_gives(name: str, patch: int, kind: str) -> N
         assert (dense - gathered).abs().max() <= 1e-10 * dense.abs().max()
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bfloat16_is_close_to_float32_with_a_mask_too(name: str, way: str) -> None:
+    network, mask = small(name, dtype=torch.float32), drawn("random", 16)
+    image = picture(2, HEIGHT, WIDTH, dtype=torch.float32)
+    exact = network.encode(image, mask).last
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network.encode(image, mask, backend=BACKENDS[way]).last
+    rough.float().square().mean().backward()
+    assert (rough.float() - exact).square().mean().sqrt() < 0.03 * exact.square().mean().sqrt()
+    assert all(weight.grad.isfinite().all() for weight in network.parameters() if weight.grad is not None)
+    visible = mask.at(HEIGHT, WIDTH).expand_as(rough)
+    assert not rough[~visible].any()
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_samples_that_show_different_numbers_of_patches_are_gathered_too(name: str) -> None:
     mask = drawn("random", 16)

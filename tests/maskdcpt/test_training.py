@@ -18,6 +18,7 @@ from maskdcpt.tracking import read_curves, read_metrics
 from maskdcpt.training import TrainingError, train
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
 from uirdata.errors import UirError, UsageError
+from uirdata.images import read_image
 
 FINETUNE = ("objective.kind=finetune", "optimizer.ema_decay=0.9", "optimizer.schedule=cosine", "optimizer.lr=3e-3")
 
@@ -294,3 +295,36 @@ def wait_for(ready, timeout_s: float = 60.0) -> None:  # type: ignore[no-untyped
     while not ready():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        ("model.size.width=4",),
+        ("model.backbone=restormer", "model.size={dim = 8, num_blocks = [1, 1, 1, 1], num_refinement_blocks = 1}"),
+    ],
+    ids=["nafnet", "restormer"],
+)
+def test_saving_memory_changes_no_weight(shards: Path, tmp_path: Path, size: tuple[str, ...]) -> None:
+    settings = ("loop.steps=2", *size)
+    plain = train(tiny_config(shards, tmp_path / "plain", *settings))
+    saving = train(tiny_config(shards, tmp_path / "saving", *settings, "loop.checkpointing=true"))
+    assert_same(everything(plain.run), everything(saving.run))
+
+
+def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path: Path) -> None:
+    plain = train(tiny_config(shards, tmp_path / "plain", *FINETUNE, "loop.log_every=1"))
+    half = ("loop.precision=bfloat16", "loop.channels_last=true", "loop.log_every=1")
+    other = train(tiny_config(shards, tmp_path / "half", *FINETUNE, *half))
+    losses = read_curves(plain.run)["loss"].values, read_curves(other.run)["loss"].values
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert all(weight.dtype == torch.float32 for weight in load_checkpoint(other.run).params.values())
+
+
+def test_pictures_show_what_was_seen_and_made(shards: Path, tmp_path: Path) -> None:
+    result = train(tiny_config(shards, tmp_path / "run", "loop.steps=1", "loop.sample_every=1"))
+    image = read_image(result.run / "samples" / "step-000001.png")
+    # Four rows of LQ, what was seen of it, what was made of it, and GT, four pixels apart.
+    assert image.shape == (4 * 32 + 3 * 4, 4 * 32 + 3 * 4, 3)
+    seen = image[:32, 36:68]
+    assert 0.4 < (seen == 0).all(axis=2).mean() < 0.6

@@ -56,6 +56,17 @@ def test_splits_and_published_pairs_of_other_types_are_passed_over() -> None:
     assert (sample.made, sample.real, sample.level, sample.lq_path) == (False, True, "A=1", "l.png")
 
 
+def test_levels_choose_among_published_pairs_too_and_types_that_nobody_makes_can_be_published() -> None:
+    pairs = [
+        FoundPair(Pair("snow", "train", "snow", False, f"g{level}.png", f"l{level}.png", level, level), 100, 100)
+        for level in "SML"
+    ]
+    assert [s.level for s in planned(Use("snow", "snow", "train", ("L",)), pairs)] == ["L"]
+    assert [s.level for s in planned(Use("snow", "snow", "train"), pairs)] == ["S", "M", "L"]
+    unseen = FoundPair(Pair("udc", "test", "under-display-camera", True, "g.png", "l.png", "", "g"), 100, 100)
+    assert len(planned(Use("udc", "under-display-camera", "test"), [unseen])) == 1
+
+
 def test_made_samples_of_real_photographs_are_not_real() -> None:
     real = FoundPair(Pair("wed", "train", "", True, "g.png", "", "", "g"), 200, 200)
     assert not any(s.real for s in planned(Use("wed", "noise", "train", LEVELS), [real]))

@@ -113,13 +113,16 @@ def _draw_drops(
     drop, row, column = _windows(height, width, y, x, np.ceil(radius * tall * 1.35) + 1)
 
     dy, dx = (row - y[drop]) / (radius * tall)[drop], (column - x[drop]) / radius[drop]
-    distance = np.hypot(dx, dy)
+    distance = np.sqrt(dx * dx + dy * dy)
+    # The outline is at 1, give or take 0.3.
     near = distance < 1.35
     drop, row, column = drop[near], row[near], column[near]
     dy, dx, distance = dy[near], dx[near], distance[near]
     # The outline wanders by a few percent, with two to four bulges.
-    turn = np.arctan2(dy, dx)
-    rim = 1 + sum(waves[k, drop] * np.cos((k + 2) * turn + phases[k, drop]) for k in range(3))
+    # cos(k turn + phase) is the real part of a power of the direction, which is far cheaper than the angle.
+    direction = (dx + 1j * dy) / np.maximum(distance, 1e-9)
+    bulges = (waves * np.exp(1j * phases))[:, drop]
+    rim = 1 + (((bulges[2] * direction + bulges[1]) * direction + bulges[0]) * direction * direction).real
     distance /= rim
     edge = np.clip((1 - distance) * radius[drop] + 0.5, 0, 1)
 

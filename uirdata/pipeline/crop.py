@@ -13,10 +13,9 @@ from uirdata.degradations import Recipe, degrade, sample_recipe
 from uirdata.errors import ImageError, PairError, SourceError, UirError, UsageError
 from uirdata.images import RgbImage, encode_image, read_image
 from uirdata.layout import Layout
-from uirdata.overlaps import Overlap
+from uirdata.overlaps import Overlap, overlapping_scenes
 from uirdata.pairing import Pair
 from uirdata.paper_table import account, load_paper_table
-from uirdata.patterns import compile_pattern
 from uirdata.planning import CropSetting, FoundPair, Group, GroupPlan, PlannedSample
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for
@@ -155,20 +154,10 @@ def scenes_held(source: str, found: Sequence[FoundPair], overlaps: Sequence[Over
 
     Lists that name scenes are followed always; those that speak of equal names, where the benchmark was fetched too.
     """
-    scenes = {item.pair.scene for item in found if item.pair.split == "train"}
-    held: dict[str, list[str]] = {}
-    for overlap in overlaps:
-        if overlap.source != source or overlap.kind == "some":
-            continue
-        if overlap.kind == "same":
-            pattern = compile_pattern(overlap.scenes)
-            equal = {scene for scene in scenes if pattern.match(scene) is not None}
-        else:
-            benchmark = read_found(layout, overlap.benchmark) or []
-            equal = scenes & {item.pair.scene for item in benchmark}
-        for scene in equal:
-            held.setdefault(scene, []).append(overlap.benchmark)
-    return {scene: ",".join(sorted(set(names))) for scene, names in held.items()}
+    wanted = {o.benchmark for o in overlaps if o.source == source and o.kind == "equal-scene"}
+    theirs = {name: {item.pair.scene for item in read_found(layout, name) or []} for name in wanted}
+    scenes = [item.pair.scene for item in found if item.pair.split == "train"]
+    return overlapping_scenes(overlaps, source, scenes, theirs)
 
 
 def crop_setting(use: Use, source: Source, asked: CropSetting | None) -> CropSetting:

@@ -66,15 +66,21 @@ def list_files(root: Path) -> list[str]:
     """
     found: list[str] = []
     waiting = [""]
+    seen: set[tuple[int, int]] = set()
     try:
         while waiting:
             prefix = waiting.pop()
+            stat = (root / prefix).stat()
+            # Links to folders are followed, for users keep data sets so; one that leads back up is followed once.
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
             with os.scandir(root / prefix) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     path = prefix + entry.name
-                    if entry.is_dir(follow_symlinks=False):
+                    if entry.is_dir():
                         waiting.append(path + "/")
                     elif entry.is_file() and path != "pairs.parquet":
                         found.append(path)

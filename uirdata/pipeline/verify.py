@@ -32,6 +32,8 @@ VerifyState = Literal["good", "faulty", "absent"]
 
 _LQS_AT_ONCE = 16
 _GROUPS_AT_ONCE = 8
+FEW_GROUPS = 16
+"""So few are looked at faster than other processes start."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def _inspect(
     task = f"{source.id}: looking at pixels"
     progress.begin(task, sum(max(1, len(group.lqs)) for group in groups))
     batches = (groups[i : i + _GROUPS_AT_ONCE] for i in range(0, len(groups), _GROUPS_AT_ONCE))
-    for seen in _spread(batches, jobs):
+    for seen in _spread(batches, jobs if len(groups) > FEW_GROUPS else 1):
         for check in seen.files:
             checks.put_file(check)
         for pair in seen.pairs:

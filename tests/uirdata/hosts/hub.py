@@ -17,7 +17,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def hub(
-    repo: str, files: dict[str, bytes], *, gated: bool = False, habits: Habits | None = None
+    repo: str,
+    files: dict[str, bytes],
+    *,
+    gated: bool = False,
+    revisions: tuple[str, ...] = (),
+    habits: Habits | None = None,
 ) -> Iterator[FileServer]:
     """Serve one data set repository; its files come through a redirect, as the Hub's large files do."""
     with serving({}, habits) as server:
@@ -42,7 +47,7 @@ def hub(
                     X_Linked_Size=str(len(files[path])),
                 )
 
-            for revision in ("main", COMMIT):
+            for revision in ("main", COMMIT, *revisions):
                 server.routes[f"/datasets/{repo}/resolve/{revision}/{path}"] = answer
 
         def tree(ask: BaseHTTPRequestHandler) -> None:

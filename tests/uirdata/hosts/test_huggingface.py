@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import picture
 from tests.uirdata.hosts.hub import COMMIT, hub
 from tests.uirdata.pipeline.archived import zipped
+from tests.uirdata.pipeline.test_all_sources import example_tree, unpinned
 from tests.uirdata.servers import Habits
 from uirdata.hosts import WebClient, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
@@ -16,7 +17,7 @@ from uirdata.layout import Layout
 from uirdata.pairing import PairRule
 from uirdata.pipeline.fetch import fetch, plan_fetch
 from uirdata.progress import Silent
-from uirdata.sources import Mirror, RemoteFile, Source
+from uirdata.sources import Mirror, RemoteFile, Source, load_sources
 from uirdata.storage.downloads import Pace
 from uirdata.storage.receipts import Receipts
 from uirdata.storage.tables import read_table
@@ -121,3 +122,19 @@ def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(
     receipt = Receipts(layout.receipts("rain")).get("rain.zip")
     assert receipt is not None
     assert receipt.sha256 == hashlib.sha256(packed).hexdigest()
+
+
+def test_a_published_source_comes_home_from_the_hub(
+    online: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = unpinned(load_sources()["lol-v1"])
+    files, expected = example_tree(source)
+    repo, _, path = source.files[0].mirrors[0].where.removeprefix("dataset:").partition(":")
+    name, _, revision = repo.partition("@")
+    with hub(name, {path: zipped(files)}, revisions=(revision,)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        layout = Layout(tmp_path)
+        report = fetch(plan_fetch([source], layout, hosts=open_hosts()), jobs=2, progress=Silent())
+    assert report.is_complete, report.sources
+    rows = read_table(layout.pairs("lol-v1")).to_pylist()
+    assert {(row["lq"], row["gt"]) for row in rows if row["ok"]} == expected

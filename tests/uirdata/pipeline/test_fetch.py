@@ -368,6 +368,17 @@ def test_a_folder_of_the_users_becomes_a_source_and_stays_where_it_is(tmp_path: 
         add_local_source("gopro", mine, layout)
 
 
+def test_links_to_folders_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
+    for i in range(2):
+        write_png(tmp_path / f"elsewhere/{i}.png", picture(20, 24, i))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/photos").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/up").symlink_to(tmp_path / "mine")
+    source = add_local_source("my-photos", tmp_path / "mine", Layout(tmp_path / "root"))
+    run(source, tmp_path / "root")
+    assert [gt for _, gt, _, _ in pairs(tmp_path / "root", "my-photos")] == ["photos/0.png", "photos/1.png"]
+
+
 def test_the_sample_source_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
