@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cli.console import Console
-from cli.options import ROOT, common
+from cli.options import DRY_RUN, ROOT, common
 from uirdata.errors import UsageError
 from uirdata.layout import Layout
 
@@ -19,8 +19,9 @@ from uirdata.layout import Layout
     "--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="cores", help="Build processes."
 )
 @ROOT
+@DRY_RUN
 @common
-def demo(workers: int, root: Path, console: Console) -> None:
+def demo(workers: int, root: Path, dry_run: bool, console: Console) -> None:
     """
     Go the whole way on photographs that ship inside installed packages. Needs no network.
 
@@ -34,11 +35,17 @@ def demo(workers: int, root: Path, console: Console) -> None:
       uir demo --root /tmp/demo
     """
     try:
-        from maskdcpt.demo import run_demo
+        from maskdcpt.demo import STEPS, run_demo
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the demo needs {error.name}; install it with `pip install 'universal-image-restoration[demo]'`"
         ) from None
+    if dry_run:
+        console.data({"steps": list(STEPS), "folder": str(root / "demo")})
+        for step in STEPS:
+            console.line(step)
+        console.line(f"would write {root / 'demo'}")
+        return
     with console.progress() as progress:
         report = run_demo(Layout(root), workers=workers, progress=progress)
     console.data(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console, size_text
-from cli.options import DRY_RUN, ROOT, SEED, SUBSET, Size, all_sources, common, find_subset
+from cli.options import DRY_RUN, JOBS, ROOT, SEED, SUBSET, Size, all_sources, common, find_subset
 from uirdata.errors import PartlyDone, SourceError, UsageError
 from uirdata.layout import Layout
 
@@ -62,6 +62,7 @@ class Part(click.ParamType["Slice"]):
     "--export", type=click.Path(path_type=Path, file_okay=False), help="Also write the crops there, as PNG files."
 )
 @ROOT
+@JOBS
 @DRY_RUN
 @common
 def crop(
@@ -73,6 +74,7 @@ def crop(
     seed: int,
     export: Path | None,
     root: Path,
+    jobs: int,
     dry_run: bool,
     console: Console,
 ) -> None:
@@ -100,7 +102,7 @@ def crop(
     if export is not None and not dry_run:
         folders = source_folders(sources, layout, plan.sources)
         with console.progress() as progress:
-            failures = list(export_crops(plan, folders, export, progress=progress))
+            failures = export_crops(plan, folders, export, jobs=jobs, progress=progress)
         for failure in failures:
             console.warning(failure.reason)
         console.line(f"{samples - len(failures):,} pairs of crops in {export}")
@@ -116,7 +118,15 @@ def crop(
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="The shard folder. [default: ROOT/shards]"
 )
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="cores", help="Processes.")
+@click.option(
+    "--workers",
+    "--jobs",
+    "workers",
+    type=click.IntRange(1),
+    default=os.cpu_count(),
+    show_default="cores",
+    help="Processes.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -237,8 +247,17 @@ def build_shards(
 @click.option("--levels", is_flag=True, help="Count each level too.")
 @click.option("--explain", is_flag=True, help="Say source by source how the paper's numbers arise.")
 @ROOT
+@DRY_RUN
 @common
-def stats(folder: Path | None, page: Path | None, levels: bool, explain: bool, root: Path, console: Console) -> None:
+def stats(
+    folder: Path | None,
+    page: Path | None,
+    levels: bool,
+    explain: bool,
+    root: Path,
+    dry_run: bool,
+    console: Console,
+) -> None:
     """
     Count shards: samples, images, pixels and bytes, beside the paper's table.
 
@@ -267,7 +286,7 @@ def stats(folder: Path | None, page: Path | None, levels: bool, explain: bool, r
                 console.line(f"    {part}")
     for reason, number in statistics.rejected.items():
         console.line(f"left out {number:,}: {reason}")
-    if page is not None:
+    if page is not None and not dry_run:
         write_statistics_page(folder, page)
         console.remark(f"wrote {page}")
 

@@ -180,9 +180,17 @@ def fetch(
 @click.option("--pin", is_flag=True, help="Print the lines that pin what arrived in the manifests.")
 @ROOT
 @JOBS
+@DRY_RUN
 @common
 def verify(
-    ids: tuple[str, ...], subset: str | None, deep: bool, pin: bool, root: Path, jobs: int, console: Console
+    ids: tuple[str, ...],
+    subset: str | None,
+    deep: bool,
+    pin: bool,
+    root: Path,
+    jobs: int,
+    dry_run: bool,
+    console: Console,
 ) -> None:
     """
     Check bytes, archives and pairs: what is wrong, where, and how to mend it.
@@ -204,6 +212,11 @@ def verify(
         chosen = [source for source in chosen if layout.pairs(source.id).exists()]
         if not chosen:
             raise SourceError(f"nothing has been fetched into {root}; `uir fetch --subset sample` is a beginning")
+    if dry_run:
+        rows = [{"id": source.id, "would write": str(layout.pairs(source.id))} for source in chosen]
+        console.data(rows)
+        console.table(rows)
+        return
     if pin:
         for source in chosen:
             for line in pin_lines(source, layout):

@@ -106,7 +106,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             size=size,
             class_names=tuple(json.loads(metadata["class_names"])),
             step=int(metadata["step"]),
-            config=config_from_toml(metadata["config"], where=f"{file} (metadata)"),
+            config=config_from_toml(metadata["config"], where=f"{file} (metadata)", drop_unknown=True),
             params=_under(tensors, "params."),
             params_ema=_under(tensors, "params_ema."),
         )

@@ -279,13 +279,14 @@ FREE_ON_RESUME = frozenset(
 """What a resumed run may change without becoming another run."""
 
 
-def config_from_toml(text: str, *, where: str) -> TrainConfig:
+def config_from_toml(text: str, *, where: str, drop_unknown: bool = False) -> TrainConfig:
     """
     Read a configuration.
 
     Args:
         text: TOML; tables and keys as in `TrainConfig`, those not named keep their default.
         where: what an error calls the text.
+        drop_unknown: pass over keys that this release does not know, as a checkpoint of another one may have.
 
     Raises:
         UsageError: it is no TOML, has a key that is not known or a value that cannot be.
@@ -294,7 +295,7 @@ def config_from_toml(text: str, *, where: str) -> TrainConfig:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: no TOML: {error}") from error
-    return config_from_document(document, where=where)
+    return config_from_document(_without_unknown(document) if drop_unknown else document, where=where)
 
 
 def config_from_document(document: Mapping[str, Any], *, where: str) -> TrainConfig:
@@ -409,6 +410,18 @@ def _explain(error: Any) -> str:
     # A choice between kinds puts their names behind the key; people only want the key.
     known = [part for i, part in enumerate(path) if i < 2 or not part.startswith(("int", "float", "bool", "tuple"))]
     return f"{'.'.join(known)} is {first['input']!r}: {first['msg'].lower()}"
+
+
+def _without_unknown(document: dict[str, Any]) -> dict[str, Any]:
+    known = to_document(TrainConfig())
+    kept: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict) and isinstance(known.get(name), dict):
+            # The tables whose keys are the user's own are empty by default: model.size and data.repeat.
+            kept[name] = {k: v for k, v in value.items() if k in known[name]}
+        elif name in known:
+            kept[name] = value
+    return kept
 
 
 def _known_keys(tables: Sequence[str]) -> list[str]:

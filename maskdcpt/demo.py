@@ -44,6 +44,16 @@ from uirdata.subsets import Subset, load_subset
 T = TypeVar("T")
 
 SUBSET = "sample"
+STEPS = (
+    "fetch and verify",
+    "crop, degrade, shard",
+    "count",
+    "pre-train",
+    "fine-tune, pre-trained",
+    "fine-tune, from scratch",
+    "evaluate",
+    "page",
+)
 _PICTURE_PX = 200
 
 
@@ -120,24 +130,23 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     folder = layout.root / "demo"
     clock = _Clock(progress)
     subset = load_subset(SUBSET)
-    clock.step("fetch and verify", lambda: _bring(layout, progress))
+    clock.step(lambda: _bring(layout, progress))
     shards = folder / "shards"
-    clock.step("crop, degrade, shard", lambda: _build(layout, subset, shards, workers, progress))
-    statistics = clock.step("count", lambda: count_shards(shards))
+    clock.step(lambda: _build(layout, subset, shards, workers, progress))
+    statistics = clock.step(lambda: count_shards(shards))
     runs = folder / "runs"
     shutil.rmtree(runs, ignore_errors=True)
 
     pretraining = _config("pretrain-sample", shards, runs / "pretrain")
     finetuning = _config("finetune-sample", shards, runs / "finetune")
-    pretrained = clock.step("pre-train", lambda: train(pretraining, progress=progress))
+    pretrained = clock.step(lambda: train(pretraining, progress=progress))
     scratch = replace(finetuning, out=str(runs / "scratch"))
     finetuning = replace(finetuning, init=replace(finetuning.init, checkpoint=str(pretrained.checkpoint)))
-    finetuned = clock.step("fine-tune, pre-trained", lambda: train(finetuning, progress=progress))
-    from_scratch = clock.step("fine-tune, from scratch", lambda: train(scratch, progress=progress))
+    finetuned = clock.step(lambda: train(finetuning, progress=progress))
+    from_scratch = clock.step(lambda: train(scratch, progress=progress))
 
     test = open_shards(shards, "test", subset)
     judged, compared, named = clock.step(
-        "evaluate",
         lambda: (
             evaluate(finetuned.checkpoint, test, out=runs / "finetune/test", progress=progress),
             evaluate(from_scratch.checkpoint, test, out=runs / "scratch/test", progress=progress),
@@ -155,7 +164,6 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
         checkpoint=finetuned.checkpoint,
     )
     clock.step(
-        "page",
         lambda: write_demo_page(
             report.page,
             rows=[vars(row) for row in report.rows],
@@ -174,14 +182,16 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
 
 
 class _Clock:
-    """Runs steps, tells their names and keeps how long each took."""
+    """Runs the steps in their order, tells their names and keeps how long each took."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.seconds: dict[str, float] = {}
 
-    def step(self, name: str, work: Callable[[], T]) -> T:
-        self._progress.note(f"{name} ...")
+    def step(self, work: Callable[[], T]) -> T:
+        number = len(self.seconds)
+        name = STEPS[number]
+        self._progress.note(f"{number + 1} of {len(STEPS)}: {name}")
         start = time.monotonic()
         result = work()
         self.seconds[name] = round(time.monotonic() - start, 1)

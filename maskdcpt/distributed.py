@@ -81,7 +81,7 @@ def joined(device: str, threads: int) -> Iterator[Process]:
             torch.cuda.set_device(chosen)
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     if started:
-        # The networks compute pixel by pixel and gradients come in that layout; DDP copies these few bytes, and says so.
+        # The networks compute pixel by pixel and gradients come in that layout; DDP copies them, and says so.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         yield Process(dist.get_rank() if ranks > 1 else 0, ranks, chosen)

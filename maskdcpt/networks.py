@@ -115,7 +115,8 @@ def save_memory(backbone: Backbone) -> None:
     """
     Forget what blocks compute inside, and compute it again on the way back (Chen et al., 2016).
 
-    Blocks are the members of the lists that networks call `blocks`; keys stay as they are. Costs about a third more time.
+    Blocks are the members of the lists that networks call `blocks`; keys stay as they are. It costs about a third more
+    time.
     """
     for module in backbone.modules():
         blocks = getattr(module, "blocks", None)

@@ -74,8 +74,13 @@ class Limits:
 
 def measure(gt: RgbImage) -> Quality:
     """Score a crop, (H, W, 3) RGB uint8."""
-    grey = cv2.cvtColor(np.ascontiguousarray(gt), cv2.COLOR_RGB2GRAY)
+    grey = grey_levels(gt)
     return Quality(_flatness(grey), blur_effect(grey), float(np.percentile(grey, 95)))
+
+
+def grey_levels(image: RgbImage) -> NDArray[np.uint8]:
+    """Give the luma of ITU-R BT.601, rounded: (H, W, 3) to (H, W)."""
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def blur_effect(grey: NDArray[np.uint8]) -> float:
@@ -97,7 +102,7 @@ def sharpness_energies(gt: RgbImage) -> NDArray[np.float64]:
     Abuolaim and Brown, "Defocus Deblurring Using Dual-Pixel Data", ECCV 2020, section 5, choose training patches by
     them; Restormer's DPDD patches follow.
     """
-    grey = cv2.cvtColor(np.ascontiguousarray(gt), cv2.COLOR_RGB2GRAY)
+    grey = grey_levels(gt)
     return np.array([float(np.sum(_gradient(grey, side))) for side in _SOBEL_SIDES])
 
 

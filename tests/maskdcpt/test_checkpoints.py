@@ -55,6 +55,15 @@ def test_a_checkpoint_gives_back_weights_labels_sizes_and_configuration(tmp_path
     assert load_state(folder) == {"step": 7}
 
 
+def test_a_checkpoint_of_a_release_with_other_keys_still_loads(tmp_path: Path) -> None:
+    _, networks = saved(tmp_path)
+    metadata = metadata_for(CONFIG, LABELS, 8, None)
+    metadata["config"] = metadata["config"].replace("[loop]", "[loop]\nflux = 3").replace("name =", "title = 1\nname =")
+    tensors = {f"params.{name}": weight for name, weight in networks.named_weights().items()}
+    save_checkpoint(tmp_path, 8, tensors, metadata, {})
+    assert load_checkpoint(tmp_path).config == CONFIG
+
+
 @pytest.mark.parametrize("name", [MODEL, STATE])
 def test_a_file_that_is_cut_short_is_told_by_name(tmp_path: Path, name: str) -> None:
     folder, _ = saved(tmp_path)

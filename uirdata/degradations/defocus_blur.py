@@ -110,11 +110,12 @@ def blur_by_depth(
         colour = np.concatenate([light * own, own], axis=2)
         around = _box(colour, reach)
         # The layer itself, and its continuation behind what is nearer.
-        exists = (index <= layer).astype(np.float32)[:, :, None]
-        stack = np.concatenate([colour, exists], axis=2)
+        exists = index <= layer
+        stack = colour if exists.all() else np.concatenate([colour, exists[:, :, None]], axis=2, dtype=np.float32)
         if kernel.size > 1:
             stack = convolve(stack, kernel).astype(np.float32)
-        visible, opaque = stack[:, :, 3:4], stack[:, :, 4:]
+        visible = stack[:, :, 3:4]
+        opaque = stack[:, :, 4:] if stack.shape[2] == 5 else np.ones_like(visible)
         hidden = np.float32(0.2) * (1 - np.clip(visible, 0, 1))
         weight = visible + hidden * around[:, :, 3:]
         paint = (stack[:, :, :3] + hidden * around[:, :, :3]) / np.maximum(weight, np.float32(1e-6))
