@@ -12,6 +12,7 @@ Every error that a user can mend, in one tree.
     ├── RecipeError             a recipe cannot be replayed here
     ├── ShardError              a shard or its manifest is missing, cut short or changed
     ├── StorageError            a file cannot be written: the disk is full, the folder is not ours
+    ├── PublishError            shards cannot be published: the Hub, or a licence, does not allow it
     └── PartlyDone              exit code 3: something is left; the same command again goes on
 
 The message is one to three sentences: what happened, to which thing, what was expected, what to do next.
@@ -69,6 +70,10 @@ class ShardError(UirError):
 
 class StorageError(UirError):
     """A file cannot be written: the disk is full, or the folder is not ours."""
+
+
+class PublishError(UirError):
+    """Shards cannot be published: the Hub does not allow it, or a licence does not."""
 
 
 class PartlyDone(UirError):

@@ -1,5 +1,5 @@
 """
-Which pictures show the same? Hashes that survive re-encoding, resizing, cropping, flips and brightness, and their look-up.
+Which pictures show the same? Hashes that survive re-encoding, resizing, cropping, flips and brightness; their look-up.
 
 A picture has one hash of the whole and many of small windows. A window is placed by the content, where a difference of
 Gaussians peaks, not by a grid: so a crop has the very windows of the picture that it was cut from, wherever it was cut.
@@ -254,7 +254,7 @@ def _windows_at(grey: NDArray[np.uint8], scale: int) -> NDArray[np.void]:
     height, width = grey.shape[0] // scale, grey.shape[1] // scale
     if min(height, width) <= 2 * _HALF_SIDE:
         return np.zeros(0, WINDOWS)
-    # Cut to whole blocks, so that a crop's grid is shifted by less than a pixel of the reduced picture, never stretched.
+    # Cut to whole blocks: the grid of a crop is shifted by less than a reduced pixel, and never stretched.
     whole = grey[: height * scale, : width * scale]
     small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     blurred = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (_PEAK_SIGMA, 1.6 * _PEAK_SIGMA))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -93,6 +94,20 @@ def check_key(key: str) -> None:
         raise ShardError(f"{key!r} cannot be a sample's key: 1 to 90 bytes, without dots, slashes and spaces")
 
 
+def check_columns(names: Sequence[str], where: str) -> None:
+    """
+    Make sure that a manifest has every field of a record.
+
+    Raises:
+        ShardError: one is missing.
+    """
+    missing = [name for name in RECORD_FIELDS if name not in names]
+    if missing:
+        raise ShardError(
+            f"{where} lacks {', '.join(missing)}: another release built these shards. Build them again elsewhere"
+        )
+
+
 def record_from_row(row: dict[str, Any]) -> Record:
     """
     Build a record from a row of manifest.parquet.
@@ -100,7 +115,5 @@ def record_from_row(row: dict[str, Any]) -> Record:
     Raises:
         ShardError: a field is missing.
     """
-    missing = [name for name in RECORD_FIELDS if name not in row]
-    if missing:
-        raise ShardError(f"the manifest lacks the columns {', '.join(missing)}; build the shards again")
+    check_columns(list(row), "a row of the manifest")
     return Record(**{name: row[name] for name in RECORD_FIELDS})

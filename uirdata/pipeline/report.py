@@ -85,7 +85,7 @@ def count_shards(folder: Path) -> Statistics:
     )
 
 
-def contact_sheet(dataset: ShardDataset, *, columns: int = 4, side: int = 160) -> Iterable[tuple[str, list[str]]]:
+def contact_sheet(dataset: ShardDataset, *, columns: int = 3, side: int = 160) -> Iterable[tuple[str, list[str]]]:
     """
     Show a few pairs of each degradation, LQ and GT side by side.
 

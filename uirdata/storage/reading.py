@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from uirdata.degradations import DEGRADATIONS, Recipe, degrade
 from uirdata.errors import ShardError, UsageError, nearest
 from uirdata.images import RgbImage, decode_image, pixel_sha256
-from uirdata.records import RECORD_FIELDS, Record, record_from_row
+from uirdata.records import RECORD_FIELDS, Record, check_columns, record_from_row
 from uirdata.storage.shards import MANIFEST, list_shards, read_info
 from uirdata.storage.tables import read_table
 from uirdata.subsets import Subset
@@ -216,7 +216,9 @@ def open_shards(
     if not folder.is_dir():
         raise ShardError(f"{folder}: no such folder; `uir build-shards --out {folder}` makes it")
     _check_shards(folder)
-    table = read_table(folder / MANIFEST).sort_by([("shard", "ascending"), ("gt_offset", "ascending")])
+    table = read_table(folder / MANIFEST)
+    check_columns(table.column_names, str(folder / MANIFEST))
+    table = table.sort_by([("shard", "ascending"), ("gt_offset", "ascending")])
     present = set(table["degradation"].unique().to_pylist())
     if split is not None:
         splits = sorted(table["split"].unique().to_pylist())

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +144,14 @@ def test_a_missing_shard_and_a_folder_without_shards_are_named(tmp_path: Path) -
         open_shards(tmp_path)
     with pytest.raises(ShardError, match="no such folder"):
         open_shards(tmp_path / "nowhere")
+
+
+def test_shards_of_another_release_are_told_by_their_columns(tmp_path: Path) -> None:
+    part = part_path(pool(tmp_path), "train/noise/here-00000.tar")
+    table = pyarrow.parquet.read_table(part)
+    pyarrow.parquet.write_table(table.drop_columns(["gt_border"]), part)
+    with pytest.raises(ShardError, match=r"lacks gt_border: another release built these shards"):
+        open_shards(tmp_path)
 
 
 def test_changed_pixels_are_found_by_check(tmp_path: Path) -> None:
