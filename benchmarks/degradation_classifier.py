@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path)
-    parser.add_argument("--load", type=Path)
+    parser.add_argument("--load", type=Path, help="weights to go on from; with --steps 0 they are only tested")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(1)
@@ -70,7 +70,7 @@ def main() -> None:
     network = Classifier(arguments.width)
     if arguments.load:
         network.load_state_dict(torch.load(arguments.load, weights_only=True))
-    else:
+    if arguments.steps:
         fit(network, train, steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
     if arguments.save:
         torch.save(network.state_dict(), arguments.save)
@@ -126,7 +126,8 @@ class Classifier(nn.Module):
 def sample(photos: list[RgbImage], label: int, rng: np.random.Generator) -> RgbImage:
     """Cut, vary in size, brightness, tint and direction, so that the photographs tell nothing, and degrade."""
     photo = photos[int(rng.integers(len(photos)))]
-    shrink = rng.uniform(0.5, 1.0)
+    # Shrunk, for some of the photographs are JPEG or soft at their own size, and would be taken for degraded.
+    shrink = rng.uniform(0.35, 0.65)
     side = min(int(CROP / shrink), *photo.shape[:2])
     top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
     crop = cv2.resize(photo[top : top + side, left : left + side], (CROP, CROP), interpolation=cv2.INTER_AREA)

@@ -15,6 +15,7 @@ _COMMANDS = {
     "restore": "cli.maskdcpt_use:restore",
     "probe": "cli.maskdcpt_use:probe",
     "export": "cli.maskdcpt_use:export",
+    "table": "cli.maskdcpt_table:table",
 }
 
 

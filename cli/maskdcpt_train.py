@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console
-from cli.options import DRY_RUN, common
+from cli.options import DRY_RUN, ShardPlace, common
 from uirdata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
-@click.option("--shards", type=_FOLDER, help="Folder that `uir build-shards` wrote.")
+@click.option("--shards", type=ShardPlace(), help="A shard folder, or hf://datasets/OWNER/NAME.")
 @click.option("--preset", metavar="NAME", help="An experiment of the paper, or a small one; --presets lists them.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML; a run's config.toml repeats it.")
 @click.option(
@@ -38,7 +38,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @DRY_RUN
 @common
 def train(
-    shards: Path | None,
+    shards: str | Path | None,
     preset: str | None,
     config: Path | None,
     settings: tuple[str, ...],
@@ -75,7 +75,7 @@ def train(
     chosen, origin = _configuration(preset, config, out if resume else None)
     chosen = _with_options(chosen, shards, init, out, settings)
     if print_config:
-        from maskdcpt.config import to_document, to_toml
+        from maskdcpt.configuring import to_document, to_toml
 
         console.data(to_document(chosen))
         console.line(to_toml(chosen, origin).rstrip())
@@ -129,7 +129,8 @@ def _train(config: TrainConfig, resume: bool, console: Console) -> None:
 
 def _configuration(preset: str | None, file: Path | None, resumed: Path | None) -> tuple[TrainConfig, dict[str, str]]:
     """Give the configuration that the options name, and where its values come from."""
-    from maskdcpt.config import TrainConfig, read_config
+    from maskdcpt.config import TrainConfig
+    from maskdcpt.configuring import read_config
     from maskdcpt.presets import find_preset
 
     if preset and file:
@@ -145,13 +146,14 @@ def _configuration(preset: str | None, file: Path | None, resumed: Path | None) 
 
 
 def _with_options(
-    config: TrainConfig, shards: Path | None, init: Path | None, out: Path | None, settings: tuple[str, ...]
+    config: TrainConfig, shards: str | Path | None, init: Path | None, out: Path | None, settings: tuple[str, ...]
 ) -> TrainConfig:
-    from maskdcpt.config import with_settings
+    from maskdcpt.configuring import with_settings
 
     # Absolute, so that the configuration that is written next to the weights repeats the run from anywhere.
     if shards is not None:
-        config = replace(config, data=replace(config.data, shards=str(shards.resolve())))
+        place = shards if isinstance(shards, str) else str(shards.resolve())
+        config = replace(config, data=replace(config.data, shards=place))
     if init is not None:
         config = replace(config, init=replace(config.init, checkpoint=str(init.resolve())))
     if out is not None:
@@ -168,7 +170,7 @@ def _list_presets(console: Console) -> None:
 
 
 def _print_schema() -> None:
-    from maskdcpt.config import json_schema
+    from maskdcpt.configuring import json_schema
 
     Console(as_json=True).data(json_schema())
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console
-from cli.options import DRY_RUN, common
+from cli.options import DRY_RUN, ShardPlace, common
 from uirdata.errors import PartlyDone, UsageError
 
 if TYPE_CHECKING:
-    from maskdcpt.benchmarks import EvalReport
     from maskdcpt.restoring import Restored, Restorer
+    from maskdcpt.scores import EvalReport
 
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -28,7 +28,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 
 @click.command("eval")
 @CHECKPOINT
-@click.option("--shards", type=_FOLDER, required=True, help="Folder that `uir build-shards` wrote.")
+@click.option("--shards", type=ShardPlace(), required=True, help="A shard folder, or hf://datasets/OWNER/NAME.")
 @click.option("--split", default="test", show_default=True, help="train, val or test.")
 @click.option("--subset", default="", metavar="NAME", help="Only what this subset names, in its label order.")
 @click.option("--out", type=_FOLDER, help="Folder for images.parquet and report.json; interrupted, it goes on.")
@@ -43,7 +43,7 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 @common
 def evaluate(
     checkpoint: Path,
-    shards: Path,
+    shards: str | Path,
     split: str,
     subset: str,
     out: Path | None,
@@ -69,8 +69,8 @@ def evaluate(
       maskdcpt eval --checkpoint runs/pre --shards uir-data/shards
       maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --shards uir-data/shards --subset 5d --out results
     """
-    from maskdcpt.benchmarks import Protocol
     from maskdcpt.benchmarks import evaluate as run_evaluation
+    from maskdcpt.scores import Protocol
 
     protocol = Protocol(weights, quantise, y_channel, crop_border, tile_px, limit)
     with console.progress() as progress:
@@ -156,7 +156,7 @@ def restore(
 @click.command()
 @click.option("--checkpoint", type=_PATH, help="Whose features are probed; without it, fresh weights of --backbone.")
 @click.option("--backbone", default="nafnet", show_default=True, help="For fresh weights.")
-@click.option("--shards", type=_FOLDER, required=True, help="Folder that `uir build-shards` wrote.")
+@click.option("--shards", type=ShardPlace(), required=True, help="A shard folder, or hf://datasets/OWNER/NAME.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--subset", default="", metavar="NAME")
 @click.option("--per-class", type=click.IntRange(3), default=100, show_default=True, help="Images of each class.")
@@ -168,7 +168,7 @@ def restore(
 def probe(
     checkpoint: Path | None,
     backbone: str,
-    shards: Path,
+    shards: str | Path,
     split: str,
     subset: str,
     per_class: int,

@@ -134,6 +134,22 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
+class ShardPlace(click.ParamType["str | Path"]):
+    """A shard folder, hf://datasets/OWNER/NAME[@REVISION], or the http(s) address of a shard folder."""
+
+    name = "shards"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        """Keep an address as it is, and make a path of all else."""
+        text = str(value)
+        if text.startswith(("hf://", "http://", "https://")):
+            return text
+        path = Path(text)
+        if path.is_file():
+            self.fail(f"{text!r} is a file; a folder of shards was expected", param, ctx)
+        return path
+
+
 def all_sources(layout: Layout) -> dict[str, Source]:
     """Read every manifest: ours, those of UIR_MANIFESTS, and the user's own folders."""
     from uirdata.sources import load_sources

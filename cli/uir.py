@@ -15,6 +15,8 @@ _COMMANDS = {
     "crop": "cli.uir_shards:crop",
     "build-shards": "cli.uir_shards:build_shards",
     "stats": "cli.uir_shards:stats",
+    "audit": "cli.uir_audit:audit",
+    "push-hf": "cli.uir_push:push_hf",
     "degradations": "cli.uir_degradations:degradations",
     "demo": "cli.demo:demo",
 }

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console, size_text
-from cli.options import DRY_RUN, JOBS, ROOT, SEED, SUBSET, Size, all_sources, common, find_subset
+from cli.options import DRY_RUN, JOBS, ROOT, SEED, SUBSET, ShardPlace, Size, all_sources, common, find_subset
+from cli.screening import SCREEN, screened_plan
 from uirdata.errors import PartlyDone, SourceError, UsageError
 from uirdata.layout import Layout
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from uirdata.pipeline.crop import Plan
     from uirdata.pipeline.engines import Engine
     from uirdata.pipeline.pool import Slice
+    from uirdata.pipeline.screen import Screened
     from uirdata.planning import CropSetting
     from uirdata.sources import Source
     from uirdata.subsets import Subset
@@ -57,6 +59,7 @@ class Part(click.ParamType["Slice"]):
 @SIZE
 @STRIDE
 @VARIANT
+@SCREEN
 @SEED
 @click.option(
     "--export", type=click.Path(path_type=Path, file_okay=False), help="Also write the crops there, as PNG files."
@@ -71,6 +74,7 @@ def crop(
     size: int | None,
     stride: int | None,
     variant: str,
+    screen: bool,
     seed: int,
     export: Path | None,
     root: Path,
@@ -82,21 +86,24 @@ def crop(
     Plan the crops of what has been fetched.
 
     Writes ROOT/plan.parquet, a row for each sample that `uir build-shards` would make: source, crop, degradation,
-    level. Pixels are touched only with --export.
+    level. Pixels are touched only with --export and --screen; the scores of --screen are kept beside each source's
+    pairs.parquet, and `uir build-shards --screen` leaves out the same crops.
 
     \b
     Examples:
       uir crop --subset sample
+      uir crop my-photos --screen
       uir crop my-photos --size 256 --stride 128 --export crops
     """
     from uirdata.pipeline.crop import export_crops, source_folders, write_plan
 
     layout = Layout(root)
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
+    plan, screened = screened_plan(console, layout, plan, sources, screen=screen, workers=jobs, dry_run=dry_run)
     if not dry_run:
         write_plan(layout.plan, plan.samples())
     expected = _expected(chosen, sources, plan) if dry_run else []
-    samples = _show_plan(console, plan, "" if dry_run else str(layout.plan), expected)
+    samples = _show_plan(console, plan, "" if dry_run else str(layout.plan), expected, screened)
     if not dry_run:
         _remark_left(console, plan)
     if export is not None and not dry_run:
@@ -110,6 +117,9 @@ def crop(
             raise PartlyDone(
                 f"{len(failures)} crops could not be made; mend the files above and run the same command again"
             )
+    unread = sum(len(report.failures) for report in screened)
+    if unread:
+        raise PartlyDone(f"{unread:,} images could not be read; mend the files above and run the same command again")
 
 
 @click.command("build-shards")
@@ -141,6 +151,7 @@ def crop(
 @SIZE
 @STRIDE
 @VARIANT
+@SCREEN
 @SEED
 @click.option("--lazy", is_flag=True, help="Keep recipes instead of the LQ that are made; readers make them.")
 @click.option(
@@ -148,6 +159,9 @@ def crop(
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Make the lazy shards in DIR into ones that hold every LQ, in --out. Needs no source files.",
+)
+@click.option(
+    "--from-hub", metavar="REPO", help="Rebuild what was published there, from your own downloads, to the same bytes."
 )
 @click.option("--task", type=Part(), metavar="I/N", help="Build only the I-th of N parts, as on a Slurm array.")
 @click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
@@ -166,9 +180,11 @@ def build_shards(
     size: int | None,
     stride: int | None,
     variant: str,
+    screen: bool,
     seed: int,
     lazy: bool,
     materialise: Path | None,
+    from_hub: str | None,
     task: Slice | None,
     retry_rejected: bool,
     discard: bool,
@@ -187,8 +203,10 @@ def build_shards(
       uir build-shards --subset sample
       uir build-shards --subset 5d --out /data/shards --workers 16
       uir build-shards --subset 5d --dry-run
+      uir build-shards --from-hub OWNER/NAME --out rebuilt
       uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
+    from cli.uir_rebuild import rebuild_from
     from uirdata.images import CODECS
     from uirdata.pipeline.build import build
     from uirdata.pipeline.crop import source_folders
@@ -200,7 +218,13 @@ def build_shards(
         _materialise(console, materialise, out, shard_size, _engine(engine, workers), dry_run)
         return
     folder = out or layout.shards
+    if from_hub is not None:
+        rebuild_from(console, from_hub, layout, folder, _engine(engine, workers), dry_run=dry_run)
+        return
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
+    plan, _ = screened_plan(
+        console, layout, plan, sources, screen=screen, workers=workers, dry_run=dry_run, trust_files=True
+    )
     settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size, lazy=lazy)
     todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
     if dry_run:
@@ -242,7 +266,7 @@ def build_shards(
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.argument("folder", required=False, type=ShardPlace(), metavar="[DIR]")
 @click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page.")
 @click.option("--levels", is_flag=True, help="Count each level too.")
 @click.option("--explain", is_flag=True, help="Say source by source how the paper's numbers arise.")
@@ -250,7 +274,7 @@ def build_shards(
 @DRY_RUN
 @common
 def stats(
-    folder: Path | None,
+    folder: str | Path | None,
     page: Path | None,
     levels: bool,
     explain: bool,
@@ -261,11 +285,12 @@ def stats(
     """
     Count shards: samples, images, pixels and bytes, beside the paper's table.
 
-    DIR is a shard folder; without it ROOT/shards.
+    DIR is a shard folder, or shards elsewhere, of which the manifest is fetched; without it ROOT/shards.
 
     \b
     Examples:
       uir stats
+      uir stats hf://datasets/OWNER/NAME
       uir stats /data/shards --html stats.html
       uir stats --explain
     """
@@ -327,6 +352,7 @@ def _plan(
 ) -> tuple[Subset, dict[str, Source], Plan]:
     from uirdata.overlaps import load_overlaps
     from uirdata.pipeline.crop import make_plan
+    from uirdata.sources import MANIFESTS
 
     sources = all_sources(layout)
     chosen = _chosen_subset(layout, ids, subset, sources)
@@ -336,7 +362,7 @@ def _plan(
         layout,
         crop=_crop_setting(size, stride),
         seed=seed,
-        overlaps=load_overlaps(),
+        overlaps=load_overlaps([MANIFESTS / "overlaps", layout.overlaps]),
         clean=variant == "clean",
         may_be_empty=dry_run,
     )
@@ -382,7 +408,11 @@ def _expected(subset: Subset, sources: dict[str, Source], plan: Plan) -> list[tu
 
 
 def _show_plan(
-    console: Console, plan: Plan, where: str, expected: Sequence[tuple[tuple[str, str, str], int | None]] = ()
+    console: Console,
+    plan: Plan,
+    where: str,
+    expected: Sequence[tuple[tuple[str, str, str], int | None]] = (),
+    screened: Sequence[Screened] = (),
 ) -> int:
     """Show how many samples of what a plan has, and would have; give the number that it has."""
     from uirdata.planning import estimated_bytes
@@ -402,7 +432,7 @@ def _show_plan(
     ]
     total, announced = counts.total(), sum(number or 0 for _, number in expected)
     document = {"samples": total, "expected_samples": announced, "estimated_bytes": size, "plan": where}
-    console.data({**document, "groups": table})
+    console.data({**document, "groups": table, "screened": [asdict(report) for report in screened]})
     console.table(table, right=["samples"])
     console.line(f"{total:,} samples, about {size_text(size)} of shards" + (f"; {where}" if where else ""))
     if expected:

@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from maskdcpt.config import SizeValue, TrainConfig, config_from_toml, to_toml
+from maskdcpt.config import SizeValue, TrainConfig
+from maskdcpt.configuring import config_from_toml, to_toml
 from maskdcpt.published import identify
 from uirdata.errors import StorageError, UirError
 from uirdata.storage.tables import storage_error

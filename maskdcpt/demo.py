@@ -16,12 +16,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from maskdcpt.benchmarks import EvalReport, evaluate, restored_image
+from maskdcpt.benchmarks import evaluate, restored_image
 from maskdcpt.checkpoints import load_checkpoint
 from maskdcpt.config import TrainConfig
 from maskdcpt.demo_page import DemoPicture, write_demo_page
 from maskdcpt.networks import networks_of
 from maskdcpt.presets import find_preset
+from maskdcpt.scores import EvalReport
 from maskdcpt.tracking import read_curves
 from maskdcpt.training import train
 from maskdcpt.validation import to_tensor
@@ -154,7 +155,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
         ),
     )
     report = DemoReport(
-        rows=tuple(_rows(judged, compared)),
+        rows=tuple(_rows(judged, compared, subset)),
         accuracy=named.mean.accuracy or 0.0,
         chance=1 / len(subset.classes),
         statistics=statistics,
@@ -228,11 +229,11 @@ def _config(name: str, shards: Path, out: Path) -> TrainConfig:
     return replace(config, out=str(out), data=replace(config.data, shards=str(shards), subset=SUBSET))
 
 
-def _rows(judged: EvalReport, compared: EvalReport) -> list[DemoRow]:
+def _rows(judged: EvalReport, compared: EvalReport, subset: Subset) -> list[DemoRow]:
     rows = []
-    for one, other in zip(
-        (*judged.by_degradation, judged.mean), (*compared.by_degradation, compared.mean), strict=True
-    ):
+    pairs = list(zip(judged.by_degradation, compared.by_degradation, strict=True))
+    pairs.sort(key=lambda pair: subset.degradations.index(pair[0].name))
+    for one, other in (*pairs, (judged.mean, compared.mean)):
         rows.append(
             DemoRow(
                 degradation=one.name,

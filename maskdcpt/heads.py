@@ -163,7 +163,7 @@ class ReconstructionDecoder(nn.Module):
     with all features at full size it would otherwise see only a few pixels into a patch. The paper does not describe
     its decoder; this one is ours.
 
-    Of features with the same stride the last one is used. Beside the published NAFNet it has 2.3 million parameters.
+    Of features with the same stride the last one is used. Beside the published NAFNet it has 2.6 million parameters.
 
     Args:
         channels: of the features and of `last`, in that order.
@@ -255,6 +255,9 @@ class _Refine(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = ChannelNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # Starts as no change: the decoder is linear at first and learns faster for it.
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to the same shape."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from maskdcpt.config import TrainConfig, config_from_document
+from maskdcpt.config import TrainConfig
+from maskdcpt.configuring import config_from_document
 from uirdata.errors import UsageError, nearest
 
 PAPER = "paper"

@@ -24,7 +24,8 @@ from maskdcpt.checkpoints import (
     load_checkpoint,
     load_state,
 )
-from maskdcpt.config import FREE_ON_RESUME, TrainConfig, differences, read_config, to_toml
+from maskdcpt.config import TrainConfig
+from maskdcpt.configuring import FREE_ON_RESUME, differences, read_config, to_toml
 from maskdcpt.distributed import Process
 from maskdcpt.masking import random_patch_mask
 from maskdcpt.networks import NETWORKS, Networks, load_exactly, save_memory

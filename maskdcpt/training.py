@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from maskdcpt.batches import Batch, PackedBatch, join
 from maskdcpt.checkpoints import checkpoint_folders, metadata_for, prune_checkpoints, save_checkpoint
-from maskdcpt.config import TrainConfig, to_document
+from maskdcpt.config import TrainConfig
+from maskdcpt.configuring import to_document
 from maskdcpt.distributed import Process, joined
 from maskdcpt.loading import (
     Crops,

@@ -1,7 +1,8 @@
 """
 A Hub on 127.0.0.1 that speaks what huggingface_hub really calls: create, preupload, LFS, commit, tree, resolve.
 
-It shows that the client's code runs and in which order, and it can misbehave; it is no proof that the Hub itself agrees.
+It shows that the client's code runs, and in which order, and it can misbehave; that the Hub itself agrees it does not
+show.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,9 +66,10 @@ class Repo:
 @dataclass
 class Trouble:
     """
-    What goes wrong, each a number of times, for requests of one kind.
+    What goes wrong with requests of one kind.
 
     Attributes:
+        kind: of request, as in the log.
         status: answered instead, such as 503.
         times: how often.
         retry_after: header of that answer.
@@ -89,6 +92,7 @@ class Hub:
         self.log: list[tuple[str, str]] = []
         self.troubles: list[Trouble] = []
         self.uploads_allowed = 10**9
+        self.upload_takes_s = 0.0
         self._lock = threading.RLock()
         outer = self
 
@@ -142,12 +146,16 @@ class Hub:
         if ask.headers.get("Transfer-Encoding") == "chunked":
             body = _chunked(ask)
         path, _, query = ask.path.partition("?")
-        for method, pattern, kind in _ROUTES:
-            match = re.fullmatch(pattern, path)
-            if match and ask.command in method.split("|"):
-                break
-        else:
+        if ask.command == "PUT":
+            time.sleep(self.upload_takes_s)
+        found = [
+            (kind, match)
+            for method, pattern, kind in _ROUTES
+            if ask.command in method.split("|") and (match := re.fullmatch(pattern, path))
+        ]
+        if not found:
             return _send(ask, 404, {"error": f"no route {ask.command} {path}"})
+        kind, match = found[0]
         with self._lock:
             self.log.append((kind, path))
             trouble = next((t for t in self.troubles if t.kind == kind and t.times), None)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uirdata.degradations import Degradation, Recipe, degradations, degrade, sample_recipe
     from uirdata.errors import UirError
+    from uirdata.pipeline.opening import open_shards
     from uirdata.records import Record
     from uirdata.sources import Source, load_sources
-    from uirdata.storage.reading import ShardDataset, ShardItem, open_shards
+    from uirdata.storage.reading import ShardDataset, ShardItem
     from uirdata.subsets import Subset, load_subset
 
 _WHERE = {
@@ -30,7 +31,7 @@ _WHERE = {
     "degrade": "uirdata.degradations",
     "load_sources": "uirdata.sources",
     "load_subset": "uirdata.subsets",
-    "open_shards": "uirdata.storage.reading",
+    "open_shards": "uirdata.pipeline.opening",
     "sample_recipe": "uirdata.degradations",
 }
 

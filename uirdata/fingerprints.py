@@ -3,7 +3,8 @@ Which pictures show the same? Hashes that survive re-encoding, resizing, croppin
 
 A picture has one hash of the whole and many of small windows. A window is placed by the content, where a difference of
 Gaussians peaks, not by a grid: so a crop has the very windows of the picture that it was cut from, wherever it was cut.
-Windows are taken at a half and a quarter of the resolution; those of a picture at half size are again the same.
+Windows are taken at a half and a quarter of the resolution, of a small picture at the whole, too; those of a picture
+at half size are again the same.
 
 The 64 bits of a hash are the signs of the lowest frequencies of a cosine transform, constant left out: a gain or an
 offset of brightness changes none of them, and a flip changes known ones.
@@ -41,6 +42,8 @@ MIN_WINDOWS = 2
 """So many windows must agree on where one picture lies in the other: two random ones do not."""
 
 _SCALES = (2, 4)
+_SMALL_PX = 200
+_SMALL_SCALES = (1, 2, 4)
 _HALF_SIDE = 16
 _PEAK_RADIUS = 6
 _PEAK_SIGMA = 2.5
@@ -112,7 +115,9 @@ def fingerprint(image: RgbImage) -> Fingerprint:
         height,
         width,
         int(_hash(whole[None])[0]) if has_contrast else None,
-        np.concatenate([_windows_at(grey, scale) for scale in _SCALES]),
+        np.concatenate(
+            [_windows_at(grey, scale) for scale in (_SCALES if min(grey.shape) >= _SMALL_PX else _SMALL_SCALES)]
+        ),
     )
 
 

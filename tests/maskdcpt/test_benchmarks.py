@@ -10,11 +10,12 @@ import pytest
 import torch
 
 import maskdcpt.benchmarks as module
-from maskdcpt.benchmarks import Protocol, evaluate
+from maskdcpt.benchmarks import evaluate
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.networks import networks_of
 from maskdcpt.probing import ProbeSettings, neighbour_accuracy, probe_features
+from maskdcpt.scores import Protocol
 from maskdcpt.training import train
 from maskdcpt.validation import to_tensor
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards

@@ -20,7 +20,8 @@ from maskdcpt.checkpoints import (
     prune_checkpoints,
     save_checkpoint,
 )
-from maskdcpt.config import TrainConfig, with_settings
+from maskdcpt.config import TrainConfig
+from maskdcpt.configuring import with_settings
 from maskdcpt.export import export_backbone
 from maskdcpt.networks import Networks, networks_of
 from uirdata.errors import StorageError, UsageError

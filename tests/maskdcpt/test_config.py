@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maskdcpt.config import (
-    TrainConfig,
-    config_from_toml,
-    differences,
-    json_schema,
-    read_config,
-    to_toml,
-    with_settings,
-)
+from maskdcpt.config import TrainConfig
+from maskdcpt.configuring import config_from_toml, differences, json_schema, read_config, to_toml, with_settings
 from maskdcpt.presets import PRESETS, find_preset
 from uirdata.errors import UsageError
 

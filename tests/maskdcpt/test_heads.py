@@ -79,7 +79,7 @@ def test_the_decoder_gives_an_image_whatever_the_backbone(name: str, patch: int)
 def test_every_weight_of_the_decoder_is_used_when_something_is_hidden(name: str) -> None:
     network = small(name)
     mask = random_patch_mask(2, 64, 64, generator=torch.Generator().manual_seed(0))
-    decoder = decoder_for(network).double()
+    decoder = moved(decoder_for(network))
     # Features come in at several strides; of those with equal strides the last one counts.
     decoder(network.encode(picture(2, 64, 64), mask), mask).square().sum().backward()
     assert [k for k, weight in decoder.named_parameters() if weight.grad is None or not weight.grad.any()] == []

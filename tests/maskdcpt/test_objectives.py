@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskdcpt.batches import Batch
-from maskdcpt.config import ObjectiveConfig, TrainConfig, with_settings
+from maskdcpt.config import ObjectiveConfig, TrainConfig
+from maskdcpt.configuring import with_settings
 from maskdcpt.masking import PatchMask, random_patch_mask
 from maskdcpt.networks import Networks
 from maskdcpt.objectives.finetuning import finetuning_losses

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from maskdcpt.checkpoints import STATE, checkpoint_folders, load_checkpoint, load_state
-from maskdcpt.config import read_config, to_toml, with_settings
+from maskdcpt.configuring import read_config, to_toml, with_settings
 from maskdcpt.networks import Networks, networks_of
 from maskdcpt.tracking import read_curves, read_metrics
 from maskdcpt.training import TrainingError, train

@@ -115,6 +115,18 @@ class HuggingFace:
             )
         return tuple(sorted(found, key=lambda listed: listed.path))
 
+    def pinned(self, where: str) -> str:
+        """
+        Give the same place at the commit that it has now, so that files which are opened later are of one commit.
+
+        Raises:
+            Unreachable: there is no such file.
+            Interrupted: try again later.
+        """
+        place = _parsed(where)
+        commit = self._ask(where, place).commit
+        return f"{place.repo_type}:{place.repo}@{commit}:{place.path}"
+
     def _base(self) -> str:
         # huggingface_hub reads HF_ENDPOINT once, at its import; we may be imported before it is set.
         return (self._endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")

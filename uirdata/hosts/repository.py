@@ -1,8 +1,8 @@
 """
 A data set repository on the Hugging Face Hub that is written to.
 
-Large files go up first, and are in no revision yet; then one commit names them all. So a revision is what it was before,
-or whole, and what went up before an interruption is not sent again.
+Large files go up first, and are in no revision yet; then one commit names them all. So a revision is what it was
+before, or whole, and what went up before an interruption is not sent again.
 """
 
 from __future__ import annotations
@@ -91,11 +91,10 @@ class Repository:
 
     def __post_init__(self) -> None:
         """Make the client; nothing is asked yet."""
-        from huggingface_hub import HfApi, get_token
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub import HfApi, get_token, utils
 
         # Progress is the caller's; bars of the library would be drawn through it.
-        disable_progress_bars()
+        utils.disable_progress_bars()
         self.endpoint = (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.token = self.token or get_token()
         self._api = HfApi(endpoint=self.endpoint, token=self.token or False)
@@ -142,6 +141,7 @@ class Repository:
             Interrupted: try again later.
         """
         from huggingface_hub import errors
+        from huggingface_hub.hf_api import RepoFile
 
         try:
             info = self._ask(lambda: self._api.repo_info(self.name, repo_type="dataset", revision=self.branch))
@@ -157,7 +157,7 @@ class Repository:
         entries = {
             row.path: Entry(row.size, row.lfs.sha256 if row.lfs else "", row.blob_id)
             for row in rows
-            if hasattr(row, "blob_id")
+            if isinstance(row, RepoFile)
         }
         return Revision(str(info.sha), entries)
 
@@ -186,7 +186,7 @@ class Repository:
             found = operation.upload_info.sha256.hex()
             if upload.sha256 and found != upload.sha256:
                 raise PublishError(
-                    f"{upload.content}: its sha256 is {found}, the manifest says {upload.sha256}: it was changed since "
+                    f"{upload.path}: its sha256 is {found}, the manifest says {upload.sha256}: it was changed since "
                     "it was built. Nothing was published; run `uir build-shards` again to restore it"
                 )
 
@@ -225,16 +225,28 @@ class Repository:
         self._staged.clear()
         return str(made.oid)
 
+    def wait(self, attempt: int, error: Interrupted) -> None:
+        """
+        Wait before the next attempt, as long as the Hub asks for, or longer each time.
+
+        Raises:
+            Interrupted: the Hub asks for more than a quarter of an hour.
+        """
+        self._wait(error, self.waits_s[min(attempt, len(self.waits_s) - 1)])
+
     def _ask(self, ask: Callable[[], T], waits_s: Sequence[float] | None = None) -> T:
         for wait_s in self.waits_s if waits_s is None else waits_s:
             try:
                 return self._once(ask)
             except Interrupted as error:
-                asked_s = error.retry_after_s
-                if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
-                    raise
-                time.sleep(wait_s if asked_s is None else asked_s)
+                self._wait(error, wait_s)
         return self._once(ask)
+
+    def _wait(self, error: Interrupted, wait_s: float) -> None:
+        asked_s = error.retry_after_s
+        if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
+            raise error
+        time.sleep(wait_s if asked_s is None else asked_s)
 
     def _once(self, ask: Callable[[], T]) -> T:
         from huggingface_hub import errors
@@ -279,8 +291,8 @@ class Repository:
             )
         if status == 403:
             return PublishError(
-                f"{self.link}: this token may not write there ({said}). Push to a name of your own, or use a token with "
-                "the right to write"
+                f"{self.link}: this token may not write there ({said}). Push to a name of your own, or use a token "
+                "with the right to write"
             )
         if status in (409, 412):
             return MovedOn(f"{self.link}: somebody else committed to {self.branch} meanwhile; run the command again")

@@ -95,7 +95,7 @@ def build(
         UirError: a worker died; finished shards stay.
     """
     listener = progress or Silent()
-    with _only_builder(plan.folder, plan.task):
+    with only_builder(plan.folder, plan.task):
         if plan.stale:
             _discard_stale(plan, discard)
         write_json(plan.folder / UNFINISHED, {"subset": "+".join(subsets)})
@@ -161,7 +161,7 @@ def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
 
 
 @contextmanager
-def _only_builder(folder: Path, task: Slice) -> Iterator[None]:
+def only_builder(folder: Path, task: Slice) -> Iterator[None]:
     """Hold the folder: alone, or together with other slices of the same build."""
     whole = task.parts == 1
     locks = [(".lock", fcntl.LOCK_EX if whole else fcntl.LOCK_SH)]

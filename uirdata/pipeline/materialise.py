@@ -71,7 +71,7 @@ class StoredGroup:
             if _group(state.path) == self.group:
                 for batch in read_table(part_path(self.folder, state.path)).to_batches():
                     for row in batch.to_pylist():
-                        yield _planned(row)
+                        yield planned_sample(row)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class _PoolReader:
         return item.gt, item.lq, item.record.recipe
 
 
-def _planned(row: dict[str, Any]) -> PlannedSample:
+def planned_sample(row: dict[str, Any]) -> PlannedSample:
+    """Give the plan that a sample of a manifest was made from."""
     return PlannedSample(**{name: row[name] for name in _PLANNED if name != "made"}, made=bool(row["recipe"]))
 
 

@@ -15,9 +15,10 @@ from uirdata.degradations import DEGRADATIONS
 from uirdata.images import RgbImage, encode_image
 from uirdata.paper_table import RowAccount, account, load_paper_table
 from uirdata.pipeline.build import REJECTED
+from uirdata.pipeline.opening import open_shards
 from uirdata.sources import load_sources
 from uirdata.statistics import COUNTED_COLUMNS, BesidePaper, Count, beside_paper, count_by, counts_as_rows
-from uirdata.storage.reading import ShardDataset, open_shards
+from uirdata.storage.reading import ShardDataset
 from uirdata.storage.shards import MANIFEST, read_info
 from uirdata.storage.tables import read_table, storage_error, writing
 
@@ -65,14 +66,15 @@ class Statistics:
         }
 
 
-def count_shards(folder: Path) -> Statistics:
+def count_shards(shards: str | Path) -> Statistics:
     """
-    Count a shard folder.
+    Count a shard folder, or shards that lie elsewhere; of these nothing but the manifest is fetched.
 
     Raises:
         ShardError: it is none, or not whole.
     """
-    open_shards(folder)  # the same checks as a reader makes: a count of what cannot be read would be a lie
+    # The same checks as a reader makes: a count of what cannot be read would be a lie.
+    folder = open_shards(shards).folder
     rejected: dict[str, int] = {}
     if (folder / REJECTED).exists():
         for row in read_table(folder / REJECTED).to_pylist():
@@ -102,7 +104,7 @@ def contact_sheet(dataset: ShardDataset, *, columns: int = 3, side: int = 160) -
         yield name, [data_uri(np.hstack([centre(item.lq, side), centre(item.gt, side)])) for item in items]
 
 
-def write_statistics_page(folder: Path, target: Path) -> None:
+def write_statistics_page(shards: str | Path, target: Path) -> None:
     """
     Write `uir stats --html`: counts, bars and pictures of a shard folder.
 
@@ -110,7 +112,8 @@ def write_statistics_page(folder: Path, target: Path) -> None:
         ShardError: the folder is none, or not whole.
         StorageError: the page cannot be written.
     """
-    statistics = count_shards(folder)
+    dataset = open_shards(shards)
+    statistics = count_shards(shards)
     counts = statistics.count("degradation")
     body = [
         f"<p>{statistics.samples:,} samples; built by {html.escape(statistics.made_by)}.</p>",
@@ -118,7 +121,7 @@ def write_statistics_page(folder: Path, target: Path) -> None:
         bars({count.name: count.samples for count in counts}),
         "<h2>Pictures</h2><p>Left the LQ, right its GT: the centre of each crop, pixel for pixel.</p>",
     ]
-    for name, pictures in contact_sheet(open_shards(folder)):
+    for name, pictures in contact_sheet(dataset):
         images = "".join(f'<img alt="{name}" src="{uri}">' for uri in pictures)
         body.append(f'<h3>{html.escape(name)}</h3><div class="row">{images}</div>')
     for title, rows in statistics.tables().items():
@@ -128,7 +131,7 @@ def write_statistics_page(folder: Path, target: Path) -> None:
         body.append(
             f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}"
         )
-    write_page(target, f"Shards in {folder.name}", body)
+    write_page(target, f"Shards in {str(shards).rstrip('/').rpartition('/')[2]}", body)
 
 
 def _explained(row: BesidePaper) -> str:

@@ -8,7 +8,7 @@ reads files and decodes none; reasons are drawn from the scores anew each time.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -83,6 +83,14 @@ class Cut:
     drop_least_sharp: float
     screen: bool
 
+    def images_digest(self) -> str:
+        """Name its images, their sizes, and whether each is a clean one: what a table's reasons rest on."""
+        digest = hashlib.sha256()
+        for item in self.found:
+            name = f"{item.pair.gt} {item.pair.gt_border} {item.height} {item.width} {bool(item.pair.lq)}"
+            digest.update(f"{name}\n".encode())
+        return digest.hexdigest()
+
     def table(self, layout: Layout) -> Path:
         """Where its scores lie."""
         return layout.screening(self.source, self.setting.size, self.setting.stride)
@@ -103,7 +111,7 @@ class Screened:
 
     source: str
     crops: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, int] = field(default_factory=dict)
     left_out: int = 0
     failures: list[Left] = field(default_factory=list)
 
@@ -134,6 +142,7 @@ def screen_cut(
     layout: Layout,
     *,
     limits: Limits | None = None,
+    trust_files: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Screened:
@@ -145,6 +154,7 @@ def screen_cut(
         folder: where the source's files lie.
         layout: where the table goes.
         limits: what is left out.
+        trust_files: do not read files whose crops have scores to see whether they have changed.
         workers: processes.
         progress: is told of images.
 
@@ -153,13 +163,19 @@ def screen_cut(
     """
     listener = progress or Silent()
     report = Screened(cut.source)
-    known = _known_rows(cut.table(layout))
+    asked = limits or Limits()
+    schema = SCREENING_SCHEMA.with_metadata(
+        {**SCREENING_SCHEMA.metadata, "uir.judged": f"{asked}, {cut.drop_least_sharp}, {cut.images_digest()}"}
+    )
+    known, is_current = _known_rows(cut.table(layout), schema)
     tasks = list(_tasks(cut, folder, known))
     name = f"screening {cut.source}"
     listener.begin(name, len(tasks))
-    results = zip(tasks, in_order(_score_image, tasks, workers), strict=True)
-    rows = _judged(results, known, cut, limits or Limits(), report, listener, name)
-    write_rows(cut.table(layout), rows, SCREENING_SCHEMA)
+    rows = _judged(_results(tasks, workers, trust_files), known, cut, asked, report, listener, name)
+    if trust_files and is_current and all(task.known_sha256 for task in tasks):
+        deque(rows, maxlen=0)  # for the report; the table says the same already
+    else:
+        write_rows(cut.table(layout), rows, schema)
     listener.end(name)
     return report
 
@@ -230,6 +246,13 @@ def _tasks(cut: Cut, folder: Path, known: Mapping[tuple[str, int], list[dict[str
         )
 
 
+def _results(tasks: Sequence[_Task], workers: int, trust_files: bool) -> Iterator[tuple[_Task, _Scored]]:
+    unknown = [task for task in tasks if not (trust_files and task.known_sha256)]
+    scored = in_order(_score_image, unknown, workers if len(unknown) > 1 else 1)
+    for task in tasks:
+        yield task, _Scored(task.known_sha256, None) if trust_files and task.known_sha256 else next(scored)
+
+
 def _score_image(task: _Task) -> _Scored:
     try:
         data = task.path.read_bytes()
@@ -290,7 +313,8 @@ def _judged(
             report.crops += 1
             effective = _effective(reasons, screen=cut.screen)
             report.left_out += bool(effective)
-            report.reasons.update(effective)
+            for reason in effective:
+                report.reasons[reason] = report.reasons.get(reason, 0) + 1
             yield {**row, "duplicate_of": duplicate_of, "reason": ",".join(reasons)}
 
 
@@ -312,21 +336,22 @@ def _effective(reasons: Iterable[str], *, screen: bool) -> list[str]:
     return [reason for reason in reasons if screen or reason == LEAST_SHARP]
 
 
-def _known_rows(path: Path) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Read an earlier table by image; nothing where there is none, or one that cannot be used."""
+def _known_rows(path: Path, schema: pa.Schema) -> tuple[dict[tuple[str, int], list[dict[str, Any]]], bool]:
+    """Read an earlier table by image, and tell whether it was judged alike; nothing where none can be used."""
     if not path.exists():
-        return {}
+        return {}, False
     try:
         table = read_table(path)
     except ShardError:
-        return {}
-    if not table.schema.equals(SCREENING_SCHEMA, check_metadata=True):
-        return {}
+        return {}, False
+    metadata = table.schema.metadata or {}
+    if not table.schema.equals(schema) or metadata.get(b"uir.screening") != schema.metadata[b"uir.screening"]:
+        return {}, False
     known: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
             known.setdefault((row["gt"], row["gt_border"]), []).append(row)
-    return known
+    return known, metadata == schema.metadata
 
 
 def _read_left_out(cut: Cut, layout: Layout) -> dict[tuple[str, Box], str]:

@@ -16,6 +16,7 @@ from uirdata.degradations import DEGRADATIONS, Recipe, degrade
 from uirdata.errors import ShardError, UsageError, nearest
 from uirdata.images import RgbImage, decode_image, pixel_sha256
 from uirdata.records import RECORD_FIELDS, Record, check_columns, record_from_row
+from uirdata.storage.remote import RemoteShards
 from uirdata.storage.shards import MANIFEST, list_shards, read_info
 from uirdata.storage.tables import read_table
 from uirdata.subsets import Subset
@@ -54,8 +55,11 @@ class ShardDataset(Sequence[ShardItem]):
         class_names: what the labels mean. Types that share a class are joined by "+".
     """
 
-    def __init__(self, folder: Path, table: pa.Table, classes: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, folder: Path, table: pa.Table, classes: Sequence[Sequence[str]], remote: RemoteShards | None = None
+    ) -> None:
         self.folder = folder
+        self._remote = remote
         self.class_names: tuple[str, ...] = tuple("+".join(types) for types in classes)
         self._label = {name: label for label, types in enumerate(classes) for name in types}
         self._table = table.combine_chunks()
@@ -151,9 +155,12 @@ class ShardDataset(Sequence[ShardItem]):
 
     def _image(self, record: Record, offset: int, size: int, role: str) -> RgbImage:
         path = self.folder / record.shard
-        data = os.pread(self._descriptor(path), size, offset)
-        if len(data) != size:
-            raise _cut_short(path)
+        if self._remote is not None:
+            data = self._remote.read(record.shard, offset, size)
+        else:
+            data = os.pread(self._descriptor(path), size, offset)
+            if len(data) != size:
+                raise _cut_short(path)
         return decode_image(data, name=f"{path}: {record.key}.{role}.{record.codec}")
 
     def _descriptor(self, path: Path) -> int:
@@ -198,6 +205,8 @@ def open_shards(
     dir: str | Path,  # the name is part of the public contract
     split: str | None = None,
     subset: Subset | None = None,
+    *,
+    remote: RemoteShards | None = None,
 ) -> ShardDataset:
     """
     Open a shard folder.
@@ -207,6 +216,7 @@ def open_shards(
         split: train, val or test; all of them when None.
         subset: only samples that it names, labelled in its order. When None: all samples; if the folder was built for
             one subset only, its label order, otherwise the types that are there, in the order of `degradations()`.
+        remote: where the shards' bytes lie, if `dir` has only their manifest.
 
     Raises:
         ShardError: the folder has no manifest, or a shard is missing or cut short.
@@ -215,7 +225,9 @@ def open_shards(
     folder = Path(dir)
     if not folder.is_dir():
         raise ShardError(f"{folder}: no such folder; `uir build-shards --out {folder}` makes it")
-    _check_shards(folder)
+    if remote is None:
+        _check_shards(folder)
+    name = remote.name if remote is not None else folder
     table = read_table(folder / MANIFEST)
     check_columns(table.column_names, str(folder / MANIFEST))
     table = table.sort_by([("shard", "ascending"), ("gt_offset", "ascending")])
@@ -223,16 +235,14 @@ def open_shards(
     if split is not None:
         splits = sorted(table["split"].unique().to_pylist())
         if split not in splits:
-            raise UsageError(f"{folder} has no split {split!r}: {nearest(split, splits)}")
+            raise UsageError(f"{name} has no split {split!r}: {nearest(split, splits)}")
         table = table.filter(pc.field("split") == split)
     if subset is not None:
-        table = table.filter(_in_subset(subset))
+        table = table.filter(in_subset(subset))
         if not table.num_rows:
-            raise ShardError(
-                f"{folder} holds no sample of {subset.name}; run `uir build-shards --subset {subset.name}`"
-            )
-        return ShardDataset(folder, table, subset.classes)
-    return ShardDataset(folder, table, _classes(folder, present))
+            raise ShardError(f"{name} holds no sample of {subset.name}; run `uir build-shards --subset {subset.name}`")
+        return ShardDataset(folder, table, subset.classes, remote)
+    return ShardDataset(folder, table, _classes(folder, present), remote)
 
 
 def _classes(folder: Path, present: set[str]) -> Sequence[Sequence[str]]:
@@ -244,7 +254,13 @@ def _classes(folder: Path, present: set[str]) -> Sequence[Sequence[str]]:
     return [(name,) for name in DEGRADATIONS if name in present]
 
 
-def _in_subset(subset: Subset) -> pc.Expression:
+def in_subset(subset: Subset) -> pc.Expression:
+    """
+    Give the filter of a manifest that keeps a subset's samples.
+
+    Raises:
+        UsageError: the subset names no source.
+    """
     wanted: pc.Expression | None = None
     for use in subset.uses:
         one = (

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.uir import program
+from maskdcpt import demo
+from maskdcpt.presets import Preset, find_preset
+from uirdata.subsets import Subset, Use
+
+
+def uir(*args: str) -> Result:
+    return CliRunner().invoke(program, list(args))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two degradations, few crops, three steps: the same way, in seconds."""
+    uses = [
+        use
+        for name, level in (("noise", "gaussian-25"), ("jpeg", "q10"))
+        for use in (
+            Use("sample", name, "train", (level,), 1, 256, 4096),
+            Use("sample", name, "test", (level,), 1, 96, 4096),
+        )
+    ]
+    subset = Subset("sample", "a small sample", demo.load_subset("sample").classes, {}, tuple(uses))
+
+    def short(name: str) -> Preset:
+        preset = find_preset(name)
+        config = preset.config
+        size = {"width": 4, "enc_blk_nums": (1,), "middle_blk_num": 1, "dec_blk_nums": (1,)}
+        model = replace(config.model, size=size)
+        return replace(preset, config=replace(config, model=model, loop=replace(config.loop, steps=3, log_every=1)))
+
+    monkeypatch.setattr(demo, "load_subset", lambda _: subset)
+    monkeypatch.setattr(demo, "find_preset", short)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_demo_goes_the_whole_way_and_tells_the_truth(tmp_path: Path) -> None:
+    result = uir("demo", "--root", str(tmp_path), "--json", "-q", "--workers", "1")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [row["degradation"] for row in report["rows"]] == ["noise", "jpeg", "mean"]
+    # Three steps teach nothing: what does not beat the LQ is named, and nothing else is.
+    worse = [row["degradation"] for row in report["rows"] if row["restored"] <= row["lq"]]
+    assert report["not_better"] == worse
+    assert report["chance"] == 1 / 6
+    assert sorted(report["seconds"]) == sorted(demo.STEPS)
+    # Gaussian noise of sigma 25: 20 log10(255 / 25) = 20.17 dB, a little more where it is clipped.
+    assert report["rows"][0]["lq"] == pytest.approx(20.4, abs=0.4)
+    page = Path(report["page"]).read_text()
+    assert page.count("data:image/webp;base64,") >= 2 * 3 + 1
+    assert not re.search(r"(src|href)=.?https?:", page)
+    assert f"{report['rows'][0]['lq']:.2f}" in page
+    assert Path(report["checkpoint"]).is_dir()
+
+
+def test_a_dry_run_names_the_steps_and_writes_nothing(tmp_path: Path) -> None:
+    result = uir("demo", "--root", str(tmp_path / "root"), "--dry-run")
+    assert result.exit_code == 0
+    assert all(step in result.output for step in demo.STEPS)
+    assert not (tmp_path / "root").exists()

@@ -1,0 +1,337 @@
+"""The card of a published shard folder: README.md with its metadata, and eval.yaml for its benchmark sets."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from uirdata.degradations import DEGRADATIONS
+from uirdata.overlaps import load_overlaps
+from uirdata.pipeline.publication import RECIPES, Configuration, Publication
+from uirdata.pipeline.report import Statistics, count_shards
+from uirdata.records import IN_TAR, Record
+from uirdata.storage.shards import MANIFEST
+
+PAPER = "UIR-2.5M and MaskDCPT (masked degradation classification pre-training)"
+
+_IDENTIFIERS = (
+    (r"cc by-nc-sa 4\.0", "cc-by-nc-sa-4.0"),
+    (r"cc by 4\.0", "cc-by-4.0"),
+    (r"cc by 2\.0", "cc-by-2.0"),
+    (r"cc0", "cc0-1.0"),
+    (r"mit\b(?! for academic)", "mit"),
+    (r"unknown", "unknown"),
+)
+"""How a licence begins in words, and what the Hub calls it; all others are "other"."""
+
+_YAML_TYPES = {"str": "string", "int": "int64", "bool": "bool"}
+
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+def licence_identifiers(publication: Publication) -> list[str]:
+    """
+    Give the licences of the images as the Hub's identifiers, sorted.
+
+    A record's own licence counts, so a source whose files differ has several.
+    """
+    words = publication.table["licence"].unique().to_pylist()
+    return sorted({_identifier(text) for text in words})
+
+
+def describe_briefly(publication: Publication) -> str:
+    """Say in a sentence what it is."""
+    samples, types = publication.table.num_rows, len(publication.table["degradation"].unique())
+    what = "recipes for pairs" if publication.recipes_only else "pairs of a degraded image and its clean one"
+    return f"{samples:,} {what}, {types} degradations, from {_number_of_sources(publication)}."
+
+
+def card(publication: Publication) -> str:
+    """Write README.md: metadata between the dashes, then what a person wants to know."""
+    import yaml
+
+    head = yaml.safe_dump(_metadata(publication), sort_keys=False, allow_unicode=True, width=1000)
+    return f"---\n{head}---\n\n" + "\n\n".join(_body(publication, count_shards(publication.folder))) + "\n"
+
+
+def evaluation(publication: Publication) -> str:
+    """Write eval.yaml, the benchmark sets that the Hub can list results for; "" where there is no test split."""
+    import yaml
+
+    tasks = [
+        {"id": f"{configuration.name}-test", "config": configuration.name, "split": "test"}
+        for configuration in publication.configurations
+        if "test" in configuration.splits
+    ]
+    if not tasks:
+        return ""
+    document = {
+        "name": publication.title,
+        "description": describe_briefly(publication) + " PSNR and SSIM in RGB on whole images.",
+        "evaluation_framework": "maskdcpt",
+        "tasks": tasks,
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _identifier(words: str) -> str:
+    for pattern, identifier in _IDENTIFIERS:
+        if re.match(pattern, words.strip().lower()):
+            return identifier
+    return "other"
+
+
+def _number_of_sources(publication: Publication) -> str:
+    number = len(publication.sources) + len(publication.unknown)
+    return "one published source" if number == 1 else f"{number} published sources"
+
+
+def _metadata(publication: Publication) -> dict[str, Any]:
+    samples = publication.table.num_rows
+    document: dict[str, Any] = {
+        "pretty_name": publication.title,
+        "license": licence_identifiers(publication),
+        "task_categories": ["image-to-image"],
+        "tags": [
+            "image-restoration",
+            "webdataset",
+            "croissant",
+            *sorted(set(publication.table["degradation"].to_pylist())),
+        ],
+        "size_categories": [next((name for limit, name in _SIZES if samples < limit), "n>1T")],
+    }
+    if publication.recipes_only:
+        files = [{"split": "train", "path": f"{MANIFEST}/*.parquet"}]
+        return {**document, "configs": [{"config_name": RECIPES, "data_files": files}]}
+    configs, infos = [], []
+    for number, configuration in enumerate(publication.configurations):
+        files = [{"split": name, "path": list(split.patterns)} for name, split in configuration.splits.items()]
+        configs.append(
+            {"config_name": configuration.name, "data_files": files, **({"default": True} if number == 0 else {})}
+        )
+        infos.append(_information(publication, configuration))
+    return {**document, "configs": configs, "dataset_info": infos}
+
+
+def _information(publication: Publication, configuration: Configuration) -> dict[str, Any]:
+    codec = publication.info["codec"]
+    record = _record_features(configuration)
+    if publication.lazy:
+        record.append({"name": "samples", "list": _record_features(configuration)})
+    features: list[dict[str, Any]] = [
+        {"name": f"gt.{codec}", "dtype": "image"},
+        {"name": f"lq.{codec}", "dtype": "image"},
+        {"name": "json", "struct": record},
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+    ]
+    found: dict[str, Any] = {"config_name": configuration.name, "features": features}
+    if not publication.lazy:  # there one member of a tar stands for several samples
+        found["splits"] = [
+            {"name": name, "num_bytes": split.size_bytes, "num_examples": split.samples}
+            for name, split in configuration.splits.items()
+        ]
+    return found
+
+
+def _record_features(configuration: Configuration) -> list[dict[str, Any]]:
+    types = {field.name: _YAML_TYPES[str(field.type)] for field in fields(Record)}
+    found: list[dict[str, Any]] = []
+    for name in IN_TAR:
+        if name == "degradation":
+            names = {str(label): kind for label, kind in enumerate(configuration.types)}
+            found.append({"name": name, "dtype": {"class_label": {"names": names}}})
+        else:
+            found.append({"name": name, "dtype": types[name]})
+    return found
+
+
+def _body(publication: Publication, statistics: Statistics) -> Iterable[str]:
+    yield f"# {publication.title}"
+    yield (
+        f"{describe_briefly(publication)} Made for training and testing universal image restoration; part of, or made "
+        f"after, {PAPER}, re-implemented from the paper. Images are lossless, RGB, 8 bit."
+    )
+    yield "## To use it"
+    yield _usage(publication)
+    yield "## What it holds"
+    yield _counts(publication)
+    if publication.configurations:
+        yield "Configurations, for `load_dataset(repository, name)`:"
+        yield _configurations(publication)
+    yield "## Beside the paper's table"
+    yield (
+        "Training samples here, and samples of UIR-2.5M as its paper prints them. `uir stats --explain` says source by "
+        "source how the numbers arise."
+    )
+    yield _table(
+        [
+            {"row": row.row, "here": row.samples, "UIR-2.5M": row.paper, "difference": row.difference}
+            for row in statistics.beside_paper()
+        ]
+    )
+    yield "## Sources"
+    yield _sources(publication)
+    yield from _citations(publication)
+    yield "## Known defects"
+    yield _defects(publication, statistics)
+    yield "## Contamination"
+    yield _contamination(publication)
+    yield "## How it was made"
+    yield _provenance(publication)
+
+
+def _usage(publication: Publication) -> str:
+    name = publication.repository or "OWNER/NAME"
+    url = f"hf://datasets/{name}"
+    if publication.recipes_only:
+        return (
+            "No pixels are published here: the licences of the sources do not allow it, or do not say that they do. "
+            "Fetch the sources yourself, and build the same bytes from the recipes:\n\n"
+            f"```\nuir fetch {' '.join(publication.sources)}\nuir build-shards --from-hub {name} --out shards\n```\n\n"
+            "Each rebuilt shard is compared with the sha256 that stands in `info.json`. The recipes themselves:\n\n"
+            "```python\nfrom datasets import load_dataset\n\n"
+            f'rows = load_dataset("{name}", "{RECIPES}", split="train")\n```'
+        )
+    codec = publication.info["codec"]
+    first = next(iter(publication.configurations), None)
+    choice = f', "{first.name}"' if first else ""
+    split = next(iter(first.splits)) if first else "train"
+    lazy = (
+        "\nThe shards are lazy: they keep each clean image and the recipes; an LQ is made when a sample is read with "
+        "`uirdata` or `maskdcpt`.\n"
+        if publication.lazy
+        else ""
+    )
+    return (
+        "```python\n"
+        "from datasets import load_dataset\n\n"
+        f'data = load_dataset("{name}"{choice}, split="{split}", streaming=True)\n'
+        f'data = data.rename_columns({{"lq.{codec}": "lq", "gt.{codec}": "gt"}})\n'
+        'sample = next(iter(data))  # sample["lq"], sample["gt"]: images\n'
+        'sample["json"]             # degradation (a class label), level, source, recipe, crop, licence, ...\n'
+        f"```\n{lazy}\n"
+        "Or by number, with the label order of a subset, and for training:\n\n"
+        "```\n"
+        f"python -c 'import uirdata; print(uirdata.open_shards(\"{url}\")[0].key)'\n"
+        f"uir stats {url}\n"
+        f"maskdcpt train --shards {url}\n"
+        "```\n\n"
+        "The tars are plain WebDataset: `<key>.gt`, `<key>.lq` and `<key>.json`. `info.json` has the sha256 of each "
+        f"tar, `{MANIFEST}` a row for each sample, with its place in the tar, its recipe, and the sha256 of its pixels."
+    )
+
+
+def _counts(publication: Publication) -> str:
+    pairs = zip(publication.table["degradation"].to_pylist(), publication.table["split"].to_pylist(), strict=True)
+    counts = Counter(pairs)
+    splits = [name for name in ("train", "val", "test") if any(split == name for _, split in counts)]
+    return _table(
+        [
+            {"degradation": name, **{split: counts[name, split] for split in splits}}
+            for name in DEGRADATIONS
+            if any(counts[name, split] for split in splits)
+        ]
+    )
+
+
+def _configurations(publication: Publication) -> str:
+    rows = []
+    for configuration in publication.configurations:
+        outside = sum(split.outside for split in configuration.splits.values())
+        rows.append(
+            {
+                "name": configuration.name,
+                **{name: getattr(configuration.splits.get(name), "samples", 0) for name in ("train", "val", "test")},
+                "labels in order": ", ".join(configuration.types),
+                "note": f"{outside:,} samples of other levels lie in the same shards" if outside else "",
+            }
+        )
+    return _table(rows)
+
+
+def _sources(publication: Publication) -> str:
+    counts = Counter(publication.table["source"].to_pylist())
+    rows = [
+        {
+            "source": f"[{name}]({source.homepage})" if source.homepage else name,
+            "title": source.title,
+            "samples": counts[name],
+            "licence": source.licence,
+        }
+        for name, source in publication.sources.items()
+    ]
+    rows += [
+        {"source": name, "title": "", "samples": counts[name], "licence": "unknown"} for name in publication.unknown
+    ]
+    return _table(rows)
+
+
+def _citations(publication: Publication) -> Iterable[str]:
+    lines = [f"- {name}: {source.citation}" for name, source in publication.sources.items() if source.citation]
+    if lines:
+        yield "Whoever uses these images cites those who made them:"
+        yield "\n".join(lines)
+
+
+def _defects(publication: Publication, statistics: Statistics) -> str:
+    lines = [f"- {name}: {text}" for name, source in publication.sources.items() for text in source.known_defects]
+    lines += [f"- left out, {number:,} samples: {reason}" for reason, number in statistics.rejected.items()]
+    return "\n".join(lines) or "None are known of these sources."
+
+
+def _contamination(publication: Publication) -> str:
+    table = publication.table
+    held: Counter[str] = Counter()
+    for names, split in zip(table["overlaps"].to_pylist(), table["split"].to_pylist(), strict=True):
+        if names and split == "train":
+            held.update(names.split(","))
+    some = sorted(
+        {(overlap.source, overlap.benchmark) for overlap in load_overlaps() if overlap.kind == "some"}
+        & {(source, overlap.benchmark) for overlap in load_overlaps() for source in publication.sources}
+    )
+    lines = [f"- {number:,} training samples show scenes of {name}" for name, number in sorted(held.items())]
+    lines += [f"- some scenes of {source} lie in {name}, too; which ones is not published" for source, name in some]
+    if not lines:
+        return (
+            "None of the training samples shows a scene that is known to lie in a benchmark. That is what is known, "
+            "not a proof."
+        )
+    return (
+        "\n".join(lines) + "\n\nThe column `overlaps` of the manifest names the benchmarks of each sample; "
+        "`uir build-shards --variant clean` leaves these scenes out."
+    )
+
+
+def _provenance(publication: Publication) -> str:
+    info = publication.info
+    subsets = info.get("subsets", {})
+    options = f"--seed {info.get('seed', 0)} --codec {info.get('codec')}" + (" --lazy" if publication.lazy else "")
+    commands = "\n".join(f"uir build-shards --subset {name} {options}" for name in subsets)
+    libraries = ", ".join(f"{name} {text}" for name, text in sorted(info.get("libraries", {}).items()))
+    crops = Counter(tuple(cut) for cut in info.get("crops", {}).values())
+    cuts = ", ".join(
+        "whole images" if size == 0 else f"{size} x {size} at stride {stride}" for (size, stride) in sorted(crops)
+    )
+    return (
+        f"By {info.get('made_by')}, with {libraries}. Crops: {cuts}. The same sources, seed and version give the same "
+        f"bytes.\n\n```\n{commands}\n```"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    if not rows:
+        return "None."
+    head = "| " + " | ".join(rows[0]) + " |"
+    numeric = [all(isinstance(row[name], int) for row in rows) for name in rows[0]]
+    rule = "|" + "|".join("---:" if number else "---" for number in numeric) + "|"
+    lines = ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+    return "\n".join([head, rule, *lines])
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return " ".join(text.replace("|", "\\|").split())

@@ -1,0 +1,225 @@
+"""
+A shard folder that lies elsewhere: its manifest is kept here, and each shard once samples of it are read.
+
+The folder's info.json names every shard with its sha256. Below the cache there is, for each version of info.json, a
+folder with it and the manifest, and one folder of tars by their hash, which versions share.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from uirdata.errors import DownloadError, ShardError
+from uirdata.storage.downloads import Expected, Pace, Place, download
+from uirdata.storage.shards import INFO, list_shards, part_path, read_info
+from uirdata.storage.tables import storage_error, writing
+from uirdata.transfer import Opener
+
+RANGE_READS = 8
+"""Images that are read of a shard by themselves before all of it is fetched: who looks at a few needs no gigabyte."""
+
+_AT_ONCE = 8
+_REJECTED = "rejected.parquet"
+
+
+class Files(Protocol):
+    """The files of one version of a folder. It is sent to the processes that read."""
+
+    def __call__(self, path: str) -> Opener:
+        """Give what opens a file of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class RemoteFolder:
+    """
+    Where shards lie, and where they are kept here.
+
+    Attributes:
+        name: for people, such as hf://datasets/owner/name.
+        cache: folder of this remote folder alone.
+        branch: name of the version that is asked for, such as main; "" where there is one only.
+    """
+
+    name: str
+    cache: Path
+    branch: str = ""
+
+    @property
+    def tars(self) -> Path:
+        """Shards that are here, by hash."""
+        return self.cache / "tars"
+
+    @property
+    def current(self) -> Path:
+        """Which version the branch had when it was asked for last."""
+        return self.cache / f"current-{self.branch.replace('/', '--') or 'version'}"
+
+
+class RemoteShards:
+    """
+    The bytes of shards that lie elsewhere.
+
+    Args:
+        folder: where they lie.
+        files: opens them.
+        shards: sha256 and size by path.
+    """
+
+    def __init__(self, folder: RemoteFolder, files: Files, shards: Mapping[str, tuple[str, int]]) -> None:
+        self._folder = folder
+        self._files = files
+        self._shards = dict(shards)
+        self._read: Counter[str] = Counter()
+
+    @property
+    def name(self) -> str:
+        """Say where they lie, for people."""
+        return self._folder.name
+
+    def read(self, shard: str, offset: int, size: int) -> bytes:
+        """
+        Give a piece of a shard: from its copy here, by itself, or after all of it was fetched.
+
+        Raises:
+            DownloadError: it did not arrive, or not as info.json says.
+            StorageError: the cache is full or cannot be written.
+        """
+        path = self._folder.tars / f"{self._shards[shard][0]}.tar"
+        if not path.exists():
+            self._read[shard] += 1
+            if self._read[shard] <= RANGE_READS and (piece := self._piece(shard, offset, size)) is not None:
+                return piece
+            self._fetch(shard, path)
+        with path.open("rb") as file:
+            return os.pread(file.fileno(), size, offset)
+
+    def _piece(self, shard: str, offset: int, size: int) -> bytes | None:
+        """Read a piece by itself; None where that does not work, and patience is needed."""
+        try:
+            incoming = self._files(shard)(start=offset, stop=offset + size)
+        except DownloadError:
+            return None
+        try:
+            if incoming.start != offset:
+                return None
+            data = b"".join(incoming.chunks)
+        except DownloadError:
+            return None
+        finally:
+            incoming.close()
+        return data if len(data) == size else None
+
+    def _fetch(self, shard: str, path: Path) -> None:
+        sha256, size = self._shards[shard]
+        place = Place(f"{self._folder.name}/{shard}", self._files(shard))
+        with _alone(path.with_suffix(".lock")):
+            if not path.exists():
+                try:
+                    download(path, [place], Expected(size, sha256, said_by=f"its {INFO}"), pace=Pace())
+                except DownloadError as error:
+                    raise DownloadError(
+                        f"{error}. Where only recipes are published, `uir build-shards --from-hub` makes the shards"
+                    ) from error
+
+
+def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShards]:
+    """
+    Bring manifest and info.json of a remote folder home.
+
+    Args:
+        folder: where it lies.
+        files: of the version that the branch has now; None takes what is here, without asking anybody.
+
+    Returns:
+        A folder with info.json and the manifest, and the bytes of its shards.
+
+    Raises:
+        DownloadError: it did not arrive.
+        ShardError: it is no shard folder, or nothing of it is here and `files` is None.
+        StorageError: the cache is full or cannot be written.
+    """
+    with _alone(folder.cache / ".lock"):
+        if files is None:
+            if not folder.current.exists():
+                raise ShardError(
+                    f"{folder.name}: HF_HUB_OFFLINE is set, and no copy of it is in {folder.cache}; unset it and try "
+                    "again"
+                )
+            here = folder.cache / folder.current.read_text().strip()
+        else:
+            here = _bring(folder, files)
+            with writing(folder.current) as partial:
+                partial.write_text(here.name)
+    shards = {path: (row["sha256"], row["bytes"]) for path, row in read_info(here)["shards"].items()}
+    return here, RemoteShards(folder, files or _Offline(folder.name), shards)
+
+
+@dataclass(frozen=True)
+class _Offline:
+    """No files."""
+
+    name: str
+
+    def __call__(self, path: str) -> Opener:
+        raise DownloadError(f"{self.name}/{path}: is not here, and HF_HUB_OFFLINE is set; unset it and try again")
+
+
+def _bring(folder: RemoteFolder, files: Files) -> Path:
+    coming = folder.cache / "coming" / INFO
+    coming.unlink(missing_ok=True)
+    _download(coming, folder, files, INFO)
+    data = coming.read_bytes()
+    shards = _shards_in(folder, data)
+    here = folder.cache / hashlib.sha256(data).hexdigest()[:16]
+    if (here / INFO).exists():
+        return here
+    wanted = {part_path(here, path): part_path(Path(), path).as_posix() for path in shards}
+    wanted[here / _REJECTED] = _REJECTED
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        todo = {path: name for path, name in wanted.items() if not path.exists()}
+        list(pool.map(lambda item: _download(item[0], folder, files, item[1]), todo.items()))
+    told = {state.path: state.sha256 for state in list_shards(here)}
+    if told != shards:
+        odd = sorted(set(told.items()) ^ set(shards.items()))[0][0]
+        for path in wanted:
+            path.unlink()
+        raise ShardError(f"{folder.name}: its {INFO} and its manifest do not agree about {odd}; try again")
+    # Last: a folder with this file has all the others.
+    coming.replace(here / INFO)
+    return here
+
+
+def _shards_in(folder: RemoteFolder, data: bytes) -> dict[str, str]:
+    try:
+        return {path: row["sha256"] for path, row in json.loads(data)["shards"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"{folder.name}: its {INFO} is not that of a shard folder") from error
+
+
+def _download(target: Path, folder: RemoteFolder, files: Files, name: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    download(target, [Place(f"{folder.name}/{name}", files(name))], Expected(), pace=Pace())
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock among the processes that read one remote folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise storage_error(path, error) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
