@@ -257,7 +257,7 @@ def _flip_points(
 
 def _windows_at(grey: NDArray[np.uint8], scale: int) -> NDArray[np.void]:
     height, width = grey.shape[0] // scale, grey.shape[1] // scale
-    if min(height, width) <= 2 * _HALF_SIDE:
+    if min(height, width) <= 2 * _HALF_SIDE + 2:
         return np.zeros(0, WINDOWS)
     # Cut to whole blocks: the grid of a crop is shifted by less than a reduced pixel, and never stretched.
     whole = grey[: height * scale, : width * scale]
@@ -265,15 +265,39 @@ def _windows_at(grey: NDArray[np.uint8], scale: int) -> NDArray[np.void]:
     blurred = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (_PEAK_SIGMA, 1.6 * _PEAK_SIGMA))
     response = np.abs(next(blurred) - next(blurred))
     highest = cv2.dilate(response, np.ones((2 * _PEAK_RADIUS + 1, 2 * _PEAK_RADIUS + 1), np.uint8))
-    inside = np.s_[_HALF_SIDE : height - _HALF_SIDE, _HALF_SIDE : width - _HALF_SIDE]
+    margin = _HALF_SIDE + 1
+    inside = np.s_[margin : height - margin, margin : width - margin]
     y, x = np.nonzero((response == highest)[inside] & (response > _PEAK_CONTRAST)[inside])
-    side = 2 * _HALF_SIDE + 1
-    patches = np.lib.stride_tricks.sliding_window_view(small, (side, side))[y, x]
+    y, x = y + margin, x + margin
+    # A crop's grid is shifted by a part of a reduced pixel; between the pixels both have the same peak.
+    down = y + _peak_offset(response[y - 1, x], response[y, x], response[y + 1, x])
+    across = x + _peak_offset(response[y, x - 1], response[y, x], response[y, x + 1])
     found = np.zeros(len(y), WINDOWS)
-    found["hash"], found["scale"] = _hash(patches), scale
+    found["hash"], found["scale"] = _hash(_patches(small, down, across)), scale
     # Centre of the reduced pixel, in pixels of the picture.
-    found["x"], found["y"] = (x + _HALF_SIDE) * scale + scale // 2, (y + _HALF_SIDE) * scale + scale // 2
+    found["x"], found["y"] = np.rint((across + 0.5) * scale - 0.5), np.rint((down + 0.5) * scale - 0.5)
     return found
+
+
+def _peak_offset(
+    before: NDArray[np.float32], peak: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Say where between -0.5 and 0.5 the parabola through three values has its top."""
+    curvature = before - 2 * peak + after
+    flat = curvature > -1e-6
+    offset: NDArray[np.float32] = np.where(flat, 0, (before - after) / (2 * np.where(flat, -1, curvature)))
+    return np.clip(offset, -0.5, 0.5)
+
+
+def _patches(image: NDArray[np.float32], down: NDArray[np.float32], across: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut (N, side, side) around points between pixels, which are interpolated."""
+    top, left = np.floor(down).astype(np.int64), np.floor(across).astype(np.int64)
+    b, a = (down - top).astype(np.float32)[:, None, None], (across - left).astype(np.float32)[:, None, None]
+    side = 2 * _HALF_SIDE + 2
+    larger = np.lib.stride_tricks.sliding_window_view(image, (side, side))[top - _HALF_SIDE, left - _HALF_SIDE]
+    rows = (1 - b) * larger[:, :-1] + b * larger[:, 1:]
+    patches: NDArray[np.float32] = (1 - a) * rows[:, :, :-1] + a * rows[:, :, 1:]
+    return patches
 
 
 def _hash(patches: NDArray[np.float32]) -> Hashes:

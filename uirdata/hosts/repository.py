@@ -263,11 +263,12 @@ class Repository:
             raise self._sorted(error) from error
         except RuntimeError as error:
             # So the library wraps whatever goes wrong with a file.
-            if isinstance(error.__cause__, errors.HfHubHTTPError):
-                raise self._sorted(error.__cause__) from error
-            if isinstance(error.__cause__, (_line_error(), OSError)):
-                raise Interrupted(f"{self.link}: the line dropped ({self._first_line(error.__cause__)})") from error
-            raise PublishError(f"{self.link}: {self._first_line(error)}") from error
+            cause = error.__cause__ or error
+            if isinstance(cause, errors.HfHubHTTPError):
+                raise self._sorted(cause) from error
+            if isinstance(cause, (_line_error(), ConnectionError, TimeoutError)):
+                raise Interrupted(f"{self.link}: the line dropped ({self._first_line(cause)})") from error
+            raise PublishError(f"{self.link}: {self._first_line(error)} {self._first_line(cause)}") from error
         except _line_error() as error:
             raise Interrupted(
                 f"{self.link}: cannot be reached, or the line dropped ({self._first_line(error)})"

@@ -121,7 +121,8 @@ def _folder(place: str) -> tuple[RemoteFolder, _HostFiles]:
 
 def _files(where: _HostFiles) -> Files:
     """Hold the files at the commit that the branch has now, so that all are of one."""
-    host = _hosts()[where.host]
+    # A new host: it remembers the commit of a branch, and the branch may have moved since the last opening.
+    host = open_hosts()[where.host]
     if not isinstance(host, HuggingFace):
         return where
     pinned = host.pinned(where.prefix + INFO)
