@@ -51,7 +51,7 @@ class Limits:
     """
 
     flatness: float = 0.95
-    blur: float = 0.65
+    blur: float = 0.7
     brightness: float = 25.0
 
     def reasons(self, quality: Quality) -> tuple[str, ...]:

@@ -91,10 +91,11 @@ class Repository:
 
     def __post_init__(self) -> None:
         """Make the client; nothing is asked yet."""
-        from huggingface_hub import HfApi, get_token, utils
+        from huggingface_hub import HfApi, get_token
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         # Progress is the caller's; bars of the library would be drawn through it.
-        utils.disable_progress_bars()
+        disable_progress_bars()
         self.endpoint = (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.token = self.token or get_token()
         self._api = HfApi(endpoint=self.endpoint, token=self.token or False)

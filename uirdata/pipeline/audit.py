@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ from uirdata.pipeline.crop import Left, describe_failure
 from uirdata.pipeline.parallel import in_order
 from uirdata.pipeline.pictures import Picture, look_at
 from uirdata.progress import Progress, Silent
-from uirdata.storage.fingerprint_cache import Batch, FingerprintCache
+from uirdata.storage.fingerprint_cache import Batch, FingerprintCache, Wholes
 
 Kind = Literal["exact", "near", "crop"]
 
@@ -42,6 +42,7 @@ MIN_SIMILARITY = 0.9
 
 _SMALLEST_PART_PX = 24
 _NEARLY_ALL = 0.9
+_BLOCK_WINDOWS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -187,22 +188,15 @@ def _compare(
     within: bool,
 ) -> list[Hit]:
     queries, indexed = contents.wanted(mine), contents.wanted(theirs)
-    pixels: dict[int, str] = {}
+    ones = cache.wholes(queries)
+    others = ones if within else cache.wholes(indexed)
+    pixels = {**ones.pixels, **others.pixels}
+    allowed = _Allowed(contents.scenes, within=within)
     proposals: dict[tuple[int, int], _Proposal] = {}
-    for index in cache.batches(indexed):
-        pixels.update(zip(index.numbers.tolist(), index.gt_sha256, strict=True))
-        wholes, windows = HashIndex(index.whole), HashIndex(np.ascontiguousarray(index.windows["hash"]))
-        for batch in cache.batches(queries):
-            pixels.update(zip(batch.numbers.tolist(), batch.gt_sha256, strict=True))
-            allowed = _Allowed(contents.scenes, batch.numbers, index.numbers, within=within)
-            for proposal in (
-                *_whole_proposals(wholes, batch, index, allowed),
-                *_window_proposals(windows, batch, index, allowed),
-            ):
-                # Windows say where the common part lies; what was found by both is told by them.
-                pair = (proposal.one, proposal.other)
-                if pixels[proposal.one] != pixels[proposal.other]:
-                    proposals[pair] = _better(proposals.get(pair), proposal)
+    for proposal in chain(_whole_proposals(ones, others, allowed), _window_proposals(cache, queries, indexed, allowed)):
+        pair = (proposal.one, proposal.other)
+        if pixels[proposal.one] != pixels[proposal.other]:
+            proposals[pair] = _better(proposals.get(pair), proposal)
     by_content: dict[int, list[Picture]] = {}
     for picture in theirs:
         by_content.setdefault(indexed[picture.content], []).append(picture)
@@ -214,59 +208,66 @@ def _compare(
 
 
 class _Allowed:
-    """Which pairs are compared at all."""
+    """Which pairs of contents are compared at all."""
 
-    def __init__(
-        self, scenes: NDArray[np.int64], ones: NDArray[np.int64], others: NDArray[np.int64], *, within: bool
-    ) -> None:
-        self._ones, self._others, self._scenes, self._within = ones, others, scenes, within
+    def __init__(self, scenes: NDArray[np.int64], *, within: bool) -> None:
+        self._scenes, self._within = scenes, within
 
     def __call__(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell for places in the two batches."""
-        one, other = self._ones[ones], self._others[others]
         if not self._within:
-            different: NDArray[np.bool_] = one != other
+            different: NDArray[np.bool_] = ones != others
             return different
-        allowed: NDArray[np.bool_] = (one < other) & (self._scenes[one] != self._scenes[other])
+        allowed: NDArray[np.bool_] = (ones < others) & (self._scenes[ones] != self._scenes[others])
         return allowed
 
 
-def _whole_proposals(wholes: HashIndex, batch: Batch, index: Batch, allowed: _Allowed) -> Iterator[_Proposal]:
+def _whole_proposals(ones: Wholes, others: Wholes, allowed: _Allowed) -> Iterator[_Proposal]:
+    index = HashIndex(others.hashes)
     for flip in FLIPS:
-        for found in wholes.near(flipped(batch.whole, flip), WHOLE_DISTANCE, probe=True):
-            keep = batch.has_whole[found.queries] & index.has_whole[found.found] & allowed(found.queries, found.found)
-            for one, other, distance in zip(found.queries[keep], found.found[keep], found.distances[keep], strict=True):
-                yield _Proposal(int(batch.numbers[one]), int(index.numbers[other]), flip, float(distance), None)
+        for found in index.near(flipped(ones.hashes, flip), WHOLE_DISTANCE, probe=True):
+            one, other = ones.numbers[found.queries], others.numbers[found.found]
+            keep = allowed(one, other)
+            for numbers in zip(*(a[keep].tolist() for a in (one, other, found.distances)), strict=True):
+                yield _Proposal(numbers[0], numbers[1], flip, float(numbers[2]), None)
 
 
-def _window_proposals(windows: HashIndex, batch: Batch, index: Batch, allowed: _Allowed) -> Iterator[_Proposal]:
-    hashes = np.ascontiguousarray(batch.windows["hash"])
-    for flip in FLIPS:
-        parts = []
-        for found in windows.near(flipped(hashes, flip), WINDOW_DISTANCE):
-            keep = allowed(batch.owners[found.queries], index.owners[found.found])
-            parts.append(np.stack([found.queries[keep], found.found[keep], found.distances[keep]]))
-        if not parts:
-            continue
-        queries, others, distances = np.concatenate(parts, axis=1)
-        pair = batch.owners[queries] * len(index.numbers) + index.owners[others]
-        order = np.argsort(pair, kind="stable")
-        starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
-        sizes = np.diff(starts, append=len(order))
-        enough = sizes >= MIN_WINDOWS
-        for begin, size in zip(starts[enough], sizes[enough], strict=True):
-            some = order[begin : begin + size]
-            one, other = batch.owners[queries[some[0]]], index.owners[others[some[0]]]
-            height, width = batch.sizes[one].tolist()
-            placement = place(
-                batch.windows[queries[some]], index.windows[others[some]], distances[some], flip, (height, width)
-            )
-            if placement is not None:
-                numbers = int(batch.numbers[one]), int(index.numbers[other])
-                yield _Proposal(*numbers, flip, placement.distance, placement)
+def _window_proposals(
+    cache: FingerprintCache, queries: Mapping[str, int], indexed: Mapping[str, int], allowed: _Allowed
+) -> Iterator[_Proposal]:
+    for block in cache.blocks(indexed, _BLOCK_WINDOWS):
+        index = HashIndex(np.ascontiguousarray(block.windows["hash"]))
+        for batch in cache.batches(queries):
+            hashes = np.ascontiguousarray(batch.windows["hash"])
+            for flip in FLIPS:
+                parts = [np.zeros((3, 0), dtype=np.int64)]
+                for found in index.near(flipped(hashes, flip), WINDOW_DISTANCE):
+                    one, other = batch.owners[found.queries], block.owners[found.found]
+                    keep = allowed(batch.numbers[one], block.numbers[other])
+                    parts.append(np.stack([found.queries[keep], found.found[keep], found.distances[keep]]))
+                yield from _placed(batch, block, np.concatenate(parts, axis=1), flip)
+
+
+def _placed(batch: Batch, block: Batch, matches: NDArray[np.int64], flip: Flip) -> Iterator[_Proposal]:
+    """Propose the pairs of pictures on whose place enough windows agree."""
+    queries, found, distances = matches
+    pair = batch.owners[queries].astype(np.int64) * len(block.numbers) + block.owners[found]
+    order = np.argsort(pair, kind="stable")
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    enough = sizes >= MIN_WINDOWS
+    for begin, size in zip(starts[enough], sizes[enough], strict=True):
+        some = order[begin : begin + size]
+        one, other = batch.owners[queries[some[0]]], block.owners[found[some[0]]]
+        height, width = batch.sizes[one].tolist()
+        placement = place(
+            batch.windows[queries[some]], block.windows[found[some]], distances[some], flip, (height, width)
+        )
+        if placement is not None:
+            yield _Proposal(int(batch.numbers[one]), int(block.numbers[other]), flip, placement.distance, placement)
 
 
 def _better(before: _Proposal | None, now: _Proposal) -> _Proposal:
+    """Choose between two proposals for a pair: windows say where the common part lies, more of them surer."""
     if before is None or before.placement is None:
         return now if before is None or now.placement is not None or now.distance < before.distance else before
     return now if now.placement is not None and now.placement.windows > before.placement.windows else before

@@ -32,6 +32,55 @@ _YAML_TYPES = {"str": "string", "int": "int64", "bool": "bool"}
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
+_LOADING = """```python
+from datasets import Features, Image, Value, load_dataset
+
+data = load_dataset("{name}"{choice}, split="{split}", streaming=True)
+features = Features(
+    {{
+        "lq": Image(),
+        "gt": Image(),
+        "label": data.features["json"]["degradation"],
+        "level": Value("string"),
+        "source": Value("string"),
+    }}
+)
+data = data.map(
+    lambda row: {{
+        "lq": row["lq.{codec}"],
+        "gt": row["gt.{codec}"],
+        "label": row["json"]["degradation"],
+        "level": row["json"]["level"],
+        "source": row["json"]["source"],
+    }},
+    features=features,
+    remove_columns=data.column_names,
+)
+```
+
+"""
+
+_LAZY_LOADING = """```python
+from datasets import load_dataset
+
+data = load_dataset("{name}"{choice}, split="{split}", streaming=True)
+clean = next(iter(data))["gt.{codec}"]
+```
+
+"""
+
+_READING = """By number, with the label order of a subset, and for training:
+
+```
+python -c 'import uirdata; print(uirdata.open_shards("{url}")[0].key)'
+uir stats {url}
+maskdcpt train --shards {url}
+```
+
+The tars are plain WebDataset: `<key>.gt`, `<key>.lq` and `<key>.json`. `info.json` has the sha256 of each tar,
+`{manifest}` a row for each sample, with its place in the tar, its recipe, and the sha256 of its pixels."""
+
+
 def licence_identifiers(publication: Publication) -> list[str]:
     """
     Give the licences of the images as the Hub's identifiers, sorted.
@@ -91,16 +140,12 @@ def _number_of_sources(publication: Publication) -> str:
 
 def _metadata(publication: Publication) -> dict[str, Any]:
     samples = publication.table.num_rows
+    types = sorted(publication.table["degradation"].unique().to_pylist())
     document: dict[str, Any] = {
         "pretty_name": publication.title,
         "license": licence_identifiers(publication),
         "task_categories": ["image-to-image"],
-        "tags": [
-            "image-restoration",
-            "webdataset",
-            "croissant",
-            *sorted(set(publication.table["degradation"].to_pylist())),
-        ],
+        "tags": ["image-restoration", "webdataset", "croissant", *types],
         "size_categories": [next((name for limit, name in _SIZES if samples < limit), "n>1T")],
     }
     if publication.recipes_only:
@@ -108,10 +153,9 @@ def _metadata(publication: Publication) -> dict[str, Any]:
         return {**document, "configs": [{"config_name": RECIPES, "data_files": files}]}
     configs, infos = [], []
     for number, configuration in enumerate(publication.configurations):
-        files = [{"split": name, "path": list(split.patterns)} for name, split in configuration.splits.items()]
-        configs.append(
-            {"config_name": configuration.name, "data_files": files, **({"default": True} if number == 0 else {})}
-        )
+        shards = [{"split": name, "path": list(split.patterns)} for name, split in configuration.splits.items()]
+        chosen = {"default": True} if number == 0 else {}
+        configs.append({"config_name": configuration.name, "data_files": shards, **chosen})
         infos.append(_information(publication, configuration))
     return {**document, "configs": configs, "dataset_info": infos}
 
@@ -196,33 +240,29 @@ def _usage(publication: Publication) -> str:
             "```python\nfrom datasets import load_dataset\n\n"
             f'rows = load_dataset("{name}", "{RECIPES}", split="train")\n```'
         )
-    codec = publication.info["codec"]
     first = next(iter(publication.configurations), None)
     choice = f', "{first.name}"' if first else ""
     split = next(iter(first.splits)) if first else "train"
-    lazy = (
-        "\nThe shards are lazy: they keep each clean image and the recipes; an LQ is made when a sample is read with "
-        "`uirdata` or `maskdcpt`.\n"
-        if publication.lazy
-        else ""
+    loading = (_LAZY_LOADING if publication.lazy else _LOADING).format(
+        name=name, choice=choice, split=split, codec=publication.info["codec"]
     )
-    return (
-        "```python\n"
-        "from datasets import load_dataset\n\n"
-        f'data = load_dataset("{name}"{choice}, split="{split}", streaming=True)\n'
-        f'data = data.rename_columns({{"lq.{codec}": "lq", "gt.{codec}": "gt"}})\n'
-        'sample = next(iter(data))  # sample["lq"], sample["gt"]: images\n'
-        'sample["json"]             # degradation (a class label), level, source, recipe, crop, licence, ...\n'
-        f"```\n{lazy}\n"
-        "Or by number, with the label order of a subset, and for training:\n\n"
-        "```\n"
-        f"python -c 'import uirdata; print(uirdata.open_shards(\"{url}\")[0].key)'\n"
-        f"uir stats {url}\n"
-        f"maskdcpt train --shards {url}\n"
-        "```\n\n"
-        "The tars are plain WebDataset: `<key>.gt`, `<key>.lq` and `<key>.json`. `info.json` has the sha256 of each "
-        f"tar, `{MANIFEST}` a row for each sample, with its place in the tar, its recipe, and the sha256 of its pixels."
-    )
+    return loading + _notes(publication) + _READING.format(url=url, manifest=MANIFEST)
+
+
+def _notes(publication: Publication) -> str:
+    notes = ""
+    if publication.info["codec"] == "webp":
+        notes += (
+            "The images are lossless WebP, and `datasets` writes WebP with loss: `rename_columns` of a stream, and "
+            "`map` of a data set that is not streamed, change their pixels. The lines above do not; nor does "
+            "`rename_columns` of a data set that is not streamed.\n\n"
+        )
+    if publication.lazy:
+        notes += (
+            "The shards are lazy: they keep each clean image and the recipes, and `lq` is empty where it was made "
+            "here. `uirdata` and `maskdcpt` make it when a sample is read.\n\n"
+        )
+    return notes
 
 
 def _counts(publication: Publication) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from uirdata.storage.reading import ShardDataset
 from uirdata.storage.remote import Files, RemoteFolder, RemoteShards, mirror
 from uirdata.storage.shards import INFO
 from uirdata.subsets import Subset
-from uirdata.transfer import Opener
+from uirdata.transfer import Interrupted, Opener
 
 _HUB = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@]+?))?/?")
+_WAITS_S = (1.0, 2.0, 5.0, 15.0)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -125,7 +127,14 @@ def _files(where: _HostFiles) -> Files:
     host = open_hosts()[where.host]
     if not isinstance(host, HuggingFace):
         return where
-    pinned = host.pinned(where.prefix + INFO)
+    for wait_s in _WAITS_S:
+        try:
+            pinned = host.pinned(where.prefix + INFO)
+            break
+        except Interrupted as error:
+            time.sleep(wait_s if error.retry_after_s is None else error.retry_after_s)
+    else:
+        pinned = host.pinned(where.prefix + INFO)
     return _HostFiles(where.host, pinned.removesuffix(INFO))
 
 

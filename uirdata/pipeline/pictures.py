@@ -126,8 +126,8 @@ def source_pictures(source: str, folder: Path, layout: Layout, splits: Collectio
         pair = item.pair
         if pair.gt and pair.split in splits:
             place = Place(folder / pair.gt, border=pair.gt_border)
-            size = (0, 0, item.height, item.width)
-            picture = Picture("", source, pair.split, pair.scene, pair.gt, *size, content="", place=place)
+            about = (source, pair.split, pair.scene, pair.gt)
+            picture = Picture("", *about, 0, 0, item.height, item.width, content="", place=place)
             found.setdefault((pair.gt, pair.gt_border), picture)
     return list(found.values())
 

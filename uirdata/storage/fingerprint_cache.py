@@ -52,27 +52,37 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Wholes:
+    """
+    What is known of whole pictures, side by side.
+
+    Attributes:
+        pixels: number to the sha256 of its decoded pixels, of all of them.
+        numbers: of those that have a hash, as the caller counts them.
+        hashes: of these.
+    """
+
+    pixels: Mapping[int, str]
+    numbers: NDArray[np.int64]
+    hashes: Hashes
+
+
+@dataclass(frozen=True)
 class Batch:
     """
-    The fingerprints of some pictures, side by side.
+    The windows of some pictures, side by side.
 
     Attributes:
         numbers: of the pictures, as the caller counts them.
-        gt_sha256: of each.
         sizes: height and width of each, (N, 2).
-        whole: hash of each; 0 where there is none.
-        has_whole: which of them have one.
         windows: of all of them.
         owners: for each window, its picture's place in `numbers`.
     """
 
     numbers: NDArray[np.int64]
-    gt_sha256: Sequence[str]
     sizes: NDArray[np.int64]
-    whole: Hashes
-    has_whole: NDArray[np.bool_]
     windows: NDArray[np.void]
-    owners: NDArray[np.int64]
+    owners: NDArray[np.int32]
 
 
 class FingerprintCache:
@@ -107,27 +117,61 @@ class FingerprintCache:
             digest = hashlib.sha256("".join(item.content for item in some).encode()).hexdigest()[:20]
             write_rows(self._folder / f"{digest}.parquet", map(_row, some), _SCHEMA)
 
-    def batches(self, wanted: Mapping[str, int], size: int = _PART) -> Iterator[Batch]:
+    def wholes(self, wanted: Mapping[str, int]) -> Wholes:
         """
-        Give the fingerprints of some contents, at most `size` of them at a time.
+        Give what is known of whole pictures: some hundred bytes each, so all of them at once.
 
         Args:
             wanted: content to number; what is not in the cache is passed over.
-            size: of a batch.
 
         Raises:
             ShardError: a part is broken.
         """
+        pixels: dict[int, str] = {}
+        numbers: list[int] = []
+        hashes: list[int] = []
+        for rows in self._rows(wanted, ["content", "gt_sha256", "whole"], _PART):
+            for content, sha256, whole in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+                pixels[wanted[content]] = sha256
+                if whole is not None:
+                    numbers.append(wanted[content])
+                    hashes.append(whole)
+        return Wholes(pixels, np.array(numbers, dtype=np.int64), np.array(hashes, dtype=np.uint64))
+
+    def batches(self, wanted: Mapping[str, int], size: int = _PART) -> Iterator[Batch]:
+        """Give the windows of some contents, of at most `size` pictures at a time; otherwise as `wholes`."""
+        for rows in self._rows(wanted, ["content", "height", "width", "windows"], size):
+            windows = [np.frombuffer(data, WINDOWS) for data in rows["windows"].to_pylist()]
+            yield Batch(
+                numbers=np.array([wanted[name] for name in rows["content"].to_pylist()], dtype=np.int64),
+                sizes=np.stack([rows[name].to_numpy() for name in ("height", "width")], axis=1).astype(np.int64),
+                windows=np.concatenate(windows),
+                owners=np.repeat(np.arange(len(windows), dtype=np.int32), [len(found) for found in windows]),
+            )
+
+    def blocks(self, wanted: Mapping[str, int], windows: int) -> Iterator[Batch]:
+        """Give the same in few large batches, each of about `windows` windows."""
+        waiting: list[Batch] = []
+        for batch in self.batches(wanted):
+            waiting.append(batch)
+            if sum(len(some.windows) for some in waiting) >= windows:
+                yield _joined(waiting)
+                waiting = []
+        if waiting:
+            yield _joined(waiting)
+
+    def _rows(self, wanted: Mapping[str, int], columns: list[str], size: int) -> Iterator[pa.RecordBatch]:
         names = pa.array(list(wanted), type=pa.string())
         given: set[str] = set()
         for part in self._parts():
-            table = read_table(part).filter(pc.field("content").isin(names))
-            for batch in table.to_batches(max_chunksize=size):
-                new = [name not in given for name in batch["content"].to_pylist()]
-                given.update(batch["content"].to_pylist())
-                mine = batch.filter(pa.array(new, type=pa.bool_()))
-                if mine.num_rows:
-                    yield _batch(mine, wanted)
+            table = read_table(part, columns=columns).filter(pc.field("content").isin(names))
+            for rows in table.to_batches(max_chunksize=size):
+                contents = rows["content"].to_pylist()
+                # Two audits at once may both have kept a picture.
+                new = rows.filter(pa.array([name not in given for name in contents], type=pa.bool_()))
+                given.update(contents)
+                if new.num_rows:
+                    yield new
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))
@@ -145,14 +189,11 @@ def _row(seen: Seen) -> dict[str, object]:
     }
 
 
-def _batch(rows: pa.RecordBatch, wanted: Mapping[str, int]) -> Batch:
-    windows = [np.frombuffer(data, WINDOWS) for data in rows["windows"].to_pylist()]
+def _joined(batches: Sequence[Batch]) -> Batch:
+    firsts = np.cumsum([0, *(len(batch.numbers) for batch in batches[:-1])])
     return Batch(
-        numbers=np.array([wanted[name] for name in rows["content"].to_pylist()], dtype=np.int64),
-        gt_sha256=rows["gt_sha256"].to_pylist(),
-        sizes=np.stack([rows[name].to_numpy() for name in ("height", "width")], axis=1).astype(np.int64),
-        whole=rows["whole"].fill_null(0).to_numpy().astype(np.uint64),
-        has_whole=np.asarray(rows["whole"].is_valid().to_numpy(zero_copy_only=False), dtype=np.bool_),
-        windows=np.concatenate(windows),
-        owners=np.repeat(np.arange(len(windows)), [len(found) for found in windows]),
+        numbers=np.concatenate([batch.numbers for batch in batches]),
+        sizes=np.concatenate([batch.sizes for batch in batches]),
+        windows=np.concatenate([batch.windows for batch in batches]),
+        owners=np.concatenate([b.owners + np.int32(first) for b, first in zip(batches, firsts, strict=True)]),
     )

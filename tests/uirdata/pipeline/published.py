@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 from tests.hub import WRITER, Hub, hub
 from uirdata.pipeline.publication import Publication, describe
 from uirdata.pipeline.push import PushReport, plan_push, push
+from uirdata.storage.downloads import Pace
 
 REPO = "me/small"
 
@@ -55,6 +57,9 @@ def online_hub(monkeypatch: pytest.MonkeyPatch, cache: Path, token: str = WRITER
         patient = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
         monkeypatch.setattr("huggingface_hub.utils._http.time", patient)
         monkeypatch.setattr("uirdata.hosts.repository.time", patient)
+        monkeypatch.setattr("uirdata.pipeline.opening.time", patient)
+        hurried = functools.partial(Pace, first_wait_s=0.001, longest_wait_s=0.002)
+        monkeypatch.setattr("uirdata.storage.remote.Pace", hurried)
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("UIR_CACHE", str(cache))
         if token:

@@ -67,8 +67,8 @@ def pictures(folder: Path, source: str, images: dict[str, RgbImage], split: str 
     found = []
     for name, image in images.items():
         path = write_png(folder / source / f"{name}.png", np.ascontiguousarray(image))
-        size = image.shape[:2]
-        found.append(Picture("", source, split, name, path.name, 0, 0, *size, content="", place=Place(path)))
+        height, width = image.shape[:2]
+        found.append(Picture("", source, split, name, path.name, 0, 0, height, width, "", Place(path)))
     return found
 
 

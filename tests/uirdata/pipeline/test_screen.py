@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import picture, write_png
 from uirdata.cropping import Box
-from uirdata.images import RgbImage, read_image
+from uirdata.images import RgbImage, decode_image, read_image
 from uirdata.layout import Layout
 from uirdata.local_sources import local_source
 from uirdata.pairing import Pair
@@ -157,11 +157,10 @@ def test_a_file_that_has_not_changed_is_not_decoded_again(tmp_path: Path, monkey
     table = layout.screening("here", SIZE, SIZE)
     before = table.read_bytes()
     decoded: list[str] = []
-    decode = screen.decode_image
 
     def counted(data: bytes, *, name: str) -> object:
         decoded.append(Path(name).name)
-        return decode(data, name=name)
+        return decode_image(data, name=name)
 
     monkeypatch.setattr(screen, "decode_image", counted)
     screened(layout, sources, subset)

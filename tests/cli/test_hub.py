@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.maskdcpt import program as maskdcpt
+from cli.uir import program as uir
+from maskdcpt.configuring import to_toml
+from tests.hub import WRITER, Hub
+from tests.maskdcpt.tiny import tiny_config
+from tests.uirdata.pipeline.published import REPO, manifests, online_hub
+from tests.uirdata.pipeline.test_build import digests, run
+from tests.uirdata.pipeline.trees import small_source
+from uirdata.layout import Layout
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+PLACE = f"hf://datasets/{REPO}"
+
+LOAD = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from datasets import load_dataset
+from huggingface_hub import snapshot_download
+from uirdata.storage.reading import open_shards
+
+ours = {item.key: item for item in open_shards(sys.argv[1])}
+
+def same(row, item):
+    return np.array_equal(np.asarray(row["lq"]), item.lq) and np.array_equal(np.asarray(row["gt"]), item.gt)
+
+# As the card says.
+exec(Path(sys.argv[1], "README.md").read_text().split("```python\\n")[1].split("```")[0])
+labels = data.features["label"].names
+train = [item for item in ours.values() if item.record.split == "train"]
+streamed = 0
+for row, item in zip(data, sorted(train, key=lambda item: (item.record.shard, item.record.gt_offset)), strict=True):
+    assert same(row, item), item.key
+    assert (labels[row["label"]], row["level"]) == (item.record.degradation, item.record.level)
+    assert row["source"] == "here"
+    streamed += 1
+
+cached = load_dataset("me/small", "noise")
+for rows in cached.rename_columns({"lq.webp": "lq", "gt.webp": "gt"}).values():
+    for row in rows:
+        assert same(row, ours[row["json"]["key"]])
+folder = Path(snapshot_download("me/small", repo_type="dataset"))
+print(json.dumps({
+    "labels": labels,
+    "streamed": streamed,
+    "cached": {name: len(rows) for name, rows in cached.items()},
+    "names": cached["train"].features["json"]["degradation"].names,
+    "snapshot": sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    run(folder, folder / "shards")
+    return folder / "shards"
+
+
+@pytest.fixture
+def root(built: Path, tmp_path: Path) -> Path:
+    """A root with the pool in its usual place, and a manifest of its source."""
+    layout = Layout(tmp_path / "root")
+    shutil.copytree(built, layout.shards)
+    manifests(layout.manifests)
+    return layout.root
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with online_hub(monkeypatch, tmp_path / "cache") as server:
+        yield server
+
+
+def call(*args: object) -> Result:
+    return CliRunner().invoke(uir, [str(arg) for arg in args])
+
+
+def pushed(root: Path, *args: object) -> Result:
+    result = call("push-hf", REPO, "--root", root, *args)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_push_says_what_it_did_writes_the_pages_and_shows_no_token(server: Hub, root: Path) -> None:
+    result = pushed(root, "--verify", "--private")
+    assert f"all {len(server.tree(REPO)) - 1} files have the same bytes there" in result.output
+    assert server.repos[REPO].private
+    for name in ("README.md", "croissant.json", "eval.yaml"):
+        assert (root / "shards" / name).read_bytes() == server.tree(REPO)[name].data
+    again = json.loads(pushed(root, "--json").stdout)
+    assert (again["sent"], again["wrong"]) == (0, None)
+    refused = call("push-hf", "elsewhere/small", "--root", root, "--token", WRITER)
+    assert refused.exit_code == 1
+    assert "this token may not write there" in refused.output
+    assert not any(WRITER in answer.output for answer in (result, refused))
+
+
+def test_a_dry_run_lists_files_and_problems_and_changes_nothing(server: Hub, root: Path) -> None:
+    manifests(root / "manifests", free=False)
+    before = digests(root)
+    result = call("push-hf", REPO, "--root", root, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "21 of 21 files" in result.output
+    assert "images that may not be passed on" in result.output
+    assert digests(root) == before
+    assert REPO not in server.repos
+    refused = call("push-hf", REPO, "--root", root)
+    assert refused.exit_code == 1
+    assert "here (CC BY 4.0)" in refused.output
+    assert REPO not in server.repos
+
+
+def test_a_branch_of_its_own_leaves_main_alone(server: Hub, root: Path) -> None:
+    pushed(root, "--revision", "next", "--verify")
+    assert list(server.tree(REPO)) == [".gitattributes"]
+    result = call("stats", f"{PLACE}@next", "--json")
+    assert json.loads(result.stdout)["samples"] == 81
+
+
+@pytest.mark.parametrize("words", [["small"], ["a", "b", "c/d"], ["a/b/c"], ["me/sm all"]])
+def test_a_name_that_is_none_is_misuse(words: list[str], tmp_path: Path) -> None:
+    result = call("push-hf", *words, "--root", tmp_path)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_datasets_loads_what_was_pushed_streamed_and_cached_with_equal_pixels(
+    server: Hub, root: Path, tmp_path: Path
+) -> None:
+    pushed(root)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(root / "shards")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["labels"] == ["noise", "jpeg", "haze"]
+    assert found["streamed"] == 80
+    assert found["cached"] == {"train": 48, "test": 1}
+    assert found["names"] == ["noise"]
+    assert found["snapshot"] == sorted(server.tree(REPO))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlcroissant") is None, reason="needs mlcroissant")
+def test_mlcroissant_finds_no_fault_with_croissant_json(server: Hub, root: Path) -> None:
+    pushed(root)
+    code = (
+        "import sys, mlcroissant\n"
+        "data = mlcroissant.Dataset(jsonld=sys.argv[1])\n"
+        "assert not data.metadata.issues.errors, data.metadata.issues.report()\n"
+        "print(len(data.metadata.distribution), [r.name for r in data.metadata.record_sets])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root / "shards/croissant.json")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["10", "['samples']"]
+    assert "Error" not in done.stderr
+
+
+def test_training_reads_from_the_hub_what_it_reads_from_the_folder(server: Hub, root: Path, tmp_path: Path) -> None:
+    pushed(root)
+    losses = []
+    for name, shards in (("there", PLACE), ("here", str(root / "shards"))):
+        config = tiny_config(root / "shards", tmp_path / name, "loop.steps=10", "data.subset=")
+        (tmp_path / f"{name}.toml").write_text(to_toml(config))
+        args = ["train", "--config", str(tmp_path / f"{name}.toml"), "--shards", shards, "-q"]
+        result = CliRunner().invoke(maskdcpt, args)
+        assert result.exit_code == 0, result.output
+        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert losses[0] == losses[1] != []
+
+
+def test_pixels_come_back_from_recipes_alone(server: Hub, root: Path, tmp_path: Path) -> None:
+    pushed(root, "--recipes-only")
+    small_source(tmp_path / "theirs")
+    manifests(tmp_path / "theirs/manifests")
+    source = Layout(tmp_path / "theirs").source("here")
+    for folder in (tmp_path / "theirs/photos").iterdir():
+        shutil.copytree(folder, source / folder.name)
+    out = tmp_path / "out"
+    result = call("build-shards", "--from-hub", REPO, "--root", tmp_path / "theirs", "--out", out, "--workers", 1)
+    assert result.exit_code == 0, result.output
+    assert "81 samples in 8 shards, all with the published bytes" in result.output
+    pages = ("README.md", "croissant.json", "eval.yaml")
+    assert digests(out) == {name: digest for name, digest in digests(root / "shards").items() if name not in pages}
+    empty = call("build-shards", "--from-hub", REPO, "--root", tmp_path / "nobody", "--out", tmp_path / "none")
+    assert empty.exit_code == 3
+    assert "`uir fetch here` brings it" in empty.output
