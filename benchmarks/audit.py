@@ -1,10 +1,11 @@
 """
 Time and peak memory of an audit of 2.5 million pictures, what looking at one costs, and what is found.
 
-- whole: 2.5 million generated hashes against each other, with planted copies that differ in up to 5 bits and are flipped;
-- windows: 60 million generated windows (600,000 crops of 512 pixels have about so many) against a million of benchmarks;
+- whole: 2.5 million generated hashes against each other, with planted copies that differ in up to 5 bits and are
+  flipped;
+- windows: 60 million generated windows, as 600,000 crops of 512 pixels have, against a million of benchmarks;
 - looking: decode a 512 crop from lossless WebP, fingerprint it, score it;
-- copies: photographs of scikit-image and generated pictures, changed in eight ways, looked for among the originals.
+- copies: photographs of scikit-image and generated pictures, changed in thirteen ways, looked for among the originals.
 
     python -m benchmarks.audit [--pictures 2500000]
 """
@@ -25,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from tests.uirdata.pipeline.test_audit import COPIES, generated, pictures
-from uirdata.fingerprints import FLIPS, WHOLE_DISTANCE, WINDOW_DISTANCE, HashIndex, Hashes, fingerprint, flipped
+from uirdata.fingerprints import FLIPS, WHOLE_DISTANCE, WINDOW_DISTANCE, Hashes, HashIndex, fingerprint, flipped
 from uirdata.images import RgbImage, decode_image, encode_image
 from uirdata.pipeline.audit import audit
 from uirdata.screening import measure, sharpness_energies

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS
-from uirdata.errors import ManifestError, PublishError, ShardError, UsageError
+from uirdata.errors import PublishError, ShardError, UsageError
 from uirdata.sources import Source, load_sources
 from uirdata.storage.reading import in_subset, open_shards
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, read_info
@@ -116,6 +116,7 @@ def describe(
 
     Raises:
         ShardError: the folder is none, not whole, or its build was not finished.
+        ManifestError: a manifest says something that cannot be.
     """
     open_shards(folder)  # the same checks as a reader makes
     info, shards = read_info(folder), tuple(list_shards(folder))
@@ -181,8 +182,8 @@ def _configurations(
         types = tuple(kind for entry in classes for kind in entry)
         try:
             chosen = in_subset(load_subset(name, known, manifests))
-        except (UsageError, ManifestError):
-            # The subset has no name of its own (some sources together), or its manifest is elsewhere.
+        except UsageError:
+            # It has no name of its own (some sources together), or stands in a manifest that is not here.
             chosen = pc.field("degradation").isin(list(types))
         configuration = _configuration(name, types, shards, table, chosen)
         if configuration.splits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -99,11 +99,11 @@ class ShardDataset(Sequence[ShardItem]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": OrderedDict()}
 
-    def __del__(self) -> None:
-        """Close the files that this process opened."""
+    def __del__(self, getpid: Callable[[], int] = os.getpid, close: Callable[[int], None] = os.close) -> None:
+        """Close the files that this process opened; `os` itself may be gone when the interpreter ends."""
         for (process, _), descriptor in getattr(self, "_files", {}).items():
-            if process == os.getpid():
-                os.close(descriptor)
+            if process == getpid():
+                close(descriptor)
 
     @property
     def records(self) -> Sequence[Record]:

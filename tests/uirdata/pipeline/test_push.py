@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ import yaml
 from tests.hub import READER, WRITER, Hub, Trouble
 from tests.uirdata.pipeline.published import REPO, described, manifests, online_hub, publish
 from tests.uirdata.pipeline.test_build import run
+from tests.uirdata.storage.test_shards import sample
 from uirdata.errors import PublishError, ShardError
 from uirdata.hosts.repository import MovedOn, Repository
+from uirdata.pipeline.card import licence_identifiers
 from uirdata.pipeline.publication import check_licences, describe
 from uirdata.pipeline.push import as_json, pages, plan_push, push, verify_push
-from uirdata.storage.shards import list_shards
+from uirdata.storage.shards import list_shards, write_shard
 from uirdata.transfer import Interrupted
 
 # huggingface_hub's own call of its HTTP client.
@@ -276,3 +279,56 @@ def test_croissant_has_the_hash_of_every_shard(built: Path, tmp_path: Path) -> N
     document = json.loads(pages(described(built, tmp_path), "https://huggingface.co")["croissant.json"])
     told = {row["@id"]: row["sha256"] for row in document["distribution"] if row["@id"].endswith(".tar")}
     assert told == {state.path: state.sha256 for state in list_shards(built)}
+
+
+def test_a_configuration_names_the_shards_of_its_subset_and_counts_what_else_lies_in_them(tmp_path: Path) -> None:
+    def shard(number: int, *levels: str) -> None:
+        samples = []
+        for index, level in enumerate(levels):
+            made = sample(f"s{number}-{index}", index)
+            samples.append(replace(made, fields={**made.fields, "level": level}))
+        write_shard(tmp_path / "pool", f"train/noise/here-{number:05d}.tar", samples, "plan", [])
+
+    shard(0, "gaussian-15", "gaussian-25")
+    shard(1, "gaussian-50")
+    shard(2, "gaussian-25")
+    shards = list_shards(tmp_path / "pool")
+    info = {
+        "codec": "png",
+        "subsets": {"mild": [["noise"]]},
+        "shards": {s.path: {"samples": s.samples, "bytes": s.size, "sha256": s.sha256} for s in shards},
+    }
+    (tmp_path / "pool/info.json").write_text(json.dumps(info))
+    folder = manifests(tmp_path / "manifests")[0]
+    (folder / "subsets.toml").write_text(
+        '[[subset]]\nname = "mild"\ntitle = "t"\nclasses = [["noise"]]\n[[subset.use]]\nsources = ["here"]\n'
+        'degradations = ["noise"]\nsplits = ["train"]\nlevels = ["gaussian-25"]\n'
+    )
+    mild, noise = describe(tmp_path / "pool", REPO, manifests=[folder]).configurations
+    found = mild.splits["train"]
+    assert found.patterns == ("train/noise/here-00000.tar", "train/noise/here-00002.tar")
+    assert (found.samples, found.outside) == (3, 1)
+    found = noise.splits["train"]
+    assert found.patterns == ("train/noise/here-[0-9][0-9][0-9][0-9][0-9].tar",)
+    assert (found.samples, found.outside) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("licence", "identifier"),
+    [
+        ("CC BY 4.0 (the author's card on Hugging Face)", "cc-by-4.0"),
+        ("CC BY-NC-SA 4.0, academic use only", "cc-by-nc-sa-4.0"),
+        ("CC0; gray", "cc0-1.0"),
+        ("MIT (the official repository)", "mit"),
+        ("MIT for academic and other non-commercial use; commercial use needs another licence", "other"),
+        ("unknown for the images (the code is MIT)", "unknown"),
+        ("public domain (NASA)", "other"),
+        ("research only, as third parties state (the repository's MIT is for its code)", "other"),
+    ],
+)
+def test_a_licence_in_words_becomes_the_hubs_identifier(licence: str, identifier: str, built: Path) -> None:
+    publication = describe(built)
+    table = publication.table
+    column = table.schema.get_field_index("licence")
+    changed = table.set_column(column, "licence", [[licence] * table.num_rows])
+    assert licence_identifiers(replace(publication, table=changed)) == [identifier]

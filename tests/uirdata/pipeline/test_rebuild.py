@@ -9,6 +9,7 @@ from tests.conftest import picture, write_png
 from tests.hub import Hub
 from tests.uirdata.pipeline.published import REPO, online_hub, publish
 from tests.uirdata.pipeline.test_build import SETTINGS, digests, run
+from tests.uirdata.pipeline.test_build import _run as build_from
 from tests.uirdata.pipeline.trees import small_source
 from uirdata.errors import ShardError
 from uirdata.pipeline.build import only_builder
@@ -44,6 +45,16 @@ def test_recipes_and_the_users_own_files_give_the_published_bytes(server: Hub, t
     assert digests(tmp_path / "out") == digests(pool)
     again = rebuilt(tmp_path, tmp_path / "out")
     assert (again.shards, again.complete) == (0, True)
+
+
+def test_samples_that_the_publisher_could_not_make_stay_out(server: Hub, tmp_path: Path) -> None:
+    layout, sources = small_source(tmp_path / "ours")
+    broken = tmp_path / "ours/photos/clean/p1.png"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    assert build_from(layout, sources, tmp_path / "pool").rejected
+    publish(tmp_path / "pool", tmp_path, recipes_only=True)
+    assert rebuilt(tmp_path, tmp_path / "out").complete
+    assert digests(tmp_path / "out") == digests(tmp_path / "pool")
 
 
 def test_a_file_of_another_version_is_named_and_its_shards_are_not_kept(server: Hub, tmp_path: Path) -> None:
