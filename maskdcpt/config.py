@@ -185,7 +185,7 @@ class InitConfig:
         weights: `params`, the weights themselves (DCPT's release), or `params_ema`, their running average.
         identity: set the backbone's last layer to zero, so that restoration starts by giving the image back. For short
             runs; the published ones start from a random or a pre-trained layer.
-        contrast: let the first convolution see differences rather than brightness at the start: for short runs, in which
+        contrast: let the first convolution see differences rather than brightness at the start: for short runs, where
             layers that normalise each pixel would first have to learn to look past it. The published ones start from
             random filters. Without effect where weights come from a checkpoint.
     """

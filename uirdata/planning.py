@@ -225,7 +225,7 @@ class GroupPlan:
                     yield self._sample(use, item.pair, box, item.pair.level, key)
                     continue
                 for level, number in _variants(use, item.pair, box, levels, seed):
-                    yield self._sample(use, item.pair, box, level, f"{key}-{use.degradation}-{level}-{number}")
+                    yield self._sample(use, item.pair, box, level, f"{key}-{level}-{number}")
 
     def _sample(self, use: Use, pair: Pair, box: Box, level: str, key: str) -> PlannedSample:
         check_key(key)
@@ -344,7 +344,7 @@ def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) 
 
 def _key(degradation: str, pair: Pair, box: Box) -> str:
     path = pair.lq or pair.gt
-    stem = _NOT_IN_KEYS.sub("_", path.rsplit("/", 1)[-1].rsplit(".", 1)[0])[-24:]
-    # The stem is for people; the digest tells apart files of equal names in other folders and sources.
+    stem = _NOT_IN_KEYS.sub("_", path.rsplit("/", 1)[-1].rsplit(".", 1)[0])[-20:]
+    # The stem is for people; the digest tells apart files of equal names in other folders and sources, and types.
     digest = hashlib.sha256(f"{pair.source}/{pair.split}/{degradation}/{path}".encode()).hexdigest()[:10]
     return f"{stem}-{digest}-{box.top}-{box.left}-{box.height}-{box.width}"

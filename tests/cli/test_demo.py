@@ -53,8 +53,8 @@ def test_the_demo_goes_the_whole_way_and_tells_the_truth(tmp_path: Path) -> None
     assert report["not_better"] == worse
     assert report["chance"] == 1 / 6
     assert sorted(report["seconds"]) == sorted(demo.STEPS)
-    # Gaussian noise of sigma 25: 20 log10(255 / 25) = 20.17 dB, a little more where it is clipped.
-    assert report["rows"][0]["lq"] == pytest.approx(20.4, abs=0.4)
+    # Gaussian noise of sigma 25: 20 log10(255 / 25) = 20.17 dB, more where black and white clip it, never less.
+    assert 20.1 < report["rows"][0]["lq"] < 21.5
     page = Path(report["page"]).read_text()
     assert page.count("data:image/webp;base64,") >= 2 * 3 + 1
     assert not re.search(r"(src|href)=.?https?:", page)

@@ -84,7 +84,16 @@ def test_each_form_has_each_number_once(tmp_path: Path) -> None:
 
 
 def test_the_command_shows_differences(tmp_path: Path) -> None:
-    args = ["table", "1", "--metric", "psnr", "--ours", f"mine={report(tmp_path / 'r')}", "--against", "NAFNet+MaskDCPT"]
+    args = [
+        "table",
+        "1",
+        "--metric",
+        "psnr",
+        "--ours",
+        f"mine={report(tmp_path / 'r')}",
+        "--against",
+        "NAFNet+MaskDCPT",
+    ]
     result = CliRunner().invoke(program, [*args, "--json"])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["rows"]

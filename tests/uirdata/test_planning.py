@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from uirdata.degradations import DEGRADATIONS
 from uirdata.pairing import Pair
 from uirdata.planning import CropSetting, FoundPair, GroupPlan, PlannedSample, deal
 from uirdata.subsets import Use
@@ -33,6 +34,19 @@ def test_keys_are_unique_and_hold_no_dot_whatever_the_file_is_called() -> None:
     keys = [sample.key for sample in samples]
     assert len(set(keys)) == len(keys)
     assert not any("." in key or " " in key or "/" in key for key in keys)
+
+
+def test_keys_of_every_type_and_level_fit_into_a_tar() -> None:
+    found = [FoundPair(Pair("wed", "train", "", False, f"{'n' * 60}.png", "", "", "n"), 12_345, 12_345)]
+    for name, degradation in DEGRADATIONS.items():
+        group = GroupPlan(
+            ("train", name, "wed"),
+            (Use("wed", name, "train", per_image=len(degradation.levels)),),
+            CropSetting(10_000, 2_345),
+            found,
+            "CC0",
+        )
+        assert {sample.level for sample in group.samples(0)} == {level.name for level in degradation.levels}
 
 
 def test_a_sample_does_not_depend_on_what_else_is_planned() -> None:

@@ -118,6 +118,17 @@ def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
     assert [(hit.kind, hit.one.scene, hit.similarity) for hit in report.against] == [("exact", "a", 1.0)] * 2
 
 
+def test_what_hashes_propose_counts_only_where_the_pixels_agree(tmp_path: Path) -> None:
+    image, collage = picture(320, 384, 5), picture(320, 384, 6)
+    # Windows in a corner agree on a place; what the two pictures have in common there is not the same.
+    collage[:220, :250] = image[:220, :250]
+    train = pictures(tmp_path, "train", {"collage": collage, "copy": as_jpeg(image)})
+    bench = pictures(tmp_path, "bench", {"b": image}, "test")
+    cache = FingerprintCache(tmp_path / "cache")
+    assert scenes(audit(train, bench, cache)) == {("copy", "b")}
+    assert scenes(audit(train, bench, cache, min_similarity=-1.0)) == {("copy", "b"), ("collage", "b")}
+
+
 def test_within_a_data_set_only_other_scenes_count(tmp_path: Path) -> None:
     image = picture(200, 260, 5)
     images = {"a": image, "b": image, "c": as_jpeg(image), "d": picture(200, 260, 6)}
@@ -189,6 +200,9 @@ def test_pictures_of_shards_are_each_gt_once_and_match_the_files_they_come_from(
     # Each crop of 48 pixels is too small for windows; the whole-hash cannot see a crop.
     assert report.failures == []
     assert source_pictures("nowhere", tmp_path, layout, {"train"}) is None
+    exchanged = replace(train[1], place=train[2].place)
+    (failure,) = audit([exchanged], [], FingerprintCache(tmp_path / "exchanged")).failures
+    assert "is not what was written" in failure.reason
     broken = train[0].place
     data = bytearray(broken.path.read_bytes())
     data[broken.offset + 100 : broken.offset + 200] = bytes(100)
