@@ -34,8 +34,6 @@ def demo(workers: int, root: Path, dry_run: bool, console: Console) -> None:
       uir demo
       uir demo --root /tmp/demo
     """
-    # Read when torch starts its threads: waiting ones sleep, so that a busy machine is not ten times as slow.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from maskdcpt.demo import STEPS, run_demo
     except ModuleNotFoundError as error:

@@ -325,7 +325,7 @@ _SAMPLE_FINETUNING: Values = {
     "optimizer.ema_decay": (0.99, "ours: short, as the run is"),
     "optimizer.ema_warmup": (True, "ours"),
     "init.identity": (True, "ours: a short run cannot first unlearn a random last layer"),
-    "loop.steps": (1_400, "ours"),
+    "loop.steps": (1_200, "ours"),
 }
 
 PRESETS: Mapping[str, Callable[[], Preset]] = MappingProxyType(_all())
