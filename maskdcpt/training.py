@@ -286,8 +286,9 @@ class _Loop:
         if self.process.leads:
             values = validator.validate(self.state)
             self.score = values.get("psnr")
-            self.log.write("validation", self.state.step, **values)
-            self._track({f"validation/{name}": value for name, value in values.items()})
+            if values:
+                self.log.write("validation", self.state.step, **values)
+                self._track({f"validation/{name}": value for name, value in values.items()})
         self.process.wait()
 
     def _track(self, values: dict[str, Any]) -> None:

@@ -244,6 +244,23 @@ def test_an_identity_start_gives_the_image_back(shards: Path, tmp_path: Path) ->
     assert torch.equal(networks.backbone(image), image)
 
 
+def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tmp_path: Path) -> None:
+    networks = {}
+    for name in ("false", "true"):
+        settings = (f"init.contrast={name}", "optimizer.lr=0", "loop.steps=1")
+        networks[name] = networks_of(load_checkpoint(train(tiny_config(shards, tmp_path / name, *settings)).run))
+    flat, edge = torch.full((1, 3, 8, 8), 0.5), torch.zeros(1, 3, 8, 8)
+    edge[..., 4:] = 1.0
+    convolutions = {name: made.backbone.intro for name, made in networks.items()}
+    inner = {
+        (name, kind): (conv(image) - conv(torch.zeros_like(image)))[..., 2:6, 3:5].abs().mean()
+        for name, conv in convolutions.items()
+        for kind, image in (("flat", flat), ("edge", edge))
+    }
+    assert inner["true", "flat"] < 0.5 * inner["false", "flat"]
+    assert inner["true", "edge"] > 2 * inner["false", "edge"]
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
