@@ -12,7 +12,7 @@ _COMMANDS = {
     "train": "cli.maskdcpt_train:train",
     "plot": "cli.maskdcpt_train:plot",
     "eval": "cli.maskdcpt_use:evaluate",
-    "restore": "cli.maskdcpt_use:restore",
+    "restore": "cli.maskdcpt_restore:restore",
     "probe": "cli.maskdcpt_use:probe",
     "export": "cli.maskdcpt_use:export",
     "table": "cli.maskdcpt_table:table",

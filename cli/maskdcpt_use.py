@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console
-from cli.options import DRY_RUN, ShardPlace, common
+from cli.options import CHECKPOINT, DEVICE, ShardPlace, common
 from uirdata.errors import PartlyDone, UsageError
 
 if TYPE_CHECKING:
-    from maskdcpt.restoring import Restored, Restorer
     from maskdcpt.scores import EvalReport
 
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-
-CHECKPOINT = click.option(
-    "--checkpoint", type=_PATH, required=True, help="A run, step-NNNNNN, .safetensors, or a published .pth."
-)
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
 @click.command("eval")
@@ -89,68 +82,6 @@ def evaluate(
     _show(report, console)
     if report.unreadable:
         raise PartlyDone(f"{len(report.unreadable)} samples could not be read; the figures are of the others")
-
-
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True), metavar="FILE...")
-@CHECKPOINT
-@click.option("--out", type=_FOLDER, help="Folder for the results; needed unless FILE is -.")
-@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
-@click.option("--tile", "tile_px", type=click.IntRange(0), help="Tiles of this side; 0 never cuts.  [default: by size]")
-@click.option("--self-ensemble", is_flag=True, help="Average over eight flips and turns: eight times as long.")
-@click.option("--classifier", type=_PATH, help="Pre-trained checkpoint that names the degradation.")
-@DEVICE
-@DRY_RUN
-@common
-def restore(
-    files: tuple[Path, ...],
-    checkpoint: Path,
-    out: Path | None,
-    overwrite: bool,
-    tile_px: int | None,
-    self_ensemble: bool,
-    classifier: Path | None,
-    device: str,
-    dry_run: bool,
-    console: Console,
-) -> None:
-    """
-    Restore pictures of any size: files, or folders of them. `-` reads one from stdin and writes PNG to stdout.
-
-    Results are PNGs in --out, under the names of the sources; orientation, colour profile and alpha are kept. A picture
-    that cannot be read is told of, the others are restored, and the exit code is 3.
-
-    \b
-    Examples:
-      maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
-      maskdcpt restore pictures --checkpoint nafnet_maskdcpt_5d.pth --out restored --overwrite
-      maskdcpt restore - --checkpoint runs/fine < photo.jpg > restored.png
-    """
-    from maskdcpt.restoring import Restorer, plan_files, restore_bytes, restore_files
-
-    piped = files == (Path("-"),)
-    if out is None and not piped:
-        raise UsageError("--out DIR is needed: where restored pictures go")
-    if dry_run and out is not None:
-        rows = [{"source": str(source), "target": str(target)} for source, target in plan_files(files, out)]
-        console.data(rows)
-        console.table(rows)
-        return
-    restorer: Restorer = Restorer(
-        checkpoint, classifier=classifier, device=device, tile_px=tile_px, self_ensemble=self_ensemble
-    )
-    if out is None:
-        png, _ = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
-        sys.stdout.buffer.write(png)
-        return
-    with console.progress() as progress:
-        results = restore_files(files, out, restorer, overwrite=overwrite, progress=progress)
-    console.data([_plain(result) for result in results])
-    for result in results:
-        seen = f" ({result.degradation})" if result.degradation else ""
-        if result.target is not None:
-            console.line(f"{result.target}{seen}")
-    _raise_for(results)
 
 
 @click.command()
@@ -246,16 +177,6 @@ def _show(report: EvalReport, console: Console) -> None:
 
 def _three(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _plain(result: Restored) -> dict[str, Any]:
-    return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(result).items()}
-
-
-def _raise_for(results: list[Restored]) -> None:
-    bad = [result for result in results if result.problem]
-    if bad:
-        raise PartlyDone(f"{len(bad)} of {len(results)} pictures were not restored, the first: {bad[0].problem}")
 
 
 def _numbers(text: str) -> tuple[float, ...]:

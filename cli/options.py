@@ -39,6 +39,13 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done;
 SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws."
 )
+CHECKPOINT = click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A run, step-NNNNNN, .safetensors, or a published .pth.",
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
 def common(command: F) -> F:

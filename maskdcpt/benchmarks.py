@@ -153,9 +153,13 @@ class _Judge:
 
 def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
     """Restore (1, 3, H, W), whole where `tile_px` is 0 or larger than the image."""
+    backbone = networks.backbone
     if tile_px:
-        return restore_in_tiles(networks.backbone.restore, lq, tile_px=tile_px, overlap_px=min(64, tile_px // 4))
-    return networks.backbone.restore(lq)
+        overlap, multiple = min(64, tile_px // 4), backbone.multiple
+        return restore_in_tiles(
+            backbone.restore, lq, tile_px=tile_px, overlap_px=overlap, multiple=multiple, rim_px=overlap // 4
+        )
+    return backbone.restore(lq)
 
 
 def named_class(networks: Networks, lq: Tensor) -> int:

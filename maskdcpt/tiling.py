@@ -38,12 +38,17 @@ def _reflected(size: int, extra: int, image: Tensor) -> Tensor:
     return torch.where(steps < size, steps, period - steps)
 
 
-def starts(size: int, tile: int, overlap: int) -> list[int]:
+def starts(size: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:
     """
-    Say where tiles begin along one side: they overlap by `overlap` at least, and the last ends at the end.
+    Say where tiles begin along one side: they overlap by `overlap` at least, and the last reaches to the end.
+
+    Each begins at a multiple of `multiple`, so that strides and windows lie as they do in the whole; the last one may
+    then be longer by less than that.
 
     >>> starts(300, 128, 32)
     [0, 96, 172]
+    >>> starts(300, 128, 32, multiple=16)
+    [0, 96, 160]
     >>> starts(100, 128, 32)
     [0]
     """
@@ -51,55 +56,73 @@ def starts(size: int, tile: int, overlap: int) -> list[int]:
         raise ValueError(f"tiles of {tile} cannot overlap by {overlap}")
     if size <= tile:
         return [0]
-    return [*range(0, size - tile, tile - overlap), size - tile]
+    step = (tile - overlap) // multiple * multiple
+    if not step:
+        raise ValueError(f"tiles of {tile} that overlap by {overlap} cannot begin at multiples of {multiple}")
+    last = (size - tile) // multiple * multiple
+    return [*range(0, last, step), last]
 
 
 def restore_in_tiles(
-    network: Callable[[Tensor], Tensor], image: Tensor, *, tile_px: int = 512, overlap_px: int = 64
+    network: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    tile_px: int = 512,
+    overlap_px: int = 64,
+    multiple: int = 1,
+    rim_px: int = 0,
 ) -> Tensor:
     """
     Restore a (B, C, H, W) image of any size tile by tile, in constant memory of the network.
 
     Where tiles overlap they are blended with weights that rise linearly from a tile's edge, so no seam shows. What a
     network computes from the whole image (channel attention, prompts) it computes from each tile: the result is not
-    that of the whole image, except for a network that looks no further than the overlap.
+    that of the whole image. For a network that looks no further than `rim_px` it is, but for rounding, if tiles begin
+    at multiples of its strides.
 
     Args:
-        network: (B, C, h, w) to (B, C, h, w) for any h, w up to `tile_px`, such as a backbone's `restore`.
+        network: (B, C, h, w) to (B, C, h, w) for any h, w up to `tile_px + multiple`, such as a backbone's `restore`.
         image: in 0..1.
         tile_px: side of a tile.
         overlap_px: by how much neighbours overlap, at least.
+        multiple: tiles begin at multiples of it.
+        rim_px: pixels along a tile's inner edges that are thrown away.
 
     Returns:
         (B, C, H, W), in the image's dtype.
 
     Raises:
-        ValueError: more than one tile is needed, and the overlap is not smaller than a tile.
+        ValueError: more than one tile is needed, and the overlap is not smaller than a tile, or two rims fill it.
     """
     height, width = image.shape[-2:]
     if height <= tile_px and width <= tile_px:
         return network(image)
-    rows, columns = starts(height, tile_px, overlap_px), starts(width, tile_px, overlap_px)
+    if rim_px and 2 * rim_px >= overlap_px:
+        raise ValueError(f"rims of {rim_px} leave nothing of an overlap of {overlap_px} to blend")
+    rows, columns = (starts(size, tile_px, overlap_px, multiple) for size in (height, width))
     # Sums in float32 at least: bf16 weights do not add up to one.
     wide = torch.promote_types(image.dtype, torch.float32)
     total = torch.zeros(image.shape, dtype=wide, device=image.device)
     weights = torch.zeros((height, width), dtype=wide, device=image.device)
     for top in rows:
+        bottom = height if top == rows[-1] else top + tile_px
         for left in columns:
-            part = image[..., top : top + tile_px, left : left + tile_px]
-            h, w = part.shape[-2:]
-            weight = _ramp(top, h, height, overlap_px, total)[:, None] * _ramp(left, w, width, overlap_px, total)
-            total[..., top : top + h, left : left + w] += network(part).to(wide) * weight
-            weights[top : top + h, left : left + w] += weight
+            right = width if left == columns[-1] else left + tile_px
+            part = image[..., top:bottom, left:right]
+            weight = _ramp(top, bottom, height, overlap_px, rim_px, total)[:, None]
+            weight = weight * _ramp(left, right, width, overlap_px, rim_px, total)
+            total[..., top:bottom, left:right] += network(part).to(wide) * weight
+            weights[top:bottom, left:right] += weight
     return (total / weights).to(image.dtype)
 
 
-def _ramp(start: int, size: int, whole: int, overlap: int, like: Tensor) -> Tensor:
+def _ramp(start: int, end: int, whole: int, overlap: int, rim: int, like: Tensor) -> Tensor:
     """Weights along a tile's side: 1 inside and at the picture's own border, falling over the overlap elsewhere."""
-    place = torch.arange(size, dtype=like.dtype, device=like.device) + 0.5
+    place = torch.arange(end - start, dtype=like.dtype, device=like.device) + 0.5
     weight = torch.ones_like(place)
+    slope = overlap - 2 * rim
     if overlap and start > 0:
-        weight = torch.minimum(weight, place / overlap)
-    if overlap and start + size < whole:
-        weight = torch.minimum(weight, (size - place) / overlap)
-    return weight
+        weight = torch.minimum(weight, (place - rim) / slope)
+    if overlap and end < whole:
+        weight = torch.minimum(weight, (end - start - place - rim) / slope)
+    return weight.clamp(min=0.0)

@@ -41,9 +41,12 @@ class Backbone(nn.Module, ABC):
         feature_channels: channels of `features`, in their order.
         feature_strides: by how much smaller than the image `features` are, in their order.
         last_channels: channels of `Encoded.last`.
+        sees_whole: it takes means or attention over the whole image, so that a tile must not be smaller than what it
+            was trained on; one that looks at windows alone may be cut anywhere.
     """
 
     name: ClassVar[str]
+    sees_whole: bool = True
     multiple: int
     feature_channels: tuple[int, ...]
     feature_strides: tuple[int, ...]

@@ -182,6 +182,7 @@ class SwinIR(Backbone):
     """
 
     name: ClassVar[str] = "swinir"
+    sees_whole = False
 
     def __init__(
         self,

@@ -162,8 +162,11 @@ def test_restore_needs_a_place_and_a_network_that_restores(folder: Path, tmp_pat
 
 
 def test_restore_shows_what_it_would_write(folder: Path, tmp_path: Path) -> None:
-    result = run("restore", "a/x.jpg", "--checkpoint", folder / "fine", "--out", tmp_path / "o", "--dry-run", "--json")
-    assert json.loads(result.stdout) == [{"source": "a/x.jpg", "target": str(tmp_path / "o" / "x.png")}]
+    Image.fromarray(picture(1, 17, 23)).save(tmp_path / "x.jpg")
+    args = ["--checkpoint", folder / "fine", "--out", tmp_path / "o", "--dry-run", "--json"]
+    planned = json.loads(run("restore", tmp_path / "x.jpg", "none.jpg", *args).stdout)
+    assert [plan["target"] for plan in planned] == [str(tmp_path / "o" / "x.png"), None]
+    assert planned[1]["problem"] == "none.jpg: no such file"
     assert not (tmp_path / "o").exists()
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,15 @@ from PIL import Image, ImageCms
 
 import maskdcpt
 from maskdcpt.checkpoints import load_checkpoint
+from maskdcpt.memory import bytes_per_pixel
 from maskdcpt.networks import networks_of
+from maskdcpt.pictures import Picture, decode_picture, encode_picture
+from maskdcpt.restored_page import RestoredPage
 from maskdcpt.restoring import Restorer, restore_bytes, restore_files
 from maskdcpt.training import train
 from maskdcpt.validation import to_tensor
 from tests.maskdcpt.tiny import TYPES, picture, tiny_config, write_shards
-from uirdata.errors import UsageError
+from uirdata.errors import UirError, UsageError
 from uirdata.images import read_image, to_uint8
 
 
@@ -121,7 +126,7 @@ def test_two_files_of_one_name_do_not_take_each_others_place(restorer: Restorer,
         Image.fromarray(picture(6, 16, 16)).save(tmp_path / folder / "same.png")
     results = restore_files([tmp_path / "x", tmp_path / "y"], tmp_path / "out", restorer, overwrite=True)
     assert [bool(r.problem) for r in results] == [False, True]
-    assert "another file of the same name" in results[1].problem
+    assert f"as that of {tmp_path / 'x' / 'same.png'}" in results[1].problem
 
 
 def test_orientation_profile_and_alpha_are_kept(restorer: Restorer) -> None:
@@ -137,7 +142,7 @@ def test_orientation_profile_and_alpha_are_kept(restorer: Restorer) -> None:
         assert result.size == (20, 30)
         assert result.info["icc_profile"] == profile
         assert np.array_equal(np.asarray(result)[:, :, 3], np.rot90(alpha, -1))
-        assert not result.getexif().get(0x0112)
+        assert result.getexif()[0x0112] == 1
     assert (known.height, known.width) == (30, 20)
 
 
@@ -153,6 +158,170 @@ def test_other_modes_are_restored_too(restorer: Restorer, tmp_path: Path, mode: 
     assert result.problem == ""
 
 
-def test_a_folder_without_pictures_is_misuse(restorer: Restorer, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no picture"):
-        restore_files([tmp_path], tmp_path / "out", restorer)
+def test_a_folder_without_pictures_and_a_pattern_without_files_are_told_of(restorer: Restorer, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    source = write_pictures(tmp_path / "good")["a.png"]
+    results = restore_files([tmp_path / "in", source, tmp_path / "*.xyz"], tmp_path / "out", restorer)
+    assert [r.problem for r in results] == [
+        f"{tmp_path / 'in'}: holds no picture",
+        "",
+        f"{tmp_path / '*.xyz'}: no file has such a name",
+    ]
+
+
+def test_patterns_and_folders_are_followed_and_folders_keep_their_shape(restorer: Restorer, tmp_path: Path) -> None:
+    for name in ("in/a/1.png", "in/b/1.png", "2.png", "3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(6, 16, 16)).save(tmp_path / name)
+    results = restore_files([tmp_path / "in", tmp_path / "[0-9].png"], tmp_path / "out", restorer)
+    targets = [r.target.relative_to(tmp_path / "out").as_posix() for r in results if r.target]
+    assert targets == ["a/1.png", "b/1.png", "2.png", "3.png"]
+
+
+def test_a_result_never_takes_the_place_of_its_source(restorer: Restorer, tmp_path: Path) -> None:
+    Image.fromarray(picture(6, 16, 16)).save(tmp_path / "x.png")
+    before = (tmp_path / "x.png").read_bytes()
+    (result,) = restore_files([tmp_path / "x.png"], tmp_path, restorer, overwrite=True)
+    assert "would replace it" in result.problem
+    assert (tmp_path / "x.png").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_stops_its_pictures_alone(restorer: Restorer, tmp_path: Path) -> None:
+    for name in ("in/a/1.png", "in/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(6, 16, 16)).save(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("a file stands here")
+    results = restore_files([tmp_path / "in"], tmp_path / "out", restorer)
+    assert ["cannot be written" in r.problem for r in results] == [True, False]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_stay_sixteen_with_alpha_profile_and_orientation(
+    runs: dict[str, Path], restorer: Restorer, ending: str
+) -> None:
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(0, 65536, (20, 30, 4), dtype=np.uint16)
+    _, data = cv2.imencode(f".{ending}", rgba[:, :, [2, 1, 0, 3]])
+    read = decode_picture(data.tobytes(), "deep")
+    assert np.array_equal(read.pixels, rgba[:, :, :3])
+    assert read.alpha is not None
+    assert np.array_equal(read.alpha, rgba[:, :, 3])
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    written = encode_picture(restorer.restore_picture(read), replace(read, icc=profile, exif=exif.tobytes()))
+    again = decode_picture(written, "again")
+    assert again.pixels.dtype == np.uint16
+    assert np.array_equal(again.alpha, rgba[:, :, 3])
+    assert again.icc == profile
+    with Image.open(io.BytesIO(written)) as image:
+        assert image.getexif()[0x010F] == "maker"
+    with torch.no_grad():
+        scaled = torch.from_numpy(rgba[:, :, :3].astype(np.float32) / 65535).permute(2, 0, 1)[None]
+        raw = networks_of(load_checkpoint(runs["fine"])).backbone.restore(scaled).clamp(0, 1)
+    expected = raw[0].permute(1, 2, 0).double().numpy() * 65535
+    assert np.abs(again.pixels - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_pictures_are_turned_as_pillow_turns_shallow_ones(orientation: int) -> None:
+    rgb = picture(3, 12, 17)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shallow, deep = io.BytesIO(), cv2.imencode(".png", rgb[:, :, ::-1].astype(np.uint16) * 257)[1].tobytes()
+    Image.fromarray(rgb).save(shallow, "PNG", exif=exif)
+    deep = encode_picture(decode_picture(deep, "x").pixels, Picture(rgb, exif=exif.tobytes()))
+    wide = decode_picture(deep, "deep").pixels
+    assert np.array_equal(wide // 257, decode_picture(shallow.getvalue(), "shallow").pixels)
+
+
+def test_photographs_of_phones_with_a_second_picture_behind_are_restored(restorer: Restorer) -> None:
+    buffer = io.BytesIO()
+    first, second = (Image.fromarray(picture(seed, 24, 32)) for seed in (1, 2))
+    first.save(buffer, "MPO", save_all=True, append_images=[second])
+    read = decode_picture(buffer.getvalue(), "phone.jpg")
+    assert np.abs(read.pixels.astype(int) - picture(1, 24, 32).astype(int)).mean() < 6
+
+
+def test_cmyk_becomes_rgb_and_says_so() -> None:
+    buffer = io.BytesIO()
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(buffer, "TIFF")
+    read = decode_picture(buffer.getvalue(), "press.tif")
+    assert read.remark == "was CMYK, is RGB now"
+    assert read.pixels[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_gray_profile_is_not_put_on_colours() -> None:
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"GRAY"
+    buffer = io.BytesIO()
+    Image.fromarray(picture(1, 8, 8)[:, :, 0]).save(buffer, "PNG", icc_profile=bytes(profile))
+    assert decode_picture(buffer.getvalue(), "gray.png").icc is None
+
+
+def test_a_picture_is_cut_only_when_the_memory_does_not_do(runs: dict[str, Path]) -> None:
+    plenty, little = Restorer(runs["fine"], memory=2**40), Restorer(runs["fine"], memory=200_000_000)
+    assert plenty.tile_for(4000, 6000) == 0
+    assert little.tile_for(37, 53) == 0
+    tile = little.tile_for(1200, 1500)
+    assert tile % networks_of(load_checkpoint(runs["fine"])).backbone.multiple == 0
+    assert 128 <= tile < 1200
+    assert Restorer(runs["fine"], memory=1).tile_for(1200, 1500) == 128
+    with pytest.raises(UsageError, match="too small for nafnet"):
+        Restorer(runs["fine"], tile_px=8)
+
+
+def test_memory_that_runs_out_halves_the_tiles(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    restorer = Restorer(runs["fine"])
+    image = picture(9, 300, 260)
+    whole = restorer.restore(image)
+    backbone = restorer._networks.backbone
+    real = type(backbone).restore
+    seen: list[int] = []
+
+    def restore(self: object, x: torch.Tensor) -> torch.Tensor:
+        seen.append(max(x.shape[-2:]))
+        if seen[-1] > 160:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(backbone, x)
+
+    monkeypatch.setattr(type(backbone), "restore", restore)
+    tiled = restorer.restore(image)
+    assert seen[0] == 300
+    assert max(seen[1:]) <= 160
+    assert tiled.shape == whole.shape
+
+    def fail(self: object, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(type(backbone), "restore", fail)
+    with pytest.raises(UirError, match="does not do for a tile"):
+        restorer.restore(image)
+
+
+def test_the_memory_of_a_network_is_found_without_computing() -> None:
+    class Twice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 10, 3, padding=1)
+
+        def restore(self, x: torch.Tensor) -> torch.Tensor:
+            wide = self.conv(x)
+            return (wide.relu() + 1)[:, :3]
+
+    # The image, ten maps, their positive parts, and those plus one while the others are still held.
+    assert bytes_per_pixel(Twice()) == 4 * (3 + 10 + 10 + 10)
+
+
+def test_a_page_shows_before_and_after(restorer: Restorer, tmp_path: Path) -> None:
+    paths = write_pictures(tmp_path / "in")
+    page = RestoredPage(tmp_path / "page.html", "runs/fine")
+    results = restore_files([paths["a.png"], paths["cut.png"]], tmp_path / "out", restorer, on_picture=page.add)
+    page.write(results)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count('class="slider"') == 1
+    assert text.count("data:image/webp;base64,") == 2
+    assert "a.png: 30 x 20" in text
+    assert "cut.png" in text.partition("Not restored")[2]
+    assert "http" not in text

@@ -81,6 +81,20 @@ def test_a_network_that_looks_no_further_than_half_the_overlap_shows_no_tiles() 
     ).abs().mean() + 0.05 * whole.abs().mean()
 
 
+def test_tiles_with_rims_give_what_the_whole_gives_when_the_network_looks_no_further() -> None:
+    weight = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(0)).double()
+
+    def network(x: Tensor) -> Tensor:
+        # Reaches eight pixels, by two convolutions at half the size: tiles must begin at even places.
+        small = F.conv2d(F.avg_pool2d(x, 2), weight, padding=2)
+        return x + F.interpolate(F.conv2d(small, weight, padding=2), scale_factor=2)
+
+    image = picture(1, 150, 114)
+    tiled = restore_in_tiles(network, image, tile_px=64, overlap_px=32, multiple=2, rim_px=12)
+    torch.testing.assert_close(tiled, network(image), rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(restore_in_tiles(network, image, tile_px=64, overlap_px=32, multiple=2), network(image))
+
+
 def test_an_image_of_one_tile_is_restored_whole() -> None:
     network, image = small("nafnet"), picture(1, 45, 33)
     with torch.no_grad():
@@ -93,6 +107,11 @@ def test_tiles_of_a_network_keep_size_and_dtype() -> None:
         restored = restore_in_tiles(network.restore, image, tile_px=32, overlap_px=8)
     assert restored.shape == image.shape
     assert restored.dtype == image.dtype
+
+
+def test_rims_that_leave_nothing_to_blend_are_refused() -> None:
+    with pytest.raises(ValueError, match="leave nothing"):
+        restore_in_tiles(lambda x: x, picture(1, 64, 64), tile_px=32, overlap_px=16, rim_px=8)
 
 
 def test_an_overlap_as_large_as_the_tile_is_refused() -> None:

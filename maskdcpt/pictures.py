@@ -1,0 +1,170 @@
+"""A person's picture in and out of memory, with what should survive: depth, profile, alpha, EXIF."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from uirdata.errors import ImageError
+from uirdata.images import decode_image
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
+_SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "P": "palette", "PA": "palette", "1": "black and white"}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """
+    A picture as it is restored, and what its result takes over.
+
+    Attributes:
+        pixels: (H, W, 3) RGB, upright; uint8, or uint16 where the file has 16 bits.
+        alpha: (H, W) of the same depth; None where the file has none.
+        icc: the profile of its colours; None where it has none that fits RGB.
+        exif: its EXIF block, with the orientation set to upright; None where it has none.
+        remark: what was changed on reading, such as "was CMYK"; "" for nothing.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    remark: str = ""
+
+    @property
+    def most(self) -> int:
+        """The value of white: 255 or 65535."""
+        return int(np.iinfo(self.pixels.dtype).max)
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """
+    Read a picture of any kind: gray, palette, CMYK, with alpha, of 8 or 16 bits, turned by EXIF.
+
+    Args:
+        data: of the file.
+        name: what an error calls it.
+
+    Raises:
+        ImageError: it is empty, cut short, no picture, or holds several.
+    """
+    pixels: Pixels = decode_image(data, name=name)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            # Photographs of many phones are MPO: a JPEG with a second, smaller picture behind it.
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise ImageError(f"{name}: holds {frames} pictures (an animation or pages); restore them one by one")
+            exif = image.getexif()
+            orientation = int(exif.get(_ORIENTATION, 1))
+            icc = image.info.get("icc_profile")
+            remark = f"was {_SPACES[image.mode]}, is RGB now" if image.mode in _SPACES else ""
+            alpha: Pixels | None = None
+            if image.mode == "CMYK" and icc:
+                pixels, icc = _through_profile(image, icc), None
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))[:, :, 3]
+            if _is_deep(image, data):
+                pixels, alpha = _deep(data, orientation, pixels, alpha)
+            if len(exif):
+                # The pixels are upright now; a reader that turned them again would be wrong.
+                exif[_ORIENTATION] = 1
+            return Picture(pixels, alpha, icc if _fits_rgb(icc) else None, _exif_bytes(exif), remark)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, ImageCms.PyCMSError) as error:
+        raise ImageError(f"{name}: is cut short or no image ({error}); fetch or copy it again") from error
+
+
+def encode_picture(pixels: Pixels, like: Picture) -> bytes:
+    """
+    Write as PNG, with the alpha, the profile and the EXIF block of a picture.
+
+    Args:
+        pixels: (H, W, 3) RGB of the picture's depth.
+        like: where they come from.
+    """
+    layers = pixels if like.alpha is None else np.dstack([pixels, like.alpha])
+    if pixels.dtype == np.uint8:
+        buffer = io.BytesIO()
+        extras: dict[str, bytes] = {"exif": like.exif} if like.exif else {}
+        Image.fromarray(layers).save(buffer, "PNG", compress_level=3, icc_profile=like.icc, **extras)
+        return buffer.getvalue()
+    # Pillow has no RGB of 16 bits.
+    order = [2, 1, 0, 3][: layers.shape[2]]
+    _, png = cv2.imencode(".png", np.ascontiguousarray(layers[:, :, order]))
+    chunks = {}
+    if like.icc:
+        chunks[b"iCCP"] = b"ICC profile\0\0" + zlib.compress(like.icc)
+    if like.exif:
+        chunks[b"eXIf"] = like.exif.removeprefix(b"Exif\0\0")
+    return _with_chunks(png.tobytes(), chunks)
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Say whether a file holds 16 bits a channel; Pillow would give eight of them."""
+    if image.format == "PNG":
+        return data[24] == 16
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+        return bool(max(bits if isinstance(bits, tuple) else (bits,)) == 16)
+    return False
+
+
+def _deep(data: bytes, orientation: int, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels, Pixels | None]:
+    """Read all 16 bits; what OpenCV cannot read stays as it was read with eight."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16:
+        return pixels, alpha
+    layers = np.asarray(found, dtype=np.uint16)
+    if layers.ndim == 2:
+        layers = np.repeat(layers[:, :, None], 3, axis=2)
+    layers = _upright(layers, orientation)
+    rgb = np.ascontiguousarray(layers[:, :, 2::-1])
+    return rgb, np.ascontiguousarray(layers[:, :, 3]) if layers.shape[2] == 4 else None
+
+
+def _upright(pixels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Turn as EXIF says: 2 mirrored, 3 half a turn, 4 upside down, 5 to 8 the same on their side."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+def _through_profile(image: Image.Image, icc: bytes) -> Pixels:
+    """Turn CMYK into sRGB by its own profile; without one the colours would be guesses."""
+    srgb = ImageCms.createProfile("sRGB")
+    turned = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)), srgb, outputMode="RGB")
+    assert turned is not None  # only with inPlace
+    return np.array(ImageOps.exif_transpose(turned), dtype=np.uint8)
+
+
+def _fits_rgb(icc: bytes | None) -> bool:
+    # Bytes 16 to 20 of a profile name the space of its colours; the pixels are RGB whatever they were.
+    return icc is not None and icc[16:20] == b"RGB "
+
+
+def _exif_bytes(exif: Image.Exif) -> bytes | None:
+    return exif.tobytes() if len(exif) else None
+
+
+def _with_chunks(png: bytes, chunks: Mapping[bytes, bytes]) -> bytes:
+    """Put chunks behind the header of a PNG, which takes 33 bytes."""
+    added = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks.items()
+    )
+    return png[:33] + added + png[33:]
