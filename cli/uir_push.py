@@ -25,6 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 @click.argument("words", nargs=-1, required=True, metavar="[DIR] REPO")
 @click.option("--private", is_flag=True, help="Make the repository private, where it is not there yet.")
 @click.option("--recipes-only", is_flag=True, help="Publish manifests and recipes; no pixels.")
+@click.option("--no-tables", is_flag=True, help="Publish the tars alone: half the bytes, and load_dataset reads these.")
 @click.option("--verify", is_flag=True, help="Afterwards compare every file's hash with the one that the Hub has.")
 @click.option("--replace", is_flag=True, help="Replace shards that differ there, and take away those not here.")
 @click.option("--revision", default="main", show_default=True, metavar="BRANCH", help="The branch to publish to.")
@@ -36,6 +37,7 @@ def push_hf(
     words: tuple[str, ...],
     private: bool,
     recipes_only: bool,
+    no_tables: bool,
     verify: bool,
     replace: bool,
     revision: str,
@@ -48,9 +50,10 @@ def push_hf(
     Publish a shard folder on the Hugging Face Hub, in one commit.
 
     REPO is owner/name; DIR is a shard folder, without it ROOT/shards. Writes README.md (the card), croissant.json and
-    eval.yaml into the folder. What is there already is not sent again; interrupted and started again, it does what is
-    left, and the branch shows nothing until all is there. Images that may not be passed on are refused by the name of
-    their source.
+    eval.yaml into the folder. Each shard goes as a tar and as a table that load_dataset and the viewer read; tables are
+    made when they are sent, so that the disk needs room for a few of them only. What is there already is not sent
+    again; interrupted and started again, it does what is left, and the branch shows nothing until all is there. Images
+    that may not be passed on are refused by the name of their source.
 
     \b
     Examples:
@@ -59,12 +62,15 @@ def push_hf(
       uir push-hf /data/shards me/my-recipes --recipes-only
     """
     from uirdata.hosts.repository import Repository
+    from uirdata.pipeline.outgoing import pages, write_pages
     from uirdata.pipeline.publication import check_licences, describe
-    from uirdata.pipeline.push import as_json, pages, plan_push, push, write_pages
+    from uirdata.pipeline.push import as_json, plan_push, push
 
     layout = Layout(root)
     folder, name = _folder_and_name(words, layout)
-    publication = describe(folder, name, recipes_only=recipes_only, manifests=extra_manifests(layout))
+    publication = describe(
+        folder, name, recipes_only=recipes_only, tables=not no_tables, manifests=extra_manifests(layout)
+    )
     repository = Repository(name, branch=revision, token=token)
     if dry_run:
         plan = plan_push(publication, repository, replace=replace)

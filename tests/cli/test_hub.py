@@ -26,42 +26,64 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 PLACE = f"hf://datasets/{REPO}"
 
-LOAD = """
-import json, sys
+CHECK = """
+import json, subprocess, sys
 from pathlib import Path
 import numpy as np
 from datasets import load_dataset
-from huggingface_hub import snapshot_download
 from uirdata.storage.reading import open_shards
 
 ours = {item.key: item for item in open_shards(sys.argv[1])}
+train = sorted(
+    (item for item in ours.values() if item.record.split == "train"),
+    key=lambda item: (item.record.shard, item.record.gt_offset),
+)
 
 def same(row, item):
     return np.array_equal(np.asarray(row["lq"]), item.lq) and np.array_equal(np.asarray(row["gt"]), item.gt)
 
+def check(data):
+    labels = data.features["label"].names
+    for row, item in zip(data, train, strict=True):
+        assert same(row, item), item.key
+        assert (labels[row["label"]], row["level"]) == (item.record.degradation, item.record.level)
+        assert row["source"] == "here"
+    return labels
+
 # As the card says.
 exec(Path(sys.argv[1], "README.md").read_text().split("```python\\n")[1].split("```")[0])
-labels = data.features["label"].names
-train = [item for item in ours.values() if item.record.split == "train"]
-streamed = 0
-for row, item in zip(data, sorted(train, key=lambda item: (item.record.shard, item.record.gt_offset)), strict=True):
-    assert same(row, item), item.key
-    assert (labels[row["label"]], row["level"]) == (item.record.degradation, item.record.level)
-    assert row["source"] == "here"
-    streamed += 1
+"""
 
+LOAD = """
+labels = check(load_dataset("me/small", "small", split="train", streaming=True))
+assert labels == data.features["label"].names
 cached = load_dataset("me/small", "noise")
-for rows in cached.rename_columns({"lq.webp": "lq", "gt.webp": "gt"}).values():
+for rows in cached.values():
     for row in rows:
-        assert same(row, ours[row["json"]["key"]])
-folder = Path(snapshot_download("me/small", repo_type="dataset"))
+        assert same(row, ours[row["key"]])
+        assert row["recipe"] == ours[row["key"]].record.recipe
+mild = load_dataset("me/small", "mild")
+command = [str(Path(sys.executable).with_name("hf")), "download", "me/small", "--repo-type", "dataset", "--local-dir"]
+subprocess.run([*command, sys.argv[2]], check=True, capture_output=True)
 print(json.dumps({
     "labels": labels,
-    "streamed": streamed,
     "cached": {name: len(rows) for name, rows in cached.items()},
-    "names": cached["train"].features["json"]["degradation"].names,
-    "snapshot": sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()),
+    "names": cached["train"].features["label"].names,
+    "columns": cached["train"].column_names,
+    "mild": {name: sorted(set(rows["level"])) for name, rows in mild.items()},
 }))
+"""
+
+MILD = """
+[[subset]]
+name = "mild"
+title = "Noise of one level."
+classes = [["noise"]]
+[[subset.use]]
+sources = ["here"]
+degradations = ["noise"]
+splits = ["train", "test"]
+levels = ["gaussian-15"]
 """
 
 
@@ -116,7 +138,7 @@ def test_a_dry_run_lists_files_and_problems_and_changes_nothing(server: Hub, roo
     before = digests(root)
     result = call("push-hf", REPO, "--root", root, "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "21 of 21 files" in result.output
+    assert "29 of 29 files" in result.output
     assert "images that may not be passed on" in result.output
     assert digests(root) == before
     assert REPO not in server.repos
@@ -140,21 +162,38 @@ def test_a_name_that_is_none_is_misuse(words: list[str], tmp_path: Path) -> None
     assert "Traceback" not in result.output
 
 
+def run_code(code: str, home: Path, *args: Path) -> str:
+    """Run code in a process of its own, which talks to the Hub of the test."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", code, *map(str, args)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_datasets_loads_what_was_pushed_streamed_and_cached_with_equal_pixels(
     server: Hub, root: Path, tmp_path: Path
 ) -> None:
+    info = json.loads((root / "shards/info.json").read_text())
+    info["subsets"]["mild"] = [["noise"]]
+    (root / "shards/info.json").write_text(json.dumps(info))
+    (root / "manifests/subsets.toml").write_text(MILD)
     pushed(root)
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(root / "shards")], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(run_code(CHECK + LOAD, tmp_path / "hf", root / "shards", tmp_path / "brought"))
     assert found["labels"] == ["noise", "jpeg", "haze"]
-    assert found["streamed"] == 80
     assert found["cached"] == {"train": 48, "test": 1}
     assert found["names"] == ["noise"]
-    assert found["snapshot"] == sorted(server.tree(REPO))
+    assert found["columns"][:5] == ["lq", "gt", "label", "level", "source"]
+    assert found["mild"] == {"train": ["gaussian-15"]}
+    brought = {str(p.relative_to(tmp_path / "brought")): p for p in (tmp_path / "brought").rglob("*") if p.is_file()}
+    there = {name: blob.data for name, blob in server.tree(REPO).items()}
+    assert {name: p.read_bytes() for name, p in brought.items() if not name.startswith(".cache/")} == there
+
+
+def test_datasets_loads_tars_alone_with_the_words_of_the_card(server: Hub, root: Path, tmp_path: Path) -> None:
+    pushed(root, "--no-tables")
+    assert not [path for path in server.tree(REPO) if path.startswith("parquet/")]
+    run_code(CHECK + "check(data)", tmp_path / "hf", root / "shards")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlcroissant") is None, reason="needs mlcroissant")

@@ -162,9 +162,12 @@ class Repository:
         }
         return Revision(str(info.sha), entries)
 
-    def send(self, uploads: Iterable[Upload]) -> None:
+    def send(self, uploads: Iterable[Upload]) -> set[str]:
         """
         Bring large files to the Hub, and keep small ones for the commit. No revision changes.
+
+        Returns:
+            The paths of files that are read again by the commit; the others are not needed here any more.
 
         Raises:
             PublishError: a file is not what it should be, or the Hub refuses it.
@@ -180,7 +183,7 @@ class Repository:
         operations = [self._staged[upload.path] for upload in batch]
         self._ask(
             lambda: self._api.preupload_lfs_files(
-                self.name, operations, repo_type="dataset", revision=self.branch, free_memory=False
+                self.name, operations, repo_type="dataset", revision=self.branch, free_memory=True
             )
         )
         for upload, operation in zip(batch, operations, strict=True):
@@ -190,6 +193,8 @@ class Repository:
                     f"{upload.path}: its sha256 is {found}, the manifest says {upload.sha256}: it was changed since "
                     "it was built. Nothing was published; run `uir build-shards` again to restore it"
                 )
+        # The library lets go of what it has brought there.
+        return {operation.path_in_repo for operation in operations if operation.path_or_fileobj != b""}
 
     def commit(self, message: str, *, parent: str, delete: Sequence[str] = ()) -> str:
         """

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any
 
 from uirdata.degradations import DEGRADATIONS
 from uirdata.overlaps import load_overlaps
-from uirdata.pipeline.publication import RECIPES, Configuration, Publication
+from uirdata.pipeline.card_metadata import metadata
+from uirdata.pipeline.publication import RECIPES, TABLES, Configuration, Publication
 from uirdata.pipeline.report import Statistics, count_shards
-from uirdata.records import IN_TAR, Record
 from uirdata.storage.shards import MANIFEST
 
 PAPER = "UIR-2.5M and MaskDCPT (masked degradation classification pre-training)"
 
-_IDENTIFIERS = (
-    (r"cc by-nc-sa 4\.0", "cc-by-nc-sa-4.0"),
-    (r"cc by 4\.0", "cc-by-4.0"),
-    (r"cc by 2\.0", "cc-by-2.0"),
-    (r"cc0", "cc0-1.0"),
-    (r"mit\b(?! for academic)", "mit"),
-    (r"unknown", "unknown"),
-)
-"""How a licence begins in words, and what the Hub calls it; all others are "other"."""
-
-_YAML_TYPES = {"str": "string", "int": "int64", "bool": "bool"}
-
-_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-
-
 _LOADING = """```python
+from datasets import load_dataset
+
+data = load_dataset("{name}"{choice}, split="{split}", streaming=True)
+row = next(iter(data))
+row["lq"], row["gt"]  # images
+data.features["label"].int2str(row["label"]), row["level"], row["source"]
+```
+
+"""
+
+_TAR_LOADING = """```python
 from datasets import Features, Image, Value, load_dataset
 
 data = load_dataset("{name}"{choice}, split="{split}", streaming=True)
@@ -69,6 +62,12 @@ clean = next(iter(data))["gt.{codec}"]
 
 """
 
+_TABLES = """These are the tables in `{tables}`: each shard once more, with its images in the rows.
+`columns=["label"]` reads no images; without `streaming=True` all of them are fetched and kept. Who reads the tars does
+not need the tables: `hf download {name} --repo-type dataset --exclude "{tables}/*"`.
+
+"""
+
 _READING = """By number, with the label order of a subset, and for training:
 
 ```
@@ -79,16 +78,6 @@ maskdcpt train --shards {url}
 
 The tars are plain WebDataset: `<key>.gt`, `<key>.lq` and `<key>.json`. `info.json` has the sha256 of each tar,
 `{manifest}` a row for each sample, with its place in the tar, its recipe, and the sha256 of its pixels."""
-
-
-def licence_identifiers(publication: Publication) -> list[str]:
-    """
-    Give the licences of the images as the Hub's identifiers, sorted.
-
-    A record's own licence counts, so a source whose files differ has several.
-    """
-    words = publication.table["licence"].unique().to_pylist()
-    return sorted({_identifier(text) for text in words})
 
 
 def describe_briefly(publication: Publication) -> str:
@@ -102,7 +91,7 @@ def card(publication: Publication) -> str:
     """Write README.md: metadata between the dashes, then what a person wants to know."""
     import yaml
 
-    head = yaml.safe_dump(_metadata(publication), sort_keys=False, allow_unicode=True, width=1000)
+    head = yaml.safe_dump(metadata(publication), sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{head}---\n\n" + "\n\n".join(_body(publication, count_shards(publication.folder))) + "\n"
 
 
@@ -126,71 +115,9 @@ def evaluation(publication: Publication) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
 
 
-def _identifier(words: str) -> str:
-    for pattern, identifier in _IDENTIFIERS:
-        if re.match(pattern, words.strip().lower()):
-            return identifier
-    return "other"
-
-
 def _number_of_sources(publication: Publication) -> str:
     number = len(publication.sources) + len(publication.unknown)
     return "one published source" if number == 1 else f"{number} published sources"
-
-
-def _metadata(publication: Publication) -> dict[str, Any]:
-    samples = publication.table.num_rows
-    types = sorted(publication.table["degradation"].unique().to_pylist())
-    document: dict[str, Any] = {
-        "pretty_name": publication.title,
-        "license": licence_identifiers(publication),
-        "task_categories": ["image-to-image"],
-        "tags": ["image-restoration", "webdataset", "croissant", *types],
-        "size_categories": [next((name for limit, name in _SIZES if samples < limit), "n>1T")],
-    }
-    if publication.recipes_only:
-        files = [{"split": "train", "path": f"{MANIFEST}/*.parquet"}]
-        return {**document, "configs": [{"config_name": RECIPES, "data_files": files}]}
-    configs, infos = [], []
-    for number, configuration in enumerate(publication.configurations):
-        shards = [{"split": name, "path": list(split.patterns)} for name, split in configuration.splits.items()]
-        chosen = {"default": True} if number == 0 else {}
-        configs.append({"config_name": configuration.name, "data_files": shards, **chosen})
-        infos.append(_information(publication, configuration))
-    return {**document, "configs": configs, "dataset_info": infos}
-
-
-def _information(publication: Publication, configuration: Configuration) -> dict[str, Any]:
-    codec = publication.info["codec"]
-    record = _record_features(configuration)
-    if publication.lazy:
-        record.append({"name": "samples", "list": _record_features(configuration)})
-    features: list[dict[str, Any]] = [
-        {"name": f"gt.{codec}", "dtype": "image"},
-        {"name": f"lq.{codec}", "dtype": "image"},
-        {"name": "json", "struct": record},
-        {"name": "__key__", "dtype": "string"},
-        {"name": "__url__", "dtype": "string"},
-    ]
-    found: dict[str, Any] = {"config_name": configuration.name, "features": features}
-    if not publication.lazy:  # there one member of a tar stands for several samples
-        found["splits"] = [
-            {"name": name, "num_bytes": split.size_bytes, "num_examples": split.samples}
-            for name, split in configuration.splits.items()
-        ]
-    return found
-
-
-def _record_features(configuration: Configuration) -> list[dict[str, Any]]:
-    types = {field.name: _YAML_TYPES[str(field.type)] for field in fields(Record)}
-    found: list[dict[str, Any]] = []
-    for name in IN_TAR:
-        if name == "degradation":
-            names = {str(label): kind for label, kind in enumerate(configuration.types)}
-            found.append({"name": name, "dtype": {"class_label": {"names": names}}})
-        else:
-            found.append({"name": name, "dtype": types[name]})
-    return found
 
 
 def _body(publication: Publication, statistics: Statistics) -> Iterable[str]:
@@ -243,10 +170,9 @@ def _usage(publication: Publication) -> str:
     first = next(iter(publication.configurations), None)
     choice = f', "{first.name}"' if first else ""
     split = next(iter(first.splits)) if first else "train"
-    loading = (_LAZY_LOADING if publication.lazy else _LOADING).format(
-        name=name, choice=choice, split=split, codec=publication.info["codec"]
-    )
-    return loading + _notes(publication) + _READING.format(url=url, manifest=MANIFEST)
+    loading = _LAZY_LOADING if publication.lazy else _LOADING + _TABLES if publication.tables else _TAR_LOADING
+    filled = loading.format(name=name, choice=choice, split=split, codec=publication.info["codec"], tables=TABLES)
+    return filled + _notes(publication) + _READING.format(url=url, manifest=MANIFEST)
 
 
 def _notes(publication: Publication) -> str:
@@ -280,17 +206,23 @@ def _counts(publication: Publication) -> str:
 
 def _configurations(publication: Publication) -> str:
     rows = []
+    lie = "are left out" if publication.tables else "lie in the same shards"
     for configuration in publication.configurations:
         outside = sum(split.outside for split in configuration.splits.values())
         rows.append(
             {
                 "name": configuration.name,
-                **{name: getattr(configuration.splits.get(name), "samples", 0) for name in ("train", "val", "test")},
+                **{name: _samples(publication, configuration, name) for name in ("train", "val", "test")},
                 "labels in order": ", ".join(configuration.types),
-                "note": f"{outside:,} samples of other levels lie in the same shards" if outside else "",
+                "note": f"{outside:,} samples of other levels {lie}" if outside else "",
             }
         )
     return _table(rows)
+
+
+def _samples(publication: Publication, configuration: Configuration, split: str) -> int:
+    found = configuration.splits.get(split)
+    return 0 if found is None else found.samples - (found.outside if publication.tables else 0)
 
 
 def _sources(publication: Publication) -> str:

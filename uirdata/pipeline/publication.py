@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from uirdata.sources import Source, load_sources
 from uirdata.storage.reading import in_subset, open_shards
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, read_info
 from uirdata.storage.tables import read_table
-from uirdata.subsets import load_subset
+from uirdata.subsets import Subset, load_subset
+
+TABLES = "parquet"
+"""Folder of the tables that `load_dataset` reads, one for each shard."""
 
 RECIPES = "recipes"
 """Name of the one configuration where no pixels are published: the rows of the manifest."""
@@ -35,12 +38,14 @@ class SplitFiles:
         samples: in them, those outside the subset too.
         outside: of these, samples that the subset does not name.
         size_bytes: of the images.
+        inside_bytes: of the images of samples that the subset names.
     """
 
     patterns: tuple[str, ...]
     samples: int
     outside: int
     size_bytes: int
+    inside_bytes: int
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,29 @@ class Configuration:
         name: of a subset, or of a degradation.
         types: degradations in label order.
         splits: by name, train first.
+        subset: whose samples it gives; None where it is all of the types.
     """
 
     name: str
     types: tuple[str, ...]
     splits: Mapping[str, SplitFiles]
+    subset: Subset | None = None
+
+    @property
+    def filters(self) -> list[list[list[Any]]]:
+        """
+        Say which rows of its tables are of the subset, as pyarrow's filters: any of these, each of that.
+
+        Empty where all are.
+        """
+        if self.subset is None or not any(split.outside for split in self.splits.values()):
+            return []
+        found: list[list[list[Any]]] = []
+        for use in self.subset.uses:
+            if use.degradation in self.types and use.split in self.splits:
+                one = [["source", "==", use.source], ["label", "==", use.degradation], ["split", "==", use.split]]
+                found.append([*one, *([["level", "in", list(use.levels)]] if use.levels else [])])
+        return found
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,7 @@ class Publication:
         unknown: ids of the others.
         configurations: subsets first, then degradations; none where only recipes are published.
         recipes_only: no pixels are published.
+        tables: each shard is published as a table, too.
     """
 
     folder: Path
@@ -85,6 +109,7 @@ class Publication:
     unknown: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     recipes_only: bool
+    tables: bool = False
 
     @property
     def title(self) -> str:
@@ -103,7 +128,12 @@ class Publication:
 
 
 def describe(
-    folder: Path, repository: str = "", *, recipes_only: bool = False, manifests: Sequence[Path] = ()
+    folder: Path,
+    repository: str = "",
+    *,
+    recipes_only: bool = False,
+    tables: bool = True,
+    manifests: Sequence[Path] = (),
 ) -> Publication:
     """
     Read a shard folder as it would be published.
@@ -112,6 +142,7 @@ def describe(
         folder: a whole pool.
         repository: owner/name.
         recipes_only: without pixels.
+        tables: with a table for each shard, which `load_dataset` reads; lazy shards have none in any case.
         manifests: folders of sources and subsets besides ours.
 
     Raises:
@@ -134,6 +165,7 @@ def describe(
         tuple(name for name in used if name not in known),
         () if recipes_only else _configurations(info, shards, table, known, manifests),
         recipes_only,
+        tables and not recipes_only and not info.get("lazy"),
     )
 
 
@@ -181,11 +213,12 @@ def _configurations(
     for name, classes in info.get("subsets", {}).items():
         types = tuple(kind for entry in classes for kind in entry)
         try:
-            chosen = in_subset(load_subset(name, known, manifests))
+            subset = load_subset(name, known, manifests)
+            chosen = in_subset(subset)
         except UsageError:
             # It has no name of its own (some sources together), or stands in a manifest that is not here.
-            chosen = pc.field("degradation").isin(list(types))
-        configuration = _configuration(name, types, shards, table, chosen)
+            subset, chosen = None, pc.field("degradation").isin(list(types))
+        configuration = replace(_configuration(name, types, shards, table, chosen), subset=subset)
         if configuration.splits:
             found[name] = configuration
     for name in DEGRADATIONS:
@@ -199,22 +232,24 @@ def _configurations(
 def _configuration(
     name: str, types: tuple[str, ...], shards: Sequence[ShardState], table: pa.Table, chosen: pc.Expression
 ) -> Configuration:
-    wanted = _samples_of_shards(table.filter(chosen))
+    wanted = samples_of_shards(table.filter(chosen))
     splits: dict[str, SplitFiles] = {}
     for split in ("train", "val", "test"):
         paths = [state.path for state in shards if state.path in wanted and state.path.startswith(split + "/")]
         if not paths:
             continue
-        whole = _samples_of_shards(table.filter(pc.field("shard").isin(paths)))
+        whole = samples_of_shards(table.filter(pc.field("shard").isin(paths)))
         samples = sum(number for number, _ in whole.values())
         inside = sum(wanted[path][0] for path in paths)
         size = sum(size for _, size in whole.values())
-        splits[split] = SplitFiles(_patterns(paths, shards), samples, samples - inside, size)
+        inside_bytes = sum(wanted[path][1] for path in paths)
+        splits[split] = SplitFiles(_patterns(paths, shards), samples, samples - inside, size, inside_bytes)
     present = set(table.filter(chosen)["degradation"].unique().to_pylist())
     return Configuration(name, tuple(kind for kind in types if kind in present), splits)
 
 
-def _samples_of_shards(table: pa.Table) -> dict[str, tuple[int, int]]:
+def samples_of_shards(table: pa.Table) -> dict[str, tuple[int, int]]:
+    """Count, by shard, samples and the bytes of their images."""
     sized = pa.table({"shard": table["shard"], "size": pc.add(table["gt_size"], table["lq_size"])})
     grouped = sized.group_by("shard").aggregate([("size", "count"), ("size", "sum")])
     return {row["shard"]: (row["size_count"], row["size_sum"]) for row in grouped.to_pylist()}

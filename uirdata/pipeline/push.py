@@ -7,31 +7,36 @@ reader of the branch sees what was there before, or everything.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from uirdata.errors import PublishError, StorageError
+from uirdata.errors import PublishError
 from uirdata.hosts.repository import Entry, MovedOn, Repository, Revision, Upload
-from uirdata.pipeline.card import card, describe_briefly, evaluation, licence_identifiers
-from uirdata.pipeline.croissant import croissant
-from uirdata.pipeline.publication import Publication, check_licences
+from uirdata.pipeline.outgoing import (
+    CARD,
+    CROISSANT,
+    EVALUATION,
+    REJECTED,
+    ImageTable,
+    OutFile,
+    Tables,
+    holds,
+    is_there,
+    outgoing,
+    sha256_of,
+)
+from uirdata.pipeline.publication import TABLES, Publication, check_licences
 from uirdata.progress import Progress, Silent
-from uirdata.sources import MANIFESTS
-from uirdata.storage.downloads import hash_file
-from uirdata.storage.shards import INFO, MANIFEST, part_path
-from uirdata.storage.tables import writing
+from uirdata.storage.shards import INFO, MANIFEST
 from uirdata.transfer import Interrupted
-
-CARD, CROISSANT, EVALUATION, REJECTED = "README.md", "croissant.json", "eval.yaml", "rejected.parquet"
 
 _OURS = (
     *(f"{split}/*/*.tar" for split in ("train", "val", "test")),
     f"{MANIFEST}/*.parquet",
+    f"{TABLES}/*/*/*.parquet",
     "overlaps/*.txt",
     INFO,
     CROISSANT,
@@ -45,24 +50,6 @@ _MOST_FILES, _MOST_IN_FOLDER, _LARGEST_FILE = 100_000, 10_000, 50_000_000_000
 
 _BATCH_FILES, _BATCH_BYTES = 200, 4_000_000_000
 _COMMIT_ATTEMPTS = 4
-
-
-@dataclass(frozen=True)
-class OutFile:
-    """
-    A file to publish.
-
-    Attributes:
-        path: in the repository.
-        content: a file of the disk, or the bytes themselves.
-        size: bytes.
-        sha256: as the manifest has it; "" for files that are not shards.
-    """
-
-    path: str
-    content: Path | bytes
-    size: int
-    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,40 +97,6 @@ class PushReport:
     deleted: int
 
 
-def pages(publication: Publication, endpoint: str) -> dict[str, bytes]:
-    """
-    Write README.md, croissant.json and eval.yaml, by name.
-
-    Args:
-        publication: what they speak of.
-        endpoint: of the Hub.
-    """
-    document = croissant(
-        publication,
-        description=describe_briefly(publication),
-        endpoint=endpoint,
-        licences=licence_identifiers(publication),
-    )
-    texts = {
-        CARD: card(publication),
-        CROISSANT: json.dumps(document, indent=2, ensure_ascii=False) + "\n",
-        EVALUATION: evaluation(publication),
-    }
-    return {name: text.encode() for name, text in texts.items() if text}
-
-
-def write_pages(folder: Path, written: Mapping[str, bytes]) -> None:
-    """
-    Keep the pages in the shard folder.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    for name, data in written.items():
-        with writing(folder / name) as partial:
-            partial.write_bytes(data)
-
-
 def plan_push(publication: Publication, repository: Repository, *, replace: bool = False) -> PushPlan:
     """
     Compare a shard folder and its pages with the repository.
@@ -158,7 +111,7 @@ def plan_push(publication: Publication, repository: Repository, *, replace: bool
         Interrupted: the Hub cannot be reached.
     """
     base = repository.read()
-    files = tuple(_files(publication, repository.endpoint))
+    files = tuple(outgoing(publication, repository.endpoint, Tables(publication.folder)))
     entries = base.entries if base else {}
     foreign = [path for path in entries if path not in _OF_ANY_REPOSITORY and not _is_ours(path)]
     if foreign and INFO not in entries:
@@ -166,10 +119,10 @@ def plan_push(publication: Publication, repository: Repository, *, replace: bool
             f"{repository.link} holds files that are no shards ({foreign[0]}, ...): it is not a repository of shards. "
             "Push to another name"
         )
-    send = tuple(file for file in files if not _same(file, entries.get(file.path)))
+    send = tuple(file for file in files if not is_there(file, entries.get(file.path)))
     kept = {file.path for file in files}
     delete = tuple(sorted(path for path in entries if _is_ours(path) and path not in kept))
-    changed = [file.path for file in send if file.sha256 and file.path in entries]
+    changed = [file.path for file in send if file.is_shard and file.path in entries]
     gone = [path for path in delete if path.endswith(".tar")]
     if (changed or gone) and not replace:
         what = " and ".join(
@@ -205,13 +158,21 @@ def push(
         raise PublishError(f"{repository.link}: was made, and cannot be read; run the command again")
     if not plan.send and not plan.delete:
         return PushReport(base.commit, 0, 0, 0)
+    tables = Tables(plan.publication.folder)
+    tables.clear()
+    sent_bytes = 0
     listener.begin("upload", plan.send_bytes, "bytes")
     for batch in _batches(plan.send):
-        repository.send([Upload(file.path, file.content, file.sha256) for file in batch])
+        uploads = [_upload(file, tables) for file in batch]
+        held = repository.send(uploads)
+        for upload in uploads:
+            sent_bytes += upload.content.stat().st_size if isinstance(upload.content, Path) else len(upload.content)
+        tables.drop(upload.path for upload in uploads if upload.path not in held)
         listener.advance("upload", sum(file.size for file in batch))
     listener.end("upload")
     commit = _commit(plan, repository, base.commit)
-    return PushReport(commit, len(plan.send), plan.send_bytes, len(plan.delete))
+    tables.clear()
+    return PushReport(commit, len(plan.send), sent_bytes, len(plan.delete))
 
 
 def verify_push(publication: Publication, repository: Repository, *, progress: Progress | None = None) -> list[str]:
@@ -229,74 +190,40 @@ def verify_push(publication: Publication, repository: Repository, *, progress: P
     if there is None:
         raise PublishError(f"{repository.link}: no such repository or branch, or this token may not see it")
     listener = progress or Silent()
-    files = list(_files(publication, repository.endpoint))
+    tables = Tables(publication.folder)
+    files = list(outgoing(publication, repository.endpoint, tables))
     listener.begin("verify", sum(file.size for file in files), "bytes")
     wrong: list[str] = []
     for file in files:
-        entry = there.entries.get(file.path)
-        here = _sha256(file.content)
-        if file.sha256 and here != file.sha256:
-            wrong.append(
-                f"{file.path}: here its sha256 is {here}, the manifest says {file.sha256}: changed on this disk"
-            )
-        if entry is None:
-            wrong.append(f"{file.path}: is not on the Hub")
-        elif entry.size != file.size or not _holds(entry, file, here):
-            told = entry.sha256 or entry.blob
-            wrong.append(
-                f"{file.path}: differs on the Hub, {entry.size:,} bytes, hash {told}; here {file.size:,}, {here}"
-            )
+        wrong += _faults(file, there.entries.get(file.path), tables)
         listener.advance("verify", file.size)
     listener.end("verify")
     return wrong
 
 
-def _files(publication: Publication, endpoint: str) -> Iterator[OutFile]:
-    folder = publication.folder
-    for state in publication.shards:
-        if not publication.recipes_only:
-            yield OutFile(state.path, folder / state.path, state.size, state.sha256)
-        part = part_path(folder, state.path)
-        yield _out(part, f"{MANIFEST}/{part.name}")
-    for name in (INFO, REJECTED):
-        if (folder / name).exists():
-            yield _out(folder / name, name)
-    for name, data in pages(publication, endpoint).items():
-        yield OutFile(name, data, len(data))
-    if publication.recipes_only:
-        for path in sorted((MANIFESTS / "overlaps").glob("*.txt")):
-            yield _out(path, f"overlaps/{path.name}")
+def _upload(file: OutFile, tables: Tables) -> Upload:
+    if isinstance(file.content, ImageTable):
+        return Upload(file.path, tables.make(file.path, file.content))
+    return Upload(file.path, file.content, file.sha256)
 
 
-def _out(path: Path, name: str) -> OutFile:
-    return OutFile(name, path, path.stat().st_size)
+def _faults(file: OutFile, entry: Entry | None, tables: Tables) -> Iterator[str]:
+    if isinstance(file.content, ImageTable):
+        # Made by this release, since nobody remembers its hash: one by another pyarrow may differ in bytes.
+        size, here = tables.known(file.path) or tables.measure(file.path, file.content)
+    else:
+        size, here = file.size, sha256_of(file.content)
+        if file.is_shard and here != file.sha256:
+            yield f"{file.path}: here its sha256 is {here}, the manifest says {file.sha256}: changed on this disk"
+    if entry is None:
+        yield f"{file.path}: is not on the Hub"
+    elif entry.size != size or not holds(entry, file, here):
+        told = entry.sha256 or entry.blob
+        yield f"{file.path}: differs on the Hub, {entry.size:,} bytes, hash {told}; here {size:,}, {here}"
 
 
 def _is_ours(path: str) -> bool:
     return any(fnmatch(path, pattern) for pattern in _OURS)
-
-
-def _same(file: OutFile, entry: Entry | None) -> bool:
-    if entry is None or entry.size != file.size:
-        return False
-    return _holds(entry, file, file.sha256 or _sha256(file.content))
-
-
-def _holds(entry: Entry, file: OutFile, sha256: str) -> bool:
-    """Say whether an entry has a file's bytes: large files are told by sha256, small ones by git's hash."""
-    if entry.sha256:
-        return entry.sha256 == sha256
-    data = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
-    return entry.blob == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _sha256(content: Path | bytes) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    try:
-        return hash_file(content)[0]
-    except OSError as error:
-        raise StorageError(f"{content}: cannot be read ({error.strerror})") from error
 
 
 def _problems(publication: Publication, files: Sequence[OutFile]) -> Iterator[str]:
@@ -343,7 +270,7 @@ def _commit(plan: PushPlan, repository: Repository, parent: str) -> str:
 
 
 def _is_there(plan: PushPlan, entries: Mapping[str, Entry]) -> bool:
-    return all(_same(file, entries.get(file.path)) for file in plan.send) and not set(plan.delete) & set(entries)
+    return all(is_there(file, entries.get(file.path)) for file in plan.send) and not set(plan.delete) & set(entries)
 
 
 def as_json(plan: PushPlan) -> dict[str, object]:

@@ -21,9 +21,10 @@ from tests.uirdata.pipeline.test_build import run
 from tests.uirdata.storage.test_shards import sample
 from uirdata.errors import PublishError, ShardError
 from uirdata.hosts.repository import MovedOn, Repository
-from uirdata.pipeline.card import licence_identifiers
+from uirdata.pipeline.card_metadata import licence_identifiers
+from uirdata.pipeline.outgoing import pages
 from uirdata.pipeline.publication import check_licences, describe
-from uirdata.pipeline.push import as_json, pages, plan_push, push, verify_push
+from uirdata.pipeline.push import as_json, plan_push, push, verify_push
 from uirdata.storage.shards import list_shards, write_shard
 from uirdata.transfer import Interrupted
 
@@ -246,7 +247,7 @@ def test_a_plan_counts_what_would_be_sent_and_asks_for_no_token(
         plan = plan_push(describe(built, REPO), Repository(REPO))
         document = as_json(plan)
         assert document["exists"] is False
-        assert document["files"] == len(plan.send) == 8 * 2 + 5
+        assert document["files"] == len(plan.send) == 8 * 3 + 5
         assert "may not be passed on" in plan.problems[0]
         assert {kind for kind, _ in server.log} == {"info"}
 
@@ -308,6 +309,10 @@ def test_a_configuration_names_the_shards_of_its_subset_and_counts_what_else_lie
     found = mild.splits["train"]
     assert found.patterns == ("train/noise/here-00000.tar", "train/noise/here-00002.tar")
     assert (found.samples, found.outside) == (3, 1)
+    assert mild.filters == [
+        [["source", "==", "here"], ["label", "==", "noise"], ["split", "==", "train"], ["level", "in", ["gaussian-25"]]]
+    ]
+    assert noise.filters == []
     found = noise.splits["train"]
     assert found.patterns == ("train/noise/here-[0-9][0-9][0-9][0-9][0-9].tar",)
     assert (found.samples, found.outside) == (4, 0)
@@ -332,3 +337,53 @@ def test_a_licence_in_words_becomes_the_hubs_identifier(licence: str, identifier
     column = table.schema.get_field_index("licence")
     changed = table.set_column(column, "licence", [[licence] * table.num_rows])
     assert licence_identifiers(replace(publication, table=changed)) == [identifier]
+
+
+def tables_in(server: Hub) -> dict[str, bytes]:
+    return {path: blob.data for path, blob in server.tree(REPO).items() if path.startswith("parquet/")}
+
+
+def test_each_shard_goes_as_a_table_too_and_none_is_left_on_the_disk(server: Hub, pool: Path, tmp_path: Path) -> None:
+    publish(pool, tmp_path)
+    shards = list_shards(pool)
+    assert set(tables_in(server)) == {
+        f"parquet/{state.path.removesuffix('.tar')}-{state.sha256[:12]}.parquet" for state in shards
+    }
+    assert not list((pool / ".push").glob("*.parquet"))
+    shutil.rmtree(pool / ".push")
+    before = len(server.log)
+    assert publish(pool, tmp_path).sent == 0
+    assert not {kind for kind, _ in server.log[before:]} & {"upload", "commit"}
+    # Nobody remembers their hashes any more: they are made once more, and compared.
+    assert verify_push(described(pool, tmp_path), Repository(REPO)) == []
+    assert not list((pool / ".push").glob("*.parquet"))
+
+
+def test_a_table_that_changes_on_the_hub_is_named_and_sent_again(server: Hub, pool: Path, tmp_path: Path) -> None:
+    publish(pool, tmp_path)
+    path, right = next(iter(tables_in(server).items()))
+    server.change(REPO, path, right[:-1] + b"x")
+    assert [line.split(":")[0] for line in verify_push(described(pool, tmp_path), Repository(REPO))] == [path]
+    assert publish(pool, tmp_path).sent == 1
+    assert tables_in(server)[path] == right
+
+
+def test_a_broken_memory_of_tables_does_no_harm(server: Hub, pool: Path, tmp_path: Path) -> None:
+    publish(pool, tmp_path)
+    for text in ("", "[]", '{"a": 1}', '{"a": {"size": "x", "sha256": 1}}'):
+        (pool / ".push/tables.json").write_text(text)
+        assert publish(pool, tmp_path).sent == 0
+
+
+def test_no_table_is_made_of_a_shard_that_was_changed(server: Hub, pool: Path, tmp_path: Path) -> None:
+    publish(pool, tmp_path)
+    path = list_shards(pool)[3].path
+    table = next(name for name in tables_in(server) if name.startswith(f"parquet/{path.removesuffix('.tar')}-"))
+    server.change(REPO, table, None)
+    data = bytearray((pool / path).read_bytes())
+    data[1000] ^= 1
+    (pool / path).write_bytes(data)
+    head = server.repos[REPO].branches["main"]
+    with pytest.raises(PublishError, match=f"{path}: its sha256 is .*Nothing was published"):
+        publish(pool, tmp_path)
+    assert server.repos[REPO].branches["main"] == head
