@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.console import Console, size_text
 from cli.options import DRY_RUN, JOBS, ROOT, SUBSET, Size, all_sources, chosen_sources, common
-from uirdata.errors import PartlyDone, SourceError, UsageError
+from cli.source_views import (
+    ACCESS,
+    cost_of,
+    cost_text,
+    first_words,
+    show_plan,
+    show_report,
+    show_source,
+    show_verification,
+    source_document,
+    verification_document,
+)
+from uirdata.errors import SourceError, UsageError
 from uirdata.layout import Layout
-
-if TYPE_CHECKING:
-    from uirdata.pipeline.fetch import FetchPlan, FetchReport
-    from uirdata.pipeline.inventory import Inventory
-    from uirdata.pipeline.verify import SourceVerification
-    from uirdata.sources import Source
-
-_ACCESS = {
-    "open": "automatic",
-    "token": "needs a token: accept the terms on its page, then set HF_TOKEN",
-    "login": "needs an account of its site",
-    "form": "needs a form, answered by mail",
-    "by-hand": "by hand, in a browser",
-}
 
 
 @click.command()
@@ -48,27 +43,28 @@ def sources(ids: tuple[str, ...], subset: str | None, root: Path, console: Conso
     """
     layout = Layout(root)
     chosen = chosen_sources(layout, ids, subset)
-    console.data([_document(source) for source in chosen])
+    console.data([source_document(source) for source in chosen])
     if ids and subset is None:
         for source in chosen:
-            _show_source(console, source)
+            show_source(console, source)
         return
     rows = [
         {
             "id": source.id,
             "types": ", ".join(source.degradations) or "clean",
             "pairs": sum(source.published().values()) or None,
-            "download": size_text(_bytes(source)),
-            "reached": _ACCESS[source.access].split(":")[0],
-            "licence": _first_words(source.licence),
+            "download": cost_text(source),
+            "reached": ACCESS[source.access].split(":")[0],
+            "licence": first_words(source.licence),
             "here": "yes" if layout.pairs(source.id).exists() else "",
         }
         for source in chosen
     ]
     console.table(rows, right=["download", "pairs"])
-    known = [size for source in chosen if (size := _bytes(source)) is not None]
+    costs = [cost_of(source) for source in chosen]
     console.line(
-        f"{len(chosen)} sources; {size_text(sum(known))} to download from the {len(known)} whose size is known. "
+        f"{len(chosen)} sources; {size_text(sum(known for known, _ in costs))} to download, and "
+        f"{sum(unknown for _, unknown in costs)} files of unknown size. "
         "`uir sources ID` shows one whole"
     )
 
@@ -158,7 +154,7 @@ def fetch(
         wanted = chosen_sources(layout, ids, subset)
     plan = plan_fetch(wanted, layout, from_dir=from_dir, alternative=alternative)
     if dry_run:
-        _show_plan(console, plan)
+        show_plan(console, plan)
         plan.refuse_if_too_large(prune=prune)
         return
     with console.progress() as progress:
@@ -170,7 +166,7 @@ def fetch(
             limit_bytes_per_s=limit,
             accept_changed=accept_changed,
         )
-    _show_report(console, report)
+    show_report(console, report)
 
 
 @click.command()
@@ -224,7 +220,7 @@ def verify(
         return
     with console.progress() as progress:
         report = run_verify(chosen, layout, deep=deep, jobs=jobs, progress=progress)
-    console.data([_verification(item) for item in report.sources])
+    console.data([verification_document(item) for item in report.sources])
     console.table(
         [
             {
@@ -242,191 +238,7 @@ def verify(
         right=["published"],
     )
     for item in report.sources:
-        _show_verification(console, item)
+        show_verification(console, item)
     faulty = [item.id for item in report.sources if item.state == "faulty"]
     if faulty:
         raise SourceError(f"something is wrong with {', '.join(faulty)}; what to do stands above")
-
-
-def _show_source(console: Console, source: Source) -> None:
-    console.line(f"{source.title}  ({source.id})")
-    console.line(f"  {source.homepage}" if source.homepage else "  your own folder")
-    console.line(f"  licence: {source.licence}")
-    console.line(f"  reached: {_ACCESS[source.access]}; {size_text(_bytes(source))} to download")
-    if source.layout:
-        console.line(f"  layout: {source.layout}")
-    console.table(
-        [
-            {"file": f.name, "size": size_text(f.expected_size), "host": m.host, "where": m.where, "trust": m.trust}
-            for f in source.files
-            for m in f.mirrors
-        ],
-        right=["size"],
-    )
-    console.table(
-        [
-            {
-                "split": rule.split,
-                "type": rule.degradation or "clean",
-                "real": rule.real,
-                "published": rule.published,
-                "LQ": rule.lq or "made here",
-                "GT": rule.gt,
-            }
-            for rule in source.pairs
-        ],
-        right=["published"],
-    )
-    for defect in source.known_defects:
-        console.line(f"  known defect: {defect}")
-    for feed in source.feeds:
-        number = "an unknown number" if feed.pairs is None else f"{feed.pairs:,}"
-        console.line(f"  feeds {feed.row}: {number} of its pairs; {feed.how}")
-    console.line()
-
-
-def _show_plan(console: Console, plan: FetchPlan) -> None:
-    rows = [
-        {
-            "id": source.source.id,
-            "file": file.file.name,
-            "state": file.state,
-            "to fetch": size_text(file.to_fetch),
-            "licence": _first_words(file.file.licence or source.source.licence),
-            "what you have to do": file.todo,
-        }
-        for source in plan.sources
-        for file in source.files
-    ]
-    console.data(
-        {
-            "files": rows,
-            "bytes_to_fetch": plan.bytes_to_fetch,
-            "unknown_sizes": plan.unknown_sizes,
-            "bytes_on_disk": plan.bytes_on_disk,
-            "free_bytes": plan.free_bytes,
-        }
-    )
-    console.table(rows, right=["to fetch"])
-    unknown = f" and {plan.unknown_sizes} files of unknown size" if plan.unknown_sizes else ""
-    console.line(
-        f"to fetch: {size_text(plan.bytes_to_fetch)}{unknown}; on the disk once unpacked: "
-        f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "
-        f"free: {size_text(plan.free_bytes)}"
-    )
-
-
-def _show_report(console: Console, report: FetchReport) -> None:
-    console.data(
-        [
-            {
-                "id": outcome.id,
-                "state": outcome.state,
-                "pairs": outcome.inventory.total if outcome.inventory else 0,
-                "left_out": dict(outcome.inventory.left_out) if outcome.inventory else {},
-                "files": [asdict(file) for file in outcome.files],
-                "problems": list(outcome.problems),
-            }
-            for outcome in report.sources
-        ]
-    )
-    console.table(
-        [
-            {
-                "id": outcome.id,
-                "state": outcome.state,
-                "pairs": outcome.inventory.total if outcome.inventory else 0,
-                "fetched": size_text(sum(file.bytes for file in outcome.files)),
-            }
-            for outcome in report.sources
-        ],
-        right=["fetched"],
-    )
-    for outcome in report.sources:
-        if outcome.inventory is not None:
-            _show_left_out(console, outcome.id, outcome.inventory)
-        for todo in outcome.todo:
-            console.line(f"{outcome.id}: {todo}")
-        for file in outcome.files:
-            if file.state == "failed":
-                console.warning(f"{outcome.id}: {file.name}: {file.message}")
-        for problem in outcome.problems:
-            console.warning(f"{outcome.id}: {problem}")
-    if report.is_complete:
-        return
-    states = {outcome.state for outcome in report.sources}
-    left = ", ".join(outcome.id for outcome in report.sources if outcome.state != "done")
-    if states == {"failed"}:
-        raise SourceError(f"nothing could be fetched of {left}; why stands above")
-    raise PartlyDone(f"not all is here yet of {left}; do what stands above, then run the same command again")
-
-
-def _show_left_out(console: Console, name: str, inventory: Inventory) -> None:
-    for reason, number in inventory.left_out.items():
-        console.warning(f"{name}: {number:,} left out: {reason} (such as {inventory.examples.get(reason, '')})")
-    if inventory.unknown_count:
-        console.warning(f"{name}: {inventory.unknown_count:,} images fit no rule, such as {inventory.unknown[0]}")
-
-
-def _show_verification(console: Console, item: SourceVerification) -> None:
-    for fault in (*item.missing[:10], *item.changed[:10]):
-        console.warning(f"{item.id}: {fault.path}: {fault.reason}")
-    if item.inventory is not None:
-        _show_left_out(console, item.id, item.inventory)
-    for text, number in item.warnings.items():
-        console.warning(f"{item.id}: {number:,} pairs: {text} (such as {item.warning_examples.get(text, '')})")
-    for todo in item.todo:
-        console.line(f"{item.id}: {todo}")
-
-
-def _verification(item: SourceVerification) -> dict[str, Any]:
-    inventory = item.inventory
-    return {
-        "id": item.id,
-        "state": item.state,
-        "pairs": inventory.total if inventory else 0,
-        "found": _by_kind(inventory.found) if inventory else [],
-        "published": _by_kind(item.published),
-        "left_out": dict(inventory.left_out) if inventory else {},
-        "files_ok": item.files_ok,
-        "missing": [asdict(fault) for fault in item.missing],
-        "changed": [asdict(fault) for fault in item.changed],
-        "warnings": dict(item.warnings),
-        "paper": [asdict(feed) for feed in item.paper],
-        "known_defects": list(item.known_defects),
-        "todo": list(item.todo),
-    }
-
-
-def _by_kind(counts: Any) -> list[dict[str, Any]]:
-    return [
-        {"split": split, "degradation": degradation or "clean", "real": real, "pairs": number}
-        for (split, degradation, real), number in counts.items()
-    ]
-
-
-def _document(source: Source) -> dict[str, Any]:
-    return {
-        "id": source.id,
-        "title": source.title,
-        "types": list(source.degradations),
-        "clean": source.is_clean,
-        "pairs": _by_kind(source.published()),
-        "bytes": _bytes(source),
-        "licence": source.licence,
-        "redistributable": source.redistributable,
-        "access": source.access,
-        "homepage": source.homepage,
-        "files": [asdict(file) for file in source.files],
-        "known_defects": list(source.known_defects),
-        "feeds": [asdict(feed) for feed in source.feeds],
-    }
-
-
-def _bytes(source: Source) -> int | None:
-    sizes: Sequence[int | None] = [file.expected_size for file in source.files]
-    return None if any(size is None for size in sizes) else sum(size or 0 for size in sizes)
-
-
-def _first_words(text: str, limit: int = 40) -> str:
-    return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0] + " ..."

@@ -22,8 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-WRITER, READER = "hf_writer_secret", "hf_reader_secret"
-"""Tokens: of `me`, who may write to me/..., and of one who may only read."""
+WRITER, READER, STRANGER = "hf_writer_secret", "hf_reader_secret", "hf_stranger_secret"
+"""Tokens: of `me`, who may write to me/..., of one who may only read, and of one who accepted no terms."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Repo:
     """A data set repository: its commits, oldest first, and where each branch stands."""
 
     private: bool
+    gated: bool = False
     commits: dict[str, Tree] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
@@ -90,6 +91,8 @@ class Hub:
         self.repos: dict[str, Repo] = {}
         self.store: dict[str, bytes] = {}
         self.log: list[tuple[str, str]] = []
+        self.headers: list[dict[str, str]] = []
+        self.cut_after = 0
         self.troubles: list[Trouble] = []
         self.uploads_allowed = 10**9
         self.upload_takes_s = 0.0
@@ -131,6 +134,18 @@ class Hub:
         held = self.repos[repo]
         return held.commits[held.branches.get(revision, revision)]
 
+    def add(self, repo: str, files: dict[str, bytes], *, gated: bool = False, branches: tuple[str, ...] = ()) -> str:
+        """Publish a repository of somebody else's, all of it as large files; give its commit."""
+        held = self.repos[repo] = Repo(private=False, gated=gated)
+        oid = held.commit("main", {path: self._large(data) for path, data in files.items()}, "all")
+        held.branches |= dict.fromkeys(branches, oid)
+        return oid
+
+    def _large(self, data: bytes) -> Blob:
+        blob = Blob(data, lfs=True)
+        self.store[blob.sha256] = data
+        return blob
+
     def change(self, repo: str, path: str, data: bytes | None) -> None:
         """Commit to main as somebody else would: new bytes, or none."""
         with self._lock:
@@ -138,7 +153,7 @@ class Hub:
             if data is None:
                 del tree[path]
             else:
-                tree[path] = Blob(data, tree[path].lfs if path in tree else False)
+                tree[path] = self._large(data) if path in tree and tree[path].lfs else Blob(data, lfs=False)
             self.repos[repo].commit("main", tree, "by hand")
 
     def _serve(self, ask: BaseHTTPRequestHandler) -> None:
@@ -158,6 +173,7 @@ class Hub:
         kind, match = found[0]
         with self._lock:
             self.log.append((kind, path))
+            self.headers.append(dict(ask.headers))
             trouble = next((t for t in self.troubles if t.kind == kind and t.times), None)
             if trouble is not None:
                 trouble.times -= 1
@@ -174,11 +190,13 @@ class Hub:
             answer = getattr(self, f"_{kind}")(ask, words, query, body)
             if trouble is not None and trouble.drop:
                 return _hang_up(ask)
+        if answer is None:
+            return None
         return _send(ask, *answer[:2], **(answer[2] if len(answer) > 2 else {}))
 
     def _user(self, ask: BaseHTTPRequestHandler) -> str:
         token = ask.headers.get("Authorization", "").removeprefix("Bearer ")
-        return {WRITER: "me", READER: "reader"}.get(token, "")
+        return {WRITER: "me", READER: "reader", STRANGER: "stranger"}.get(token, "")
 
     def _refused(self, ask: BaseHTTPRequestHandler, repo: str, *, write: bool = False) -> Any:
         user = self._user(ask)
@@ -187,6 +205,9 @@ class Hub:
         held = self.repos.get(repo)
         if held is None or (held.private and not user):
             return 404 if user else 401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"}
+        if held.gated and user in ("", "stranger"):
+            said = "Access to this dataset is restricted"
+            return 403 if user else 401, {"error": said}, {"X-Error-Code": "GatedRepo"}
         if write and not (user == "me" and repo.startswith("me/")):
             return 403, {"error": "You don't have the rights to write here"}
         return None
@@ -350,14 +371,28 @@ class Hub:
             return 404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": found[0]}
         tag = f'"{blob.sha256 if blob.lfs else blob.oid}"'
         headers = {"X-Repo-Commit": found[0], "ETag": tag, "Accept-Ranges": "bytes"}
-        if blob.lfs:
-            headers |= {"X-Linked-Size": str(len(blob.data)), "X-Linked-ETag": tag}
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", ask.headers.get("Range", ""))
-        if match is None:
-            return 200, blob.data, headers
-        stop = min(len(blob.data), int(match[2]) + 1) if match[2] else len(blob.data)
-        headers["Content-Range"] = f"bytes {match[1]}-{stop - 1}/{len(blob.data)}"
-        return 206, blob.data[int(match[1]) : stop], headers
+        if not blob.lfs:
+            return _ranged(ask, blob.data, headers)
+        # Another name, as that of the Hub's store: its library follows redirects to its own name by itself.
+        store = f"{self.url.replace('127.0.0.1', 'localhost')}/cdn/{blob.sha256}"
+        linked = {"X-Linked-Size": str(len(blob.data)), "X-Linked-ETag": tag, "Location": store}
+        return 302, b"", headers | linked
+
+    def _cdn(self, ask: BaseHTTPRequestHandler, words: dict[str, str], query: str, body: bytes) -> Any:
+        assert "Authorization" not in ask.headers, "the store must not see the token"
+        status, data, headers = _ranged(ask, self.store[words["sha"]], {"ETag": f'"{words["sha"]}"'})
+        if self.cut_after and len(data) > self.cut_after:
+            _send(ask, status, data[: self.cut_after], length=len(data), **headers)
+            return _hang_up(ask)
+        return status, data, headers
+
+
+def _ranged(ask: BaseHTTPRequestHandler, data: bytes, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", ask.headers.get("Range", ""))
+    if match is None:
+        return 200, data, headers
+    stop = min(len(data), int(match[2]) + 1) if match[2] else len(data)
+    return 206, data[int(match[1]) : stop], {**headers, "Content-Range": f"bytes {match[1]}-{stop - 1}/{len(data)}"}
 
 
 _REPO = r"(?P<repo>[^/]+/[^/]+)"
@@ -378,6 +413,7 @@ _ROUTES = (
     ("POST", rf"/api/datasets/{_REPO}/paths-info/{_REV}", "paths"),
     ("GET", rf"/api/datasets/{_REPO}(/revision/{_REV})?", "info"),
     ("GET|HEAD", rf"/datasets/{_REPO}/resolve/{_REV}/(?P<path>.+)", "resolve"),
+    ("GET|HEAD", r"/cdn/(?P<sha>[0-9a-f]{64})", "cdn"),
 )
 
 
@@ -399,14 +435,14 @@ def _rows(tree: Tree, folder: str, *, recursive: bool) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _send(ask: BaseHTTPRequestHandler, status: int, body: Any, **headers: str) -> None:
+def _send(ask: BaseHTTPRequestHandler, status: int, body: Any, length: int | None = None, **headers: str) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
     ask.send_response(status)
     if status >= 400 and isinstance(body, dict) and "error" in body:
         ask.send_header("X-Error-Message", body["error"])
     ask.send_header("Content-Type", kind)
-    ask.send_header("Content-Length", str(len(data)))
+    ask.send_header("Content-Length", str(len(data) if length is None else length))
     for name, value in headers.items():
         ask.send_header(name, value)
     ask.end_headers()

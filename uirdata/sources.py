@@ -117,6 +117,22 @@ class FileSet:
 
 
 @dataclass(frozen=True)
+class LeftAside:
+    """
+    What is published besides, and is not fetched.
+
+    Attributes:
+        where: a link, or how it is found.
+        reason: what it is, and why it is not needed.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class SourceCrop:
     """
     How the paper's data set cuts the training images of a source.
@@ -171,6 +187,7 @@ class Source:
         citation: of its paper.
         layout: where the files lie once unpacked, for people.
         alternatives: other files that hold the same.
+        left_aside: what is published besides, and why it is not fetched.
         skip: files that are neither LQ nor GT, and why they are there.
         crop: how the paper's data set cuts it; None where the paper does not use it.
         feeds: rows of the paper's table.
@@ -192,6 +209,7 @@ class Source:
     citation: str = ""
     layout: str = ""
     alternatives: tuple[FileSet, ...] = ()
+    left_aside: tuple[LeftAside, ...] = ()
     skip: tuple[Exclude, ...] = ()
     crop: SourceCrop | None = None
     feeds: tuple[Feed, ...] = ()

@@ -51,6 +51,39 @@ def test_help_answers_without_heavy_imports() -> None:
     assert "build-shards" in done.stdout
 
 
+def test_a_plan_needs_no_network_and_no_library_of_a_host(tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('asked the net')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from cli.uir import program\n"
+        "program.main(args=['fetch', '--subset', '5d', '--dry-run', '--root', sys.argv[1]], standalone_mode=False)\n"
+        "heavy = {'torch', 'cv2', 'scipy', 'datasets', 'huggingface_hub'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "root")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    words = ("GOPRO_Large.zip", "8.8 GB", "CC BY 4.0", "to fetch:", "once unpacked:", "with --prune", "free:")
+    for word in words:
+        assert word in done.stdout
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_source_is_shown_with_all_its_mirrors_and_what_each_asks(tmp_path: Path) -> None:
+    shown = uir("sources", "lol-v1", "lsdir", "--root", str(tmp_path)).output
+    words = (
+        "157bjO1_cFuSd0HWDUuAmcHRJDVyWpOxB",
+        "by hand, in a browser",
+        "needs a token",
+        "--alternative retinexformer",
+        "155.0 GB and 1 file of unknown size to download",
+        "left aside: https://data.vision.ee.ethz.ch/yawli/index.html: the old site",
+    )
+    for word in words:
+        assert word in shown
+
+
 @pytest.mark.parametrize("command", sorted(program.list_commands(None)))  # type: ignore[arg-type]
 def test_every_command_has_examples_in_its_help(command: str) -> None:
     result = uir(command, "--help")

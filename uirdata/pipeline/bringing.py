@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from uirdata.errors import ArchiveError, DownloadError, UirError
+from uirdata.errors import ArchiveError, DownloadError, StorageError, UirError
 from uirdata.hosts import Host, Listed
 from uirdata.layout import Layout
 from uirdata.pipeline.fetch_plan import PlannedFile, archive_name, journal_path, listing_path, read_listing, whole_name
@@ -22,7 +22,7 @@ from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
 from uirdata.storage.downloads import Arrived, Expected, Listener, Pace, Place, download, hash_file, mismatch
 from uirdata.storage.receipts import Receipt, Receipts, now
-from uirdata.storage.tables import storage_error, writing
+from uirdata.storage.tables import free_bytes, storage_error, writing
 from uirdata.transfer import Interrupted
 
 FileState = Literal["here", "arrived", "given", "by hand", "failed"]
@@ -206,12 +206,21 @@ class Bringer:
             if not listed:
                 said.append(f"{host.link(mirror.where)} is empty")
                 continue
+            self._refuse_if_too_large(planned.file.name, sum(item.size or 0 for item in listed))
             rows = [{"path": item.path, "where": item.where, "host": mirror.host} for item in listed]
             _refuse_outside(planned.file.name, rows)
             with writing(path) as partial:
                 partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
             return rows
         raise DownloadError(f"{planned.file.name} cannot be listed. " + "; ".join(said))
+
+    def _refuse_if_too_large(self, name: str, size: int) -> None:
+        free = free_bytes(self._layout.downloads(self._source.id))
+        if size > free:
+            raise StorageError(
+                f"{name}: its files have {size:,} bytes, and {free:,} are free on the disk. Nothing of it was fetched; "
+                "make room, and run the same command again"
+            )
 
     def _patiently(self, ask: Callable[[], tuple[Listed, ...]]) -> tuple[Listed, ...]:
         for tries in range(1, self._pace.attempts):

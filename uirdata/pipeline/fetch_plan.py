@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import kind_of_name, read_journal
 from uirdata.storage.partial import bytes_here
 from uirdata.storage.receipts import Receipts
+from uirdata.storage.tables import free_bytes
 
 State = Literal["here", "partial", "given", "missing", "by hand"]
 
@@ -147,7 +147,7 @@ def plan_fetch(
         unknown_sizes=sum(file.to_fetch is None for file in files),
         bytes_on_disk=sum(kept for kept, _, _ in needs),
         bytes_pruned=sum(pruned for _, pruned, _ in needs) + max((largest for _, _, largest in needs), default=0),
-        free_bytes=_free_bytes(layout.root),
+        free_bytes=free_bytes(layout.root),
     )
 
 
@@ -369,10 +369,3 @@ def _size_of(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
-
-
-def _free_bytes(root: Path) -> int:
-    folder = root.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

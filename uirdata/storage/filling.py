@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from uirdata.storage.partial import Partial
+from uirdata.storage.tables import free_bytes
 from uirdata.storage.terms import Arrived, Expected, Listener, Pace, Place, WrongBytes, mismatch
 from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, looks_like_html, page_title
 
@@ -100,6 +101,12 @@ class Filling:
                 # With a hash the file is fetched all the same, to be told apart from one that was packed again.
                 raise Unreachable(
                     f"{self._url} has {opened.total} bytes; {self._expected.said_by} says {self._expected.size}"
+                )
+            if opened.total is not None and opened.total > (free := free_bytes(self._part.parent)):
+                # Another place may tell another length, so this is no error of the disk yet.
+                raise Unreachable(
+                    f"{self._url} has {opened.total:,} bytes, and {free:,} are free on the disk; make room, and run "
+                    "the same command again"
                 )
             many = self._ranges and opened.ranges and self._place.connections > 1
             whole = max(1, opened.total or 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,14 @@ def writing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Say how much room the disk of a file has, whether or not the file and its folders are there."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

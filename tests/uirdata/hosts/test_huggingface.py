@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import picture
-from tests.uirdata.hosts.hub import COMMIT, hub
+from tests.hub import READER, STRANGER, Hub, hub
 from tests.uirdata.pipeline.archived import zipped
 from tests.uirdata.pipeline.test_all_sources import example_tree, unpinned
-from tests.uirdata.servers import Habits
 from uirdata.hosts import WebClient, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
 from uirdata.images import encode_image
@@ -27,10 +27,14 @@ REPO = "someone/Rain"
 
 
 @pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the Hub's library speak, to whom the test says."""
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A Hub, and the Hub's library speaks to it."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    with hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
 
 
 @pytest.fixture
@@ -38,43 +42,42 @@ def host() -> HuggingFace:
     return HuggingFace(WebClient())
 
 
-def test_a_file_is_read_at_one_commit_with_the_hash_that_the_hub_promises(
-    online: None, host: HuggingFace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_read_at_one_commit_with_the_hash_that_the_hub_promises(server: Hub, host: HuggingFace) -> None:
     data = bytes(range(256)) * 100
-    with hub(REPO, {"data/a.zip": data}) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        incoming = host.open(f"dataset:{REPO}@main:data/a.zip", start=100)
-        assert b"".join(incoming.chunks) == data[100:]
-        assert incoming.digests == {"sha256": hashlib.sha256(data).hexdigest()}
-        assert (incoming.start, incoming.total) == (100, 25600)
-        assert any(f"/resolve/{COMMIT}/data/a.zip" in path for path, _ in server.requests)
+    commit = server.add(REPO, {"data/a.zip": data})
+    incoming = host.open(f"dataset:{REPO}@main:data/a.zip", start=100)
+    assert b"".join(incoming.chunks) == data[100:]
+    assert incoming.digests == {"sha256": hashlib.sha256(data).hexdigest()}
+    assert (incoming.start, incoming.total) == (100, 25600)
+    assert any(f"/resolve/{commit}/data/a.zip" in path for _, path in server.log)
 
 
-def test_a_folder_is_listed(online: None, host: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"data/b.png": b"1", "data/sub/a.png": b"22", ".gitattributes": b"", "README.md": b"x"}
-    with hub(REPO, files) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        listed = host.files(f"dataset:{REPO}:data/")
-        assert [(f.path, f.where, f.size) for f in listed] == [
-            ("b.png", f"dataset:{REPO}:data/b.png", 1),
-            ("sub/a.png", f"dataset:{REPO}:data/sub/a.png", 2),
-        ]
-        assert [f.path for f in host.files(f"dataset:{REPO}:")] == ["README.md", "data/b.png", "data/sub/a.png"]
+def test_a_folder_is_listed(server: Hub, host: HuggingFace) -> None:
+    server.add(REPO, {"data/b.png": b"1", "data/sub/a.png": b"22", ".gitattributes": b"", "README.md": b"x"})
+    listed = host.files(f"dataset:{REPO}:data/")
+    assert [(f.path, f.where, f.size) for f in listed] == [
+        ("b.png", f"dataset:{REPO}:data/b.png", 1),
+        ("sub/a.png", f"dataset:{REPO}:data/sub/a.png", 2),
+    ]
+    assert [f.path for f in host.files(f"dataset:{REPO}:")] == ["README.md", "data/b.png", "data/sub/a.png"]
 
 
 def test_a_gated_repository_says_what_to_do_and_opens_with_a_token(
-    online: None, host: HuggingFace, monkeypatch: pytest.MonkeyPatch
+    server: Hub, host: HuggingFace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hub(REPO, {"a.zip": b"12345"}, gated=True) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+    server.add(REPO, {"a.zip": b"12345"}, gated=True)
+    for token in ("", STRANGER):
+        monkeypatch.setenv("HF_TOKEN", token)
         with pytest.raises(Unreachable, match="accept its terms, and set HF_TOKEN"):
             host.open(f"dataset:{REPO}:a.zip")
-        monkeypatch.setenv("HF_TOKEN", "good")
-        assert b"".join(host.open(f"dataset:{REPO}:a.zip").chunks) == b"12345"
-        assert not any(
-            "Authorization" in h for (p, _), h in zip(server.requests, server.headers, strict=True) if "/cdn/" in p
-        )
+    monkeypatch.setenv("HF_TOKEN", READER)
+    assert b"".join(host.open(f"dataset:{REPO}:a.zip").chunks) == b"12345"
+    assert server.count("cdn") == 1
+    assert not any(
+        "Authorization" in headers
+        for (kind, _), headers in zip(server.log, server.headers, strict=True)
+        if kind == "cdn"
+    )
 
 
 def test_offline_mode_is_obeyed_and_named(host: HuggingFace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +93,7 @@ def test_a_place_that_cannot_be_says_what_was_expected(host: HuggingFace, where:
         host.link(where)
 
 
-def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(
-    online: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(server: Hub, tmp_path: Path) -> None:
     images = {
         f"{side}/{i}.png": encode_image(picture(40, 48, i), "png") for side in ("rain", "norain") for i in range(4)
     }
@@ -108,11 +109,11 @@ def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(
         pairs=(PairRule("train", "rain-streak", False, "**/norain/{n}.png", "**/rain/{n}.png"),),
     )
     more = {f"more/x/{side}/{i}.png": images[f"{side}/0.png"] for side in ("rain", "norain") for i in range(10, 12)}
-    with hub(REPO, {"rain.zip": packed, **more}, habits=Habits(drop_after=20_000)) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        layout = Layout(tmp_path)
-        pace = Pace(first_wait_s=0.001, longest_wait_s=0.002, piece_bytes=30_000)
-        report = fetch(plan_fetch([source], layout, hosts=open_hosts()), jobs=2, progress=Silent(), pace=pace)
+    server.add(REPO, {"rain.zip": packed, **more})
+    server.cut_after = 20_000
+    layout = Layout(tmp_path)
+    pace = Pace(first_wait_s=0.001, longest_wait_s=0.002, piece_bytes=30_000)
+    report = fetch(plan_fetch([source], layout, hosts=open_hosts()), jobs=2, progress=Silent(), pace=pace)
     assert report.is_complete, report.sources
     table = read_table(layout.pairs("rain")).to_pylist()
     assert [(row["lq"], row["gt"], row["ok"]) for row in table] == [
@@ -124,17 +125,14 @@ def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(
     assert receipt.sha256 == hashlib.sha256(packed).hexdigest()
 
 
-def test_a_published_source_comes_home_from_the_hub(
-    online: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_published_source_comes_home_from_the_hub(server: Hub, tmp_path: Path) -> None:
     source = unpinned(load_sources()["lol-v1"])
     files, expected = example_tree(source)
     repo, _, path = source.files[0].mirrors[0].where.removeprefix("dataset:").partition(":")
     name, _, revision = repo.partition("@")
-    with hub(name, {path: zipped(files)}, revisions=(revision,)) as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        layout = Layout(tmp_path)
-        report = fetch(plan_fetch([source], layout, hosts=open_hosts()), jobs=2, progress=Silent())
+    server.add(name, {path: zipped(files)}, branches=(revision,))
+    layout = Layout(tmp_path)
+    report = fetch(plan_fetch([source], layout, hosts=open_hosts()), jobs=2, progress=Silent())
     assert report.is_complete, report.sources
     rows = read_table(layout.pairs("lol-v1")).to_pylist()
     assert {(row["lq"], row["gt"]) for row in rows if row["ok"]} == expected

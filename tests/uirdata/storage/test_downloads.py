@@ -206,6 +206,19 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
         download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)
 
 
+def test_a_file_for_which_there_is_no_room_is_refused_before_its_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uirdata.storage.filling.free_bytes", lambda _: len(CONTENT) - 1)
+    with serving({"/f": CONTENT, "/g": CONTENT[:-1]}) as server:
+        with pytest.raises(DownloadError, match=rf"has {len(CONTENT):,} bytes, and {len(CONTENT) - 1:,} are free"):
+            download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)
+        assert not list(tmp_path.iterdir())
+        # A place that lies about the length does not spoil the others.
+        places = [place(server.url + "/f"), place(server.url + "/g")]
+        assert download(tmp_path / "f", places, Expected(), pace=QUICK).bytes == len(CONTENT) - 1
+
+
 def test_a_listener_hears_every_byte_once(tmp_path: Path) -> None:
     class Count(Listener):
         total: int | None = None
