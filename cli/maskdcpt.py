@@ -11,7 +11,8 @@ from cli.options import Program
 _COMMANDS = {
     "train": "cli.maskdcpt_train:train",
     "plot": "cli.maskdcpt_train:plot",
-    "eval": "cli.maskdcpt_use:evaluate",
+    "eval": "cli.maskdcpt_eval:evaluate",
+    "compare": "cli.maskdcpt_eval:compare",
     "restore": "cli.maskdcpt_restore:restore",
     "probe": "cli.maskdcpt_use:probe",
     "export": "cli.maskdcpt_use:export",

@@ -22,16 +22,18 @@ def table(
     number: int, metrics: tuple[str, ...], ours: tuple[str, ...], against: str | None, form: str, console: Console
 ) -> None:
     """
-    Show table N of the paper, 1 to 11, with what is doubtful of its numbers.
+    Show table N of the paper, 1 to 11, with what is doubtful of its numbers, and yours in the same cells.
 
     \b
     Examples:
       maskdcpt table 1 --metric psnr
+      maskdcpt eval --checkpoint runs/fine --bench 5d --out results && maskdcpt table 1 --ours mine=results
       maskdcpt table 1 --ours mine=results --against NAFNet+MaskDCPT --format markdown
     """
     from maskdcpt.tables import (
         difference_row,
         header,
+        legend,
         lines,
         load_table,
         narrowed,
@@ -57,7 +59,7 @@ def table(
     console.data({"table": number, "title": chosen.title, "doubts": chosen.doubts, "rows": cells})
     if form == "text":
         console.table(cells, title=f"Table {number}. {chosen.title}", right=names[1:])
-        for doubt in chosen.doubts:
-            console.line(f"doubtful: {doubt}")
+        for note in legend(chosen, rows):
+            console.line(note)
         return
     console.line({"markdown": to_markdown, "latex": to_latex, "html": to_html}[form](chosen, rows).rstrip())

@@ -4,84 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.console import Console
 from cli.options import CHECKPOINT, DEVICE, ShardPlace, common
-from uirdata.errors import PartlyDone, UsageError
-
-if TYPE_CHECKING:
-    from maskdcpt.scores import EvalReport
+from uirdata.errors import UsageError
 
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-
-
-@click.command("eval")
-@CHECKPOINT
-@click.option("--shards", type=ShardPlace(), required=True, help="A shard folder, or hf://datasets/OWNER/NAME.")
-@click.option("--split", default="test", show_default=True, help="train, val or test.")
-@click.option("--subset", default="", metavar="NAME", help="Only what this subset names, in its label order.")
-@click.option("--out", type=_FOLDER, help="Folder for images.parquet and report.json; interrupted, it goes on.")
-@click.option("--classifier", type=_PATH, help="Checkpoint whose classifier names the degradations.")
-@click.option("--weights", type=click.Choice(["params_ema", "params"]), default="params_ema", show_default=True)
-@click.option("--quantise", is_flag=True, help="Round outputs to 8 bits first; the published protocol does not.")
-@click.option("--y", "y_channel", is_flag=True, help="Compare the luma alone (BT.601).")
-@click.option("--crop-border", type=click.IntRange(0), default=0, help="Pixels left out on each side.")
-@click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Tiles of this side; 0 takes images whole.")
-@click.option("--limit", type=click.IntRange(0), default=0, help="Images of each degradation; 0 takes all.")
-@DEVICE
-@common
-def evaluate(
-    checkpoint: Path,
-    shards: str | Path,
-    split: str,
-    subset: str,
-    out: Path | None,
-    classifier: Path | None,
-    weights: str,
-    quantise: bool,
-    y_channel: bool,
-    crop_border: int,
-    tile_px: int,
-    limit: int,
-    device: str,
-    console: Console,
-) -> None:
-    """
-    Measure PSNR and SSIM of restored images beside those of the LQs, for each degradation.
-
-    RGB, float, whole images, as the published test files; options say otherwise. With --out a row per image is kept.
-    A pre-trained checkpoint is judged by its classifier.
-
-    \b
-    Examples:
-      maskdcpt eval --checkpoint runs/fine --shards uir-data/shards
-      maskdcpt eval --checkpoint runs/pre --shards uir-data/shards
-      maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --shards uir-data/shards --subset 5d --out results
-    """
-    from maskdcpt.benchmarks import evaluate as run_evaluation
-    from maskdcpt.scores import Protocol
-
-    protocol = Protocol(weights, quantise, y_channel, crop_border, tile_px, limit)
-    with console.progress() as progress:
-        report = run_evaluation(
-            checkpoint,
-            shards,
-            split=split,
-            subset=subset,
-            out=out,
-            protocol=protocol,
-            classifier=classifier,
-            device=device,
-            progress=progress,
-        )
-    console.data(report.to_document())
-    _show(report, console)
-    if report.unreadable:
-        raise PartlyDone(f"{len(report.unreadable)} samples could not be read; the figures are of the others")
 
 
 @click.command()
@@ -160,23 +91,6 @@ def export(checkpoint: Path, out: Path, weights: str, console: Console) -> None:
     tensors = export_backbone(checkpoint, out, weights)
     console.data({"file": str(out), "tensors": tensors})
     console.line(f"{out}: {tensors:,} tensors")
-
-
-def _show(report: EvalReport, console: Console) -> None:
-    rows: list[dict[str, Any]] = []
-    for means in (*report.by_degradation, report.mean):
-        row: dict[str, Any] = {"degradation": means.name, "images": means.images, "LQ PSNR": means.lq_psnr}
-        if report.mean.psnr is not None:
-            row |= {"PSNR": means.psnr, "gain": means.gain}
-            row |= {"LQ SSIM": _three(means.lq_ssim), "SSIM": _three(means.ssim)}
-        if report.mean.accuracy is not None:
-            row["named rightly"] = "" if means.accuracy is None else f"{means.accuracy:.0%}"
-        rows.append(row)
-    console.table(rows, right=["LQ SSIM", "SSIM", "named rightly"])
-
-
-def _three(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -1,39 +1,39 @@
 """
-Judging a checkpoint on held-out samples: a row for each image, and means that say how they were taken.
+Judging a checkpoint: a row for each image, and means that say how they were taken.
 
 The protocol is that of the published test files: the whole image, padded by reflection to what the network needs and
-cut back, output clipped to 0..1, PSNR and SSIM on RGB in float64, averaged over images within a degradation and then
-over degradations. `lq_psnr` and `lq_ssim` say the same of the image that was given, so a table shows what was gained.
+cut back, output clipped to 0..1, PSNR and SSIM on RGB in float64, averaged over images within a degradation or test set
+and then over those. `lq_psnr` and `lq_ssim` say the same of the image that was given, so a table shows what was gained.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from maskdcpt.cases import found_sets, sample_cases
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.config import DataConfig
-from maskdcpt.distributed import chosen_device
-from maskdcpt.loading import Item, Samples, open_samples
-from maskdcpt.metrics import psnr, ssim
-from maskdcpt.networks import Networks, networks_of
-from maskdcpt.scores import EvalReport, ImageScore, Means, Protocol, mean_of, means_of
-from maskdcpt.tiling import pad_to_multiple, restore_in_tiles
-from maskdcpt.validation import MOST_DB, to_tensor
-from uirdata.errors import ImageError, ShardError, UsageError
+from maskdcpt.disclosure import contamination, training_data
+from maskdcpt.distributed import Process, joined
+from maskdcpt.evaluation import Done, Job, Setting, run_job
+from maskdcpt.judging import Judge
+from maskdcpt.loading import Samples, open_samples
+from maskdcpt.metrics.learned import LearnedScorer, digest, learned_metrics
+from maskdcpt.picture_grids import write_grids
+from maskdcpt.score_rows import REPORT, TABLE
+from maskdcpt.scores import CellMeans, EvalReport, ImageScore, Means, Protocol, mean_of, mean_of_means, means_of
+from maskdcpt.testsets import Bench, Cell
+from uirdata.errors import SourceError, UsageError
+from uirdata.layout import Layout
 from uirdata.progress import Progress, Silent
-from uirdata.storage.tables import storage_error, writing
 
-ROWS = "images.jsonl"
-TABLE = "images.parquet"
-REPORT = "report.json"
+__all__ = ["REPORT", "TABLE", "Setting", "bench_protocol", "evaluate", "evaluate_bench"]
 
 
 def evaluate(
@@ -45,272 +45,231 @@ def evaluate(
     out: Path | None = None,
     protocol: Protocol | None = None,
     classifier: Checkpoint | str | Path | None = None,
-    device: str = "auto",
+    setting: Setting | None = None,
     progress: Progress | None = None,
 ) -> EvalReport:
     """
     Restore and name every sample of a split, and compare with the GT.
 
-    A pre-trained checkpoint has no last layer that was trained to restore: it is judged by its classifier alone.
+    A pre-trained checkpoint has no last layer that was trained to restore: it is judged by its classifier alone. Under
+    torchrun the images are shared among the processes, and each gives the whole report.
 
     Args:
         checkpoint: or where it lies.
         shards: a shard folder, or samples that are open already.
         split: of the shards.
         subset: of the shards; "" takes all that the split holds.
-        out: folder for a row per image (images.parquet) and the report; an evaluation that was interrupted goes on from
-            its rows when it is the same one.
+        out: folder for a row per image (images.parquet), the report and picture grids; an evaluation that was
+            interrupted goes on from its rows when it is the same one. Several processes need one.
         protocol: the published one when None.
         classifier: checkpoint whose classifier names the degradations; the checkpoint's own when None.
-        device: auto, cpu, cuda, ...
+        setting: device, batch and the like.
         progress: told about images.
 
     Raises:
         UsageError: there is no such split, nothing to judge, or `out` holds another evaluation.
-        UirError: the checkpoint or the shards cannot be read, or `out` cannot be written.
+        UirError: the checkpoint or the shards cannot be read, a metric's weights are missing, or `out` cannot be
+            written.
     """
-    chosen = protocol or Protocol()
-    loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
-    naming = loaded if classifier is None else classifier
-    naming = naming if isinstance(naming, Checkpoint) else load_checkpoint(naming)
+    chosen, how = protocol or Protocol(), setting or Setting()
+    restoring, naming = _loaded(checkpoint, classifier)
     where = str(shards) if isinstance(shards, (str, Path)) else "samples in memory"
-    if isinstance(shards, (str, Path)):
-        samples = open_samples(DataConfig(shards=str(shards), subset=subset), split)
-    else:
-        samples = shards
-    judge = _Judge(loaded, naming, samples, chosen, chosen_device(device))
-    indices = _chosen(samples, chosen.limit)
-    if not indices:
+    samples = (
+        open_samples(DataConfig(shards=str(shards), subset=subset), split)
+        if isinstance(shards, (str, Path))
+        else shards
+    )
+    cases = sample_cases(samples, chosen.limit)
+    if not cases:
         raise UsageError(f"{where} has no sample of the split {split}")
-    rows = _Rows(out, _identity(loaded, naming, where, split, subset, chosen, samples))
-    found, unreadable = _judge_all(judge, samples, indices, rows, progress or Silent())
-    report = _report(loaded, where, split, chosen, judge.class_names, found, unreadable)
-    rows.finish(report)
-    return report
-
-
-class _Judge:
-    """The networks of an evaluation, on their device."""
-
-    def __init__(
-        self, restoring: Checkpoint, naming: Checkpoint, samples: Samples, protocol: Protocol, device: torch.device
-    ) -> None:
-        self._protocol = protocol
-        self._device = device
-        restores = restoring.restores
-        self._restorer = networks_of(restoring, protocol.weights).to(device).eval() if restores else None
-        named = networks_of(naming, protocol.weights).to(device).eval()
-        self._namer = named if named.classifier is not None else None
-        self.class_names = naming.class_names if self._namer else ()
-        if self._namer and self.class_names != samples.class_names:
-            raise UsageError(
-                f"{naming.path}: its labels are {', '.join(self.class_names)}, those of the shards are "
-                f"{', '.join(samples.class_names)}; evaluate on the subset that it was trained on"
-            )
-        if self._restorer is None and self._namer is None:
-            raise UsageError(
-                f"{restoring.path}: was pre-trained without a classifier and does not restore; fine-tune it first"
-            )
-
-    @torch.inference_mode()
-    def judge(self, item: Item, degradation: str) -> ImageScore:
-        lq, gt = (to_tensor(image).to(self._device) for image in (item.lq, item.gt))
-        restored = None
-        if self._restorer is not None:
-            restored = restored_image(self._restorer, lq, self._protocol.tile_px).clamp(0, 1)
-        record = getattr(item, "record", None)
-        return ImageScore(
-            key=item.key,
-            degradation=degradation,
-            level=getattr(record, "level", ""),
-            source=getattr(record, "source", ""),
-            height=lq.shape[-2],
-            width=lq.shape[-1],
-            psnr=None if restored is None else self._psnr(restored, gt),
-            ssim=None if restored is None else self._ssim(restored, gt),
-            lq_psnr=self._psnr(lq, gt),
-            lq_ssim=self._ssim(lq, gt),
-            named=self._name(lq),
+    with joined(how.device, torch.get_num_threads()) as process:
+        learned = _scorer(chosen, how, process)
+        judge = Judge(restoring, naming, chosen, process.device, class_names=samples.class_names, learned=learned)
+        digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
+        place = {"shards": _place(where), "split": split, "subset": subset, "samples": _samples_digest(samples)}
+        done = run_job(Job(judge, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
+        names = list(dict.fromkeys(row.degradation for row in done.rows))
+        parts = tuple(
+            _with_set_metrics(means_of((r for r in done.rows if r.degradation == name), name), name, done)
+            for name in names
         )
-
-    def _name(self, lq: Tensor) -> str:
-        if self._namer is None:
-            return ""
-        return self.class_names[named_class(self._namer, lq)]
-
-    def _psnr(self, image: Tensor, gt: Tensor) -> float:
-        return min(MOST_DB, float(psnr(image, gt, **self._comparison())))
-
-    def _ssim(self, image: Tensor, gt: Tensor) -> float | None:
-        if min(image.shape[-2:]) - 2 * self._protocol.crop_border < 11:
-            return None
-        return float(ssim(image, gt, **self._comparison()))
-
-    def _comparison(self) -> dict[str, Any]:
-        p = self._protocol
-        return {"quantise": p.quantise, "y_channel": p.y_channel, "crop_border": p.crop_border}
-
-
-def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
-    """Restore (1, 3, H, W), whole where `tile_px` is 0 or larger than the image."""
-    backbone = networks.backbone
-    if tile_px:
-        overlap, multiple = min(64, tile_px // 4), backbone.multiple
-        return restore_in_tiles(
-            backbone.restore, lq, tile_px=tile_px, overlap_px=overlap, multiple=multiple, rim_px=overlap // 4
+        report = EvalReport(
+            checkpoint=str(restoring.path),
+            shards=where,
+            split=split,
+            protocol=chosen,
+            class_names=judge.class_names,
+            images=done.rows,
+            by_degradation=parts,
+            mean=mean_of_means(parts),
+            unreadable=done.unreadable,
+            training=training_data(restoring).sentences,
+            backbone=restoring.backbone,
+            **_learned_facts(learned, digests),
         )
-    return backbone.restore(lq)
+        _finish(report, done, judge, out, process, grids=how.grids)
+        return report
 
 
-def named_class(networks: Networks, lq: Tensor) -> int:
-    """Name the degradation of (1, 3, H, W): the label whose logit is largest, on the unmasked image padded to fit."""
-    features = networks.encode(pad_to_multiple(lq, networks.backbone.multiple)).features
-    return int(networks.classify(features).argmax(dim=1)[0])
-
-
-def _judge_all(
-    judge: _Judge, samples: Samples, indices: Sequence[int], rows: _Rows, progress: Progress
-) -> tuple[list[ImageScore], dict[str, str]]:
-    found: list[ImageScore] = []
-    unreadable: dict[str, str] = {}
-    progress.begin("evaluate", len(indices))
-    try:
-        for index in indices:
-            score = rows.known.get(index)
-            if score is None:
-                try:
-                    item = samples[index]
-                except (ShardError, ImageError) as error:
-                    unreadable[str(index)] = str(error)
-                    progress.note(str(error))
-                    continue
-                score = judge.judge(item, str(samples.degradations[index]))
-                rows.add(index, score)
-            found.append(score)
-            progress.advance("evaluate")
-    finally:
-        progress.end("evaluate")
-    if not found:
-        raise ShardError(f"no sample could be read; the first said: {next(iter(unreadable.values()))}")
-    return found, unreadable
-
-
-class _Rows:
-    """The rows of an evaluation in a folder, written one by one, so that an interrupted one goes on."""
-
-    def __init__(self, folder: Path | None, identity: Mapping[str, Any]) -> None:
-        self.known: dict[int, ImageScore] = {}
-        self._folder = folder
-        if folder is None:
-            return
-        path = folder / ROWS
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            if lines and _parsed(lines[0]) != identity:
-                raise UsageError(
-                    f"{folder} holds another evaluation (other weights, samples or protocol); choose another"
-                )
-            # A killed run may leave half a line; what is kept is written anew.
-            for line in lines[1:]:
-                row = _parsed(line)
-                if row is not None:
-                    index = row.pop("index")
-                    self.known[index] = ImageScore(**row)
-            with writing(path) as partial:
-                kept = [{"index": index, **asdict(score)} for index, score in self.known.items()]
-                partial.write_text("".join(json.dumps(row) + "\n" for row in [identity, *kept]), encoding="utf-8")
-        except OSError as error:
-            raise storage_error(path, error) from error
-
-    def add(self, index: int, score: ImageScore) -> None:
-        if self._folder is None:
-            return
-        path = self._folder / ROWS
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, **asdict(score)}) + "\n")
-        except OSError as error:
-            raise storage_error(path, error) from error
-
-    def finish(self, report: EvalReport) -> None:
-        if self._folder is None:
-            return
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        with writing(self._folder / TABLE) as partial:
-            pq.write_table(pa.Table.from_pylist([asdict(row) for row in report.images]), partial)
-        with writing(self._folder / REPORT) as partial:
-            partial.write_text(json.dumps(report.to_document(), indent=2) + "\n", encoding="utf-8")
-
-
-def _report(
-    checkpoint: Checkpoint,
-    where: str,
-    split: str,
-    protocol: Protocol,
-    class_names: tuple[str, ...],
-    found: list[ImageScore],
-    unreadable: dict[str, str],
+def evaluate_bench(
+    checkpoint: Checkpoint | str | Path,
+    bench: Bench,
+    root: Path,
+    *,
+    out: Path | None = None,
+    protocol: Protocol | None = None,
+    classifier: Checkpoint | str | Path | None = None,
+    setting: Setting | None = None,
+    manifests: Sequence[Path] = (),
+    progress: Progress | None = None,
 ) -> EvalReport:
-    names = list(dict.fromkeys(row.degradation for row in found))
-    parts = tuple(means_of((row for row in found if row.degradation == name), name) for name in names)
-    overall = Means(
-        name="mean",
-        images=len(found),
-        psnr=mean_of(part.psnr for part in parts),
-        lq_psnr=mean_of(part.lq_psnr for part in parts) or 0.0,
-        ssim=mean_of(part.ssim for part in parts),
-        lq_ssim=mean_of(part.lq_ssim for part in parts),
-        accuracy=mean_of(part.accuracy for part in parts),
+    """
+    Run a table of the paper on the test sets as they were published, from where `uir fetch` put them.
+
+    The value of a cell is the mean of its test sets, each the mean of its images; the mean over all their images stands
+    beside it. A test set that is not there is named, and the cells that it belongs to say so.
+
+    Args:
+        checkpoint: or where it lies; fine-tuned or published.
+        bench: which table.
+        root: of the data, as `uir --root`.
+        out: as in `evaluate`.
+        protocol: the published one with the bench's metrics when None.
+        classifier: as in `evaluate`.
+        setting: as in `evaluate`.
+        manifests: folders of the user's own sources.
+        progress: told about images.
+
+    Raises:
+        SourceError: none of its test sets is there.
+        UsageError: the checkpoint does not restore, or `out` holds another evaluation.
+        UirError: as in `evaluate`.
+    """
+    chosen, how = protocol or bench_protocol(bench), setting or Setting()
+    restoring, naming = _loaded(checkpoint, classifier)
+    if not restoring.restores:
+        raise UsageError(f"{restoring.path}: was pre-trained, not fine-tuned: it does not restore")
+    layout = Layout(root)
+    by_set, missing = found_sets(
+        bench.sets, layout, limit=chosen.limit, swapped_mosaic=chosen.swapped_mosaic, manifests=manifests
     )
-    return EvalReport(
-        str(checkpoint.path), where, split, protocol, class_names, tuple(found), parts, overall, unreadable
-    )
+    if not by_set:
+        raise SourceError(
+            f"none of the test sets of {bench.name} is below {root}; `uir fetch --subset {bench.subset} --root {root}` "
+            "brings them, or --from DIR what you have"
+        )
+    cases = [case for found in by_set.values() for case in found]
+    with joined(how.device, torch.get_num_threads()) as process:
+        learned = _scorer(chosen, how, process)
+        judge = Judge(restoring, naming, chosen, process.device, learned=learned)
+        digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
+        place = {"bench": bench.name, "root": _place(str(root))}
+        done = run_job(Job(judge, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
+        training = training_data(restoring)
+        known = {test_set.name: test_set for test_set in bench.sets}
+        parts = tuple(
+            replace(
+                _with_set_metrics(means_of((r for r in done.rows if r.test_set == name), name), name, done),
+                expected=known[name].images,
+                contamination=tuple(contamination(known[name], training.sources, layout)),
+            )
+            for name in dict.fromkeys(row.test_set for row in done.rows)
+        )
+        kinds = list(dict.fromkeys(row.degradation for row in done.rows))
+        report = EvalReport(
+            checkpoint=str(restoring.path),
+            shards=str(root),
+            split="",
+            protocol=chosen,
+            class_names=judge.class_names,
+            images=done.rows,
+            by_degradation=tuple(means_of((r for r in done.rows if r.degradation == kind), kind) for kind in kinds),
+            mean=mean_of_means(parts),
+            unreadable=done.unreadable,
+            bench=bench.name,
+            by_set=parts,
+            cells=tuple(_cell(bench, cell, parts, done.rows) for cell in bench.cells),
+            missing=missing,
+            training=training.sentences,
+            backbone=restoring.backbone,
+            **_learned_facts(learned, digests),
+        )
+        _finish(report, done, judge, out, process, grids=how.grids)
+        return report
 
 
-def _identity(
-    restoring: Checkpoint,
-    naming: Checkpoint,
-    where: str,
-    split: str,
-    subset: str,
-    protocol: Protocol,
-    samples: Samples,
-) -> dict[str, Any]:
-    digests = []
-    for checkpoint in (restoring, naming):
-        digest = hashlib.sha256()
-        with checkpoint.path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        digests.append(digest.hexdigest())
-    labels = hashlib.sha256("\n".join(str(name) for name in samples.degradations).encode()).hexdigest()
-    return {
-        "weights": digests[0],
-        "classifier": digests[1],
-        "shards": str(Path(where).resolve()) if Path(where).exists() else where,
-        "split": split,
-        "subset": subset,
-        "samples": labels,
-        "protocol": asdict(replace(protocol, limit=0)),
-    }
+def bench_protocol(bench: Bench, metrics: Sequence[str] | None = None, **changes: Any) -> Protocol:
+    """
+    Give the published protocol of a bench.
+
+    Args:
+        bench: whose metrics are computed.
+        metrics: computed in their place; PSNR and SSIM always are.
+        **changes: fields of `Protocol`.
+
+    Raises:
+        UsageError: there is no such metric.
+    """
+    names = [name for name in (bench.metrics if metrics is None else metrics) if name not in ("psnr", "ssim")]
+    return Protocol(learned=tuple(metric.name for metric in learned_metrics(names)), **changes)
 
 
-def _chosen(samples: Samples, limit: int) -> list[int]:
-    taken: dict[str, int] = {}
-    chosen = []
-    for index, name in enumerate(samples.degradations):
-        taken[str(name)] = taken.get(str(name), 0) + 1
-        if not limit or taken[str(name)] <= limit:
-            chosen.append(index)
-    return chosen
+def _loaded(
+    checkpoint: Checkpoint | str | Path, classifier: Checkpoint | str | Path | None
+) -> tuple[Checkpoint, Checkpoint]:
+    restoring = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    naming = restoring if classifier is None else classifier
+    return restoring, naming if isinstance(naming, Checkpoint) else load_checkpoint(naming)
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
+def _scorer(protocol: Protocol, setting: Setting, process: Process) -> LearnedScorer | None:
+    if not protocol.learned:
         return None
-    return row if isinstance(row, dict) else None
+    return LearnedScorer(learned_metrics(protocol.learned), setting.weights, process.device, setting.engine)
+
+
+def _with_set_metrics(means: Means, group: str, done: Done) -> Means:
+    return replace(means, learned={**means.learned, **done.set_metrics.get(group, {})})
+
+
+def _cell(bench: Bench, cell: Cell, parts: Sequence[Means], rows: Sequence[ImageScore]) -> CellMeans:
+    names = [test_set.name for test_set in cell.sets]
+    mine = [part for part in parts if part.name in names]
+    images = [row for row in rows if row.test_set in names]
+    values, pooled = {}, {}
+    for metric in bench.metrics:
+        # What was not computed, or not for every set, has no value: a mean of other sets would not be the cell's.
+        each = [part.value(metric) for part in mine]
+        if each and None not in each:
+            values[metric] = mean_of(each) or 0.0
+        over_all = mean_of(row.value(metric) for row in images)
+        if over_all is not None:
+            pooled[metric] = over_all
+    missing = tuple(name for name in names if name not in {part.name for part in mine})
+    return CellMeans(bench.table, cell.name, tuple(names), missing, values, pooled, cell.note)
+
+
+def _learned_facts(learned: LearnedScorer | None, digests: Mapping[str, str]) -> dict[str, Any]:
+    if learned is None:
+        return {"digests": digests}
+    variants = {metric.name: metric.pinned for metric in (*learned.of_images, *learned.of_sets)}
+    return {"engine": learned.engine, "variants": variants, "digests": {**digests, **learned.digests}}
+
+
+def _finish(report: EvalReport, done: Done, judge: Judge, out: Path | None, process: Process, *, grids: bool) -> None:
+    if process.leads and out is not None:
+        done.kept.finish(report)
+        if grids and judge.restores:
+            write_grids(out / "grids", done.cases, done.rows, judge)
+    process.wait()
+
+
+def _samples_digest(samples: Samples) -> str:
+    """Tell shards of other pixels apart."""
+    records = getattr(samples, "records", ())
+    lines = [f"{record.key} {record.lq_sha256} {record.gt_sha256}" for record in records]
+    return hashlib.sha256("\n".join(lines or map(str, samples.degradations)).encode()).hexdigest()
+
+
+def _place(where: str) -> str:
+    return str(Path(where).resolve()) if Path(where).exists() else where

@@ -16,10 +16,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from maskdcpt.benchmarks import evaluate, restored_image
+from maskdcpt.benchmarks import evaluate
 from maskdcpt.checkpoints import load_checkpoint
 from maskdcpt.config import TrainConfig
 from maskdcpt.demo_page import DemoPicture, write_demo_page
+from maskdcpt.judging import restored_image
 from maskdcpt.networks import networks_of
 from maskdcpt.presets import find_preset
 from maskdcpt.scores import EvalReport
@@ -238,7 +239,7 @@ def _rows(judged: EvalReport, compared: EvalReport, subset: Subset) -> list[Demo
             DemoRow(
                 degradation=one.name,
                 images=one.images,
-                lq=one.lq_psnr,
+                lq=one.lq_psnr or 0.0,
                 restored=one.psnr or 0.0,
                 scratch=other.psnr or 0.0,
                 lq_ssim=one.lq_ssim or 0.0,

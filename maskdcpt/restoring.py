@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskdcpt.benchmarks import named_class
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.distributed import chosen_device
+from maskdcpt.judging import named_classes
 from maskdcpt.memory import bytes_per_pixel, fitting_tile, free_bytes
 from maskdcpt.networks import Networks, networks_of
 from maskdcpt.pictures import Picture, Pixels, decode_picture, encode_picture
@@ -155,7 +155,7 @@ class Restorer:
             return ""
         top, left = max(0, image.shape[0] - NAMED_PX) // 2, max(0, image.shape[1] - NAMED_PX) // 2
         window = to_tensor(image[top : top + NAMED_PX, left : left + NAMED_PX]).to(self.device)
-        return self.class_names[named_class(self._namer, window)]
+        return self.class_names[named_classes(self._namer, window)[0]]
 
     def tile_for(self, height: int, width: int) -> int:
         """

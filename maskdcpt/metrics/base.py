@@ -1,7 +1,9 @@
-"""What metrics share: which pixels are compared, and in which numbers."""
+"""What metrics share: which pixels are compared, in which numbers, and how a learned metric is pinned."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -17,6 +19,52 @@ class Metric(Protocol):
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """(B, 3, H, W) twice, RGB in 0..1, to (B,) float64."""
         ...
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """
+    Weights that a learned metric needs.
+
+    Attributes:
+        path: below the folder of weights.
+        url: where they are published.
+        sha256: its first digits, as the published name carries them; "" where it carries none.
+    """
+
+    path: str
+    url: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class LearnedMetric:
+    """
+    A metric of another library, with everything pinned that its value depends on.
+
+    Attributes:
+        name: here.
+        engine_name: there.
+        options: handed over, so that the library's defaults cannot move the number.
+        pinned: the variant in words, for tables and reports.
+        needs_gt: compares with the GT.
+        rounded: reads images of 8 bits, as if they had been saved; else clipped floats.
+        of_a_set: one value for a set of images, not for each.
+        least_px: shorter sides have no value.
+        files: weights that must be there; the first is handed over as the option that `file_option` names.
+        file_option: "" where the library looks for the file by its name.
+    """
+
+    name: str
+    engine_name: str
+    pinned: str
+    needs_gt: bool
+    rounded: bool
+    least_px: int
+    options: Mapping[str, str | int | bool] = field(default_factory=dict)
+    of_a_set: bool = False
+    files: tuple[WeightFile, ...] = ()
+    file_option: str = ""
 
 
 def compared(a: Tensor, b: Tensor, *, quantise: bool, y_channel: bool, crop_border: int) -> tuple[Tensor, Tensor]:
@@ -44,12 +92,17 @@ def compared(a: Tensor, b: Tensor, *, quantise: bool, y_channel: bool, crop_bord
     return first, second
 
 
+def rounded(x: Tensor) -> Tensor:
+    """Clip to 0..1 and round to 256 steps, as if the image had been saved."""
+    return (x.clamp(0, 1) * 255).round() / 255
+
+
 def _prepared(x: Tensor, quantise: bool, y_channel: bool, crop_border: int) -> Tensor:
     x = x.detach().double()
     if crop_border:
         x = x[:, :, crop_border:-crop_border, crop_border:-crop_border]
     if quantise:
-        x = (x.clamp(0, 1) * 255).round() / 255
+        x = rounded(x)
     if y_channel:
         weights = torch.tensor(Y_WEIGHTS, dtype=x.dtype, device=x.device)
         x = ((x * weights[:, None, None]).sum(1, keepdim=True) + 16) / 255

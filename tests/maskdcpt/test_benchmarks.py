@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import maskdcpt.benchmarks as module
 from maskdcpt.benchmarks import evaluate
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.judging import Judge
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.networks import networks_of
 from maskdcpt.probing import ProbeSettings, neighbour_accuracy, probe_features
@@ -89,16 +89,17 @@ def test_an_interrupted_evaluation_goes_on_and_another_one_is_not_mixed_in(
     table = pq.read_table(out / "images.parquet")
     assert table.num_rows == 9
     assert json.loads((out / "report.json").read_text())["mean"]["psnr"] == whole.mean.psnr
-    lines = (out / "images.jsonl").read_text().splitlines()
-    (out / "images.jsonl").write_text("\n".join(lines[:5]) + "\n" + lines[5][:20])
+    lines = (out / "images-0.jsonl").read_text().splitlines()
+    (out / "images-0.jsonl").write_text("\n".join(lines[:5]) + "\n" + lines[5][:20])
 
     judged = []
-    real = module._Judge.judge
+    real = Judge.judge
     monkeypatch.setattr(
-        module._Judge, "judge", lambda self, item, kind: judged.append(item.key) or real(self, item, kind)
+        Judge, "judge", lambda self, cases, *rest: judged.extend(c.key for c in cases) or real(self, cases, *rest)
     )
     assert evaluate(fine, shards, out=out) == whole
     assert len(judged) == 5
+    assert sorted(path.name for path in (out / "grids").iterdir()) == [f"{kind}.png" for kind in sorted(TYPES)]
     with pytest.raises(UsageError, match="holds another evaluation"):
         evaluate(fine, shards, out=out, protocol=Protocol(quantise=True))
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage.data import astronaut
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from maskdcpt import metrics
-from maskdcpt.metrics import METRICS, psnr, ssim
+from maskdcpt.metrics import LEARNED, METRICS, psnr, ssim
+from maskdcpt.metrics.base import Y_WEIGHTS
 from tests.maskdcpt.small_networks import picture
 
 
@@ -57,6 +59,51 @@ def test_ssim_is_that_of_scikit_image(amount: float) -> None:
         )
         # scikit-image truncates the window at 3.5 sigma, which is 11 pixels, and leaves out the border.
         assert found == pytest.approx(expected, abs=1e-9)
+
+
+def photograph() -> tuple[Tensor, Tensor]:
+    """A part of a photograph, and the same with noise of sigma 15, both of eight bits."""
+    gt = astronaut()[100:292, 150:406]
+    lq = np.clip(np.rint(gt + np.random.default_rng(0).normal(0, 15, gt.shape)), 0, 255).astype(np.uint8)
+    first, second = (torch.from_numpy(x).double().permute(2, 0, 1)[None] / 255 for x in (lq, gt))
+    return first, second
+
+
+def test_a_photograph_has_the_numbers_of_scikit_image() -> None:
+    a, b = photograph()
+    lq, gt = ((x[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for x in (a, b))
+    assert psnr(a, b).item() == pytest.approx(25.03385287, abs=1e-6)
+    assert psnr(a, b).item() == pytest.approx(peak_signal_noise_ratio(gt, lq), abs=1e-6)
+    how = {"channel_axis": 2, "data_range": 255}
+    gaussian = structural_similarity(gt, lq, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, **how)
+    assert ssim(a, b).item() == pytest.approx(gaussian, abs=1e-6)
+    assert ssim(a, b).item() == pytest.approx(0.51359453, abs=1e-6)
+    # Its defaults are another SSIM: a flat window of 7 and sample covariances.
+    assert structural_similarity(gt, lq, **how) - ssim(a, b).item() == pytest.approx(0.03361082, abs=1e-6)
+
+
+def test_a_photograph_has_the_numbers_of_pyiqa_where_the_two_mean_the_same() -> None:
+    # pyiqa 0.1.16, on the same pixels: psnr, psnr with crop_border 4, ssimc, ssimc with crop_border 4.
+    a, b = photograph()
+    # It adds 1e-8 to the mean squared error, so that equal images have 80 dB.
+    for border, expected in ((0, 25.03383827), (4, 25.05425453)):
+        error = 10 ** (-psnr(a, b, crop_border=border).item() / 10)
+        assert -10 * math.log10(error + 1e-8) == pytest.approx(expected, abs=1e-6)
+    assert ssim(a, b).item() == pytest.approx(0.51359512, abs=1e-6)
+    assert ssim(a, b, crop_border=4).item() == pytest.approx(0.50235524, abs=1e-6)
+
+
+def test_a_photograph_differs_from_pyiqas_luma_by_what_is_known() -> None:
+    a, b = photograph()
+    # Its psnry and ssim take the luma of YIQ unless told: 1.3 dB and 0.06 away from BT.601, which papers use.
+    assert psnr(a, b, y_channel=True).item() - 28.45228386 == pytest.approx(1.32195, abs=1e-5)
+    assert ssim(a, b, y_channel=True).item() - 0.64259113 == pytest.approx(0.061912, abs=1e-5)
+    # Told "ycbcr", psnry is ours but for the 1e-8, and ssim is ours of a luma that was rounded to 256 steps.
+    error = 10 ** (-psnr(a, b, y_channel=True).item() / 10)
+    assert -10 * math.log10(error + 1e-8) == pytest.approx(29.77419281, abs=3e-6)
+    weights = torch.tensor(Y_WEIGHTS, dtype=torch.float64)[:, None, None]
+    rounded = [((x * weights).sum(1, keepdim=True) + 16).round().expand(-1, 3, -1, -1) / 255 for x in (a, b)]
+    assert ssim(*rounded).item() == pytest.approx(0.70431963, abs=2e-6)
 
 
 def test_quantising_is_saving_to_eight_bits() -> None:
@@ -110,5 +157,5 @@ def test_half_precision_images_are_compared_in_double() -> None:
 
 
 def test_no_metric_is_missing_from_the_list() -> None:
-    files = {path.stem for path in Path(metrics.__file__).parent.glob("*.py")} - {"__init__", "base"}
-    assert files == set(METRICS)
+    files = {path.stem for path in Path(metrics.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "base", "learned", "pyiqa_engine"} == {*METRICS, *LEARNED}

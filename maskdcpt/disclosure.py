@@ -1,0 +1,143 @@
+"""What a checkpoint was trained on, and what of it is known to lie in a test set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from maskdcpt.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from maskdcpt.config import TrainConfig
+from maskdcpt.testsets import TestSet
+from uirdata import load_subset
+from uirdata.errors import UirError
+from uirdata.layout import Layout
+from uirdata.overlaps import Overlap, load_overlaps
+from uirdata.pipeline.crop import read_found, scenes_held
+from uirdata.storage.shards import MANIFEST
+from uirdata.storage.tables import read_table
+
+_PUBLISHED = re.compile(r"_(5d|12d|mixed)(?:_|$)")
+_KINDS = {
+    "same": "has scenes that are in",
+    "equal-scene": "may have scenes of equal names, which are then the same, in",
+    "some": "has some scenes that are in",
+}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """
+    What is known of a checkpoint's training.
+
+    Attributes:
+        sentences: for people, the last stage first.
+        sources: ids of the sources, as far as they are known.
+        certain: the checkpoint tells it itself.
+    """
+
+    sentences: tuple[str, ...]
+    sources: frozenset[str]
+    certain: bool
+
+
+def training_data(checkpoint: Checkpoint) -> TrainingData:
+    """
+    Say what a checkpoint was trained on: from its own configuration, and from those of the checkpoints before it.
+
+    A published file does not tell; its name is taken for the paper's word then, and that is said.
+    """
+    if checkpoint.config is None:
+        match = _PUBLISHED.search(checkpoint.path.stem)
+        if match is None:
+            return TrainingData(("The file does not tell what it was trained on.",), frozenset(), False)
+        subset = load_subset(match[1])
+        sources = _training_sources(match[1])
+        sentence = (
+            f"The file does not tell what it was trained on. Its name says {match[1]}, which the paper describes as: "
+            f"{subset.title} Sources: {', '.join(sorted(sources))}."
+        )
+        return TrainingData((sentence,), frozenset(sources), False)
+    sentences, sources = [], set()
+    stage: Checkpoint | None = checkpoint
+    while stage is not None and stage.config is not None:
+        found, where = _stage_sources(stage.config)
+        sources |= found
+        sentences.append(
+            f"{stage.config.objective.kind}, {stage.step:,} steps of {stage.config.data.batch} on {where}: "
+            f"{', '.join(sorted(found)) or 'sources that are not known any more'}."
+        )
+        before = stage.config.init.checkpoint
+        if not before:
+            break
+        try:
+            stage = load_checkpoint(before)
+        except CheckpointError:
+            sentences.append(f"Started from {before}, which is not there any more.")
+            break
+    return TrainingData(tuple(sentences), frozenset(sources), True)
+
+
+def contamination(
+    test_set: TestSet, sources: frozenset[str], layout: Layout, overlaps: Sequence[Overlap] | None = None
+) -> list[str]:
+    """
+    Say what is known of a test set's scenes in training sources, with the evidence.
+
+    Where both lie below the root, training scenes that the lists name are counted; a list that turns out to name none
+    says nothing.
+
+    Args:
+        test_set: that is judged.
+        sources: ids of the training sources.
+        layout: of the root.
+        overlaps: read from the manifests when None.
+    """
+    names = {test_set.source, test_set.level.lower(), test_set.name}
+    found = []
+    for overlap in load_overlaps() if overlaps is None else overlaps:
+        if overlap.benchmark not in names or overlap.source not in sources:
+            continue
+        training = [item for item in read_found(layout, overlap.source) or () if item.pair.split == "train"]
+        if training and overlap.kind != "some":
+            scenes = {item.pair.scene for item in training}
+            held = len(scenes_held(overlap.source, training, [overlap], layout))
+            if held:
+                found.append(
+                    f"{test_set.name} holds {held:,} of the {len(scenes):,} training scenes of {overlap.source}"
+                )
+            continue
+        found.append(f"{overlap.source} {_KINDS[overlap.kind]} {test_set.name}; said: {overlap.evidence}")
+    return found
+
+
+def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
+    """Give the sources of one run: from the manifest of its shards where it is still there, else from its subset."""
+    data = config.data
+    where = f"{data.subset or 'all'} of {data.shards}"
+    # The user's own subsets lie beside the shards.
+    extra = [folder] if (folder := Layout(Path(data.shards).parent).manifests).is_dir() else []
+    manifest = Path(data.shards) / MANIFEST
+    if not manifest.exists():
+        return _training_sources(data.subset, extra) if data.subset else set(), where
+    table = read_table(manifest, columns=["source", "split", "degradation"])
+    table = table.filter(pc.equal(table["split"], data.split))
+    try:
+        kinds = load_subset(data.subset, extra=extra).degradations if data.subset else ()
+    except UirError:
+        # A subset that is not there any more: all that the shards hold is named then.
+        kinds = ()
+    if kinds:
+        table = table.filter(pc.is_in(table["degradation"], value_set=pa.array(kinds)))
+    return set(table["source"].to_pylist()), where
+
+
+def _training_sources(name: str, extra: Sequence[Path] = ()) -> set[str]:
+    try:
+        return {use.source for use in load_subset(name, extra=extra).uses if use.split == "train"}
+    except UirError:
+        return set()

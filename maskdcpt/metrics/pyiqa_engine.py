@@ -1,0 +1,97 @@
+"""pyiqa as the engine of learned metrics. It is licensed for non-commercial use, so nothing else imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maskdcpt.metrics.base import LearnedMetric
+from uirdata.errors import UirError
+
+VERSION = "0.1.16"
+"""Another release may give other numbers: variants and defaults have moved before."""
+
+
+class PyiqaEngine:
+    """
+    Metrics of pyiqa, with weights from a folder and never from the network.
+
+    Args:
+        weights: the folder; laid out as torch's own cache, `pyiqa/` and `checkpoints/`.
+        device: to compute on.
+
+    Raises:
+        UirError: pyiqa is not installed, is another release, or does not start here.
+    """
+
+    name = f"pyiqa {VERSION}"
+
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        try:
+            found = version("pyiqa")
+        except PackageNotFoundError:
+            raise UirError(
+                "learned metrics need pyiqa, whose licence allows non-commercial use alone: "
+                "pip install 'universal-image-restoration[eval]'"
+            ) from None
+        if found != VERSION:
+            raise UirError(
+                f"pyiqa {found} is installed, the protocols are those of {VERSION}: pip install pyiqa=={VERSION}"
+            )
+        self._weights = weights
+        self._device = device
+        try:
+            with _quiet():
+                # torchvision and pyiqa look where torch's cache is, pyiqa when it is imported.
+                torch.hub.set_dir(str(weights))
+                import pyiqa
+                import pyiqa.utils.download_util as downloads
+        except (ImportError, RuntimeError) as error:
+            raise UirError(
+                f"pyiqa does not start ({error}); torch {torch.__version__} and torchvision must be of the same build"
+            ) from error
+        # Where it was imported before with another folder.
+        downloads.DEFAULT_CACHE_DIR = str(weights / "pyiqa")
+        self._create: Callable[..., Any] = pyiqa.create_metric
+
+    def of_images(self, metric: LearnedMetric) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Make a metric: restored (B, 3, H, W) in 0..1, and the GT where it is needed, to (B,)."""
+        options: dict[str, Any] = dict(metric.options)
+        if metric.file_option:
+            options[metric.file_option] = str(self._weights / metric.files[0].path)
+        with _quiet():
+            made = self._create(metric.engine_name, device=self._device, **options)
+
+        def score(restored: Tensor, gt: Tensor | None) -> Tensor:
+            with _quiet():
+                values: Tensor = made(restored.float(), None if gt is None else gt.float())
+            return values.detach().reshape(-1).double().cpu()
+
+        return score
+
+    def of_sets(self, metric: LearnedMetric) -> Callable[[Path, Path], float]:
+        """Make a metric of two folders of PNGs: restored, GT."""
+        with _quiet():
+            made = self._create(metric.engine_name, device=self._device)
+
+        def distance(restored: Path, gt: Path) -> float:
+            with _quiet():
+                return float(made(str(restored), str(gt), verbose=False, num_workers=0, **metric.options))
+
+        return distance
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's prints off stdout, which is for data, and its warnings to itself."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,81 @@
+"""The best, the median and the worst image of each group, as it was given, restored, and its GT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskdcpt.cases import Case
+from maskdcpt.judging import Judge, image_tensor
+from maskdcpt.scores import ImageScore
+from maskdcpt.tracking import picture_grid, write_picture
+from uirdata.errors import ImageError, PairError, ShardError
+from uirdata.images import RgbImage
+from uirdata.pipeline.report import centre
+
+SIDE_PX = 320
+"""Of the middle window that is shown."""
+
+PLACES = ("best", "median", "worst")
+
+
+def extremes(rows: Sequence[ImageScore]) -> list[int]:
+    """
+    Choose the best, the median and the worst of one group: by what was gained over the LQ, by PSNR.
+
+    Without GT by the first learned metric that they have, where less is better.
+
+    Returns:
+        Positions in `rows`, best first; each once, so that a group of two gives two. Empty where nothing was scored.
+    """
+    gains = [_goodness(row) for row in rows]
+    known = sorted((index for index, gain in enumerate(gains) if gain is not None), key=lambda i: -(gains[i] or 0.0))
+    if not known:
+        return []
+    return list(dict.fromkeys((known[0], known[len(known) // 2], known[-1])))
+
+
+def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore], judge: Judge) -> None:
+    """
+    Write `folder/<group>.png`: a line for each of the best, median and worst, with LQ, restored and GT.
+
+    Args:
+        folder: made where it is missing.
+        cases: of the images.
+        rows: their scores, in the same order.
+        judge: restores them again; it gives the same.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.test_set or row.degradation, []).append(index)
+    for name, members in groups.items():
+        lines = []
+        for place in extremes([rows[index] for index in members]):
+            try:
+                loaded = cases[members[place]].load()
+            except (ShardError, ImageError, PairError):
+                # It was read once; what is gone since has its row, and no picture.
+                continue
+            shown = [loaded.lq, judge.restore(loaded.lq), *([] if loaded.gt is None else [loaded.gt])]
+            lines.append([image_tensor(_square(np.asarray(image)))[0] for image in shown])
+        if lines:
+            write_picture(folder / f"{name}.png", picture_grid(lines))
+
+
+def _square(image: RgbImage) -> RgbImage:
+    """Cut the middle, and fill what is missing with black, so that lines of a grid are of one size."""
+    window = centre(image, SIDE_PX)
+    missing = [(0, SIDE_PX - side) for side in window.shape[:2]]
+    return np.pad(window, (*missing, (0, 0)))
+
+
+def _goodness(row: ImageScore) -> float | None:
+    if row.psnr is not None and row.lq_psnr is not None:
+        return row.psnr - row.lq_psnr
+    known = [value for name, value in row.learned.items() if not name.startswith("lq_") and value is not None]
+    return -known[0] if known else None
