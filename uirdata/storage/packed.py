@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import IO, BinaryIO, Literal, Protocol
 
 from uirdata.errors import ArchiveError
+from uirdata.patterns import is_image_name
 from uirdata.storage.members import Limits
 
 Kind = Literal["file", "symlink", "hardlink", "device"]
@@ -334,7 +335,14 @@ def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     program = rar.find_program(parts)
     if program.gives_tar:
         with rar.as_tar(program, parts[0]) as stream:
-            yield from _tar_members(stream, parts[0].name, limits)
+            for member in _tar_members(stream, parts[0].name, limits):
+                if member.kind == "file" and not member.size and is_image_name(member.name):
+                    # So it gives files that the archive only keeps as references to equal ones.
+                    raise ArchiveError(
+                        f"{parts[0].name}: bsdtar gives no bytes of {member.name}; unpack it yourself with unrar, and "
+                        "use --from"
+                    )
+                yield member
         return
     for name, opener in rar.members(program, parts[0], limits.entries):
         yield Member(name, "file", None, "", opener)

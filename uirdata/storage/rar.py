@@ -41,13 +41,31 @@ def find_program(parts: Sequence[Path]) -> Program:
     """
     if len(parts) > 1:
         raise ArchiveError(f"{parts[0].name} is a RAR archive in pieces; unpack it yourself and use --from")
-    for name, gives_tar in (("bsdtar", True), ("unrar", False)):
-        if path := shutil.which(name):
-            return Program(path, gives_tar)
+    name = parts[0].name
+    said = ""
+    if (bsdtar := shutil.which("bsdtar")) and not (said := _complaint(bsdtar, parts[0])):
+        return Program(bsdtar, True)
+    if unrar := shutil.which("unrar"):
+        return Program(unrar, False)
+    if said:
+        raise ArchiveError(
+            f"{name}: bsdtar says {said!r}; unrar reads more kinds of RAR archives: install it and run the command "
+            "again, or unpack it yourself and use --from"
+        )
     raise ArchiveError(
-        f"{parts[0].name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or "
-        "unrar and run the command again, or unpack it yourself and use --from"
+        f"{name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or unrar and run "
+        "the command again, or unpack it yourself and use --from"
     )
+
+
+def _complaint(bsdtar: str, archive: Path) -> str:
+    """Let bsdtar list an archive, which old and solid ones make it refuse; give what it says, "" where all is well."""
+    command = [bsdtar, "-tf", str(archive.resolve())]
+    listed = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, env=_utf8()
+    )
+    words = listed.stderr.decode("utf-8", "replace").strip().splitlines()
+    return (words or ["nothing"])[0][:200] if listed.returncode else ""
 
 
 @contextlib.contextmanager

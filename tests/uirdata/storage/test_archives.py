@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,9 +137,63 @@ def test_bsdtar_gives_the_whole_archive_as_a_tar(tmp_path: Path, monkeypatch: py
     code = f"sys.stdout.buffer.write(open({str(tmp_path / 't.tar')!r}, 'rb').read() + bytes(100_000))"
     stand_in(tmp_path, "bsdtar", code, monkeypatch)
     assert taken("rar", tmp_path / "x.rar", tmp_path / "out") == FILES
-    stand_in(tmp_path, "bsdtar", "sys.exit('bsdtar: Truncated RAR file data')", monkeypatch)
+    stand_in(tmp_path, "bsdtar", "'-tf' in sys.argv or sys.exit('bsdtar: Truncated RAR file data')", monkeypatch)
     with pytest.raises(ArchiveError, match="bsdtar says 'bsdtar: Truncated RAR file data'"):
         taken("rar", tmp_path / "x.rar", tmp_path / "out2")
+
+
+def test_what_bsdtar_cannot_read_is_left_to_unrar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
+    stand_in(tmp_path, "bsdtar", "sys.exit('bsdtar: RAR solid archive support unavailable.')", monkeypatch)
+    with pytest.raises(ArchiveError, match=r"solid archive support unavailable.*unrar reads more .* install it"):
+        taken("rar", tmp_path / "x.rar", tmp_path / "out")
+    code = "print('1.png') if sys.argv[1] == 'lb' else sys.stdout.write('bytes')"
+    stand_in(tmp_path, "unrar", code, monkeypatch)
+    assert taken("rar", tmp_path / "x.rar", tmp_path / "out") == {"1.png": b"bytes"}
+
+
+def test_a_picture_that_bsdtar_gives_no_bytes_of_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
+    tar_of(tmp_path / "t.tar", {"a.txt": b"", "b.png": b""})
+    code = f"sys.stdout.buffer.write(open({str(tmp_path / 't.tar')!r}, 'rb').read())"
+    stand_in(tmp_path, "bsdtar", code, monkeypatch)
+    with pytest.raises(ArchiveError, match=r"no bytes of b.png; unpack it yourself with unrar"):
+        taken("rar", tmp_path / "x.rar", tmp_path / "out")
+
+
+def rar_of(path: Path, files: dict[str, bytes]) -> Path:
+    """A RAR 5 archive whose files are stored as they are, by the format's description."""
+
+    def number(value: int) -> bytes:
+        found = b""
+        while value > 127:
+            found, value = found + bytes([value & 127 | 128]), value >> 7
+        return found + bytes([value])
+
+    def block(body: bytes) -> bytes:
+        sized = number(len(body)) + body
+        return zlib.crc32(sized).to_bytes(4, "little") + sized
+
+    data = b"Rar!\x1a\x07\x01\x00" + block(number(1) + number(0) + number(0))
+    for name, content in files.items():
+        # Type 2, followed by data of this size; a checksum, mode 0644, stored, made on Unix.
+        body = number(2) + number(2) + number(len(content)) + number(4) + number(len(content)) + number(0o100644)
+        body += zlib.crc32(content).to_bytes(4, "little") + number(0) + number(1)
+        data += block(body + number(len(name.encode())) + name.encode()) + content
+    path.write_bytes(data + block(number(5) + number(0) + number(0)))
+    return path
+
+
+@pytest.mark.skipif(shutil.which("bsdtar") is None, reason="needs bsdtar (libarchive-tools)")
+def test_a_rar_is_unpacked_by_the_real_bsdtar(tmp_path: Path) -> None:
+    assert taken("rar", rar_of(tmp_path / "x.rar", FILES), tmp_path / "out") == FILES
+    evil = rar_of(tmp_path / "evil.rar", {"../out.png": b"x"})
+    with pytest.raises(ArchiveError, match="not safe to unpack"):
+        taken("rar", evil, tmp_path / "out2")
+    cut = tmp_path / "cut.rar"
+    cut.write_bytes((tmp_path / "x.rar").read_bytes()[:-1000])
+    with pytest.raises(ArchiveError):
+        taken("rar", cut, tmp_path / "out3")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
