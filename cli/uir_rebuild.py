@@ -9,10 +9,18 @@ from cli.options import all_sources
 from uirdata.errors import PartlyDone
 from uirdata.layout import Layout
 from uirdata.pipeline.engines import Engine
+from uirdata.pipeline.pool import Slice
 
 
 def rebuild_from(
-    console: Console, repository: str, layout: Layout, folder: Path, engine: Engine, *, dry_run: bool
+    console: Console,
+    repository: str,
+    layout: Layout,
+    folder: Path,
+    engine: Engine,
+    *,
+    task: Slice | None,
+    dry_run: bool,
 ) -> None:
     """
     Rebuild what was published under a name or an address, and say how far it came.
@@ -25,11 +33,14 @@ def rebuild_from(
     from uirdata.pipeline.rebuild import plan_rebuild, rebuild
 
     place = repository if is_remote(repository) else f"hf://datasets/{repository}"
-    plan = plan_rebuild(place, folder)
+    plan = plan_rebuild(place, folder, task)
     sources = all_sources(layout)
     there = [name for name in plan.sources if name in sources and layout.pairs(name).exists()]
     missing = [name for name in plan.sources if name not in there]
-    console.line(f"to build: {plan.samples:,} samples in {len(plan.todo):,} shards; {plan.here:,} are in {folder}")
+    others = f"; other tasks: {plan.waiting:,}" if plan.waiting else ""
+    console.line(
+        f"to build: {plan.samples:,} samples in {len(plan.todo):,} shards; {plan.here:,} are in {folder}{others}"
+    )
     for name in missing:
         console.warning(f"{name} is left out: not fetched; `uir fetch {name}` brings it")
     if dry_run:
@@ -45,9 +56,12 @@ def rebuild_from(
             "complete": report.complete,
             "differ": report.differ,
             "left": report.left,
+            "waiting_for_other_tasks": report.waiting,
         }
     )
     console.line(f"{report.samples:,} samples in {report.shards:,} shards, all with the published bytes")
+    if report.waiting:
+        console.line("other tasks of this build have shards left; the last one to end writes info.json")
     for path, reason in report.differ.items():
         console.warning(f"{path} would differ and is not kept: {reason}")
     if not report.complete:

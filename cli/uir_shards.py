@@ -204,6 +204,7 @@ def build_shards(
       uir build-shards --subset 5d --out /data/shards --workers 16
       uir build-shards --subset 5d --dry-run
       uir build-shards --from-hub OWNER/NAME --out rebuilt
+      uir build-shards --from-hub OWNER/NAME --out rebuilt --task $SLURM_ARRAY_TASK_ID/8
       uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
     from cli.uir_rebuild import rebuild_from
@@ -219,7 +220,7 @@ def build_shards(
         return
     folder = out or layout.shards
     if from_hub is not None:
-        rebuild_from(console, from_hub, layout, folder, _engine(engine, workers), dry_run=dry_run)
+        rebuild_from(console, from_hub, layout, folder, _engine(engine, workers), task=task, dry_run=dry_run)
         return
     chosen, sources, plan = _plan(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
     plan, _ = screened_plan(

@@ -39,6 +39,8 @@ class RebuildPlan:
         todo: published shards that are not there.
         here: how many are there.
         sources: ids that the shards to build come from.
+        task: the part of the published shards that is built here.
+        waiting: shards of other tasks that are not there yet.
     """
 
     place: str
@@ -47,6 +49,8 @@ class RebuildPlan:
     todo: tuple[ShardState, ...]
     here: int
     sources: tuple[str, ...]
+    task: Slice = Slice()
+    waiting: int = 0
 
     @property
     def samples(self) -> int:
@@ -64,26 +68,29 @@ class RebuildReport:
         samples: in them.
         differ: shards whose bytes would differ, each with the reason.
         left: shards of sources that are not there.
+        waiting: shards of other tasks that are not there yet; the last task to end writes info.json.
     """
 
     shards: int = 0
     samples: int = 0
     differ: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
+    waiting: int = 0
 
     @property
     def complete(self) -> bool:
-        """All published shards are there."""
+        """All published shards of this task are there."""
         return not self.differ and not self.left
 
 
-def plan_rebuild(place: str, folder: Path) -> RebuildPlan:
+def plan_rebuild(place: str, folder: Path, task: Slice | None = None) -> RebuildPlan:
     """
     Fetch a published manifest and compare it with a folder.
 
     Args:
         place: as for `open_shards`.
         folder: empty, or that of an earlier rebuild.
+        task: build only this part of the published shards.
 
     Raises:
         DownloadError: the manifest did not arrive.
@@ -94,9 +101,13 @@ def plan_rebuild(place: str, folder: Path) -> RebuildPlan:
     held = read_info(folder)
     if held and held != read_info(manifest):
         raise ShardError(f"{folder} holds other shards than {place}; use another folder with --out")
-    todo = tuple(state for state in published if not _is_here(folder, state))
+    mine = task or Slice()
+    lacking = [not _is_here(folder, state) for state in published]
+    own = [number % mine.parts == mine.part - 1 for number in range(len(published))]
+    todo = tuple(state for state, lacks, is_own in zip(published, lacking, own, strict=True) if lacks and is_own)
     sources = tuple(sorted({_source(state.path) for state in todo}))
-    return RebuildPlan(place, manifest, folder, todo, len(published) - len(todo), sources)
+    waiting = sum(lacking) - len(todo)
+    return RebuildPlan(place, manifest, folder, todo, len(published) - sum(lacking), sources, mine, waiting)
 
 
 def rebuild(
@@ -125,7 +136,7 @@ def rebuild(
         ShardTask(plan.folder, _planned(plan.manifest, path), SourcePixels(folders, settings.seed), settings)
         for path in wanted
     )
-    with only_builder(plan.folder, Slice()):
+    with only_builder(plan.folder, plan.task):
         listener.begin("samples", sum(state.samples for state in wanted.values()))
         for made in (engine or LocalEngine()).run(tasks, listener):
             if made.sha256 == wanted[made.path].sha256:
@@ -137,7 +148,10 @@ def rebuild(
                 part_path(plan.folder, made.path).unlink()
                 (plan.folder / made.path).unlink()
         listener.end("samples")
-        if report.complete:
+        # Asked again: other tasks have gone on meanwhile.
+        absent = [state for state in list_shards(plan.manifest) if not _is_here(plan.folder, state)]
+        report.waiting = len(absent) - len(report.differ) - len(report.left)
+        if not absent:
             for name in (REJECTED, INFO):
                 _copy(plan.manifest / name, plan.folder / name)
     return report

@@ -103,3 +103,20 @@ def test_another_pool_and_another_builder_are_not_disturbed(server: Hub, tmp_pat
         rebuilt(tmp_path, tmp_path / "other")
     with only_builder(tmp_path / "out", Slice()), pytest.raises(ShardError, match="another build is writing here"):
         rebuilt(tmp_path, tmp_path / "out")
+
+
+def test_parts_of_a_rebuild_on_several_machines_make_one_folder(server: Hub, tmp_path: Path) -> None:
+    pool, out = tmp_path / "pool", tmp_path / "out"
+    run(tmp_path / "ours", pool)
+    publish(pool, tmp_path, recipes_only=True)
+    layout, sources = small_source(tmp_path / "theirs")
+    folders = source_folders(sources, layout, sources)
+    plans = [plan_rebuild(PLACE, out, Slice(part, 3)) for part in (1, 2, 3)]
+    assert [(len(plan.todo), plan.waiting) for plan in plans] == [(3, 5), (3, 5), (2, 6)]
+    reports = [rebuild(plan, folders) for plan in plans]
+    assert [(report.shards, report.waiting, report.complete) for report in reports] == [
+        (3, 5, True),
+        (3, 2, True),
+        (2, 0, True),
+    ]
+    assert digests(out) == digests(pool)
