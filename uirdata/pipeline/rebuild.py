@@ -49,8 +49,8 @@ class RebuildPlan:
     todo: tuple[ShardState, ...]
     here: int
     sources: tuple[str, ...]
-    task: Slice = Slice()
-    waiting: int = 0
+    task: Slice
+    waiting: int
 
     @property
     def samples(self) -> int:
