@@ -86,11 +86,26 @@ class Bringer:
             if planned.file.archive == "folder":
                 return self._bring_folder(planned)
             if planned.given is not None:
-                return self._take(planned.file, planned.given)
+                return self._take_or_download(planned, planned.given)
             return self._download(planned)
         except UirError as error:
             todo = f". {planned.todo[:1].upper()}{planned.todo[1:]}" if planned.todo else ""
             return FileOutcome(name, "failed", f"{error}{todo}")
+
+    def _take_or_download(self, planned: PlannedFile, given: Path) -> FileOutcome:
+        """Take a file; one that lies in our downloads and is not what it should be is put aside and fetched."""
+        try:
+            return self._take(planned.file, given)
+        except (DownloadError, ArchiveError) as error:
+            if given != self._layout.downloads(self._source.id) / planned.file.name or not planned.mirrors:
+                raise
+            aside = given.with_name(given.name + ".aside")
+            try:
+                given.replace(aside)
+            except OSError as trouble:
+                raise storage_error(aside, trouble) from error
+            self._progress.note(f"{error}. It is kept as {aside}, and fetched anew")
+            return self._download(planned)
 
     def _download(self, planned: PlannedFile) -> FileOutcome:
         file = planned.file

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from uirdata.errors import StorageError
 from uirdata.layout import Layout
 from uirdata.pipeline.fetch_plan import below, is_here, journal_path, tree_journal
 from uirdata.progress import Progress
@@ -23,15 +26,36 @@ class Fault:
     reason: str
 
 
+class _Memory:
+    """Keeps what spares the next run some work; a disk that cannot be written is said once, and hinders nothing."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._works = True
+
+    def keep(self, write: Callable[[], None]) -> None:
+        if not self._works:
+            return
+        try:
+            write()
+        except StorageError as error:
+            self._works = False
+            self._progress.note(f"{error}. What was seen is not remembered: the next run hashes these files again")
+
+
 def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: list[Fault], progress: Progress) -> int:
     """Compare sizes, and the hashes of touched files, with the receipts and journals; count the good ones."""
     if source.local_dir is not None:
         return 0
     receipts = Receipts(layout.receipts(source.id))
     good = 0
+    memory = _Memory(progress)
     for name, receipt in receipts.all().items():
-        good += _verify_download(source, layout, name, receipt, receipts, missing, changed)
-    receipts.flush()
+        touched = _verify_download(source, layout, name, receipt, missing, changed)
+        good += touched is not None
+        if touched is not None and touched != receipt:
+            memory.keep(functools.partial(receipts.put, name, touched))
+    memory.keep(receipts.flush)
     for journal in journals(source.id, layout):
         entries, archive = read_journal(journal)
         if not archive:
@@ -43,7 +67,7 @@ def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: 
         good += sum(entry is not None for entry in kept)
         updated = [old if new is None else new for old, new in zip(entries, kept, strict=True)]
         if tuple(updated) != entries:
-            rewrite_journal(journal, updated, archive)
+            memory.keep(functools.partial(rewrite_journal, journal, updated, archive))
         progress.advance(task, len(entries))
         progress.end(task)
     tree = bool(read_journal(tree_journal(source.id, layout))[1])
@@ -58,10 +82,10 @@ def _verify_download(
     layout: Layout,
     name: str,
     receipt: Receipt,
-    receipts: Receipts,
     missing: list[Fault],
     changed: list[Fault],
-) -> int:
+) -> Receipt | None:
+    """Give the receipt, with a new time if the file was only touched; None where it is not as it came."""
     path = layout.downloads(source.id) / name
     try:
         stat = path.stat()
@@ -70,19 +94,19 @@ def _verify_download(
         placed = layout.source(source.id) / below(file.unpack_to, file.name)
         archive = file.part_of or name
         if read_journal(journal_path(source.id, layout, archive))[1] or placed.is_file():
-            return 1
+            return receipt
         missing.append(Fault(name, f"it is not in {layout.downloads(source.id)}"))
-        return 0
+        return None
     if stat.st_size != receipt.bytes:
         changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {receipt.bytes} came"))
-        return 0
+        return None
     if stat.st_mtime_ns != receipt.mtime_ns:
         sha256, _ = hash_file(path)
         if sha256 != receipt.sha256:
             changed.append(Fault(str(path), f"its sha256 is {sha256}; that of what came is {receipt.sha256}"))
-            return 0
-        receipts.put(name, replace(receipt, mtime_ns=stat.st_mtime_ns))
-    return 1
+            return None
+        return replace(receipt, mtime_ns=stat.st_mtime_ns)
+    return receipt
 
 
 def _verify_unpacked(

@@ -146,8 +146,22 @@ def read_headers(
     progress.end(task)
 
 
-def write_inventory(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Inventory:
-    """Write pairs.parquet from what is known of the files and pairs."""
+def write_inventory(
+    source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, keep: bool = True
+) -> Inventory:
+    """
+    Write pairs.parquet from what is known of the files and pairs.
+
+    Args:
+        source: whose.
+        layout: where it lies.
+        pairing: of its names.
+        checks: of its files and pairs.
+        keep: write it; else only count.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     found: Counter[PairKind] = Counter()
     left: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -162,7 +176,11 @@ def write_inventory(source: Source, layout: Layout, pairing: Pairing, checks: Ch
                 examples.setdefault(reason, row["lq"] or row["gt"])
             yield row
 
-    write_rows(layout.pairs(source.id), rows(), PAIRS_SCHEMA)
+    if keep:
+        write_rows(layout.pairs(source.id), rows(), PAIRS_SCHEMA)
+    else:
+        for _ in rows():
+            pass
     return Inventory(
         found=dict(sorted(found.items())),
         left_out=dict(sorted(left.items())),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Literal
 
-from uirdata.errors import SourceError, UirError
+from uirdata.errors import SourceError, StorageError, UirError
 from uirdata.layout import Layout
 from uirdata.pairing import Pairing
 from uirdata.pipeline.byte_checks import Fault, all_files, compare_hashes, verify_bytes
@@ -136,6 +136,7 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
     except UirError as error:
         problems.append(str(error))
     inventory = None
+    unkept: tuple[str, ...] = ()
     warnings: Counter[str] = Counter()
     examples: dict[str, str] = {}
     absent = source.local_dir is None and not layout.source(source.id).is_dir()
@@ -147,7 +148,12 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
                 if deep:
                     _inspect(source, layout, pairing, checks, jobs=jobs, progress=progress)
                     compare_hashes(source, layout, checks, changed)
-                inventory = write_inventory(source, layout, pairing, checks)
+                try:
+                    inventory = write_inventory(source, layout, pairing, checks)
+                except StorageError as error:
+                    # On a disk that is shared for reading the answer is as true; it is only not kept.
+                    inventory = write_inventory(source, layout, pairing, checks, keep=False)
+                    unkept = (f"{error}. What stands here is true, and was not kept",)
                 _collect_warnings(pairing, checks, warnings, examples)
         except UirError as error:
             problems.append(str(error))
@@ -163,7 +169,7 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
         warnings=dict(sorted(warnings.items())),
         warning_examples=examples,
         known_defects=source.known_defects,
-        todo=tuple(problems) + _todo(source, layout, missing, changed, inventory, absent=absent),
+        todo=tuple(problems) + unkept + _todo(source, layout, missing, changed, inventory, absent=absent),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
@@ -73,7 +74,11 @@ class Checks:
     """
     All that is known of one source; a context manager.
 
-    It is a file of lines, appended to as work goes on, so that a run that is killed loses at most its last line.
+    It is a file of lines, appended to as work goes on, so that a run that is killed loses at most its last line. Where
+    it cannot be written, all is remembered until the end of the run only.
+
+    Attributes:
+        unwritten: why nothing is written; "" while it is.
     """
 
     def __init__(self, source_folder: Path) -> None:
@@ -88,6 +93,7 @@ class Checks:
         self._pairs: dict[str, PairCheck] = {}
         self._lines = 0
         self._out: IO[str] | None = None
+        self.unwritten = ""
         for row in _rows(self._path):
             self._lines += 1
             if "key" in row:
@@ -124,7 +130,10 @@ class Checks:
     def flush(self) -> None:
         """Bring what is remembered to the disk."""
         if self._out is not None:
-            self._out.flush()
+            try:
+                self._out.flush()
+            except OSError as error:
+                self._give_up(error)
 
     def forget_others(self, paths: Collection[str]) -> None:
         """Drop files that are not there any more."""
@@ -134,13 +143,16 @@ class Checks:
 
     def close(self) -> None:
         """Write it all anew where most lines are out of date."""
+        self.flush()
         if self._out is not None:
             self._out.close()
             self._out = None
-        if self._lines > 2 * (len(self._files) + len(self._pairs)) + 1000:
+        if not self.unwritten and self._lines > 2 * (len(self._files) + len(self._pairs)) + 1000:
             self._rewrite()
 
     def _append(self, row: dict[str, Any]) -> None:
+        if self.unwritten:
+            return
         try:
             if self._out is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,8 +163,16 @@ class Checks:
                 self._out.write("\n")
             self._out.write(json.dumps(row, separators=(",", ":")) + "\n")
         except OSError as error:
-            raise storage_error(self._path, error) from error
+            self._give_up(error)
         self._lines += 1
+
+    def _give_up(self, error: OSError) -> None:
+        self.unwritten = str(storage_error(self._path, error))
+        if self._out is not None:
+            # Closing it would try to write once more.
+            with contextlib.suppress(OSError):
+                self._out.close()
+            self._out = None
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")
@@ -163,7 +183,7 @@ class Checks:
                     file.writelines(json.dumps(asdict(c), separators=(",", ":")) + "\n" for c in known.values())
             fresh.replace(self._path)
         except OSError as error:
-            raise storage_error(self._path, error) from error
+            self._give_up(error)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -272,6 +272,25 @@ def test_pieces_are_joined_and_archives_in_archives_unpacked(tmp_path: Path) -> 
     assert pairs(tmp_path)[0][:2] == ("inner/set/lq/0.png", "inner/set/gt/0.png")
 
 
+@pytest.mark.parametrize("cut", [0, 300, 10_000_000])
+def test_what_another_program_left_under_the_name_is_put_aside_unless_it_is_the_file(tmp_path: Path, cut: int) -> None:
+    data, notes = zipped(images()), Notes()
+    here = Layout(tmp_path).downloads("s") / "s.zip"
+    here.parent.mkdir(parents=True)
+    here.write_bytes(data[:cut])
+    with serving({"/s.zip": data}) as server:
+        assert run(source_of(http_file(server.url, "s.zip")), tmp_path, notes).state == "done"
+        asked = len(server.requests)
+    aside = here.with_name("s.zip.aside")
+    if cut >= len(data):
+        assert asked == 0
+        assert not aside.exists()
+    else:
+        assert here.read_bytes() == data
+        assert aside.read_bytes() == data[:cut]
+        assert any("fetched anew" in note for note in notes.notes)
+
+
 def test_pairs_of_other_sizes_and_broken_images_are_left_out_with_the_reason(tmp_path: Path) -> None:
     files = images(5)
     files["set/lq/1.png"] = encode_image(picture(20, 32), "png")

@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import picture, write_png
 from tests.uirdata.pipeline.archived import zipped
-from uirdata.images import RgbImage, to_uint8
+from uirdata.errors import StorageError
+from uirdata.images import RgbImage, encode_image, to_uint8
 from uirdata.layout import Layout
 from uirdata.pairing import PairRule
 from uirdata.pipeline import byte_checks
@@ -38,6 +39,10 @@ def scene(seed: int, height: int = 140, width: int = 170) -> RgbImage:
 
 def hazy(image: RgbImage) -> RgbImage:
     return to_uint8(image * 0.6 + 90)
+
+
+def picture_bytes(seed: int) -> bytes:
+    return encode_image(picture(40, 50, seed), "png")
 
 
 def make_pair(root: Path, name: str, lq: RgbImage, gt: RgbImage) -> None:
@@ -298,3 +303,48 @@ def test_noise_and_darkness_do_not_make_a_wrong_partner(sigma: int) -> None:
         assert likeness(gray, dark) > WRONG_PARTNER + 0.1 or clarity(dark) < 4
         assert likeness(wrong, dark) < WRONG_PARTNER
         assert sigma or clarity(dark) > 4
+
+
+def test_a_disk_that_cannot_be_written_hinders_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "mine"
+    for name in "abc":
+        make_pair(root, name, hazy(scene(ord(name))), scene(ord(name)))
+    source, layout = local(tmp_path)
+    right = check(source, layout)
+    (layout.source("mine") / ".uir/checks.jsonl").unlink()
+    layout.pairs("mine").unlink()
+    # Folders where files are wanted: nobody can write there, not even root.
+    (layout.source("mine") / ".uir/checks.jsonl").mkdir()
+    layout.pairs("mine").mkdir()
+    found = check(source, layout)
+    assert (found.state, found.inventory) == ("good", right.inventory)
+    assert found.todo[0].endswith("What stands here is true, and was not kept")
+    (root / "lq/b.png").write_bytes(b"torn")
+    assert check(source, layout).state == "faulty"
+
+
+def test_a_touched_download_on_a_disk_that_cannot_be_written_is_hashed_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "given/a.zip"
+    packed.parent.mkdir()
+    packed.write_bytes(zipped({f"{side}/{n}.png": picture_bytes(n) for side in ("lq", "gt") for n in range(2)}))
+    mirror = Mirror("manual", "https://example.org", "official")
+    source = Source("packed", "t", "l", (RemoteFile("a.zip", (mirror,), archive="zip"),), (RULE,))
+    layout = Layout(tmp_path / "root")
+    fetch(plan_fetch([source], layout, from_dir=packed.parent), jobs=1, progress=Silent())
+    os.utime(layout.downloads("packed") / "a.zip", (1, 1))
+    said: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    def refuse(*_: object) -> None:
+        raise StorageError("receipts.json: cannot be written: Read-only file system")
+
+    monkeypatch.setattr("uirdata.storage.receipts.Receipts._write", refuse)
+    (found,) = verify([source], layout, deep=False, jobs=1, progress=Notes()).sources
+    assert found.state == "good"
+    assert len(said) == 1
+    assert "not remembered" in said[0]
