@@ -14,9 +14,11 @@ _COMMANDS = {
     "eval": "cli.maskdcpt_eval:evaluate",
     "compare": "cli.maskdcpt_eval:compare",
     "restore": "cli.maskdcpt_restore:restore",
-    "probe": "cli.maskdcpt_use:probe",
-    "export": "cli.maskdcpt_use:export",
+    "report": "cli.maskdcpt_study:report",
     "table": "cli.maskdcpt_table:table",
+    "probe": "cli.maskdcpt_study:probe",
+    "bench": "cli.maskdcpt_study:bench",
+    "export": "cli.maskdcpt_export:export",
 }
 
 

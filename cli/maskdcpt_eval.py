@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console
-from cli.options import DEVICE, ROOT, ShardPlace, common, extra_manifests
+from cli.options import CHECKPOINT_HELP, DEVICE, ROOT, CheckpointPlace, ShardPlace, common, extra_manifests
 from uirdata.errors import PartlyDone, UsageError
 from uirdata.layout import Layout
 
@@ -22,7 +22,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command("eval")
-@click.option("--checkpoint", type=_PATH, help="A run, step-NNNNNN, .safetensors, or a published .pth.")
+@click.option("--checkpoint", type=CheckpointPlace(), help=CHECKPOINT_HELP)
 @click.option("--shards", type=ShardPlace(), help="A shard folder, or hf://datasets/OWNER/NAME.")
 @click.option(
     "--bench", "bench_name", metavar="NAME", help="A table of the paper: 5d, 12d, denoise, real, single, mixed."
@@ -30,7 +30,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--split", default="test", show_default=True, help="Of the shards: train, val or test.")
 @click.option("--subset", default="", metavar="NAME", help="Of the shards, only what this names, in its label order.")
 @click.option("--out", type=_FOLDER, help="Folder for images.parquet, report.json and grids; interrupted, it goes on.")
-@click.option("--classifier", type=_PATH, help="Checkpoint whose classifier names the degradations.")
+@click.option("--classifier", type=CheckpointPlace(), help="Checkpoint whose classifier names the degradations.")
 @click.option(
     "--metric",
     "metrics",
@@ -52,13 +52,13 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @ROOT
 @common
 def evaluate(
-    checkpoint: Path | None,
+    checkpoint: str | Path | None,
     shards: str | Path | None,
     bench_name: str | None,
     split: str,
     subset: str,
     out: Path | None,
-    classifier: Path | None,
+    classifier: str | Path | None,
     metrics: tuple[str, ...],
     weights: Path | None,
     list_weights: bool,

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 @common
 def restore(
     files: tuple[Path, ...],
-    checkpoint: Path,
+    checkpoint: str | Path,
     out: Path | None,
     overwrite: bool,
     page: Path | None,
     tile_px: int | None,
     memory: int | None,
     self_ensemble: bool,
-    classifier: Path | None,
+    classifier: str | Path | None,
     device: str,
     dry_run: bool,
     console: Console,

@@ -39,12 +39,7 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done;
 SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws."
 )
-CHECKPOINT = click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A run, step-NNNNNN, .safetensors, or a published .pth.",
-)
+CHECKPOINT_HELP = "A run, step-NNNNNN, .safetensors, a published .pth, or hf://OWNER/NAME."
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
@@ -155,6 +150,21 @@ class ShardPlace(click.ParamType["str | Path"]):
         if path.is_file():
             self.fail(f"{text!r} is a file; a folder of shards was expected", param, ctx)
         return path
+
+
+class CheckpointPlace(click.ParamType["str | Path"]):
+    """A run, a checkpoint, a file of weights, or hf://OWNER/NAME[@REVISION]."""
+
+    name = "checkpoint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        """Keep an address as it is, and make a path of all else."""
+        if str(value) == "":
+            self.fail("names nothing", param, ctx)
+        return str(value) if str(value).startswith("hf://") else Path(str(value))
+
+
+CHECKPOINT = click.option("--checkpoint", type=CheckpointPlace(), required=True, help=CHECKPOINT_HELP)
 
 
 def all_sources(layout: Layout) -> dict[str, Source]:

@@ -260,7 +260,7 @@ def _finish(report: EvalReport, done: Done, judge: Judge, out: Path | None, proc
     if process.leads and out is not None:
         done.kept.finish(report)
         if grids and judge.restores:
-            write_grids(out / "grids", done.cases, done.rows, judge)
+            write_grids(out, done.cases, done.rows, judge)
     process.wait()
 
 

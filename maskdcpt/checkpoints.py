@@ -86,13 +86,19 @@ class Checkpoint:
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """
-    Load networks from a run, one of its checkpoints, a .safetensors file, or a published .pth.
+    Load networks from a run, one of its checkpoints, a .safetensors file, a published .pth, or hf://OWNER/NAME.
 
     A run gives its newest checkpoint. Of a file without our metadata, network and size are told from its keys.
 
     Raises:
         CheckpointError: there is none, it is cut short, or it is no file of a network that is known here.
+        DownloadError: it did not arrive from the Hub.
     """
+    if str(path).startswith("hf://"):
+        # Late: what fetches models writes them, too, and loads checkpoints for that.
+        from maskdcpt.hub_models import fetch_model
+
+        path = fetch_model(str(path))
     file = _find_model(Path(path))
     if file.suffix in (".pth", ".pt", ".ckpt"):
         return _load_pickled(file)

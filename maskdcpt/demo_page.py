@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskdcpt.slider import SLIDER_STYLE, slider
 from uirdata.images import RgbImage, read_image
 from uirdata.pipeline.report import Statistics, data_uri, html_table, lines_chart, write_page
 from uirdata.statistics import counts_as_rows
@@ -77,7 +78,8 @@ def write_demo_page(
         html_table([_figures(row) for row in rows]),
         f"<p>The pre-trained classifier names the degradation of {accuracy:.0%} of the held-out images; "
         f"guessing names {chance:.0%}.</p>",
-        "<h2>Before, restored, truth</h2>",
+        SLIDER_STYLE,
+        "<h2>Before and restored, beside the truth</h2><p>Drag the handle.</p>",
         *(_picture(picture) for picture in pictures),
         "<h2>What pre-training sees</h2><p>Rows: samples. Columns: LQ, what was not hidden of it, what the "
         "network made of that, GT.</p>",
@@ -109,10 +111,10 @@ def _figures(row: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _picture(picture: DemoPicture) -> str:
-    states = (("LQ", picture.lq), ("restored", picture.restored), ("GT", picture.gt))
-    figures = "".join(
-        f'<figure><img alt="{name}" src="{data_uri(image)}"><figcaption>{name}</figcaption></figure>'
-        for name, image in states
+    figures = (
+        f"<figure>{slider(picture.lq, picture.restored, labels=('LQ', 'restored'))}"
+        "<figcaption>before and after</figcaption></figure>"
+        f'<figure><img alt="GT" src="{data_uri(picture.gt)}"><figcaption>GT</figcaption></figure>'
     )
     title = html.escape(f"{picture.degradation}, {picture.level}")
     return f'<h3>{title}</h3><div class="row">{figures}</div>'

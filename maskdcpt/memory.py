@@ -25,12 +25,25 @@ def bytes_per_pixel(network: nn.Module) -> float:
     """
     Give the most memory that a network's tensors take at once when it restores, per pixel of its input.
 
-    Nothing is computed: a picture of 128 x 128 goes through without values, and what lives at each operation is added
-    up. All four networks need the same for each pixel of larger pictures; the kernels of a device may need a little
-    more. The weights are not counted, as they are there already.
+    All four networks need the same for each pixel of larger pictures; the kernels of a device may need a little more.
+    The weights are not counted, as they are there already.
 
     Args:
         network: with a `restore` that takes (B, 3, H, W), such as a backbone.
+    """
+    return tensor_bytes(network, 1, _PROBE_PX) / _PROBE_PX**2
+
+
+def tensor_bytes(network: nn.Module, batch: int, side: int) -> int:
+    """
+    Give the most memory that a network's tensors take at once when it restores images, without the weights.
+
+    Nothing is computed: pictures go through without values, and what lives after each operation is added up.
+
+    Args:
+        network: as in `bytes_per_pixel`.
+        batch: images at once.
+        side: of them, in pixels.
     """
     # Late: it loads a good part of torch's compiler, which nothing else here needs.
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -38,8 +51,8 @@ def bytes_per_pixel(network: nn.Module) -> float:
     device = next(network.parameters()).device
     restore: Any = network.restore
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), _Living() as living:
-        restore(torch.empty(1, 3, _PROBE_PX, _PROBE_PX, device=device))
-    return float(living.peak / _PROBE_PX**2)
+        restore(torch.empty(batch, 3, side, side, device=device))
+    return int(living.peak)
 
 
 def free_bytes(device: torch.device) -> int:

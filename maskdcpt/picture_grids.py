@@ -10,7 +10,7 @@ import numpy as np
 from maskdcpt.cases import Case
 from maskdcpt.judging import Judge, image_tensor
 from maskdcpt.scores import ImageScore
-from maskdcpt.tracking import picture_grid, write_picture
+from maskdcpt.tracking import picture_grid, to_rgb, write_picture
 from uirdata.errors import ImageError, PairError, ShardError
 from uirdata.images import RgbImage
 from uirdata.pipeline.report import centre
@@ -19,30 +19,39 @@ SIDE_PX = 320
 """Of the middle window that is shown."""
 
 PLACES = ("best", "median", "worst")
+SHOWN = "shown"
+"""Folder of the same pictures one by one, whole, beside that of the grids."""
+
+_MOST_PX = 1600 * 1600
 
 
-def extremes(rows: Sequence[ImageScore]) -> list[int]:
+def extremes(rows: Sequence[ImageScore]) -> dict[str, int]:
     """
     Choose the best, the median and the worst of one group: by what was gained over the LQ, by PSNR.
 
     Without GT by the first learned metric that they have, where less is better.
 
     Returns:
-        Positions in `rows`, best first; each once, so that a group of two gives two. Empty where nothing was scored.
+        Place to position in `rows`; none twice, so that a group of two has two. Empty where nothing was scored.
     """
     gains = [_goodness(row) for row in rows]
     known = sorted((index for index, gain in enumerate(gains) if gain is not None), key=lambda i: -(gains[i] or 0.0))
     if not known:
-        return []
-    return list(dict.fromkeys((known[0], known[len(known) // 2], known[-1])))
+        return {}
+    chosen: dict[str, int] = {}
+    for place, position in zip(PLACES, (known[0], known[len(known) // 2], known[-1]), strict=True):
+        if position not in chosen.values():
+            chosen[place] = position
+    return chosen
 
 
 def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore], judge: Judge) -> None:
     """
-    Write `folder/<group>.png`: a line for each of the best, median and worst, with LQ, restored and GT.
+    Write grids/<group>.png, a line for each of the best, median and worst, with LQ, restored and GT; and the same
+    pictures whole, as shown/<group>/<place>-lq.png, -restored.png and -gt.png.
 
     Args:
-        folder: made where it is missing.
+        folder: of the evaluation.
         cases: of the images.
         rows: their scores, in the same order.
         judge: restores them again; it gives the same.
@@ -55,16 +64,20 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
         groups.setdefault(row.test_set or row.degradation, []).append(index)
     for name, members in groups.items():
         lines = []
-        for place in extremes([rows[index] for index in members]):
+        for place, position in extremes([rows[index] for index in members]).items():
             try:
-                loaded = cases[members[place]].load()
+                loaded = cases[members[position]].load()
             except (ShardError, ImageError, PairError):
                 # It was read once; what is gone since has its row, and no picture.
                 continue
-            shown = [loaded.lq, judge.restore(loaded.lq), *([] if loaded.gt is None else [loaded.gt])]
-            lines.append([image_tensor(_square(np.asarray(image)))[0] for image in shown])
+            shown = {"lq": to_rgb(image_tensor(loaded.lq)[0]), "restored": judge.restore(loaded.lq)}
+            shown |= {} if loaded.gt is None else {"gt": loaded.gt}
+            lines.append([image_tensor(_square(image))[0] for image in shown.values()])
+            for what, image in shown.items():
+                if image.shape[0] * image.shape[1] <= _MOST_PX:
+                    write_picture(folder / SHOWN / name / f"{place}-{what}.png", image)
         if lines:
-            write_picture(folder / f"{name}.png", picture_grid(lines))
+            write_picture(folder / "grids" / f"{name}.png", picture_grid(lines))
 
 
 def _square(image: RgbImage) -> RgbImage:

@@ -1,12 +1,20 @@
-"""Curves of runs as a figure."""
+"""Figures of runs: curves over the steps, the preliminary study, features in the plane."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskdcpt.tracking import read_curves
 from uirdata.errors import UirError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from maskdcpt.probing import FeatureMap, ProbeResult
+
+ENDINGS = (".png", ".svg", ".pdf")
 
 
 def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
@@ -25,13 +33,7 @@ def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
         UsageError: a run has no such quantity, or the file has another ending.
         UirError: a run has no metrics, or matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UirError("drawing needs matplotlib: pip install matplotlib") from error
-    if out.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"{out}: a figure is .png, .svg or .pdf")
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = _figure(out, 8, 4.5)
     axes = figure.add_subplot()
     names = []
     for run in runs:
@@ -45,6 +47,87 @@ def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
     axes.set_ylabel(quantity)
     axes.grid(alpha=0.3)
     axes.legend()
+    _save(figure, out)
+    return names
+
+
+def draw_probe(results: Sequence[ProbeResult], out: Path) -> None:
+    """
+    Draw the two halves of Fig. 2 as far as they were measured: accuracy over the steps, and over the mask ratio.
+
+    Args:
+        results: of one network.
+        out: .png, .svg or .pdf.
+
+    Raises:
+        UsageError: the file has another ending.
+        UirError: matplotlib is not installed.
+    """
+    figure = _figure(out, 9, 4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for ratio in sorted({result.ratio for result in results}):
+        line = sorted((r for r in results if r.ratio == ratio), key=lambda r: r.step)
+        spread = [100 * r.spread for r in line]
+        left.errorbar(
+            [r.step for r in line],
+            [100 * r.accuracy for r in line],
+            spread,
+            marker="o",
+            capsize=3,
+            label=f"{ratio:.0%} hidden",
+        )
+    for step in sorted({result.step for result in results}):
+        line = sorted((r for r in results if r.step == step), key=lambda r: r.ratio)
+        right.plot(
+            [100 * r.ratio for r in line],
+            [100 * r.accuracy for r in line],
+            marker="o",
+            label=f"step {step:,}",
+        )
+    left.set_xlabel("training steps")
+    left.set_ylabel("accuracy of the nearest neighbours, %")
+    right.set_xlabel("hidden, %")
+    for axes in (left, right):
+        axes.axhline(100 * results[0].chance, color="grey", linestyle=":", label="guessing")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, out)
+
+
+def draw_map(features: FeatureMap, out: Path) -> None:
+    """
+    Draw features in the plane, a colour for each class.
+
+    Args:
+        features: of images.
+        out: .png, .svg or .pdf.
+
+    Raises:
+        UsageError: the file has another ending.
+        UirError: matplotlib is not installed.
+    """
+    figure = _figure(out, 7, 6)
+    axes = figure.add_subplot()
+    for label, name in enumerate(features.class_names):
+        points = features.points[features.labels == label]
+        if len(points):
+            axes.scatter(points[:, 0], points[:, 1], s=14, label=name)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, out)
+
+
+def _figure(out: Path, width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UirError("drawing needs matplotlib: pip install matplotlib") from error
+    if out.suffix not in ENDINGS:
+        raise UsageError(f"{out}: a figure is .png, .svg or .pdf")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Figure, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
-    return names

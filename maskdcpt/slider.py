@@ -22,7 +22,7 @@ box-shadow:0 0 4px #000;pointer-events:none}
 .slider span{position:absolute;bottom:6px;padding:2px 8px;background:#000a;color:#fff;pointer-events:none;
 font:13px/1.4 system-ui,sans-serif;border-radius:3px}
 .slider .left{left:6px}.slider .right{right:6px}
-.slider button{all:unset}
+figure.shown{margin:0 0 20px}
 </style>
 <script>
 document.addEventListener("input",function(event){

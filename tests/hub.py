@@ -263,7 +263,7 @@ class Hub:
             return 404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"}
         files = []
         for file in json.loads(body)["files"]:
-            lfs = file["path"].endswith((".tar", ".parquet")) or file["size"] > 10_000_000
+            lfs = file["path"].endswith((".tar", ".parquet", ".safetensors")) or file["size"] > 10_000_000
             before = found[1].get(file["path"])
             oid = None if before is None else before.sha256 if before.lfs else before.oid
             files.append(
@@ -396,23 +396,24 @@ def _ranged(ask: BaseHTTPRequestHandler, data: bytes, headers: dict[str, str]) -
 
 
 _REPO = r"(?P<repo>[^/]+/[^/]+)"
+_KIND = "(?:datasets|models)"
 _REV = r"(?P<rev>[^/]+)"
 _ROUTES = (
     ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/repos/create", "create"),
     ("DELETE", r"/api/repos/delete", "delete"),
     ("POST", r"/api/validate-yaml", "validate"),
-    ("POST", rf"/api/datasets/{_REPO}/preupload/{_REV}", "preupload"),
-    ("POST", rf"/datasets/{_REPO}\.git/info/lfs/objects/batch", "batch"),
+    ("POST", rf"/api/{_KIND}/{_REPO}/preupload/{_REV}", "preupload"),
+    ("POST", rf"(?:/datasets)?/{_REPO}\.git/info/lfs/objects/batch", "batch"),
     ("PUT", r"/lfs/(?P<sha>[0-9a-f]{64})", "upload"),
     ("POST", r"/lfs-verify", "lfs_verify"),
-    ("POST", rf"/api/datasets/{_REPO}/commit/{_REV}", "commit"),
-    ("POST", rf"/api/datasets/{_REPO}/branch/{_REV}", "branch"),
-    ("GET", rf"/api/datasets/{_REPO}/refs", "refs"),
-    ("GET", rf"/api/datasets/{_REPO}/tree/{_REV}(?P<path>/.*)?", "tree"),
-    ("POST", rf"/api/datasets/{_REPO}/paths-info/{_REV}", "paths"),
-    ("GET", rf"/api/datasets/{_REPO}(/revision/{_REV})?", "info"),
-    ("GET|HEAD", rf"/datasets/{_REPO}/resolve/{_REV}/(?P<path>.+)", "resolve"),
+    ("POST", rf"/api/{_KIND}/{_REPO}/commit/{_REV}", "commit"),
+    ("POST", rf"/api/{_KIND}/{_REPO}/branch/{_REV}", "branch"),
+    ("GET", rf"/api/{_KIND}/{_REPO}/refs", "refs"),
+    ("GET", rf"/api/{_KIND}/{_REPO}/tree/{_REV}(?P<path>/.*)?", "tree"),
+    ("POST", rf"/api/{_KIND}/{_REPO}/paths-info/{_REV}", "paths"),
+    ("GET", rf"/api/{_KIND}/{_REPO}(/revision/{_REV})?", "info"),
+    ("GET|HEAD", rf"(?:/datasets)?/{_REPO}/resolve/{_REV}/(?P<path>.+)", "resolve"),
     ("GET|HEAD", r"/cdn/(?P<sha>[0-9a-f]{64})", "cdn"),
 )
 

@@ -295,7 +295,7 @@ def test_the_best_the_median_and_the_worst_are_shown() -> None:
     def row(psnr: float | None, piqe: float | None = None) -> ImageScore:
         return ImageScore("k", "haze", "", "s", 9, 9, psnr, None, 20.0, None, "", learned={"piqe": piqe, "lq_piqe": 1})
 
-    assert extremes([row(21.0), row(30.0), row(19.0), row(25.0), row(24.0)]) == [1, 4, 2]
-    assert extremes([row(None, 50.0), row(None, 20.0)]) == [1, 0]
-    assert extremes([row(None)]) == []
+    assert extremes([row(21.0), row(30.0), row(19.0), row(25.0), row(24.0)]) == {"best": 1, "median": 4, "worst": 2}
+    assert extremes([row(None, 50.0), row(None, 20.0)]) == {"best": 1, "median": 0}
+    assert extremes([row(None)]) == {}
     assert Protocol() == Protocol(learned=())

@@ -14,7 +14,6 @@ from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.judging import Judge
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.networks import networks_of
-from maskdcpt.probing import ProbeSettings, neighbour_accuracy, probe_features
 from maskdcpt.scores import Protocol
 from maskdcpt.training import train
 from maskdcpt.validation import to_tensor
@@ -159,37 +158,6 @@ def test_networks_without_anything_to_judge_are_refused(shards: Path, tmp_path: 
     run = train(tiny_config(shards, tmp_path / "run", "objective.kind=reconstruction", "loop.steps=1")).run
     with pytest.raises(UirError, match="does not restore; fine-tune it first"):
         evaluate(run, shards)
-
-
-def test_neighbours_tell_what_is_apart_and_no_more() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 30)
-    noise = rng.normal(0, 1, (90, 20)).astype(np.float32)
-    apart = noise + 10 * labels[:, None].astype(np.float32)
-    assert neighbour_accuracy(apart, labels, 0) == 1.0
-    assert neighbour_accuracy(noise, labels, 0) < 0.6
-
-
-def test_neighbours_agree_with_scikit_learn() -> None:
-    from sklearn.neighbors import KNeighborsClassifier
-
-    from uirdata.seeding import rng_for
-
-    rng = np.random.default_rng(1)
-    labels = np.repeat(np.arange(4), 12)
-    features = (rng.normal(0, 1, (48, 6)) + labels[:, None]).astype(np.float32)
-    told = np.zeros(48, dtype=bool)
-    for label in range(4):
-        told[rng_for(223, str(label), "probe split").permutation(np.flatnonzero(labels == label))[:4]] = True
-    reference = KNeighborsClassifier(5).fit(features[~told], labels[~told]).score(features[told], labels[told])
-    assert neighbour_accuracy(features, labels, 223) == pytest.approx(reference)
-
-
-def test_a_probe_measures_a_checkpoint_at_each_ratio(shards: Path, pre: Path) -> None:
-    results = probe_features(pre, shards, ProbeSettings(split="test", crop=32, ratios=(0.0, 0.5), patch=8))
-    assert [result.ratio for result in results] == [0.0, 0.5]
-    assert all(result.images == 9 and result.chance == pytest.approx(1 / 3) for result in results)
-    assert all(0 <= result.accuracy <= 1 for result in results)
 
 
 def test_a_checkpoint_in_memory_is_as_good_as_one_on_disk(shards: Path, fine: Path) -> None:
