@@ -11,6 +11,7 @@ from cli.options import Program
 _COMMANDS = {
     "train": "cli.maskdcpt_train:train",
     "plot": "cli.maskdcpt_train:plot",
+    "reproduce": "cli.maskdcpt_reproduce:reproduce",
     "eval": "cli.maskdcpt_eval:evaluate",
     "compare": "cli.maskdcpt_eval:compare",
     "restore": "cli.maskdcpt_restore:restore",

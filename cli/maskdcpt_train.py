@@ -110,7 +110,7 @@ def plot(runs: tuple[Path, ...], quantity: str, out: Path, console: Console) -> 
 def _train(config: TrainConfig, resume: bool, console: Console) -> None:
     from maskdcpt.training import train as run_training
 
-    with console.progress() as progress, _interruptions() as caught:
+    with console.progress() as progress, interruptions() as caught:
         result = run_training(config, resume=resume, progress=progress, stop=lambda: bool(caught))
     console.data(
         {
@@ -185,7 +185,7 @@ def _show_plan(config: TrainConfig, console: Console) -> None:
 
 
 @contextmanager
-def _interruptions() -> Iterator[list[int]]:
+def interruptions() -> Iterator[list[int]]:
     """Collect signals that ask for an end, while the block runs; a second Ctrl-C ends at once."""
     caught: list[int] = []
 

@@ -210,7 +210,7 @@ class LoopConfig:
         compile: hand the networks to torch.compile.
         channels_last: lay pixels out channel by channel at each place, which convolutions on a GPU like.
         checkpointing: forget inner results of the backbone and compute them again on the way back: less memory.
-        threads: of a CPU; 0 takes the cores that this process may use.
+        threads: of a CPU; 0 takes what OMP_NUM_THREADS says, else the cores that this process may use.
         log_every: steps between rows of metrics.jsonl.
         checkpoint_every: steps between checkpoints; the last step always gets one.
         keep: newest checkpoints that are kept, besides the best one.

@@ -63,7 +63,8 @@ def joined(device: str, threads: int) -> Iterator[Process]:
 
     Args:
         device: auto, cpu, cuda or cuda:N; with several processes each takes the GPU of its local rank.
-        threads: of a CPU; 0 takes the cores that this process may use, shared among the processes of this machine.
+        threads: of a CPU; 0 takes what OMP_NUM_THREADS says, else the cores that this process may use, shared among the
+            processes of this machine.
 
     Raises:
         UsageError: the device is not there.
@@ -73,8 +74,7 @@ def joined(device: str, threads: int) -> Iterator[Process]:
     chosen = chosen_device(device, local if ranks > 1 else None)
     before = torch.get_num_threads()
     if chosen.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.set_num_threads(threads or _free_threads(before))
     started = ranks > 1 and not dist.is_initialized()
     if started:
         if chosen.type == "cuda":
@@ -89,6 +89,14 @@ def joined(device: str, threads: int) -> Iterator[Process]:
         if started:
             dist.destroy_process_group()
         torch.set_num_threads(before)
+
+
+def _free_threads(asked_for: int) -> int:
+    """Say how many threads are this process's; torchrun sets OMP_NUM_THREADS by itself, which asks for nothing."""
+    if os.environ.get("OMP_NUM_THREADS") and "LOCAL_WORLD_SIZE" not in os.environ:
+        return asked_for
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def chosen_device(name: str, local: int | None = None) -> torch.device:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from maskdcpt.tracking import read_curves
 from uirdata.errors import UirError, UsageError, nearest
+from uirdata.storage.tables import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +30,7 @@ def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
         out: .png, .svg or .pdf.
 
     Returns:
-        The names of the runs as the figure has them.
+        The names of the runs as the figure has them: the last parts of their paths that tell them apart.
 
     Raises:
         UsageError: a run has no such quantity, or the file has another ending.
@@ -35,20 +38,46 @@ def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
     """
     figure = _figure(out, 8, 4.5)
     axes = figure.add_subplot()
-    names = []
-    for run in runs:
+    names = _told_apart(runs)
+    for run, name in zip(runs, names, strict=True):
         curves = read_curves(run)
         if quantity not in curves:
             raise UsageError(f"{run} has no {quantity!r}: {nearest(quantity, curves)}")
-        name = run.name or str(run)
-        axes.plot(curves[quantity].steps, curves[quantity].values, label=name)
-        names.append(name)
+        marker = "o" if len(curves[quantity].steps) < 30 else ""
+        axes.plot(curves[quantity].steps, curves[quantity].values, label=name, marker=marker, markersize=3)
     axes.set_xlabel("step")
     axes.set_ylabel(quantity)
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, out)
     return names
+
+
+def draw_bands(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], out: Path, *, quantity: str) -> None:
+    """
+    Draw the mean of several runs of one kind over the steps, with the range from the least to the largest.
+
+    Args:
+        curves: name to the points of its runs; where one has other steps, the steps that all have are drawn.
+        out: .png, .svg or .pdf.
+        quantity: what the values are.
+
+    Raises:
+        UsageError: the file has another ending.
+        UirError: matplotlib is not installed.
+    """
+    figure = _figure(out, 8, 4.5)
+    axes = figure.add_subplot()
+    for name, runs in curves.items():
+        steps = sorted(set.intersection(*({step for step, _ in run} for run in runs)))
+        values = np.array([[dict(run)[step] for step in steps] for run in runs])
+        (line,) = axes.plot(steps, values.mean(axis=0), label=name, marker="o", markersize=3)
+        axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=line.get_color(), alpha=0.15)
+    axes.set_xlabel("step")
+    axes.set_ylabel(quantity)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    _save(figure, out)
 
 
 def draw_probe(results: Sequence[ProbeResult], out: Path) -> None:
@@ -129,5 +158,20 @@ def _figure(out: Path, width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
+    with writing(out) as partial:
+        figure.savefig(partial, dpi=150, format=out.suffix[1:])
+
+
+def _told_apart(runs: Sequence[Path]) -> list[str]:
+    """
+    Name runs by as many last parts of their paths as it takes.
+
+    >>> _told_apart([Path("a/scratch/fine"), Path("a/dcpt/fine")])
+    ['scratch/fine', 'dcpt/fine']
+    """
+    parts = [run.resolve().parts for run in runs]
+    for count in range(1, max(len(path) for path in parts)):
+        names = ["/".join(path[-count:]) for path in parts]
+        if len(set(names)) == len(set(parts)):
+            return names
+    return [str(run) for run in runs]

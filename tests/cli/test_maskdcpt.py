@@ -49,7 +49,7 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
         assert time.process_time() - start < 2
 
 
-@pytest.mark.parametrize("command", ["train", "plot", "eval", "restore", "probe", "export"])
+@pytest.mark.parametrize("command", ["train", "plot", "reproduce", "eval", "restore", "probe", "export"])
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
