@@ -1,136 +1,205 @@
 """
-Building shards against the work that cannot be avoided, and against the usual way of cutting sub-images.
+Building shards against the work that cannot be avoided, and against the usual way of cutting sub-images; with a pool of
+processes, one a core.
 
-Generated 2040 x 1356 photographs (or those of --photos), 512 crops at stride 256, one process each:
+Photographs of 2040 x 1356 (--photos, or mosaics of those that ship inside packages), 512 crops at stride 256:
 
-- pure: decode each photograph once, cut, degrade, encode GT and LQ, and nothing else;
-- build: `build` with one worker, tars, manifest and hashes included;
-- sub-images: OpenCV reads, cuts and writes each GT crop as PNG level 3, a file each, as `extract_subimages` does. It
-  writes one image a crop and degrades nothing; a build writes two, so images per second are compared.
+- pure: decode each photograph once, cut, degrade, encode LQ and GT, and nothing else;
+- build: `build` on as many workers: pixels hashed, tars, manifest;
+- sub-images: OpenCV reads, cuts and writes each crop as PNG level 3, a file each, as `extract_subimages` does.
 
-    python -m benchmarks.build_shards [--photos DIR] [--count 6] [--repeats 3]
+Pure and build make LQ (of JPEG, and of noise). Against the sub-images they cut published pairs: the same photographs on
+both sides, none of them degraded, two crops a sample. Cases take turns; ratios are medians of those of one turn.
+
+    python -m benchmarks.build_shards [--photos DIR] [--count 12] [--repeats 3] [--workers 2]
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from uirdata.degradations import degrade
-from uirdata.images import Codec, encode_image, pixel_sha256, read_image
+from uirdata.images import CODECS, Codec, encode_image
 from uirdata.pairing import Pair
 from uirdata.pipeline.build import build
-from uirdata.pipeline.crop import Plan, recipe_for
+from uirdata.pipeline.crop import Plan, SampleReader
+from uirdata.pipeline.engines import LocalEngine
 from uirdata.pipeline.making import SourcePixels
 from uirdata.pipeline.pool import BuildSettings, plan_build
-from uirdata.planning import CropSetting, FoundPair, GroupPlan
+from uirdata.planning import CropSetting, FoundPair, GroupPlan, estimated_bytes
 from uirdata.subsets import Use
 
 CROP = CropSetting(512, 256)
+HEIGHT, WIDTH = 1356, 2040
+
+
+@dataclass(frozen=True)
+class Took:
+    """Crops a second by the clock, and crops a second of processor time of this process and its children."""
+
+    clock: float
+    processor: float
 
 
 def make_photographs(folder: Path, count: int) -> list[Path]:
-    """Write smooth scenes with texture and edges; the sizes are DIV2K's."""
+    """Write mosaics of photographs out of packages, at their own resolution, in ever other arrangements."""
+    import skimage.data
+    from sklearn.datasets import load_sample_images
+
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    pieces = [np.asarray(getattr(skimage.data, name)())[:, :, :3] for name in names] + list(load_sample_images().images)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(count):
         rng = np.random.Generator(np.random.PCG64(number))
-        coarse = rng.normal(128, 60, (12, 18, 3)).astype(np.float32)
-        image = cv2.resize(coarse, (2040, 1356), interpolation=cv2.INTER_CUBIC)
-        fine = cv2.GaussianBlur(rng.normal(0, 25, image.shape).astype(np.float32), (0, 0), 1.2)
+        canvas = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        for top in range(0, HEIGHT, 400):
+            for left in range(0, WIDTH, 400):
+                piece = pieces[int(rng.integers(len(pieces)))][:, :: 1 - 2 * int(rng.integers(2))]
+                y, x = int(rng.integers(piece.shape[0] - 299)), int(rng.integers(piece.shape[1] - 399))
+                tile = piece[y : y + 400, x : x + 400]
+                # Heights below 400 are continued by their mirror image.
+                tile = np.pad(tile, ((0, max(0, 400 - tile.shape[0])), (0, 0), (0, 0)), mode="reflect")
+                canvas[top : top + 400, left : left + 400] = tile[: HEIGHT - top, : WIDTH - left]
         paths.append(folder / f"{number:04d}.png")
-        cv2.imwrite(str(paths[-1]), np.clip(image + fine, 0, 255).astype(np.uint8))
+        cv2.imwrite(str(paths[-1]), canvas[:, :, ::-1])
     return paths
 
 
 def plan_of(paths: list[Path], degradation: str) -> Plan:
-    """Plan one LQ of each crop of each photograph."""
+    """Plan a sample of each crop: an LQ made of it, or, with haze, the photograph as its own published LQ."""
     found = []
     for path in paths:
-        height, width = cv2.imread(str(path)).shape[:2]
-        found.append(FoundPair(Pair("photos", "train", "", False, path.name, "", "", path.stem), height, width))
+        lq, kind = (path.name, degradation) if degradation == "haze" else ("", "")
+        pair = Pair("photos", "train", kind, False, path.name, lq, "", path.stem)
+        found.append(FoundPair(pair, *cv2.imread(str(path)).shape[:2]))
     use = Use("photos", degradation, "train")
     return Plan((GroupPlan(("train", degradation, "photos"), (use,), CROP, found, "CC0"),), 0, ())
 
 
-def pure(plan: Plan, folder: Path, codec: Codec) -> int:
-    """Decode, cut, degrade, hash, encode; keep nothing."""
-    last, image, done = "", np.zeros((1, 1, 3), np.uint8), 0
+def pure(plan: Plan, folder: Path, codec: Codec, workers: int) -> int:
+    """Decode, cut, degrade, encode; keep nothing."""
+    names = sorted({sample.gt_path for sample in plan.samples()})
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        return sum(pool.map(partial(_pure_one, plan, folder, codec), names))
+
+
+def _pure_one(plan: Plan, folder: Path, codec: Codec, name: str) -> int:
+    reader, done = SampleReader({"photos": folder}, plan.seed), 0
     for sample in plan.samples():
-        if sample.gt_path != last:
-            image, last = read_image(folder / sample.gt_path), sample.gt_path
-        box = sample.box
-        gt = image[box.top : box.top + box.height, box.left : box.left + box.width].copy()
-        lq = degrade(gt, recipe_for(sample, plan.seed))
-        for picture in (gt, lq):
-            pixel_sha256(picture)
-            encode_image(picture, codec)
-        done += 1
+        if sample.gt_path == name:
+            for picture in reader.pixels(sample)[:2]:
+                encode_image(picture, codec)
+                done += 1
     return done
 
 
-def built(plan: Plan, folder: Path, out: Path, codec: Codec) -> int:
-    """Build the shards."""
-    todo = plan_build(out, plan, BuildSettings(codec=codec))
-    report = build(todo, subsets={"photos": [["jpeg"]]}, pixels=SourcePixels({"photos": folder}, plan.seed))
-    return report.samples
+def built(plan: Plan, folder: Path, out: Path, codec: Codec, workers: int) -> int:
+    """Build the shards, two a worker; as in shards of 1 GB, few photographs lie in two of them."""
+    crops = sum(1 for _ in plan.samples())
+    each = estimated_bytes(next(plan.samples()))
+    settings = BuildSettings(codec=codec, shard_bytes=-(-crops // (2 * workers)) * each)
+    todo = plan_build(out, plan, settings)
+    pixels = SourcePixels({"photos": folder}, plan.seed)
+    return 2 * build(todo, subsets={"photos": [["jpeg"]]}, pixels=pixels, engine=LocalEngine(workers)).samples
 
 
-def sub_images(paths: list[Path], out: Path) -> int:
-    """Cut and write GT crops with OpenCV, a file each."""
-    out.mkdir(parents=True)
-    done = 0
-    for path in paths:
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        for box in CROP.boxes(*image.shape[:2]):
-            window = image[box.top : box.top + box.height, box.left : box.left + box.width]
-            name = f"{path.stem}_{done:05d}.png"
-            cv2.imwrite(str(out / name), np.ascontiguousarray(window), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-            done += 1
-    return done
+def sub_images(paths: list[Path], out: Path, workers: int) -> int:
+    """Cut and write the crops of LQ and GT with OpenCV, a file each."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        jobs = [(path, out / side) for side in ("gt", "lq") for path in paths]
+        return sum(pool.map(_sub_images_of, *zip(*jobs, strict=True)))
 
 
-def _rate(work: Callable[[], int]) -> float:
-    start = time.process_time()
+def _sub_images_of(path: Path, out: Path) -> int:
+    out.mkdir(parents=True, exist_ok=True)
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    boxes = CROP.boxes(*image.shape[:2])
+    for number, box in enumerate(boxes):
+        window = image[box.top : box.top + box.height, box.left : box.left + box.width]
+        name = f"{path.stem}_s{number:03d}.png"
+        cv2.imwrite(str(out / name), np.ascontiguousarray(window), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return len(boxes)
+
+
+def measure(work: Callable[[], int]) -> Took:
+    """Time one case."""
+    clock, processor = time.perf_counter(), _processor()
     done = work()
-    return done / (time.process_time() - start)
+    return Took(done / (time.perf_counter() - clock), done / (_processor() - processor))
+
+
+def _processor() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def ratio(turns: list[dict[str, Took]], one: str, other: str) -> str:
+    """Give the median of a ratio within a turn, by the clock and in processor time."""
+    clock = statistics.median(turn[one].clock / turn[other].clock for turn in turns)
+    processor = statistics.median(turn[one].processor / turn[other].processor for turn in turns)
+    return f"{clock:.2f} | {processor:.2f}"
 
 
 def main() -> None:
-    """Run all cases in rotation; print medians of crops per second of CPU time, and ratios."""
+    """Run all cases in turn; print Markdown tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--photos", type=Path)
-    parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)
+    workers, turns = arguments.workers, []
+    sizes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         folder = arguments.photos or work / "photos"
-        paths = sorted(folder.glob("*.png")) if arguments.photos else make_photographs(folder, arguments.count)
-        plan = plan_of(paths, "jpeg")
-        rates: dict[str, list[float]] = {}
+        if arguments.photos is None:
+            make_photographs(folder, arguments.count)
+        paths = sorted(folder.glob("*.png"))[: arguments.count]
+        plans = {kind: plan_of(paths, kind) for kind in ("haze", "jpeg", "noise")}
         for repeat in range(arguments.repeats):
-            for codec in ("webp", "png"):
-                out = work / f"{codec}-{repeat}"
-                rates.setdefault(f"pure {codec}", []).append(_rate(lambda c=codec: pure(plan, folder, c)))
-                rates.setdefault(f"build {codec}", []).append(_rate(lambda c=codec, o=out: built(plan, folder, o, c)))
-            subs = work / f"subs-{repeat}"
-            rates.setdefault("sub-images png", []).append(_rate(lambda o=subs: sub_images(paths, o)))
-    medians = {case: statistics.median(values) for case, values in rates.items()}
-    for case, rate in medians.items():
-        print(f"{case:16s} {rate:7.1f} crops/s of CPU time")
-    for codec in ("webp", "png"):
-        print(f"build {codec}: {medians[f'build {codec}'] / medians[f'pure {codec}']:.3f} of pure")
-    # A build writes two images a crop, the sub-image script one.
-    print(f"images per second, build webp / sub-images: {2 * medians['build webp'] / medians['sub-images png']:.2f}")
+            cases: dict[str, Callable[[], int]] = {}
+            for codec in CODECS:
+                for kind, plan in plans.items():
+                    out = work / f"{codec}-{kind}-{repeat}"
+                    cases[f"pure {codec} {kind}"] = partial(pure, plan, folder, codec, workers)
+                    cases[f"build {codec} {kind}"] = partial(built, plan, folder, out, codec, workers)
+            cases["sub-images"] = partial(sub_images, paths, work / f"subs-{repeat}", workers)
+            turns.append({case: measure(run) for case, run in cases.items()})
+        for case, out in (("sub-images", "subs-0"), *((f"build {c} haze", f"{c}-haze-0") for c in CODECS)):
+            sizes[case] = sum(path.stat().st_size for path in (work / out).rglob("*.*g") if path.is_file())
+            sizes[case] += sum(path.stat().st_size for path in (work / out).rglob("*.tar"))
+    crops = len(paths) * len(CROP.boxes(HEIGHT, WIDTH))
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{len(paths)} photographs, {crops} crops of LQ and GT, {workers} processes, load {load}\n")
+    print("| case | crops/s (clock) | crops/s of processor time |\n|---|---|---|")
+    for case in turns[0]:
+        clock, processor = (statistics.median(getattr(t[case], k) for t in turns) for k in ("clock", "processor"))
+        print(f"| {case.replace(' haze', ' published pairs')} | {clock:.0f} | {processor:.0f} |")
+    print("\n| ratio | clock | processor time | bytes |\n|---|---|---|---|")
+    for codec in CODECS:
+        for kind in ("jpeg", "noise"):
+            print(
+                f"| build / pure, {codec}, {kind} | {ratio(turns, f'build {codec} {kind}', f'pure {codec} {kind}')} | |"
+            )
+    for codec in CODECS:
+        case = f"build {codec} haze"
+        size = sizes[case] / sizes["sub-images"]
+        print(f"| build {codec} / sub-images | {ratio(turns, case, 'sub-images')} | {size:.2f} |")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,11 @@ def crop(
 )
 @click.option("--shard-size", type=Size(), default="1GB", show_default=True, help="About how large a tar becomes.")
 @click.option(
-    "--codec", type=click.Choice(["webp", "png"]), default="webp", show_default=True, help="Both are lossless."
+    "--codec",
+    type=click.Choice(["webp", "png"]),
+    default="webp",
+    show_default=True,
+    help="Both are lossless: webp is smaller, png ten times as fast to write and three times to read.",
 )
 @SIZE
 @STRIDE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,10 @@ RgbImage = NDArray[np.uint8]
 
 Codec = Literal["webp", "png"]
 CODECS: tuple[Codec, ...] = ("webp", "png")
+
+# Signature and header chunk of a PNG of 8-bit RGB, not interlaced; width and height stand where the dots are.
+_PNG_HEAD = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR(.{4})(.{4})\x08\x02\0\0\0", re.DOTALL)
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
@@ -42,6 +47,8 @@ def read_image(path: Path) -> RgbImage:
 
 def decode_image(data: bytes, *, name: str) -> RgbImage:
     """Decode an image from memory, as `read_image` does; `name` is what an error calls it."""
+    if (image := _decode_plain_png(data)) is not None:
+        return image
     try:
         return _to_rgb(Image.open(io.BytesIO(data)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
@@ -79,15 +86,17 @@ def encode_image(image: RgbImage, codec: Codec) -> bytes:
     Encode without loss.
 
     `webp` is lossless WebP at method 0, quality 0: the smallest of the formats that Pillow, `datasets` and browsers all
-    read, and six times as fast to write as PNG. `png` is for readers that know nothing else.
+    read. `png` is the fastest to write and to read: a tenth and a third of WebP's time, for a third more bytes.
     """
+    if codec == "png":
+        # Imported here: commands that write no PNG need not wait for it.
+        import fpng
+
+        encoded: bytes = fpng.from_ndarray(np.ascontiguousarray(image))
+        return encoded
     buffer = io.BytesIO()
-    picture = Image.fromarray(image)
-    if codec == "webp":
-        # exact: without it WebP may change pixels that it holds to be invisible.
-        picture.save(buffer, "WEBP", lossless=True, method=0, quality=0, exact=True)
-    else:
-        picture.save(buffer, "PNG", compress_level=3)
+    # exact: without it WebP may change pixels that it holds to be invisible.
+    Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=0, quality=0, exact=True)
     return buffer.getvalue()
 
 
@@ -102,6 +111,31 @@ def to_uint8(values: NDArray[np.floating]) -> RgbImage:
     """Round to the nearest grey level and clip to 0..255. A bare cast truncates, which darkens by half a level."""
     rounded: RgbImage = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
+
+
+def _decode_plain_png(data: bytes) -> RgbImage | None:
+    """
+    Decode PNG of 8-bit RGB three times as fast as Pillow; None for whatever else, which Pillow decodes or refuses.
+
+    The decoder fills up what a file that was cut short has lost, so only a file that ends as a PNG does goes to it.
+    """
+    head = _PNG_HEAD.match(data)
+    if head is None or not data.endswith(_PNG_END):
+        return None
+    before_pixels = data[: data.find(b"IDAT")]
+    if b"tRNS" in before_pixels or b"eXIf" in data:
+        return None
+    from kornia_rs.io import decode_image_png_u8
+
+    width, height = (int.from_bytes(side, "big") for side in head.groups())
+    if width * height > (Image.MAX_IMAGE_PIXELS or 0):
+        return None
+    try:
+        image: RgbImage = decode_image_png_u8(data, (height, width), "rgb")
+    except Exception:
+        # It raises bare exceptions; Pillow finds out what is wrong, and says so.
+        return None
+    return image
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import picture, write_png
 from uirdata.errors import ImageError
-from uirdata.images import CODECS, decode_image, encode_image, image_size, pixel_sha256, read_image, to_uint8
+from uirdata.images import (
+    CODECS,
+    RgbImage,
+    decode_image,
+    encode_image,
+    image_size,
+    pixel_sha256,
+    read_image,
+    to_uint8,
+)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -60,6 +71,61 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ImageError, match=r"cut\.png: is cut short"):
         read_image(path)
+
+
+@pytest.mark.parametrize("encode", ["ours", "pillow", "stored"])
+def test_a_png_cut_anywhere_gives_an_error_and_never_other_pixels(encode: str) -> None:
+    image = picture(23, 31)
+    data = encode_image(image, "png") if encode == "ours" else pillow_png(image, 0 if encode == "stored" else 6)
+    for length in range(len(data)):
+        try:
+            decoded = decode_image(data[:length], name="cut")
+        except ImageError:
+            continue
+        assert np.array_equal(decoded, image)
+
+
+def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    whole = Image.fromarray(picture(20, 33))
+    kinds = {
+        "turned": ({"exif": exif}, whole),
+        "transparent": ({"transparency": (1, 2, 3)}, whole),
+        "gray": ({}, whole.convert("L")),
+        "palette": ({}, whole.convert("P")),
+        "alpha": ({}, whole.convert("RGBA")),
+        "with words": ({"pnginfo": words()}, whole),
+        "plain": ({}, whole),
+    }
+    for kind, (options, source) in kinds.items():
+        buffer = io.BytesIO()
+        source.save(buffer, "PNG", **options)
+        read = Image.open(io.BytesIO(buffer.getvalue()))
+        expected = np.array(read.convert("RGBA").convert("RGB"))
+        if kind == "turned":
+            expected = expected[::-1, ::-1]
+        assert np.array_equal(decode_image(buffer.getvalue(), name=kind), expected), kind
+
+
+def test_a_png_has_the_same_bytes_everywhere() -> None:
+    # A literal: shards are the same to the byte only while the encoder is.
+    digest = hashlib.sha256(
+        encode_image(np.arange(48 * 40 * 3, dtype=np.uint32).reshape(48, 40, 3).astype(np.uint8), "png")
+    )
+    assert digest.hexdigest() == "234d08a13bc8bb650ea3492a42a2fa4a812b8b1a99ded9a67263e62154f93847"
+
+
+def pillow_png(image: RgbImage, level: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=level)
+    return buffer.getvalue()
+
+
+def words() -> PngInfo:
+    text = PngInfo()
+    text.add_text("Comment", "IDAT and tRNS are words here")
+    return text
 
 
 def test_an_empty_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:

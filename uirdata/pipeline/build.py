@@ -32,7 +32,7 @@ UNFINISHED = ".unfinished.json"
 _REJECTED_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("key", "shard", "source", "gt_path", "lq_path", "reason")]
 )
-_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pyarrow")
+_LIBRARIES = ("fpng", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 
 Classes = Sequence[Sequence[str]]

@@ -78,7 +78,8 @@ def _encode_samples(
 ) -> Iterator[SampleBytes]:
     settings = task.settings
     reader = task.pixels.open()
-    encoded_gt, last = b"", None
+    # What is made of one crop comes together: its GT is encoded and hashed once.
+    encoded_gt, gt_sha256, last = b"", "", None
     for sample in task.shard.samples:
         try:
             gt, lq, recipe = reader.pixels(sample)
@@ -95,13 +96,12 @@ def _encode_samples(
             )
         else:
             fields = _record_fields(sample, recipe, settings.codec)
-            fields |= {"gt_sha256": pixel_sha256(gt), "lq_sha256": pixel_sha256(lq)}
-            if settings.lazy and sample.made:
-                if sample.crop != last:
-                    encoded_gt, last = encode_image(gt, settings.codec), sample.crop
-                yield SampleBytes(encoded_gt, b"", fields)
-            else:
-                yield SampleBytes(encode_image(gt, settings.codec), encode_image(lq, settings.codec), fields)
+            if (sample.crop, sample.gt_border) != last:
+                encoded_gt, gt_sha256 = encode_image(gt, settings.codec), pixel_sha256(gt)
+                last = sample.crop, sample.gt_border
+            fields |= {"gt_sha256": gt_sha256, "lq_sha256": pixel_sha256(lq)}
+            encoded_lq = b"" if settings.lazy and sample.made else encode_image(lq, settings.codec)
+            yield SampleBytes(encoded_gt, encoded_lq, fields)
         if on_sample is not None:
             on_sample()
 
