@@ -27,6 +27,7 @@ from uirdata.pipeline.pool import BuildSettings, Slice, plan_build
 from uirdata.planning import CropSetting
 from uirdata.sources import Source
 from uirdata.storage.reading import open_shards
+from uirdata.storage.shards import list_shards
 from uirdata.storage.tables import read_table
 
 SETTINGS = BuildSettings(shard_bytes=120_000)
@@ -61,11 +62,11 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_one_and_two_workers_write_the_same_bytes(tmp_path: Path) -> None:
-    run(tmp_path, tmp_path / "one", workers=1)
-    run(tmp_path, tmp_path / "two", workers=2)
-    one = digests(tmp_path / "one")
-    assert one == digests(tmp_path / "two")
+def test_one_two_and_seven_workers_write_the_same_bytes(tmp_path: Path) -> None:
+    for workers in (1, 2, 7):
+        run(tmp_path, tmp_path / str(workers), workers=workers)
+    one = digests(tmp_path / "1")
+    assert one == digests(tmp_path / "2") == digests(tmp_path / "7")
     assert sum(name.endswith(".tar") for name in one) > 5
 
 
@@ -160,6 +161,35 @@ def test_killed_half_way_and_started_again_it_writes_the_same_bytes(tmp_path: Pa
     # What was finished before was not built again.
     assert report.shards + finished == sum(path.suffix == ".tar" for path in out.rglob("*"))
     assert sum(before.get(path) == path.stat().st_mtime_ns for path in out.rglob("*.tar")) >= finished
+
+
+def test_killed_twenty_times_at_random_moments_it_writes_the_same_bytes(tmp_path: Path) -> None:
+    small = BuildSettings(shard_bytes=30_000)
+    start = time.monotonic()
+    run(tmp_path, tmp_path / "whole", settings=small)
+    took = time.monotonic() - start
+    out = tmp_path / "killed"
+    # A process that has imported everything forks the builds that die: twenty in the time of a few.
+    script = (
+        "import os, sys, time; from pathlib import Path; from tests.uirdata.pipeline import test_build as it\n"
+        "for delay in map(float, sys.argv[3:]):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        it.run(Path(sys.argv[1]), Path(sys.argv[2]), settings=it.BuildSettings(shard_bytes=30_000))\n"
+        "        os._exit(0)\n"
+        "    time.sleep(delay)\n"
+        "    os.kill(child, 9)\n"
+        "    print(os.WIFSIGNALED(os.waitpid(child, 0)[1]), flush=True)\n"
+    )
+    delays = [str(delay) for delay in np.random.default_rng(5).uniform(0, took / 5, 20)]
+    command = [sys.executable, "-c", script, str(tmp_path), str(out), *delays]
+    hits = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.split()
+    assert len(hits) == 20
+    assert hits.count("True") >= 5
+    for state in list_shards(out) if (out / "manifest.parquet").exists() else []:
+        assert hashlib.sha256((out / state.path).read_bytes()).hexdigest() == state.sha256
+    run(tmp_path, out, settings=small)
+    assert digests(out) == digests(tmp_path / "whole")
 
 
 def test_a_second_run_does_nothing(tmp_path: Path) -> None:
