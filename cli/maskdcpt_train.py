@@ -72,13 +72,15 @@ def train(
     if print_schema:
         _print_schema()
         return
-    chosen, origin = _configuration(preset, config, out if resume else None)
-    chosen = _with_options(chosen, shards, init, out, settings)
+    named, origin = _configuration(preset, config, out if resume else None)
+    chosen = _with_options(named, shards, init, out, settings)
     if print_config:
-        from maskdcpt.configuring import to_document, to_toml
+        from maskdcpt.configuring import differences, to_document, to_toml
+        from maskdcpt.presets import YOURS
 
-        console.data(to_document(chosen))
-        console.line(to_toml(chosen, origin).rstrip())
+        yours = dict.fromkeys(differences(named, chosen), YOURS) if origin else {}
+        console.data({**to_document(chosen), "origin": {**origin, **yours}} if origin else to_document(chosen))
+        console.line(to_toml(chosen, {**origin, **yours}).rstrip())
         return
     if dry_run:
         _show_plan(chosen, console)
@@ -162,11 +164,20 @@ def _with_options(
 
 
 def _list_presets(console: Console) -> None:
+    from maskdcpt.experiments import ROMAN, experiments
     from maskdcpt.presets import PRESETS
 
     rows = [{"preset": name, "what": make().summary} for name, make in PRESETS.items()]
-    console.data(rows)
+    of_tables = experiments()
+    console.data({"presets": rows, "experiments": [{**vars(one), "commands": one.commands} for one in of_tables]})
     console.table(rows)
+    console.table(
+        [
+            {"table": ROMAN[one.table], "row": one.row, "pre-train": one.pretrain or "-", "fine-tune": one.finetune}
+            for one in of_tables
+        ],
+        title="Rows of the paper's tables; --json has the commands of each",
+    )
 
 
 def _print_schema() -> None:

@@ -135,6 +135,11 @@ def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
 
+def keys_of(config: TrainConfig) -> list[str]:
+    """Name every dotted key that has a value."""
+    return [key for key, _ in _flat(to_document(config))]
+
+
 def json_schema() -> dict[str, Any]:
     """Give the JSON schema of a configuration, for editors."""
     schema: dict[str, Any] = _adapter().json_schema()

@@ -14,13 +14,22 @@ from types import MappingProxyType
 from typing import Any
 
 from maskdcpt.config import TrainConfig
-from maskdcpt.configuring import config_from_document
+from maskdcpt.configuring import config_from_document, keys_of
 from uirdata.errors import UsageError, nearest
 
 PAPER = "paper"
 RELEASE = "DCPT release"
 FILES = "published files"
 RESTORMER = "Restormer"
+YOURS = "yours"
+_DEFAULT = "ours: the default"
+_UNUSED = frozenset(
+    {
+        "optimizer.lr_decoders",
+        *(f"objective.{name}" for name in ("mask_ratio", "mask_patch", "mask_method", "reconstruction")),
+        *(f"objective.{name}" for name in ("classification_weight", "focal_gamma")),
+    }
+)
 
 Values = dict[str, tuple[Any, str]]
 """Dotted key to a value and where it comes from."""
@@ -35,7 +44,7 @@ class Preset:
         name: such as "pretrain-5d-nafnet".
         summary: what it is, in a sentence.
         config: what `train` takes; shards and out are the user's.
-        origin: dotted key to where its value comes from; keys not named keep the default, which is ours.
+        origin: every dotted key to where its value comes from.
     """
 
     name: str
@@ -217,7 +226,11 @@ def _make(name: str, summary: str, values: Values) -> Callable[[], Preset]:
                 table = table.setdefault(part, {})
             table[last] = value
         config = config_from_document(document, where=f"preset {name}")
-        return Preset(name, summary, config, MappingProxyType({key: origin for key, (_, origin) in values.items()}))
+        unused = _UNUSED if config.objective.kind == "finetune" else frozenset()
+        origin = {key: "not used in fine-tuning" if key in unused else _DEFAULT for key in keys_of(config)}
+        origin |= dict.fromkeys(("name", "out", "data.shards"), YOURS)
+        origin |= {key: where for key, (_, where) in values.items()}
+        return Preset(name, summary, config, MappingProxyType(origin))
 
     return preset
 
@@ -247,7 +260,7 @@ def _all() -> dict[str, Callable[[], Preset]]:
         add(
             f"pretrain-5d-{backbone}-dcpt",
             f"Table I: DCPT of {backbone} on five degradations.",
-            _pretraining("5d", backbone, objective__kind=("dcpt", RELEASE), data__crop=(128, RELEASE)),
+            _pretraining("5d", backbone, **_DCPT),
         )
         add(
             f"finetune-5d-{backbone}",
@@ -261,7 +274,18 @@ def _all() -> dict[str, Callable[[], Preset]]:
             _pretraining("5d", backbone, **_RAM),
         )
     add("pretrain-12d-nafnet", "Table II: MaskDCPT of nafnet on twelve degradations.", _pretraining("12d", "nafnet"))
+    add(
+        "pretrain-12d-nafnet-dcpt",
+        "Table II: DCPT of nafnet on twelve degradations.",
+        _pretraining("12d", "nafnet", **_DCPT),
+    )
     add("finetune-12d-nafnet", "Tables II and IV: nafnet on twelve degradations.", _finetuning("12d", "nafnet"))
+    add(
+        "pretrain-12d-restormer",
+        "Table XI: MaskDCPT of restormer on twelve degradations.",
+        _pretraining("12d", "restormer"),
+    )
+    add("finetune-12d-restormer", "Table XI: restormer on twelve degradations.", _finetuning("12d", "restormer"))
     add(
         "finetune-mixed-nafnet",
         "Table VI: nafnet on mixed degradations, from the 5D pre-training.",
@@ -293,6 +317,10 @@ def _all() -> dict[str, Callable[[], Preset]]:
         )
     return found
 
+
+_DCPT: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {"objective__kind": ("dcpt", RELEASE), "data__crop": (128, RELEASE)}
+)
 
 _RAM: Mapping[str, tuple[Any, str]] = MappingProxyType(
     {

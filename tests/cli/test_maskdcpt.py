@@ -85,10 +85,12 @@ def test_a_finished_run_is_not_written_over_and_goes_on_when_told(folder: Path, 
 
 def test_presets_are_listed_and_printed_with_their_origins(folder: Path) -> None:
     listed = run("train", "--presets", "--json")
-    assert "pretrain-5d-nafnet" in [row["preset"] for row in json.loads(listed.stdout)]
+    assert "pretrain-5d-nafnet" in [row["preset"] for row in json.loads(listed.stdout)["presets"]]
+    assert "Rows of the paper's tables" in run("train", "--presets").stdout
     shown = run("train", "--preset", "pretrain-5d-nafnet", "--set", "loop.steps=5", "--print-config")
     assert "lr = 0.0003  # paper" in shown.stdout
-    assert "steps = 5" in shown.stdout
+    assert "steps = 5  # yours" in shown.stdout
+    assert not [line for line in shown.stdout.splitlines() if " = " in line and "  # " not in line]
     assert "additionalProperties" in run("train", "--print-schema").stdout
 
 

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from maskdcpt.config import TrainConfig
-from maskdcpt.configuring import config_from_toml, differences, json_schema, read_config, to_toml, with_settings
+from maskdcpt.configuring import (
+    config_from_toml,
+    differences,
+    json_schema,
+    keys_of,
+    read_config,
+    to_toml,
+    with_settings,
+)
+from maskdcpt.experiments import experiments
 from maskdcpt.presets import PRESETS, find_preset
+from maskdcpt.tables import load_table
 from uirdata.errors import UsageError
 
 SETTINGS = [
@@ -35,8 +46,9 @@ def test_every_preset_survives_toml_and_says_where_its_values_come_from(name: st
     text = to_toml(preset.config, preset.origin)
     assert config_from_toml(text, where=name) == preset.config
     assert all(preset.origin.values())
-    changed = {key for key in differences(preset.config, TrainConfig()) if key != "name"}
-    assert changed <= preset.origin.keys()
+    assert set(keys_of(preset.config)) <= preset.origin.keys()
+    changed = [key for key in differences(preset.config, TrainConfig()) if key in keys_of(preset.config)]
+    assert not [key for key in changed if preset.origin[key] == "ours: the default"]
     shown = [line for line in text.splitlines() if "  # " in line]
     assert len(shown) == len(preset.origin)
 
@@ -101,3 +113,36 @@ def test_the_schema_describes_every_key() -> None:
     text = json.dumps(json_schema())
     for key in ("mask_ratio", "lr_decoders", "nan_limit", "stages", "additionalProperties"):
         assert key in text
+
+
+OURS_TO_TRAIN = {
+    1: r"(SwinIR|NAFNet|Restormer|PromptIR)(\+(RAM|DCPT|MaskDCPT))?",
+    2: "(Mask)?DCPT",
+    3: r"(SwinIR|NAFNet|Restormer|PromptIR)(-5D)?(\+(RAM|DCPT|MaskDCPT))?(-12D)?",
+    4: "(Mask)?DCPT-NAFNet",
+    5: "((Mask)?DCPT-)?Restormer",
+    6: "(Mask)?DCPT-NAFNet",
+    **dict.fromkeys((7, 8, 9, 10), ".*"),
+    11: r"Restormer( \+ MaskDCPT)?",
+}
+"""Which rows of each table are networks and pre-trainings of this project; the others are other authors' programs."""
+
+
+def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() -> None:
+    for table in (load_table(number) for number in range(1, 12)):
+        ours = {row.method for row in table.rows if re.fullmatch(OURS_TO_TRAIN[table.number], row.method)}
+        found = [one for one in experiments() if one.table == table.number]
+        assert {one.row for one in found} == ours, table.title
+        for one in found:
+            finetune = find_preset(one.finetune).config
+            assert finetune.objective.kind == "finetune"
+            if one.pretrain:
+                pretrain = find_preset(one.pretrain).config
+                assert pretrain.model == finetune.model
+                assert pretrain.objective.kind != "finetune"
+                assert f"--init runs/{one.pretrain}" in one.commands[1]
+
+
+def test_every_preset_stands_in_a_row_or_is_a_small_one() -> None:
+    named = {name for one in experiments() for name in (one.pretrain, one.finetune)}
+    assert {name for name in PRESETS if name not in named} == {"pretrain-sample", "finetune-sample"}
