@@ -62,6 +62,7 @@ def restore(
       maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
       maskdcpt restore pictures 'more/*.png' --checkpoint nafnet_maskdcpt_5d.pth --out restored --page look.html
       maskdcpt restore - --checkpoint runs/fine < photo.jpg > restored.png
+      maskdcpt restore photo.jpg --checkpoint hf://Jiakui/MaskDCPT/nafnet_maskdcpt_5d.pth --out restored
     """
     piped = files == (Path("-"),)
     if not piped and Path("-") in files:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
 
-_PLACE = re.compile(r"hf://(?:models/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@]+))?")
+_PLACE = re.compile(
+    r"hf://(?:models/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@/]+))?(?:/(?P<file>[^@]+\.(?:pth|safetensors)))?"
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def push_model(
             commit = api.upload_folder(repo_id=repository, repo_type="model", folder_path=folder)
         except (HfHubHTTPError, OSError, RuntimeError) as error:
             # What an upload says is wrapped in a RuntimeError that says nothing.
-            said = " ".join(str(error.__cause__ or error).split())[:200]
+            said = textwrap.shorten(str(error.__cause__ or error), 200, placeholder=" ...")
             raise PublishError(f"{link}: the Hub did not take it ({said}). Run the same command again") from error
     return Pushed(link, str(commit.oid))
 
@@ -130,7 +133,7 @@ def fetch_model(place: str) -> Path:
     Bring a model of the Hub home, or take the copy that is here.
 
     Args:
-        place: hf://OWNER/NAME, or hf://models/OWNER/NAME@REVISION.
+        place: hf://OWNER/NAME, hf://OWNER/NAME@REVISION, or with a file of it: hf://OWNER/NAME/nafnet.pth.
 
     Raises:
         UsageError: the address is none.
@@ -141,13 +144,14 @@ def fetch_model(place: str) -> Path:
 
     match = _PLACE.fullmatch(place)
     if not match:
-        raise UsageError(f"{place!r} is no place of a model; write it like hf://owner/name")
+        raise UsageError(f"{place!r} is no place of a model; write it like hf://owner/name or hf://owner/name/file.pth")
+    file = match["file"] or WEIGHTS
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     try:
-        return Path(hf_hub_download(match["repo"], WEIGHTS, revision=match["revision"], endpoint=endpoint))
+        return Path(hf_hub_download(match["repo"], file, revision=match["revision"], endpoint=endpoint))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise DownloadError(f"{place}: {WEIGHTS} did not arrive ({said})") from error
+        said = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise DownloadError(f"{place}: {file} did not arrive ({said})") from error
 
 
 def _card(

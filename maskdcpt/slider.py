@@ -31,6 +31,8 @@ if(box){box.style.setProperty("--at",event.target.value+"%")}})
 </script>"""
 """Once on each page that has sliders. Without scripts the handle stays in the middle and both halves are seen."""
 
+_LEAST_PX = 300
+
 
 def slider(
     before: RgbImage, after: RgbImage, *, labels: Sequence[str] = ("before", "after"), most_px: int = 1200
@@ -50,6 +52,9 @@ def slider(
     if before.shape != after.shape:
         raise ValueError(f"a slider needs pictures of one size, not {before.shape} and {after.shape}")
     left, right = (html.escape(label) for label in labels)
+    # Small pictures are looked at pixel by pixel.
+    factor = max(1, _LEAST_PX // max(before.shape[:2]))
+    before, after = (image.repeat(factor, axis=0).repeat(factor, axis=1) for image in (before, after))
     return (
         f'<div class="slider"><img alt="{left}" src="{picture_uri(before, most_px)}">'
         f'<div class="over"><img alt="{right}" src="{picture_uri(after, most_px)}"></div>'

@@ -169,6 +169,7 @@ def test_a_model_goes_to_the_hub_and_comes_back(
 ) -> None:
     with online_hub(monkeypatch, tmp_path / "cache") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        export_backbone(runs["fine"], tmp_path / "net.pth")
         monkeypatch.setenv("HF_TOKEN", WRITER)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
         args = ["export", "--checkpoint", str(runs["fine"]), "--hub", "me/tiny", "--json"]
@@ -179,6 +180,8 @@ def test_a_model_goes_to_the_hub_and_comes_back(
         again = load_checkpoint("hf://me/tiny")
         mine, theirs = load_checkpoint(runs["fine"]).weights("backbone"), again.weights("backbone")
         assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+        hub.add("me/old", {"nets/nafnet.pth": (tmp_path / "net.pth").read_bytes()})
+        assert load_checkpoint("hf://me/old/nets/nafnet.pth").size == again.size
         refused = CliRunner().invoke(program, [*args[:-2], "somebody/tiny"])
         assert refused.exit_code == 1
         assert "the Hub did not take it" in refused.output

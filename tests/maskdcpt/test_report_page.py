@@ -86,7 +86,7 @@ def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
     before, after, width, hit = title[1].split("|")
     assert before == "inset(0px 0px 0px 50%)"
     assert after == "inset(0px 0px 0px 20%)"
-    assert width == "48"
+    assert width == str(48 * 6)
     assert hit == "INPUT"
 
 
