@@ -95,7 +95,8 @@ def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
         "gray": ({}, whole.convert("L")),
         "palette": ({}, whole.convert("P")),
         "alpha": ({}, whole.convert("RGBA")),
-        "with words": ({"pnginfo": words()}, whole),
+        "with words": ({"pnginfo": words("Comment", "IDAT and tRNS are words here")}, whole),
+        "turned in words": ({"pnginfo": words("Raw profile type exif", turned_in_words(exif))}, whole),
         "plain": ({}, whole),
     }
     for kind, (options, source) in kinds.items():
@@ -103,7 +104,7 @@ def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
         source.save(buffer, "PNG", **options)
         read = Image.open(io.BytesIO(buffer.getvalue()))
         expected = np.array(read.convert("RGBA").convert("RGB"))
-        if kind == "turned":
+        if kind.startswith("turned"):
             expected = expected[::-1, ::-1]
         assert np.array_equal(decode_image(buffer.getvalue(), name=kind), expected), kind
 
@@ -122,10 +123,16 @@ def pillow_png(image: RgbImage, level: int) -> bytes:
     return buffer.getvalue()
 
 
-def words() -> PngInfo:
+def words(name: str, value: str) -> PngInfo:
     text = PngInfo()
-    text.add_text("Comment", "IDAT and tRNS are words here")
+    text.add_text(name, value)
     return text
+
+
+def turned_in_words(exif: Image.Exif) -> str:
+    """As ImageMagick keeps what a camera noted."""
+    data = exif.tobytes()
+    return f"\nexif\n{len(data):8d}\n{data.hex()}\n"
 
 
 def test_an_empty_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:

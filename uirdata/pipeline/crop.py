@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import chain, groupby, islice
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from uirdata.planning import CropSetting, FoundPair, Group, GroupPlan, PlannedSa
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for
 from uirdata.sources import Source
-from uirdata.storage.tables import read_table, write_rows, writing
+from uirdata.storage.tables import read_table, write_objects, writing
 from uirdata.subsets import Subset, Use
 
 DEFAULT_CROP = CropSetting(512, 256)
@@ -207,7 +207,7 @@ def write_plan(path: Path, samples: Iterable[PlannedSample]) -> int:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    return write_rows(path, (asdict(sample) for sample in samples), PLAN_SCHEMA)
+    return write_objects(path, samples, PLAN_SCHEMA)
 
 
 class SampleReader:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -97,7 +99,8 @@ class ShardDataset(Sequence[ShardItem]):
         return (self[i] for i in range(len(self)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        state = {name: value for name, value in self.__dict__.items() if name != "_columns"}
+        return {**state, "_files": OrderedDict()}
 
     def __del__(self, getpid: Callable[[], int] = os.getpid, close: Callable[[int], None] = os.close) -> None:
         """Close the files that this process opened; `os` itself may be gone when the interpreter ends."""
@@ -136,7 +139,17 @@ class ShardDataset(Sequence[ShardItem]):
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        return record_from_row({name: self._table[name][index].as_py() for name in RECORD_FIELDS})
+        start, columns = self._columns[bisect_right(self._columns, index, key=lambda part: part[0]) - 1]
+        return record_from_row({name: column[index - start].as_py() for name, column in columns.items()})
+
+    @cached_property
+    def _columns(self) -> list[tuple[int, dict[str, pa.Array]]]:
+        """The number of the first row of each part of the table, and its columns: a row of them is read quickly."""
+        parts, start = [], 0
+        for batch in self._table.to_batches():
+            parts.append((start, {name: batch.column(name) for name in RECORD_FIELDS}))
+            start += batch.num_rows
+        return parts
 
     def check(self, index: int) -> None:
         """
