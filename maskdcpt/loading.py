@@ -322,7 +322,7 @@ def middle_window(image: RgbImage, size: int) -> RgbImage:
 def turned(image: RgbImage, turn: int) -> RgbImage:
     """Give one of the eight images that flips and quarter turns make; 0 is the image itself."""
     if turn >= 4:
-        image = cv2.flip(image, 1)
+        image = cv2.flip(image, 1).astype(np.uint8, copy=False)
     # A quarter turn by strides, as numpy makes it, costs as much as decoding a tenth of the picture when it is copied.
     quarters = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
     return cv2.rotate(image, quarters[turn % 4]).astype(np.uint8, copy=False) if turn % 4 else image

@@ -23,7 +23,7 @@ CODECS: tuple[Codec, ...] = ("webp", "png")
 _PNG_HEAD = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR(.{4})(.{4})\x08\x02\0\0\0", re.DOTALL)
 # Chunks that may say which side is up, or which colour is none; and what they begin with where they do.
 _IN_WORDS = (b"Raw profile", b"XML:com.adobe")
-_NOT_PLAIN = {b"eXIf": b"", b"tRNS": b"", b"tEXt": _IN_WORDS, b"zTXt": _IN_WORDS, b"iTXt": _IN_WORDS}
+_NOT_PLAIN = {b"eXIf": (b"",), b"tRNS": (b"",), b"tEXt": _IN_WORDS, b"zTXt": _IN_WORDS, b"iTXt": _IN_WORDS}
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
