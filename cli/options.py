@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import sys
@@ -95,6 +96,10 @@ class Program(click.Group):
         """Run, and end the process with the exit code that the contract says."""
         kwargs["standalone_mode"] = False
         program = self.name or "uir"
+        for stream in (sys.stdout, sys.stderr):
+            # A file name that the terminal cannot show is no reason to stop.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         given = kwargs.get("args") or (args[0] if args else None)
         debug = "--debug" in (sys.argv[1:] if given is None else given)
         try:

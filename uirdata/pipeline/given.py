@@ -122,8 +122,19 @@ class Given:
             folders[:] = [n for n in folders if not n.startswith(".") and Path(folder, n).absolute() != self._root]
             for name in names:
                 path = Path(folder, name)
+                if not _is_utf8(path):
+                    continue
                 if not name.startswith(".") and path.is_file():
                     yield path, path.stat().st_size
+
+
+def _is_utf8(path: Path) -> bool:
+    """Say whether a path can be written into a table or a journal."""
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def find_tree(source: Source, given: Given, *, alone: bool) -> GivenTree | None:

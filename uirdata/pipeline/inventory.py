@@ -15,6 +15,7 @@ from uirdata.errors import ImageError, SourceError
 from uirdata.images import image_size
 from uirdata.layout import Layout
 from uirdata.pairing import LeftOut, Pair, Pairing, find_pairs
+from uirdata.patterns import is_image_name
 from uirdata.progress import Progress
 from uirdata.sources import Source
 from uirdata.storage.checks import Checks, FileCheck, PairCheck, pair_key
@@ -103,7 +104,21 @@ def pair_files(source: Source, layout: Layout) -> Pairing:
     def read_text(name: str) -> str:
         return (root / name).read_text(encoding="utf-8", errors="replace")
 
-    return find_pairs(source, list_files(root), read_text)
+    names, odd = [], []
+    for name in list_files(root):
+        (odd if _unwritable(name) else names).append(name)
+    found = find_pairs(source, names, read_text)
+    left = [LeftOut(_unwritable(name), "its name is not UTF-8: rename the file") for name in odd if is_image_name(name)]
+    return replace(found, left_out=(*found.left_out, *left))
+
+
+def _unwritable(name: str) -> str:
+    """Give a name whose bytes are no UTF-8, so that no table can hold it, as people can read it; "" for others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
+    return ""
 
 
 def take_inventory(source: Source, layout: Layout, *, jobs: int, progress: Progress) -> Inventory:

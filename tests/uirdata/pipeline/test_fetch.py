@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -385,6 +387,21 @@ def test_a_folder_of_the_users_becomes_a_source_and_stays_where_it_is(tmp_path: 
     assert not (root / "downloads/my-haze/hazy").exists()
     with pytest.raises(UsageError, match="is a published source"):
         add_local_source("gopro", mine, layout)
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="such names are not on every disk")
+def test_a_file_whose_name_no_table_can_hold_is_left_out_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("ü.png", "e\u0301.png", "#1 'x'.png", "{n}.png", "-rf.png"):
+        write_png(folder / name, picture(40, 50, 1))
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.png")).write_bytes(b"x")
+    layout = Layout(tmp_path / "root")
+    source = add_local_source("mine", folder, layout)
+    (outcome,) = fetch(plan_fetch([source], layout), jobs=1, progress=Silent()).sources
+    assert outcome.inventory is not None
+    assert outcome.inventory.total == 5
+    assert dict(outcome.inventory.left_out) == {"its name is not UTF-8": 1}
+    assert outcome.inventory.examples == {"its name is not UTF-8": "bad\\udcff.png"}
 
 
 def test_links_to_folders_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
