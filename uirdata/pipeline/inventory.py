@@ -104,7 +104,8 @@ def pair_files(source: Source, layout: Layout) -> Pairing:
     def read_text(name: str) -> str:
         return (root / name).read_text(encoding="utf-8", errors="replace")
 
-    names, odd = [], []
+    names: list[str] = []
+    odd: list[str] = []
     for name in list_files(root):
         (odd if _unwritable(name) else names).append(name)
     found = find_pairs(source, names, read_text)
