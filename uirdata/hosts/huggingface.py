@@ -184,8 +184,10 @@ def _through_hub(link: str, ask: Any) -> Any:
         ) from None
     except errors.RepositoryNotFoundError:
         raise Unreachable(f"{link}: no such repository, or it is private and HF_TOKEN does not open it") from None
-    except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as error:
-        raise Unreachable(f"{link}: {_first_line(error)}") from None
+    except errors.RevisionNotFoundError:
+        raise Unreachable(f"{link}: has no such branch, tag or commit") from None
+    except errors.EntryNotFoundError:
+        raise Unreachable(f"{link}: no such file there") from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         what = f"{link}: the Hub answers {status}"

@@ -24,6 +24,7 @@ WAITS_S = (1.0, 4.0, 15.0, 60.0)
 
 _LATER = (408, 429, 500, 502, 503, 504)
 _LONGEST_RETRY_AFTER_S = 900.0
+_TRIES_TO_REACH = 2
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Repository:
         self.token = self.token or get_token()
         self._api = HfApi(endpoint=self.endpoint, token=self.token or False)
         self._staged: dict[str, Any] = {}
+        self._was_reached = False
 
     @property
     def link(self) -> str:
@@ -191,7 +193,7 @@ class Repository:
             if upload.sha256 and found != upload.sha256:
                 raise PublishError(
                     f"{upload.path}: its sha256 is {found}, the manifest says {upload.sha256}: it was changed since "
-                    "it was built. Nothing was published; run `uir build-shards` again to restore it"
+                    "it was built. Nothing was published; delete it, and `uir build-shards` makes it again"
                 )
         # The library lets go of what it has brought there.
         return {operation.path_in_repo for operation in operations if operation.path_or_fileobj != b""}
@@ -241,12 +243,15 @@ class Repository:
         self._wait(error, self.waits_s[min(attempt, len(self.waits_s) - 1)])
 
     def _ask(self, ask: Callable[[], T], waits_s: Sequence[float] | None = None) -> T:
-        for wait_s in self.waits_s if waits_s is None else waits_s:
+        waits = list(self.waits_s if waits_s is None else waits_s)
+        while True:
             try:
                 return self._once(ask)
             except Interrupted as error:
-                self._wait(error, wait_s)
-        return self._once(ask)
+                # Who has not answered once is more likely not there than busy.
+                if not waits or (not self._was_reached and len(self.waits_s) - len(waits) >= _TRIES_TO_REACH):
+                    raise
+                self._wait(error, waits.pop(0))
 
     def _wait(self, error: Interrupted, wait_s: float) -> None:
         asked_s = error.retry_after_s
@@ -258,7 +263,9 @@ class Repository:
         from huggingface_hub import errors
 
         try:
-            return ask()
+            answer = ask()
+            self._was_reached = True
+            return answer
         except errors.OfflineModeIsEnabled as error:
             raise PublishError(f"{self.link}: HF_HUB_OFFLINE is set; unset it to publish") from error
         except errors.RepositoryNotFoundError as error:
@@ -285,6 +292,7 @@ class Repository:
             raise PublishError(f"{self.link}: {self._first_line(error)}") from error
 
     def _sorted(self, error: Any) -> PublishError | Interrupted:
+        self._was_reached = True
         status = error.response.status_code
         said = self._first_line(Exception(getattr(error, "server_message", None) or str(error)))
         if status in _LATER:

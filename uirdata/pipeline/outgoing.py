@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +20,7 @@ from uirdata.sources import MANIFESTS
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.image_tables import write_image_table
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, part_path, write_json
-from uirdata.storage.tables import writing
+from uirdata.storage.tables import storage_error, writing
 
 CARD, CROISSANT, EVALUATION, REJECTED = "README.md", "croissant.json", "eval.yaml", "rejected.parquet"
 
@@ -73,6 +75,31 @@ class Tables:
         """Give size and sha256 of a table that was made once; None of another."""
         return self._known.get(path)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """
+        Hold the hidden folder, empty of what an interrupted push left.
+
+        Raises:
+            PublishError: another push from this folder is at work.
+            StorageError: the folder cannot be written.
+        """
+        try:
+            self._work.mkdir(exist_ok=True)
+            file = (self._work / "lock").open("w")
+        except OSError as error:
+            raise storage_error(self._work, error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise PublishError(
+                    f"{self._work.parent} is being published by another command right now; wait for it to end"
+                ) from None
+            self._clear()
+            yield
+            self._clear()
+
     def make(self, path: str, table: ImageTable) -> Path:
         """
         Make a table.
@@ -100,8 +127,7 @@ class Tables:
         for path in paths:
             self._place(path).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Take away tables that an interrupted push left."""
+    def _clear(self) -> None:
         for path in self._work.glob("*.parquet*"):
             path.unlink(missing_ok=True)
 

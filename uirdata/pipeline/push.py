@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -159,19 +160,9 @@ def push(
     if not plan.send and not plan.delete:
         return PushReport(base.commit, 0, 0, 0)
     tables = Tables(plan.publication.folder)
-    tables.clear()
-    sent_bytes = 0
-    listener.begin("upload", plan.send_bytes, "bytes")
-    for batch in _batches(plan.send):
-        uploads = [_upload(file, tables) for file in batch]
-        held = repository.send(uploads)
-        for upload in uploads:
-            sent_bytes += upload.content.stat().st_size if isinstance(upload.content, Path) else len(upload.content)
-        tables.drop(upload.path for upload in uploads if upload.path not in held)
-        listener.advance("upload", sum(file.size for file in batch))
-    listener.end("upload")
-    commit = _commit(plan, repository, base.commit)
-    tables.clear()
+    with tables.alone() if plan.publication.tables else nullcontext():
+        sent_bytes = _send(plan, repository, tables, listener)
+        commit = _commit(plan, repository, base.commit)
     return PushReport(commit, len(plan.send), sent_bytes, len(plan.delete))
 
 
@@ -199,6 +190,20 @@ def verify_push(publication: Publication, repository: Repository, *, progress: P
         listener.advance("verify", file.size)
     listener.end("verify")
     return wrong
+
+
+def _send(plan: PushPlan, repository: Repository, tables: Tables, listener: Progress) -> int:
+    sent_bytes = 0
+    listener.begin("upload", plan.send_bytes, "bytes")
+    for batch in _batches(plan.send):
+        uploads = [_upload(file, tables) for file in batch]
+        held = repository.send(uploads)
+        for upload in uploads:
+            sent_bytes += upload.content.stat().st_size if isinstance(upload.content, Path) else len(upload.content)
+        tables.drop(upload.path for upload in uploads if upload.path not in held)
+        listener.advance("upload", sum(file.size for file in batch))
+    listener.end("upload")
+    return sent_bytes
 
 
 def _upload(file: OutFile, tables: Tables) -> Upload:

@@ -62,7 +62,7 @@ def write_image_table(folder: Path, state: ShardState, target: Path) -> tuple[in
     if found != state.sha256:
         raise ShardError(
             f"{tar}: its sha256 is {found}, the manifest says {state.sha256}: it was changed since it was built "
-            f"({size:,} bytes). Run `uir build-shards` again to restore it"
+            f"({size:,} bytes). Delete it, and `uir build-shards` makes it again"
         )
     rows = read_table(part_path(folder, state.path), columns=[*FACTS, *_PLACES]).to_pylist()
     plain = ["label", *FACTS]

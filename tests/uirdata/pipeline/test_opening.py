@@ -182,6 +182,13 @@ def test_a_manifest_of_other_shards_is_refused(built: Path, tmp_path: Path, monk
         uirdata.open_shards(server.url)
 
 
+def test_a_branch_or_a_repository_that_is_not_there_is_said(server: Hub) -> None:
+    with pytest.raises(DownloadError, match="has no such branch, tag or commit"):
+        uirdata.open_shards(f"{PLACE}@nowhere")
+    with pytest.raises(DownloadError, match="no such repository"):
+        uirdata.open_shards("hf://datasets/me/nothing")
+
+
 @pytest.mark.parametrize("place", ["hf://me/small", "hf://datasets/small", "hf://datasets/a/b/c", "hf://models/a/b"])
 def test_a_place_that_cannot_be_says_how_it_is_written(place: str) -> None:
     with pytest.raises(UsageError, match="write it like hf://datasets/owner/name@revision"):

@@ -20,9 +20,9 @@ from tests.uirdata.pipeline.published import REPO, described, manifests, online_
 from tests.uirdata.pipeline.test_build import run
 from tests.uirdata.storage.test_shards import sample
 from uirdata.errors import PublishError, ShardError
-from uirdata.hosts.repository import MovedOn, Repository
+from uirdata.hosts.repository import WAITS_S, MovedOn, Repository
 from uirdata.pipeline.card_metadata import licence_identifiers
-from uirdata.pipeline.outgoing import pages
+from uirdata.pipeline.outgoing import Tables, pages
 from uirdata.pipeline.publication import check_licences, describe
 from uirdata.pipeline.push import as_json, plan_push, push, verify_push
 from uirdata.storage.shards import list_shards, write_shard
@@ -387,3 +387,25 @@ def test_no_table_is_made_of_a_shard_that_was_changed(server: Hub, pool: Path, t
     with pytest.raises(PublishError, match=f"{path}: its sha256 is .*Nothing was published"):
         publish(pool, tmp_path)
     assert server.repos[REPO].branches["main"] == head
+
+
+def test_two_pushes_from_one_folder_do_not_take_each_others_tables(server: Hub, pool: Path, tmp_path: Path) -> None:
+    with Tables(pool).alone(), pytest.raises(PublishError, match="being published by another command right now"):
+        publish(pool, tmp_path)
+    assert list(server.tree(REPO)) == [".gitattributes"]
+    assert publish(pool, tmp_path).sent
+
+
+def test_who_does_not_answer_at_all_is_given_up_sooner_than_who_is_busy(
+    server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("uirdata.hosts.repository.time.sleep", waits.append)
+    server.troubles = [Trouble("info", status=503, times=1000)]
+    with pytest.raises(Interrupted):
+        Repository(REPO).read()
+    assert waits == list(WAITS_S)
+    waits.clear()
+    with pytest.raises(Interrupted):
+        Repository(REPO, endpoint="http://127.0.0.1:9").read()
+    assert waits == list(WAITS_S[:2])
