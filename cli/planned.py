@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -100,30 +100,61 @@ def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:
     return CropSetting(size or 512, stride or (size or 512) // 2 or 1)
 
 
-def expected_of(
-    subset: Subset, sources: dict[str, Source], plan: Plan
-) -> list[tuple[tuple[str, str, str], int | None]]:
-    """Give what the sources that are not here would add, as far as their manifests say."""
+@dataclass(frozen=True)
+class Expected:
+    """
+    What the sources that are not here would add, as far as their manifests say.
+
+    Attributes:
+        groups: split, degradation and source, and how many samples; None where nobody says.
+        subset: that wants them.
+        sources: all sources, by id.
+    """
+
+    groups: list[tuple[tuple[str, str, str], int | None]]
+    subset: Subset
+    sources: dict[str, Source]
+
+
+def expected_of(subset: Subset, sources: dict[str, Source], plan: Plan) -> Expected:
+    """Say what the sources that are not here would add."""
     from uirdata.pipeline.crop import expected_samples
 
-    return [row for left in plan.left for row in expected_samples(subset, sources[left.source])]
+    groups = [row for left in plan.left for row in expected_samples(subset, sources[left.source])]
+    return Expected(groups, subset, sources)
 
 
 def show_plan(
     console: Console,
     plan: Plan,
     where: str,
-    expected: Sequence[tuple[tuple[str, str, str], int | None]] = (),
+    planned: Expected | None = None,
     screened: Sequence[Screened] = (),
+    *,
+    lazy: bool = False,
 ) -> int:
-    """Show how many samples of what a plan has, and would have; give the number that it has."""
+    """
+    Show how many samples of what a plan has, and would have; give the number that it has.
+
+    Args:
+        console: where to.
+        plan: what to show.
+        where: it was written to; "" if nowhere.
+        planned: what is not here yet.
+        screened: what screening found.
+        lazy: say what lazy shards save, too.
+    """
+    from uirdata.pipeline.sizes import Sizes
     from uirdata.planning import estimated_bytes
 
+    expected = planned.groups if planned is not None else []
+    sizes = Sizes()
     counts: Counter[tuple[str, str, str]] = Counter()
     size = 0
     for sample in plan.samples():
         counts[sample.group] += 1
         size += estimated_bytes(sample)
+        sizes.add(sample)
     rows: list[tuple[tuple[str, str, str], int | None, str]] = [
         *((group, number, "files") for group, number in counts.items()),
         *((group, number, "its manifest; not fetched") for group, number in expected),
@@ -133,7 +164,14 @@ def show_plan(
         for group, number, how in sorted(rows, key=lambda row: row[0])
     ]
     total, announced = counts.total(), sum(number or 0 for _, number in expected)
+    if planned is not None:
+        for name in dict.fromkeys(group[2] for group, _ in expected):
+            rows_of_it = [row for row in expected if row[0][2] == name]
+            sizes.add_expected(planned.subset, planned.sources[name], rows_of_it)
+    lazily = {str(codec): {"kept": kept, "lazy": small} for codec, (kept, small) in sizes.lazily().items()}
     document = {"samples": total, "expected_samples": announced, "estimated_bytes": size, "plan": where}
+    if lazy:
+        document["bytes_by_codec"] = lazily
     console.data({**document, "groups": table, "screened": [asdict(report) for report in screened]})
     console.table(table, right=["samples"])
     console.line(f"{total:,} samples, about {size_text(size)} of shards" + (f"; {where}" if where else ""))
@@ -141,6 +179,8 @@ def show_plan(
         unknown = sum(number is None for _, number in expected)
         more = f", and {unknown} rows whose number nobody publishes" if unknown else ""
         console.line(f"{announced:,} samples more of sources that are not fetched{more}")
+    if lazy:
+        _show_lazily(console, lazily)
     return total
 
 
@@ -148,3 +188,11 @@ def remark_left(console: Console, plan: Plan) -> None:
     """Name the sources that a plan had to do without."""
     for left in plan.left:
         console.warning(f"{left.source} is left out: {left.reason}")
+
+
+def _show_lazily(console: Console, sizes: Mapping[str, Mapping[str, int]]) -> None:
+    for codec, size in sizes.items():
+        if size["lazy"]:
+            kept, small = size_text(size["kept"]), size_text(size["lazy"])
+            times = size["kept"] / size["lazy"]
+            console.line(f"as {codec}: {kept} with every LQ, {small} lazily, {times:.1f} times less")

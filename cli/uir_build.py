@@ -150,7 +150,7 @@ def build_shards(
     settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size, lazy=lazy)
     todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
     if dry_run:
-        show_plan(console, plan, "", expected_of(chosen, sources, plan))
+        show_plan(console, plan, "", expected_of(chosen, sources, plan), lazy=lazy)
         console.line(
             f"to build: {todo.todo_samples:,} samples in {len(todo.todo):,} shards; "
             f"already in {folder}: {todo.here_samples:,}"

@@ -63,7 +63,7 @@ def crop(
     plan, screened = screened_plan(console, layout, plan, sources, screen=screen, workers=jobs, dry_run=dry_run)
     if not dry_run:
         write_plan(layout.plan, plan.samples())
-    expected = expected_of(chosen, sources, plan) if dry_run else []
+    expected = expected_of(chosen, sources, plan) if dry_run else None
     samples = show_plan(console, plan, "" if dry_run else str(layout.plan), expected, screened)
     if not dry_run:
         remark_left(console, plan)

@@ -1,0 +1,131 @@
+"""How large shards become in each codec, with every LQ kept or lazily: from a plan and measured pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from uirdata.images import CODECS, Codec
+from uirdata.planning import PlannedSample
+from uirdata.sources import Source
+from uirdata.subsets import Subset
+
+_SHARES: Mapping[Codec, Mapping[str, float]] = {
+    "webp": {
+        "": 0.479,
+        "noise": 0.787,
+        "real-noise": 0.697,
+        "motion-blur": 0.335,
+        "defocus-blur": 0.319,
+        "gaussian-blur": 0.328,
+        "jpeg": 0.298,
+        "haze": 0.433,
+        "rain-streak": 0.534,
+        "raindrop": 0.486,
+        "rain-streak-raindrop": 0.514,
+        "snow": 0.515,
+        "mosaic": 0.646,
+        "low-light": 0.427,
+        "moire": 0.687,
+        "blur-jpeg": 0.228,
+        "blur-rain": 0.401,
+        "low-light-blur-noise": 0.470,
+        "low-light-haze-rain-snow": 0.462,
+        "downsample-noise-blur-jpeg": 0.290,
+    },
+    "png": {
+        "": 0.618,
+        "noise": 0.900,
+        "real-noise": 0.796,
+        "motion-blur": 0.470,
+        "defocus-blur": 0.450,
+        "gaussian-blur": 0.463,
+        "jpeg": 0.468,
+        "haze": 0.562,
+        "rain-streak": 0.679,
+        "raindrop": 0.627,
+        "rain-streak-raindrop": 0.654,
+        "snow": 0.669,
+        "mosaic": 0.677,
+        "low-light": 0.518,
+        "moire": 0.719,
+        "blur-jpeg": 0.359,
+        "blur-rain": 0.539,
+        "low-light-blur-noise": 0.552,
+        "low-light-haze-rain-snow": 0.590,
+        "downsample-noise-blur-jpeg": 0.457,
+    },
+}
+"""Bytes of a picture as a share of its raw RGB, GT under "": what benchmarks/codec_sizes.py measured of photographs."""
+
+_RAW_BYTES = 3
+# Of a source that is not here nobody knows the crops; those of the paper's data set have this many pixels.
+_CROP_PIXELS = 512 * 512
+
+
+@dataclass
+class Amount:
+    """
+    Pixels of one degradation.
+
+    Attributes:
+        lq: of the LQ that are kept lazily as well: published ones.
+        made: of the LQ that are made.
+        gt: of the GT, one a sample.
+        gt_once: of the GT as lazy shards have them: once for all that is made of it.
+    """
+
+    lq: int = 0
+    made: int = 0
+    gt: int = 0
+    gt_once: int = 0
+
+
+class Sizes:
+    """Adds up what a plan holds."""
+
+    def __init__(self) -> None:
+        self._amounts: dict[str, Amount] = {}
+        self._last: tuple[object, ...] = ()
+
+    def add(self, sample: PlannedSample) -> None:
+        """Add a sample; those of one crop come together."""
+        crop = (sample.group, sample.crop)
+        self._add(sample.degradation, sample.height * sample.width, made=sample.made, again=crop == self._last)
+        self._last = crop
+
+    def add_expected(
+        self, subset: Subset, source: Source, expected: Iterable[tuple[tuple[str, str, str], int | None]]
+    ) -> None:
+        """Add what `crop.expected_samples` says of a source that is not here, as crops of 512 pixels."""
+        per_image = {(str(use.split), use.degradation, use.source): use.per_image for use in subset.uses}
+        published = {kind for (_, kind, _), number in source.published().items() if number}
+        for group, number in expected:
+            made = group[1] not in published
+            each = per_image[group] if made else 1
+            amount = self._amounts.setdefault(group[1], Amount())
+            pixels = (number or 0) * _CROP_PIXELS
+            amount.gt += pixels
+            amount.gt_once += pixels // each
+            amount.made += pixels if made else 0
+            amount.lq += 0 if made else pixels
+
+    def bytes(self, codec: Codec, *, lazy: bool) -> int:
+        """Estimate the bytes of all shards."""
+        share = _SHARES[codec]
+        total = 0.0
+        for kind, amount in self._amounts.items():
+            gt, lq = (amount.gt_once, amount.lq) if lazy else (amount.gt, amount.lq + amount.made)
+            total += gt * share[""] + lq * share.get(kind, share[""])
+        return int(total * _RAW_BYTES)
+
+    def lazily(self) -> dict[Codec, tuple[int, int]]:
+        """Give for each codec the bytes with every LQ kept, and lazily."""
+        return {codec: (self.bytes(codec, lazy=False), self.bytes(codec, lazy=True)) for codec in CODECS}
+
+    def _add(self, degradation: str, pixels: int, *, made: bool, again: bool) -> None:
+        amount = self._amounts.setdefault(degradation, Amount())
+        amount.gt += pixels
+        amount.gt_once += 0 if made and again else pixels
+        amount.made += pixels if made else 0
+        amount.lq += 0 if made else pixels
