@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.console import Console
+from uirdata.byte_sizes import parse_size
 from uirdata.errors import UirError, UsageError, nearest
 from uirdata.layout import Layout
 
@@ -123,9 +123,6 @@ class Program(click.Group):
         raise SystemExit(result if isinstance(result, int) else 0)
 
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-
-
 class Size(click.ParamType[int]):
     """A number of bytes: 500MB, 1GB, 1.5GiB, 1000000."""
 
@@ -135,10 +132,10 @@ class Size(click.ParamType[int]):
         """Parse it."""
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", str(value).lower())
-        if not match or float(match[1]) <= 0:
+        size = parse_size(str(value))
+        if size is None:
             self.fail(f"{value!r} is no size; write it like 500MB or 1GB", param, ctx)
-        return int(float(match[1]) * _UNITS[match[2] or ""])
+        return size
 
 
 class ShardPlace(click.ParamType["str | Path"]):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from uirdata.byte_sizes import parse_size
 from uirdata.errors import DownloadError, UsageError
 from uirdata.hosts import Host, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
@@ -34,8 +35,9 @@ def open_shards(
     Open shards.
 
     Of shards that lie elsewhere the manifest is fetched now, and each shard when samples of it are read: the first few
-    by themselves, then the whole of it. They are kept in UIR_CACHE, else in HF_HOME/uir, else ~/.cache/uir.
-    HF_HUB_OFFLINE takes what is there.
+    by themselves, then the whole of it. They are kept in UIR_CACHE, else in HF_HOME/uir, else ~/.cache/uir, and not
+    more than UIR_CACHE_SIZE of them, such as 200GB: shards that were not wanted for longest make room; what has none is
+    read sample by sample. HF_HUB_OFFLINE takes what is there.
 
     Args:
         dir: what `uir build-shards --out` wrote, hf://datasets/OWNER/NAME[@REVISION], or the http(s) address of a
@@ -114,11 +116,11 @@ def _folder(place: str) -> tuple[RemoteFolder, _HostFiles]:
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
         name = _name(f"{endpoint}-{match['repo']}" if endpoint else match["repo"])
         return (
-            RemoteFolder(place.rstrip("/"), _cache() / name, revision),
+            RemoteFolder(place.rstrip("/"), _cache() / name, revision, limit=_cache_limit()),
             _HostFiles("huggingface", f"dataset:{match['repo']}@{revision}:"),
         )
     address = place.rstrip("/")
-    return RemoteFolder(address, _cache() / _name(address)), _HostFiles("http", address + "/")
+    return RemoteFolder(address, _cache() / _name(address), limit=_cache_limit()), _HostFiles("http", address + "/")
 
 
 def _files(where: _HostFiles) -> Files:
@@ -143,6 +145,16 @@ def _cache() -> Path:
         return Path(told)
     home = os.environ.get("HF_HOME")
     return Path(home) / "uir" if home else Path.home() / ".cache" / "uir"
+
+
+def _cache_limit() -> int | None:
+    told = os.environ.get("UIR_CACHE_SIZE")
+    if not told:
+        return None
+    limit = parse_size(told)
+    if limit is None:
+        raise UsageError(f"UIR_CACHE_SIZE is {told!r}, which is no size; write it like 200GB")
+    return limit
 
 
 def _name(text: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from uirdata.errors import DownloadError, ShardError
+from uirdata.storage.cache_room import CacheRoom
 from uirdata.storage.downloads import Expected, Pace, Place, download
 from uirdata.storage.shards import INFO, list_shards, part_path, read_info
 from uirdata.storage.tables import storage_error, writing
@@ -49,11 +50,13 @@ class RemoteFolder:
         name: for people, such as hf://datasets/owner/name.
         cache: folder of this remote folder alone.
         branch: name of the version that is asked for, such as main; "" where there is one only.
+        limit: of the bytes of all shards that are kept, here and of other remote folders; None for none.
     """
 
     name: str
     cache: Path
     branch: str = ""
+    limit: int | None = None
 
     @property
     def tars(self) -> Path:
@@ -81,6 +84,7 @@ class RemoteShards:
         self._files = files
         self._shards = dict(shards)
         self._read: Counter[str] = Counter()
+        self._room = CacheRoom(folder.cache.parent, folder.limit)
 
     @property
     def name(self) -> str:
@@ -98,9 +102,11 @@ class RemoteShards:
         path = self._folder.tars / f"{self._shards[shard][0]}.tar"
         if not path.exists():
             self._read[shard] += 1
-            if self._read[shard] <= RANGE_READS and (piece := self._piece(shard, offset, size)) is not None:
+            few = self._read[shard] <= RANGE_READS or not self._room.make(path, self._shards[shard][1])
+            if few and (piece := self._piece(shard, offset, size)) is not None:
                 return piece
             self._fetch(shard, path)
+        self._room.use(path)
         with path.open("rb") as file:
             return os.pread(file.fileno(), size, offset)
 

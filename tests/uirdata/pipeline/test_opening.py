@@ -83,6 +83,27 @@ def test_a_few_samples_are_read_by_themselves_and_more_bring_the_shard(
     assert len(asked(server)) == before
 
 
+def test_no_more_shards_are_kept_than_the_limit_allows_and_old_ones_make_room(
+    server: Hub, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    largest = max(state.size for state in list_shards(built))
+    old = cache / "another/tars/0.tar"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(bytes(largest))
+    monkeypatch.setenv("UIR_CACHE_SIZE", str(2 * largest))
+    there = uirdata.open_shards(PLACE)
+    assert same(there, uirdata.open_shards(built))
+    assert same(there, uirdata.open_shards(built))
+    kept = list(cache.rglob("*.tar"))
+    assert not old.exists()
+    assert 0 < len(kept) < len(list_shards(built))
+    assert sum(tar.stat().st_size for tar in kept) <= 2 * largest
+    monkeypatch.setenv("UIR_CACHE_SIZE", "much")
+    with pytest.raises(UsageError, match="UIR_CACHE_SIZE is 'much'"):
+        uirdata.open_shards(PLACE)
+
+
 def test_statistics_need_no_shard(server: Hub, built: Path) -> None:
     there = count_shards(PLACE)
     assert there.tables() == count_shards(built).tables()
