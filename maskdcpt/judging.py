@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maskdcpt.cases import Case, Image, Loaded
-from maskdcpt.checkpoints import Checkpoint
+from maskdcpt.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.metrics.base import rounded
 from maskdcpt.metrics.learned import LearnedScorer
@@ -152,6 +152,22 @@ class Judge:
         if self._namer is None:
             return [""] * len(lq)
         return [self.class_names[label] for label in named_classes(self._namer, lq)]
+
+
+def classifier_before(own: Checkpoint) -> Checkpoint | None:
+    """
+    Give the pre-training that a fine-tuned checkpoint started from, for its classifier: it can name what is restored.
+
+    None where the checkpoint has a classifier itself, started from nothing that has one, or that is not there any more.
+    """
+    if own.config is None or not own.config.init.checkpoint or own.weights("classifier"):
+        return None
+    try:
+        before = load_checkpoint(own.config.init.checkpoint)
+    except CheckpointError:
+        # Moved or deleted since; what asks does without.
+        return None
+    return before if before.weights("classifier") else None
 
 
 def image_tensor(image: Image) -> Tensor:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from maskdcpt.benchmarks import Setting, evaluate
-from maskdcpt.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.config import DataConfig
 from maskdcpt.configuring import read_config
+from maskdcpt.judging import classifier_before
 from maskdcpt.loading import Samples, open_samples
 from maskdcpt.picture_grids import PLACES, SHOWN
 from maskdcpt.probing import ProbeSettings, map_features, probe_features
@@ -96,15 +97,8 @@ def _samples_for(run: Path, shards: str | Path, split: str) -> tuple[str, Sample
 
 def _classifier_before(run: Path, class_names: tuple[str, ...]) -> Checkpoint | None:
     """Give the pre-training that a run started from, if its classifier has these labels: it can name, too."""
-    own = load_checkpoint(run)
-    if own.config is None or not own.config.init.checkpoint or own.weights("classifier"):
-        return None
-    try:
-        before = load_checkpoint(own.config.init.checkpoint)
-    except CheckpointError:
-        # It is not there any more; the page does without.
-        return None
-    return before if before.weights("classifier") and before.class_names == class_names else None
+    before = classifier_before(load_checkpoint(run))
+    return before if before is not None and before.class_names == class_names else None
 
 
 def write_report(run: Path, target: Path, *, results: Sequence[Path] = (), title: str = "") -> None:
@@ -213,7 +207,8 @@ def confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> str:
     columns = list(dict.fromkeys(name for row in confusion.values() for name in row))
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("held-out images", *columns))
     lines = []
-    for truth, row in confusion.items():
+    # Rows in the order of the columns, so that what is right lies on the diagonal.
+    for truth, row in sorted(confusion.items(), key=lambda entry: _place_of(entry[0], columns)):
         total = sum(row.values()) or 1
         cells = "".join(
             f'<td class="n" style="background:rgba(27,108,168,{0.75 * row.get(name, 0) / total:.2f})">'
@@ -222,6 +217,10 @@ def confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> str:
         )
         lines.append(f"<tr><th>{html.escape(truth)}</th>{cells}</tr>")
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _place_of(name: str, columns: Sequence[str]) -> int:
+    return next((i for i, column in enumerate(columns) if name in column.split("+")), len(columns))
 
 
 def _features(features: Mapping[str, Any]) -> Iterator[str]:
@@ -258,7 +257,8 @@ def _hue(label: int, labels: int) -> int:
 def _pretraining_pictures(run: Path) -> Iterator[str]:
     pictures = sorted((run / "samples").glob("*.png"))[-1:]
     for path in pictures:
-        yield "<h2>What training sees</h2><p>Columns: LQ, what was not hidden of it, what the network made, GT.</p>"
+        columns = "LQ, in pre-training what was not hidden of it, what the network made, GT"
+        yield f"<h2>What training sees</h2><p>Columns: {columns}.</p>"
         yield f'<img style="max-width:100%" alt="samples" src="{data_uri(read_image(path))}">'
 
 
@@ -270,7 +270,9 @@ def _drawn_curves(run: Path) -> list[str]:
         return []
     drawn = []
     for name in (*_CURVES, *(key for key in curves if key.startswith("validation/psnr/"))):
-        if name in curves:
+        # Of fine-tuning the loss is the difference of pixels, and nothing else.
+        same = name == "pixel" and "loss" in curves and curves[name].values == curves["loss"].values
+        if name in curves and not same:
             points = list(zip(map(float, curves[name].steps), curves[name].values, strict=True))
             drawn.append(f"<h3>{html.escape(name)}</h3>{lines_chart({run.name: points}, x='step', y=name)}")
     return drawn

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.distributed import chosen_device
-from maskdcpt.judging import named_classes
+from maskdcpt.judging import classifier_before, named_classes
 from maskdcpt.memory import bytes_per_pixel, fitting_tile, free_bytes
 from maskdcpt.networks import Networks, networks_of
 from maskdcpt.pictures import Picture, Pixels, decode_picture, encode_picture
@@ -72,7 +72,8 @@ class Restorer:
 
     Args:
         checkpoint: fine-tuned or published; or where it lies.
-        classifier: checkpoint whose classifier names the degradation; the checkpoint's own when None, if it has one.
+        classifier: checkpoint whose classifier names the degradation; when None the checkpoint's own, or that of the
+            pre-training it started from, where one is there.
         device: auto, cpu, cuda, ...
         tile_px: side of tiles; None takes pictures whole where they fit into the memory and else the largest tiles
             that do, 0 never cuts.
@@ -112,6 +113,8 @@ class Restorer:
         self._self_ensemble = self_ensemble
         self._namer: Networks | None = self._networks if self._networks.classifier is not None else None
         self.class_names = loaded.class_names
+        if classifier is None and self._namer is None:
+            classifier = classifier_before(loaded)
         if classifier is not None:
             naming = classifier if isinstance(classifier, Checkpoint) else load_checkpoint(classifier)
             named = networks_of(naming).to(self.device).eval()

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from cli.maskdcpt import program
 from maskdcpt.report_page import confusion_table, scatter
+from maskdcpt.restoring import Restorer
 from maskdcpt.slider import SLIDER_STYLE, slider
 from maskdcpt.throughput import BenchSettings, measure
 from maskdcpt.training import train
@@ -88,6 +89,10 @@ def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
     assert after == "inset(0px 0px 0px 20%)"
     assert width == str(48 * 6)
     assert hit == "INPUT"
+
+
+def test_a_restorer_names_with_the_classifier_of_the_pre_training_before(run: Path) -> None:
+    assert Restorer(run).name(picture(1)) in TYPES
 
 
 def test_sliders_refuse_pictures_of_two_sizes() -> None:
