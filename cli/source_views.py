@@ -171,6 +171,34 @@ def _show_left_out(console: Console, name: str, inventory: Inventory) -> None:
         console.warning(f"{name}: {inventory.unknown_count:,} images fit no rule, such as {inventory.unknown[0]}")
 
 
+def show_counts(console: Console, items: Sequence[SourceVerification]) -> None:
+    """Set the pairs that were found beside those that the authors publish, and what the paper makes of them."""
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        if item.inventory is None:
+            continue
+        kinds = sorted({*item.inventory.found, *item.published})
+        feeds = "; ".join(
+            f"{feed.row}: {'an unknown number' if feed.pairs is None else f'{feed.pairs:,}'}" for feed in item.paper
+        )
+        for kind in kinds:
+            split, degradation, real = kind
+            found, published = item.inventory.found.get(kind, 0), item.published.get(kind)
+            rows.append(
+                {
+                    "id": item.id,
+                    "split": split,
+                    "type": degradation or "clean",
+                    "real": real,
+                    "found": found,
+                    "published": published,
+                    "difference": None if published is None else found - published,
+                    "gives to the paper's rows": feeds if kind == kinds[0] else "",
+                }
+            )
+    console.table(rows, right=["found", "published", "difference"])
+
+
 def show_verification(console: Console, item: SourceVerification) -> None:
     """Show what is wrong with a source, and how to mend it."""
     for fault in (*item.missing[:10], *item.changed[:10]):
@@ -179,6 +207,9 @@ def show_verification(console: Console, item: SourceVerification) -> None:
         _show_left_out(console, item.id, item.inventory)
     for text, number in item.warnings.items():
         console.warning(f"{item.id}: {number:,} pairs: {text} (such as {item.warning_examples.get(text, '')})")
+    if item.state != "absent":
+        for defect in item.known_defects:
+            console.remark(f"{item.id}: known defect: {defect}")
     for todo in item.todo:
         console.line(f"{item.id}: {todo}")
 

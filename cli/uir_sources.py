@@ -13,6 +13,7 @@ from cli.source_views import (
     cost_of,
     cost_text,
     first_words,
+    show_counts,
     show_plan,
     show_report,
     show_source,
@@ -237,6 +238,7 @@ def verify(
         ],
         right=["published"],
     )
+    show_counts(console, report.sources)
     for item in report.sources:
         show_verification(console, item)
     faulty = [item.id for item in report.sources if item.state == "faulty"]

@@ -14,8 +14,10 @@ from cli.console import cell, size_text
 from cli.options import Size
 from cli.uir import program
 from tests.conftest import picture, write_png
+from tests.uirdata.pipeline.test_all_sources import example_tree
 from uirdata import open_shards
 from uirdata.images import read_image
+from uirdata.sources import load_sources
 
 
 def uir(*args: str) -> Result:
@@ -220,3 +222,22 @@ def test_a_size_that_is_none_is_misuse() -> None:
 def test_cells_and_sizes_are_written_as_people_read_them() -> None:
     assert [cell(v) for v in (2482988, 0.5, None, True, "x")] == ["2,482,988", "0.50", "", "yes", "x"]
     assert [size_text(v) for v in (999, 1000, 22_408_017_592, None)] == ["999 B", "1.0 kB", "22.4 GB", "unknown"]
+
+
+def test_verify_sets_found_counts_beside_published_ones_and_names_known_defects(tmp_path: Path) -> None:
+    files, _ = example_tree(load_sources()["lol-v1"])
+    for name, data in files.items():
+        path = tmp_path / "mine/lol-v1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    root = str(tmp_path / "root")
+    assert uir("fetch", "lol-v1", "--from", str(tmp_path / "mine"), "--root", root).exit_code == 0
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(program, ["verify", "lol-v1", "--root", root]).output
+    for words in (
+        "published",
+        "485         -482",
+        "low-light: 482",
+        "known defect: Pairs 79, 111 and 735 of our485",
+        "LQ and GT are reported to show different scenes",
+    ):
+        assert words in shown
