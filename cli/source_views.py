@@ -105,7 +105,7 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
         }
     )
     console.table(rows, right=["to fetch"])
-    unknown = f" and {plan.unknown_sizes} files of unknown size" if plan.unknown_sizes else ""
+    unknown = f" and {_of_unknown_size(plan.unknown_sizes)}" if plan.unknown_sizes else ""
     console.line(
         f"to fetch: {size_text(plan.bytes_to_fetch)}{unknown}; on the disk once unpacked: "
         f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "
@@ -274,8 +274,12 @@ def cost_of(source: Source) -> tuple[int, int]:
 def cost_text(source: Source) -> str:
     """Say what a source costs in bytes."""
     known, unknown = cost_of(source)
-    more = f"{unknown} file{'s' if unknown > 1 else ''} of unknown size" if unknown else ""
+    more = _of_unknown_size(unknown) if unknown else ""
     return " and ".join(part for part in (size_text(known) if known or not unknown else "", more) if part)
+
+
+def _of_unknown_size(files: int) -> str:
+    return f"{files} file{'s' if files > 1 else ''} of unknown size"
 
 
 def first_words(text: str, limit: int = 40) -> str:

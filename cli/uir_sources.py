@@ -215,8 +215,12 @@ def verify(
         console.table(rows)
         return
     if pin:
-        for source in chosen:
-            for line in pin_lines(source, layout):
+        lines = {source.id: pin_lines(source, layout) for source in chosen}
+        console.data({name: list(of_source) for name, of_source in lines.items()})
+        for name, of_source in lines.items():
+            if of_source:
+                console.line(f"# {name}.toml")
+            for line in of_source:
                 console.line(line)
         return
     with console.progress() as progress:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from uirdata.errors import StorageError
+from uirdata.errors import StorageError, UsageError, nearest
 from uirdata.hosts import Host, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.given import Given, GivenTree, find_tree
@@ -131,8 +131,12 @@ def plan_fetch(
 
     Raises:
         SourceError: receipts cannot be read.
-        UsageError: the user's folder is not there.
+        UsageError: the user's folder is not there, or no source has the alternative.
     """
+    known = sorted({a.name for source in sources for a in source.alternatives})
+    if alternative and alternative not in known:
+        says = nearest(alternative, known) if known else "they are packed in one way only"
+        raise UsageError(f"no file set of these sources is called {alternative!r}: {says}")
     hosts = hosts if hosts is not None else open_hosts()
     given = Given(from_dir, layout.root) if from_dir is not None else None
     planned = tuple(

@@ -238,6 +238,11 @@ def test_the_alternative_that_is_at_hand_is_taken(tmp_path: Path) -> None:
         assert run(source, tmp_path).state == "done"
 
 
+def test_an_alternative_that_no_source_has_is_misuse(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no file set of these sources is called 'restormr'.*restormer"):
+        plan_fetch([load_sources()["dpdd"], load_sources()["gopro"]], Layout(tmp_path), alternative="restormr")
+
+
 def test_a_failure_names_the_other_ways_that_the_pictures_are_packed(tmp_path: Path) -> None:
     with serving({"/repack.zip": zipped(images())}) as server:
         repack = FileSet("repack", (http_file(server.url, "repack.zip"),))
