@@ -53,6 +53,8 @@ class DataConfig:
         repeat: how often a degradation's samples stand in an epoch; empty takes the subset's own ratios.
         sampling: `repeat` uses these ratios; `balanced` gives each degradation the same share.
         augment: turn and flip, all eight ways equally often.
+        fresh: make LQs that are made here anew each time they are drawn, with other noise; else each has one LQ for
+            good, as in DCPT's release. Published pairs stay as they are. It takes the time of the degradations.
         validation_split: split that validations look at; "" has none. Where the shards have no such split there is no
             validation. Choosing by `test` spoils the test.
     """
@@ -68,6 +70,7 @@ class DataConfig:
     repeat: Mapping[str, int] = field(default_factory=dict)
     sampling: Sampling = "repeat"
     augment: bool = True
+    fresh: bool = False
     validation_split: str = "val"
 
     def __post_init__(self) -> None:

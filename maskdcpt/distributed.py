@@ -23,11 +23,13 @@ class Process:
         rank: its number.
         ranks: how many there are.
         device: that it computes on.
+        local_ranks: how many of them are on this machine.
     """
 
     rank: int
     ranks: int
     device: torch.device
+    local_ranks: int = 1
 
     @property
     def leads(self) -> bool:
@@ -84,7 +86,8 @@ def joined(device: str, threads: int) -> Iterator[Process]:
         # The networks compute pixel by pixel and gradients come in that layout; DDP copies them, and says so.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
-        yield Process(dist.get_rank() if ranks > 1 else 0, ranks, chosen)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks > 1 else 1
+        yield Process(dist.get_rank() if ranks > 1 else 0, ranks, chosen, here)
     finally:
         if started:
             dist.destroy_process_group()

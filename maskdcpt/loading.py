@@ -26,7 +26,7 @@ from maskdcpt.batches import PackedBatch
 from maskdcpt.config import DataConfig, Sampling
 from uirdata.errors import UsageError, nearest
 from uirdata.images import RgbImage
-from uirdata.seeding import rng_for
+from uirdata.seeding import rng_for, seed_for
 
 
 class Item(Protocol):
@@ -63,6 +63,10 @@ class Samples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Item: ...
+
+    def fresh(self, index: int, seed: int) -> Item:
+        """Give a sample whose LQ is made anew from this seed, where it was made here."""
+        ...
 
 
 def open_samples(data: DataConfig, split: str) -> Samples:
@@ -268,15 +272,21 @@ class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
         size: of the crops, both sides, in pixels.
         seed: of the run.
         augment: turn and flip, each of the eight ways as likely as the others.
+        fresh: make LQs anew at each drawing, keyed as windows are.
     """
 
     samples: Samples
     size: int
     seed: int
     augment: bool = True
+    fresh: bool = False
 
     def __getitem__(self, draw: Draw) -> tuple[RgbImage, RgbImage, int, int]:
-        item = self.samples[draw.sample]
+        if self.fresh:
+            seed = seed_for(self.seed, f"{draw.epoch}/{draw.slot}", "fresh LQ")
+            item = self.samples.fresh(draw.sample, seed)
+        else:
+            item = self.samples[draw.sample]
         rng = rng_for(self.seed, f"{draw.epoch}/{draw.slot}", "crop")
         lq, gt = random_window(item.lq, item.gt, self.size, rng)
         if self.augment:

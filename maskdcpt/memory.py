@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,26 @@ def tensor_bytes(network: nn.Module, batch: int, side: int) -> int:
         batch: images at once.
         side: of them, in pixels.
     """
+    device = next(network.parameters()).device
+    restore: Any = network.restore
+    with torch.no_grad():
+        return peak_bytes(lambda: restore(torch.empty(batch, 3, side, side, device=device)))
+
+
+def peak_bytes(work: Callable[[], object], slack: float = 0.0) -> int:
+    """
+    Give the most bytes that the tensors which `work` makes take at once, without computing or holding them.
+
+    Args:
+        work: makes tensors.
+        slack: share by which the result may be too small; thousands of tensors are counted much sooner with some.
+    """
     # Late: it loads a good part of torch's compiler, which nothing else here needs.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    device = next(network.parameters()).device
-    restore: Any = network.restore
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), _Living() as living:
-        restore(torch.empty(batch, 3, side, side, device=device))
-    return int(living.peak)
+    with FakeTensorMode(allow_non_fake_inputs=True), _Living(slack) as living:
+        work()
+    return living.peak
 
 
 def free_bytes(device: torch.device) -> int:
@@ -96,9 +108,11 @@ def fitting_tile(height: int, width: int, *, per_pixel: float, budget: int, mult
 class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of the results that are alive after each operation; weights are nobody's result."""
 
-    def __init__(self) -> None:
+    def __init__(self, slack: float = 0.0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
+        self._slack = slack
+        self._sum = 0
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(
@@ -108,13 +122,18 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
-                self._alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())  # type: ignore[no-untyped-call]
-        self._alive = {
-            key: entry
-            for key, entry in self._alive.items()
-            if not entry[0].expired()  # type: ignore[no-untyped-call]
-        }
-        self.peak = max(self.peak, sum(size for _, size in self._alive.values()))
+                entry = (StorageWeakRef(storage), storage.nbytes())  # type: ignore[no-untyped-call]
+                self._sum += entry[1] - self._alive.get(storage._cdata, (None, 0))[1]
+                self._alive[storage._cdata] = entry
+        # The dead ones are only looked for when the sum with them would be a new peak.
+        if self._sum > self.peak * (1 + self._slack):
+            self._alive = {
+                key: entry
+                for key, entry in self._alive.items()
+                if not entry[0].expired()  # type: ignore[no-untyped-call]
+            }
+            self._sum = sum(size for _, size in self._alive.values())
+            self.peak = max(self.peak, self._sum)
         return result
 
 

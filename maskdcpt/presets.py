@@ -106,6 +106,7 @@ _PRETRAINING: Values = {
     "data.crop": (256, PAPER),
     "data.batch": (16, "paper; taken as the total, 4 on each of 4 GPUs"),
     "data.augment": (True, RELEASE),
+    "data.fresh": (False, "DCPT release: each image keeps its noise"),
     "loop.checkpoint_every": (25_000, "paper: the columns of Table X"),
     "loop.keep": (4, "ours: all of them"),
 }
@@ -123,6 +124,7 @@ _FINETUNING_5D: Values = {
     "data.crop": (128, RELEASE),
     "data.batch": (24, "DCPT release: 6 on each of 4 GPUs"),
     "data.augment": (True, RELEASE),
+    "data.fresh": (False, "DCPT release: each image keeps its noise"),
     "init.parts": ("backbone", PAPER),
     "init.weights": ("params", RELEASE),
 }

@@ -23,6 +23,7 @@ from maskdcpt.checkpoints import checkpoint_folders, metadata_for, prune_checkpo
 from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import to_document
 from maskdcpt.distributed import Process, joined
+from maskdcpt.fitting import shortage
 from maskdcpt.loading import (
     Crops,
     Samples,
@@ -149,7 +150,9 @@ class _Loop:
         # Drawn here, as going back to the first epoch in the middle of a run would shuffle both again.
         self.shown = [self.stream[number] for number in range(min(4, config.data.batch))]
         self.validator = Validator(config, process) if config.loop.validate_images else None
-        self.learner = _wrapped(Learner(state.networks, config), config, process)
+        self.learner: nn.Module = Learner(state.networks, config)
+        self._check_memory()
+        self.learner = _wrapped(self.learner, config, process)
         self.task = f"train {config.name or config.objective.kind}"
         self.trackers: list[Tracker] = []
         self.log = MetricsLog(run, from_step=state.step if resume else None, writes=process.leads)
@@ -171,7 +174,11 @@ class _Loop:
         self.progress.advance(self.task, self.state.step)
         window = _Window(self.process)
         for stage, pieces in self._steps():
-            self._step(stage, pieces, window)
+            try:
+                self._step(stage, pieces, window)
+            except UirError:
+                self._rescue()
+                raise
             self.progress.advance(self.task)
             last = self.state.step == self.config.loop.steps
             stopped = self.process.any(stop()) and not last
@@ -189,6 +196,21 @@ class _Loop:
         for tracker in self.trackers:
             tracker.close()
 
+    def _check_memory(self) -> None:
+        """Refuse a run whose largest step does not fit, before its first."""
+
+        def forward(lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None) -> Tensor:
+            with _autocast(self.config, self.process.device):
+                loss: Tensor = self.learner(lq, gt, label, visible)[0]
+            return loss
+
+        process = self.process
+        found = shortage(
+            self.config, self.state.networks, forward, process.device, ranks=process.ranks, local=process.local_ranks
+        )
+        if process.any(bool(found)):
+            raise TrainingError(found or "another process of this run has too little memory; its message says how much")
+
     def _steps(self) -> Iterator[tuple[Stage, _Pieces]]:
         """Give the pieces of each step that is left."""
         for stage in self.stages:
@@ -197,7 +219,8 @@ class _Loop:
                 continue
             share = Share(stage.batch, stage.accumulate, self.process.rank, self.process.ranks)
             sampler = StepSampler(self.stream, share, start=self.state.samples, steps=steps)
-            crops = Crops(self.samples, stage.crop, self.config.loop.seed, self.config.data.augment)
+            data = self.config.data
+            crops = Crops(self.samples, stage.crop, self.config.loop.seed, data.augment, data.fresh)
             loader = crop_loader(
                 crops, sampler, workers=self.config.data.workers, pin_memory=self.process.device.type == "cuda"
             )
@@ -307,12 +330,23 @@ class _Loop:
         for tracker in self.trackers:
             tracker.picture(self.state.step, "samples", image)
 
+    def _rescue(self) -> None:
+        """Keep the steps that are done when a shard or the memory fails in the next one; nobody is waited for."""
+        self.state.optimizer.zero_grad(set_to_none=True)
+        folders = checkpoint_folders(self.run)
+        newest = folders[-1].name if folders else ""
+        if self.process.leads and self.state.step and newest != f"step-{self.state.step:06d}":
+            self._write()
+
     def _save(self) -> None:
         if self.process.leads:
-            metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
-            save_checkpoint(self.run, self.state.step, self.state.tensors(), metadata, self.state.capture())
-            prune_checkpoints(self.run, self.config.loop.keep)
+            self._write()
         self.process.wait()
+
+    def _write(self) -> None:
+        metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
+        save_checkpoint(self.run, self.state.step, self.state.tensors(), metadata, self.state.capture())
+        prune_checkpoints(self.run, self.config.loop.keep)
 
 
 @dataclass(frozen=True)
@@ -375,7 +409,7 @@ class _Window:
         return values
 
 
-def _wrapped(learner: Learner, config: TrainConfig, process: Process) -> nn.Module:
+def _wrapped(learner: nn.Module, config: TrainConfig, process: Process) -> nn.Module:
     if config.loop.channels_last:
         learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.loop.compile:

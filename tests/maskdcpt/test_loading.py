@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from maskdcpt.loading import (
     Crops,
+    Draw,
     Share,
     StepSampler,
     Stream,
@@ -50,6 +51,12 @@ class Memory:
         # Integers alone: sines may differ in their last bit from machine to machine.
         lq = np.random.default_rng(index).integers(0, 255, (40, 48, 3), dtype=np.uint8)
         return Pair(str(index), lq, (lq + 1).astype(np.uint8), self.class_names.index(self.degradations[index]))
+
+    def fresh(self, index: int, seed: int) -> Pair:
+        item = self[index]
+        return Pair(
+            item.key, np.random.default_rng(seed).integers(0, 255, item.lq.shape, np.uint8), item.gt, item.label
+        )
 
 
 KINDS = ["haze"] * 3 + ["noise"] * 2 + ["jpeg"]
@@ -195,3 +202,13 @@ def test_a_batch_travels_as_bytes_and_arrives_as_numbers() -> None:
     assert np.array_equal((batch.gt[0].permute(1, 2, 0) * 255).round().numpy(), picture(1))
     assert batch.label.tolist() == [2]
     assert packed.unpack("cpu", channels_last=True).lq.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_fresh_lqs_differ_from_drawing_to_drawing_and_are_the_same_for_the_same_one() -> None:
+    samples = Memory(["noise"])
+    fixed, fresh = Crops(samples, 40, seed=1, augment=False), Crops(samples, 40, seed=1, augment=False, fresh=True)
+    first, second = Draw(0, 0, 0), Draw(1, 0, 0)
+    assert np.array_equal(fresh[first][0], fresh[first][0])
+    assert not np.array_equal(fresh[first][0], fresh[second][0])
+    # Windows stay those of the plain run.
+    assert all(np.array_equal(fixed[draw][1], fresh[draw][1]) for draw in (first, second))

@@ -13,7 +13,8 @@ import torch
 
 from maskdcpt.checkpoints import STATE, checkpoint_folders, load_checkpoint, load_state
 from maskdcpt.configuring import read_config, to_toml, with_settings
-from maskdcpt.networks import Networks, networks_of
+from maskdcpt.fitting import step_bytes
+from maskdcpt.networks import Networks, networks_of, save_memory
 from maskdcpt.tracking import read_curves, read_metrics
 from maskdcpt.training import TrainingError, train
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
@@ -286,6 +287,51 @@ def test_a_shard_that_is_cut_short_ends_the_run_with_its_name(shards: Path, tmp_
     tar.write_bytes(tar.read_bytes()[:-600])
     with pytest.raises(UirError, match=r"train/noise/tiny-00000\.tar"):
         train(tiny_config(own, tmp_path / "run"))
+
+
+def test_a_shard_that_breaks_on_the_way_loses_no_step(shards: Path, tmp_path: Path) -> None:
+    own = write_shards(tmp_path / "own", train=6)
+    whole = {tar: tar.read_bytes() for tar in (own / "train").rglob("*.tar")}
+    asked = iter(range(100))
+
+    def broken_after_two_steps() -> bool:
+        if next(asked) == 1:
+            for tar, content in whole.items():
+                tar.write_bytes(bytes(len(content)))
+        return False
+
+    config = tiny_config(own, tmp_path / "run", "loop.checkpoint_every=100")
+    with pytest.raises(UirError, match=r"tiny-00000\.tar"):
+        train(config, stop=broken_after_two_steps)
+    assert load_state(checkpoint_folders(tmp_path / "run")[-1])["step"] == 2
+    for tar, content in whole.items():
+        tar.write_bytes(content)
+    train(config, resume=True)
+    train(tiny_config(own, tmp_path / "whole"))
+    assert_same(everything(tmp_path / "whole"), everything(tmp_path / "run"))
+
+
+def test_a_step_that_does_not_fit_is_refused_before_the_first_with_its_stage(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskdcpt.fitting.free_bytes", lambda _device: 10_000_000)
+    stages = ("data.stages=[{start = 3, crop = 128, batch = 8}]",)
+    with pytest.raises(TrainingError, match=r"8 crops of 128, from step 3 on, takes about .* data\.accumulate"):
+        train(tiny_config(shards, tmp_path / "run", *stages))
+    assert not checkpoint_folders(tmp_path / "run")
+    train(tiny_config(shards, tmp_path / "small", "data.crop=16", "data.batch=1", "loop.steps=1"))
+
+
+def test_the_memory_of_a_step_grows_with_crops_and_shrinks_with_checkpointing(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, tmp_path, "model.size.enc_blk_nums=[4, 4]", "objective.kind=finetune")
+    networks = Networks.create(config, 3)
+    one, two = (step_bytes(config, networks, crop=32, crops=count) for count in (1, 2))
+    assert one < two < 2 * one
+    # An activation of the first level is 4 channels of 32 x 32 floats, and each block keeps several.
+    assert two - one > 20 * 4 * 32 * 32 * 4
+    save_memory(networks.backbone)
+    assert step_bytes(config, networks, crop=32, crops=2) < 0.8 * two
+    assert all(parameter.grad is None for parameter in networks.parameters())
 
 
 def test_nothing_outside_of_the_run_is_touched(shards: Path, tmp_path: Path) -> None:

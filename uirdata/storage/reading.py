@@ -6,7 +6,7 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -86,9 +86,26 @@ class ShardDataset(Sequence[ShardItem]):
         """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        return self._read(index, None)
+
+    def fresh(self, index: int, seed: int) -> ShardItem:
+        """
+        Read a sample whose LQ is made anew: the same recipe, other noise, another blur path. Published pairs stay.
+
+        Args:
+            index: of the sample.
+            seed: in place of the recipe's, 0 to 2**63 - 1.
+
+        Errors as those of reading it.
+        """
+        return self._read(index, seed)
+
+    def _read(self, index: int, seed: int | None) -> ShardItem:
         record = self.record(index)
         gt = self._image(record, record.gt_offset, record.gt_size, "gt")
-        if record.lq_size:
+        if seed is not None and record.recipe:
+            lq = degrade(gt, replace(Recipe.from_json(record.recipe), seed=seed))
+        elif record.lq_size:
             lq = self._image(record, record.lq_offset, record.lq_size, "lq")
         else:
             # A lazy sample: its LQ was never kept, and is the same bytes each time it is made.

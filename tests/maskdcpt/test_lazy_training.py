@@ -1,0 +1,70 @@
+"""Runs on shards that the data side built, lazy ones and whole ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maskdcpt.checkpoints import load_checkpoint
+from maskdcpt.configuring import with_settings
+from maskdcpt.training import train
+from tests.maskdcpt.tiny import tiny_config
+from tests.uirdata.pipeline.trees import small_source, small_subset
+from uirdata.pipeline.build import build
+from uirdata.pipeline.crop import make_plan, source_folders
+from uirdata.pipeline.making import SourcePixels
+from uirdata.pipeline.pool import BuildSettings, plan_build
+from uirdata.storage.reading import open_shards
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same samples, `lazy` and `whole`."""
+    root = tmp_path_factory.mktemp("pools")
+    layout, sources = small_source(root)
+    subset = small_subset()
+    plan = make_plan(subset, sources, layout)
+    pixels = SourcePixels(source_folders(sources, layout, plan.sources), plan.seed)
+    for name in ("lazy", "whole"):
+        settings = BuildSettings(lazy=name == "lazy")
+        build(plan_build(root / name, plan, settings), subsets={subset.name: subset.classes}, pixels=pixels)
+    return root
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return dict(load_checkpoint(run).params)
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.parametrize("fresh", ["false", "true"], ids=["fixed", "fresh"])
+def test_a_run_on_lazy_shards_is_that_on_whole_ones_broken_and_resumed_with_other_workers(
+    pools: Path, tmp_path: Path, fresh: str
+) -> None:
+    settings = (f"data.fresh={fresh}", "loop.steps=4")
+    train(tiny_config(pools / "whole", tmp_path / "whole", *settings))
+    config = tiny_config(pools / "lazy", tmp_path / "lazy", *settings)
+    asked = iter(range(1, 100))
+    train(with_settings(config, ["data.workers=2"]), stop=lambda: next(asked) >= 2)
+    train(config, resume=True)
+    assert_equal(tmp_path / "whole", tmp_path / "lazy")
+
+
+def test_a_fresh_lq_has_other_noise_under_the_same_recipe_and_published_pairs_stay(pools: Path) -> None:
+    for name in ("lazy", "whole"):
+        samples = open_shards(pools / name, "train")
+        noise, haze = samples.degradations.index("noise"), samples.degradations.index("haze")
+        first, second = samples.fresh(noise, 1), samples.fresh(noise, 2)
+        assert not np.array_equal(first.lq, second.lq)
+        assert np.array_equal(first.lq, samples.fresh(noise, 1).lq)
+        assert np.array_equal(first.gt, second.gt)
+        spread = [float(np.std(item.lq.astype(float) - item.gt)) for item in (samples[noise], first, second)]
+        assert spread == pytest.approx([spread[0]] * 3, rel=0.1)
+        assert np.array_equal(samples.fresh(haze, 1).lq, samples[haze].lq)
