@@ -64,7 +64,7 @@ def peak_bytes(work: Callable[[], object], slack: float = 0.0) -> int:
 
     with FakeTensorMode(allow_non_fake_inputs=True), _Living(slack) as living:
         work()
-    return living.peak
+    return int(living.peak)
 
 
 def free_bytes(device: torch.device) -> int:
