@@ -8,6 +8,7 @@ pairs of eight crops each, dealt to shards of 1 GB.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import tempfile
 import time
@@ -45,14 +46,18 @@ def main() -> None:
     wanted = parser.parse_args().samples
     plan = generated_plan(wanted)
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
+        start, begin = time.perf_counter(), time.process_time()
         todo = plan_build(Path(folder) / "pool", plan, BuildSettings())
         dealt = time.perf_counter()
         rows = write_plan(Path(folder) / "plan.parquet", plan.samples())
-        written = time.perf_counter()
+        written, used = time.perf_counter(), time.process_time() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{todo.todo_samples:,} samples in {len(todo.todo):,} shards: planned and dealt in {dealt - start:.0f} s")
-    print(f"plan.parquet with {rows:,} rows written in {written - dealt:.0f} s; peak memory {peak:.2f} GB")
+    print("| samples | shards | planned and dealt | planned again and written | processor | peak memory | load |")
+    print("|---|---|---|---|---|---|---|")
+    print(
+        f"| {rows:,} | {len(todo.todo):,} | {dealt - start:.0f} s | {written - dealt:.0f} s | {used:.0f} s | "
+        f"{peak:.2f} GB | {os.getloadavg()[0]:.1f} |"
+    )
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from uirdata.errors import ShardError
 
-_FORBIDDEN_IN_KEYS = "./\\ "
+_KEY = re.compile(r"[^./\\ ]+")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def check_key(key: str) -> None:
     Raises:
         ShardError: it is empty, over 90 bytes, or has a dot, a slash or a space.
     """
-    if not key or len(key.encode()) > 90 or any(c in key for c in _FORBIDDEN_IN_KEYS):
+    if not _KEY.fullmatch(key) or len(key.encode()) > 90:
         raise ShardError(f"{key!r} cannot be a sample's key: 1 to 90 bytes, without dots, slashes and spaces")
 
 

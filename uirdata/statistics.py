@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ COUNTED_COLUMNS = [
     "split",
     "real",
     "gt_path",
+    "lq_path",
     "height",
     "width",
     "gt_size",
@@ -34,18 +36,22 @@ class Count:
     Attributes:
         name: of the thing, such as a degradation.
         samples: pairs of crops.
-        images: different GT files that they were cut from.
+        pairs: different pairs of files that they were cut from; clean images, where the LQ is made.
+        images: different GT files among those.
         megapixels: of the GT crops together.
         size_bytes: encoded, LQ and GT together.
         real_share: of the samples that were captured, 0 to 1.
+        left_out: samples that could not be made.
     """
 
     name: str
     samples: int
+    pairs: int
     images: int
     megapixels: float
     size_bytes: int
     real_share: float
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,19 +81,21 @@ class BesidePaper:
         return self.samples - self.paper
 
 
-def count_by(table: pa.Table, field: str) -> list[Count]:
+def count_by(table: pa.Table, field: str, left_out: Mapping[str, int] = MappingProxyType({})) -> list[Count]:
     """
     Count samples by one of their fields, sorted by name; degradations in label order.
 
     Args:
         table: the `COUNTED_COLUMNS` of a manifest.
         field: degradation, level, source or split.
+        left_out: how many samples of each could not be made.
     """
     image = pc.binary_join_element_wise(table["source"], table["gt_path"], "/")
     pixels = pc.multiply(table["height"], table["width"])
     size = pc.add(table["gt_size"], table["lq_size"])
     real = table["real"].cast(pa.int64())
-    columns = {"name": table[field], "image": image, "pixels": pixels, "size": size, "real": real}
+    pair = pc.binary_join_element_wise(image, table["lq_path"], "|")
+    columns = {"name": table[field], "image": image, "pair": pair, "pixels": pixels, "size": size, "real": real}
     grouped = (
         pa.table(columns)
         .group_by("name")
@@ -95,6 +103,7 @@ def count_by(table: pa.Table, field: str) -> list[Count]:
             [
                 ("image", "count"),
                 ("image", "count_distinct"),
+                ("pair", "count_distinct"),
                 ("pixels", "sum"),
                 ("size", "sum"),
                 ("real", "sum"),
@@ -105,13 +114,17 @@ def count_by(table: pa.Table, field: str) -> list[Count]:
         Count(
             name=row["name"],
             samples=row["image_count"],
+            pairs=row["pair_count_distinct"],
             images=row["image_count_distinct"],
             megapixels=row["pixels_sum"] / 1e6,
             size_bytes=row["size_sum"],
             real_share=row["real_sum"] / row["image_count"],
+            left_out=left_out.get(row["name"], 0),
         )
         for row in grouped.to_pylist()
     ]
+    names = {count.name for count in counts}
+    counts += [Count(name, 0, 0, 0, 0.0, 0, 0.0, number) for name, number in left_out.items() if name not in names]
     order = list(DEGRADATIONS)
     return sorted(counts, key=lambda c: (order.index(c.name) if c.name in DEGRADATIONS else -1, c.name))
 
@@ -152,10 +165,12 @@ def counts_as_rows(counts: Iterable[Count], what: str) -> list[Mapping[str, obje
         {
             what: count.name,
             "samples": count.samples,
+            "pairs": count.pairs,
             "images": count.images,
             "Mpx": round(count.megapixels, 2),
             "bytes": count.size_bytes,
             "real": f"{count.real_share:.0%}",
+            "left out": count.left_out,
         }
         for count in counts
     ]

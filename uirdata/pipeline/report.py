@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ class Statistics:
         table: of its manifest, the columns that are counted.
         paper: rows of the paper's table, and the sources that feed them.
         rejected: reason to number of samples that could not be made.
+        left_out: for degradation, source and split, how many samples of each could not be made.
         made_by: the release that built the folder.
     """
 
@@ -41,15 +43,16 @@ class Statistics:
     paper: tuple[RowAccount, ...]
     rejected: Mapping[str, int]
     made_by: str
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
         """How many samples there are."""
         return int(self.table.num_rows)
 
-    def count(self, field: str) -> list[Count]:
+    def count(self, what: str) -> list[Count]:
         """Count by degradation, source, split or level."""
-        return count_by(self.table, field)
+        return count_by(self.table, what, self.left_out.get(what, {}))
 
     def beside_paper(self) -> list[BesidePaper]:
         """Set the training samples beside the paper's table."""
@@ -58,7 +61,7 @@ class Statistics:
     def tables(self) -> dict[str, list[Mapping[str, object]]]:
         """Give the counts as tables by title."""
         return {
-            **{f"by {field}": counts_as_rows(self.count(field), field) for field in _GROUPINGS},
+            **{f"by {what}": counts_as_rows(self.count(what), what) for what in _GROUPINGS},
             "beside the paper's table": [
                 {"row": row.row, "train samples": row.samples, "UIR-2.5M": row.paper, "difference": row.difference}
                 for row in self.beside_paper()
@@ -75,15 +78,20 @@ def count_shards(shards: str | Path) -> Statistics:
     """
     # The same checks as a reader makes: a count of what cannot be read would be a lie.
     folder = open_shards(shards).folder
-    rejected: dict[str, int] = {}
+    rejected: Counter[str] = Counter()
+    left_out: dict[str, Counter[str]] = {name: Counter() for name in ("degradation", "source", "split")}
     if (folder / REJECTED).exists():
         for row in read_table(folder / REJECTED).to_pylist():
-            rejected[row["reason"]] = rejected.get(row["reason"], 0) + 1
+            split, degradation, _ = row["shard"].split("/")
+            rejected[row["reason"]] += 1
+            for name, value in (("degradation", degradation), ("source", row["source"]), ("split", split)):
+                left_out[name][value] += 1
     return Statistics(
         read_table(folder / MANIFEST, columns=COUNTED_COLUMNS),
         account(load_paper_table(), load_sources()),
         rejected,
         str(read_info(folder).get("made_by", "an unfinished build")),
+        left_out,
     )
 
 
@@ -119,6 +127,8 @@ def write_statistics_page(shards: str | Path, target: Path) -> None:
         f"<p>{statistics.samples:,} samples; built by {html.escape(statistics.made_by)}.</p>",
         "<h2>Samples of each degradation</h2>",
         bars({count.name: count.samples for count in counts}),
+        "<h2>Megabytes of each source</h2>",
+        bars({count.name: round(count.size_bytes / 1e6, 1) for count in statistics.count("source")}),
         "<h2>Pictures</h2><p>Left the LQ, right its GT: the centre of each crop, pixel for pixel.</p>",
     ]
     for name, pictures in contact_sheet(dataset):
