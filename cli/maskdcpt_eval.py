@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.console import Console
-from cli.options import CHECKPOINT_HELP, DEVICE, ROOT, CheckpointPlace, ShardPlace, common, extra_manifests
+from cli.options import (
+    CHECKPOINT_HELP,
+    DEVICE,
+    DRY_RUN,
+    ROOT,
+    CheckpointPlace,
+    ShardPlace,
+    common,
+    extra_manifests,
+)
 from uirdata.errors import PartlyDone, UsageError
 from uirdata.layout import Layout
 
@@ -50,6 +60,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images of one size at once.")
 @DEVICE
 @ROOT
+@DRY_RUN
 @common
 def evaluate(
     checkpoint: str | Path | None,
@@ -72,6 +83,7 @@ def evaluate(
     batch: int,
     device: str,
     root: Path,
+    dry_run: bool,
     console: Console,
 ) -> None:
     """
@@ -87,15 +99,19 @@ def evaluate(
       maskdcpt eval --checkpoint runs/fine --shards uir-data/shards
       maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --bench 5d --out results/nafnet
       maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --bench 5d --metric none --8-bit
+      maskdcpt eval --bench 5d --dry-run                  what of its test sets is there
       maskdcpt eval --list-weights --metric lpips --weights weights
     """
     if list_weights:
         _list_weights(metrics, weights, console)
         return
-    if checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed: what is judged")
     if (shards is None) == (bench_name is None):
         raise UsageError("name --shards DIR or --bench NAME, one of them: what it is judged on")
+    if dry_run:
+        _plan(shards, bench_name, split, subset, limit, root, console)
+        return
+    if checkpoint is None:
+        raise UsageError("--checkpoint FILE is needed: what is judged")
     from maskdcpt.benchmarks import Setting, bench_protocol, evaluate_bench
     from maskdcpt.benchmarks import evaluate as evaluate_shards
     from maskdcpt.metrics.learned import learned_metrics
@@ -201,6 +217,34 @@ def _named(metrics: tuple[str, ...]) -> list[str] | None:
         return None
     names = [name for text in metrics for name in text.split(",") if name]
     return [] if names == ["none"] else names
+
+
+def _plan(
+    shards: str | Path | None,
+    bench_name: str | None,
+    split: str,
+    subset: str,
+    limit: int,
+    root: Path,
+    console: Console,
+) -> None:
+    from maskdcpt.benchmarks import plan_bench, plan_shards
+    from maskdcpt.testsets import find_bench
+
+    if bench_name is not None:
+        manifests = extra_manifests(Layout(root))
+        planned = plan_bench(find_bench(bench_name), root, limit=limit, manifests=manifests)
+    else:
+        assert shards is not None
+        planned = plan_shards(shards, split=split, subset=subset, limit=limit)
+    console.data([asdict(plan) for plan in planned])
+    console.table(
+        [
+            {"": plan.name, "images": plan.images, "published": plan.expected or None, "missing": plan.problem}
+            for plan in planned
+        ],
+        right=["published"],
+    )
 
 
 def _list_weights(metrics: tuple[str, ...], weights: Path | None, console: Console) -> None:

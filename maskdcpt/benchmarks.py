@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,17 @@ from uirdata.errors import SourceError, UsageError
 from uirdata.layout import Layout
 from uirdata.progress import Progress, Silent
 
-__all__ = ["REPORT", "TABLE", "Setting", "bench_protocol", "evaluate", "evaluate_bench"]
+__all__ = [
+    "REPORT",
+    "TABLE",
+    "Planned",
+    "Setting",
+    "bench_protocol",
+    "evaluate",
+    "evaluate_bench",
+    "plan_bench",
+    "plan_shards",
+]
 
 
 def evaluate(
@@ -196,6 +206,48 @@ def evaluate_bench(
         )
         _finish(report, done, judge, out, process, grids=how.grids)
         return report
+
+
+@dataclass(frozen=True)
+class Planned:
+    """
+    A test set or a degradation that would be judged.
+
+    Attributes:
+        name: of it.
+        images: that are there.
+        expected: as published; 0 where nobody says.
+        problem: why none is there; "" where some are.
+    """
+
+    name: str
+    images: int
+    expected: int
+    problem: str
+
+
+def plan_bench(bench: Bench, root: Path, *, limit: int = 0, manifests: Sequence[Path] = ()) -> list[Planned]:
+    """Say what of a bench is there, without a checkpoint and without reading a picture."""
+    found, missing = found_sets(bench.sets, Layout(root), limit=limit, manifests=manifests)
+    return [
+        Planned(test_set.name, len(found.get(test_set.name, ())), test_set.images, missing.get(test_set.name, ""))
+        for test_set in bench.sets
+    ]
+
+
+def plan_shards(shards: str | Path, *, split: str, subset: str = "", limit: int = 0) -> list[Planned]:
+    """
+    Say what of a split would be judged.
+
+    Raises:
+        UsageError: there is no such split.
+        ShardError: it is no shard folder.
+    """
+    cases = sample_cases(open_samples(DataConfig(shards=str(shards), subset=subset), split), limit)
+    counts: dict[str, int] = {}
+    for case in cases:
+        counts[case.degradation] = counts.get(case.degradation, 0) + 1
+    return [Planned(name, count, 0, "") for name, count in counts.items()]
 
 
 def bench_protocol(bench: Bench, metrics: Sequence[str] | None = None, **changes: Any) -> Protocol:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maskdcpt.metrics import LEARNED, LearnedMetric, WeightFile
 from maskdcpt.metrics.base import rounded
-from maskdcpt.metrics.pyiqa_engine import PyiqaEngine
+from maskdcpt.metrics.pyiqa_engine import PyiqaEngine, check_installed
 from uirdata.errors import UirError, UsageError, nearest
 
 
@@ -56,6 +56,9 @@ class LearnedScorer:
         engine: Engine | None = None,
     ) -> None:
         folder = weights_folder(weights)
+        # Before the weights: nobody should fetch those for a library that is not there.
+        if engine is None:
+            check_installed()
         _check_files(metrics, folder)
         chosen: Engine = engine or PyiqaEngine(folder, device)
         self.engine = chosen.name

@@ -35,17 +35,7 @@ class PyiqaEngine:
     name = f"pyiqa {VERSION}"
 
     def __init__(self, weights: Path, device: torch.device) -> None:
-        try:
-            found = version("pyiqa")
-        except PackageNotFoundError:
-            raise UirError(
-                "learned metrics need pyiqa, whose licence allows non-commercial use alone: "
-                "pip install 'universal-image-restoration[eval]'"
-            ) from None
-        if found != VERSION:
-            raise UirError(
-                f"pyiqa {found} is installed, the protocols are those of {VERSION}: pip install pyiqa=={VERSION}"
-            )
+        check_installed()
         self._weights = weights
         self._device = device
         try:
@@ -87,6 +77,26 @@ class PyiqaEngine:
                 return float(made(str(restored), str(gt), verbose=False, num_workers=0, **metric.options))
 
         return distance
+
+
+def check_installed() -> None:
+    """
+    Look for the library without loading it, which takes ten seconds.
+
+    Raises:
+        UirError: it is not installed, or is another release.
+    """
+    try:
+        found = version("pyiqa")
+    except PackageNotFoundError:
+        raise UirError(
+            "LPIPS, FID, PIQE, BRISQUE and NIQE need pyiqa, whose licence allows non-commercial use alone: "
+            "pip install 'universal-image-restoration[eval]'; --metric none does without"
+        ) from None
+    if found != VERSION:
+        raise UirError(
+            f"pyiqa {found} is installed, the protocols are those of {VERSION}: pip install pyiqa=={VERSION}"
+        )
 
 
 @contextlib.contextmanager

@@ -222,9 +222,14 @@ def test_the_command_shows_the_paper_beside_and_ends_with_3_where_sets_are_missi
     assert "hide" in json.loads(partly.stdout)["missing"]
     assert CliRunner().invoke(program, args).exit_code == 2
     assert "did you mean 'mixed'" in CliRunner().invoke(program, [*args, "--bench", "mix"]).output
+    dry = CliRunner().invoke(program, ["eval", "--bench", "single", "--root", str(root), "--dry-run", "--json"])
+    planned = {row["name"]: row for row in json.loads(dry.stdout)}
+    assert (planned["gopro"]["images"], planned["gopro"]["expected"]) == (4, 1111)
+    assert "uir fetch hide" in planned["hide"]["problem"]
     needs = CliRunner().invoke(program, [*args[:-2], "--bench", "5d", "--weights", str(tmp_path), "--metric", "lpips"])
     assert needs.exit_code == 1
-    assert "weights of metrics are missing" in needs.output
+    # Which of the two depends on whether pyiqa is installed.
+    assert "need pyiqa" in needs.output or "weights of metrics are missing" in needs.output
     listed = CliRunner().invoke(program, ["eval", "--list-weights", "--weights", str(tmp_path), "--json"])
     assert {row["metric"] for row in json.loads(listed.stdout)} == {"lpips", "fid", "brisque", "niqe"}
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from maskdcpt.benchmarks import evaluate
+from maskdcpt.benchmarks import evaluate, plan_shards
 from maskdcpt.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.judging import Judge
 from maskdcpt.metrics import psnr, ssim
@@ -101,6 +101,12 @@ def test_an_interrupted_evaluation_goes_on_and_another_one_is_not_mixed_in(
     assert sorted(path.name for path in (out / "grids").iterdir()) == [f"{kind}.png" for kind in sorted(TYPES)]
     with pytest.raises(UsageError, match="holds another evaluation"):
         evaluate(fine, shards, out=out, protocol=Protocol(quantise=True))
+
+
+def test_what_would_be_judged_is_counted(shards: Path) -> None:
+    assert [(plan.name, plan.images) for plan in plan_shards(shards, split="test", limit=2)] == [
+        (kind, 2) for kind in sorted(TYPES)
+    ]
 
 
 def test_a_limit_takes_the_first_of_each_degradation(shards: Path, fine: Path) -> None:
