@@ -24,6 +24,14 @@ ACCESS = {
 }
 
 
+_GATES = {
+    "token": "need a token",
+    "login": "need an account of their site",
+    "form": "need a form",
+    "by hand": "have files that you have to get by hand",
+}
+
+
 def show_source(console: Console, source: Source) -> None:
     """Show one source whole."""
     console.line(f"{source.title}  ({source.id})")
@@ -97,6 +105,9 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
     console.data(
         {
             "files": rows,
+            "sources": [
+                {"id": entry.source.id, "licence": entry.source.licence, "gate": entry.gate} for entry in plan.sources
+            ],
             "bytes_to_fetch": plan.bytes_to_fetch,
             "unknown_sizes": plan.unknown_sizes,
             "bytes_on_disk": plan.bytes_on_disk,
@@ -105,6 +116,9 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
         }
     )
     console.table(rows, right=["to fetch"])
+    for gate, meaning in _GATES.items():
+        if names := [entry.source.id for entry in plan.sources if entry.gate == gate]:
+            console.line(f"{meaning}: {', '.join(names)}")
     unknown = f" and {_of_unknown_size(plan.unknown_sizes)}" if plan.unknown_sizes else ""
     console.line(
         f"to fetch: {size_text(plan.bytes_to_fetch)}{unknown}; on the disk once unpacked: "

@@ -72,6 +72,16 @@ def test_a_plan_needs_no_network_and_no_library_of_a_host(tmp_path: Path) -> Non
     assert not (tmp_path / "root").exists()
 
 
+def test_a_plan_names_what_needs_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    shown = uir("fetch", "lsdir", "rdnet", "gopro", "--dry-run", "--root", str(tmp_path), "--json").stdout
+    gates = {row["id"]: row["gate"] for row in json.loads(shown)["sources"]}
+    assert gates == {"lsdir": "token", "rdnet": "by hand", "gopro": ""}
+    shown = uir("fetch", "lsdir", "rdnet", "gopro", "--dry-run", "--root", str(tmp_path)).output
+    assert "need a token: lsdir\n" in shown
+    assert "have files that you have to get by hand: rdnet\n" in shown
+
+
 def test_a_source_is_shown_with_all_its_mirrors_and_what_each_asks(tmp_path: Path) -> None:
     shown = uir("sources", "lol-v1", "lsdir", "--root", str(tmp_path)).output
     words = (
