@@ -257,6 +257,17 @@ def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
     Raises:
         ManifestError: a manifest says something that cannot be, or two say the same id.
     """
+    paths = manifest_paths(extra)
+    return MappingProxyType({name: read_source(paths[name]) for name in sorted(paths)})
+
+
+def manifest_paths(extra: Sequence[Path] = ()) -> Mapping[str, Path]:
+    """
+    Find the manifest of each source, by id.
+
+    Raises:
+        ManifestError: two say the same id.
+    """
     paths: dict[str, Path] = {}
     for folder in (MANIFESTS / "sources", *extra):
         for path in sorted(folder.glob("*.toml")):
@@ -265,7 +276,7 @@ def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
             if path.stem in paths:
                 raise ManifestError(f"{path} and {paths[path.stem]} are both called {path.stem}; rename one of them")
             paths[path.stem] = path
-    return MappingProxyType({name: read_source(paths[name]) for name in sorted(paths)})
+    return MappingProxyType(paths)
 
 
 def read_source(path: Path) -> Source:

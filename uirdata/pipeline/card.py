@@ -163,7 +163,9 @@ def _usage(publication: Publication) -> str:
             "No pixels are published here: the licences of the sources do not allow it, or do not say that they do. "
             "Fetch the sources yourself, and build the same bytes from the recipes:\n\n"
             f"```\nuir fetch {' '.join(publication.sources)}\nuir build-shards --from-hub {name} --out shards\n```\n\n"
-            "Each rebuilt shard is compared with the sha256 that stands in `info.json`. The recipes themselves:\n\n"
+            "Each rebuilt shard is compared with the sha256 that stands in `info.json`. `sources` has the manifest of "
+            "each source: where its files are and how they pair; one that your release does not know goes into the "
+            "folder `manifests` of your root. The recipes themselves:\n\n"
             "```python\nfrom datasets import load_dataset\n\n"
             f'rows = load_dataset("{name}", "{RECIPES}", split="train")\n```'
         )

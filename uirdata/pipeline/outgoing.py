@@ -153,6 +153,8 @@ def outgoing(publication: Publication, endpoint: str, tables: Tables) -> Iterato
     if publication.recipes_only:
         for path in sorted((MANIFESTS / "overlaps").glob("*.txt")):
             yield _out(path, f"overlaps/{path.name}")
+        for name, path in publication.manifests.items():
+            yield _out(path, f"sources/{name}.toml")
 
 
 def pages(publication: Publication, endpoint: str) -> dict[str, bytes]:

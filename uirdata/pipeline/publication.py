@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import PublishError, ShardError, UsageError
-from uirdata.sources import Source, load_sources
+from uirdata.sources import Source, load_sources, manifest_paths
 from uirdata.storage.reading import in_subset, open_shards
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, read_info
 from uirdata.storage.tables import read_table
@@ -94,6 +94,7 @@ class Publication:
         shards: all of them, sorted by path.
         table: of the manifest: which sample is what and lies where.
         sources: those that its samples come from, as far as there are manifests of them.
+        manifests: the files of these, without those of folders of the publisher's own.
         unknown: ids of the others.
         configurations: subsets first, then degradations; none where only recipes are published.
         recipes_only: no pixels are published.
@@ -106,6 +107,7 @@ class Publication:
     shards: tuple[ShardState, ...]
     table: pa.Table
     sources: Mapping[str, Source]
+    manifests: Mapping[str, Path]
     unknown: tuple[str, ...]
     configurations: tuple[Configuration, ...]
     recipes_only: bool
@@ -153,7 +155,7 @@ def describe(
     info, shards = read_info(folder), tuple(list_shards(folder))
     _check_finished(folder, info, shards)
     table = read_table(folder / MANIFEST, columns=_COLUMNS)
-    known = load_sources(manifests)
+    known, paths = load_sources(manifests), manifest_paths(manifests)
     used = sorted(table["source"].unique().to_pylist())
     return Publication(
         folder,
@@ -162,6 +164,7 @@ def describe(
         shards,
         table,
         {name: known[name] for name in used if name in known},
+        {name: paths[name] for name in used if name in known and known[name].local_dir is None},
         tuple(name for name in used if name not in known),
         () if recipes_only else _configurations(info, shards, table, known, manifests),
         recipes_only,

@@ -39,6 +39,7 @@ _OURS = (
     f"{MANIFEST}/*.parquet",
     f"{TABLES}/*/*/*.parquet",
     "overlaps/*.txt",
+    "sources/*.toml",
     INFO,
     CROISSANT,
     EVALUATION,

@@ -228,6 +228,7 @@ def test_recipes_only_publishes_no_pixels(server: Hub, pool: Path, tmp_path: Pat
     there = server.tree(REPO)
     assert not [path for path in there if path.endswith(".tar")]
     assert "overlaps/cbsd68.txt" in there
+    assert there["sources/here.toml"].data == (tmp_path / "manifests/here.toml").read_bytes()
     assert "--from-hub me/small" in there["README.md"].data.decode()
 
 
