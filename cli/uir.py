@@ -44,3 +44,7 @@ def program() -> None:
 def main() -> None:
     """Run the program."""
     program.main(args=sys.argv[1:], prog_name="uir")
+
+
+if __name__ == "__main__":
+    main()

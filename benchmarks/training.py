@@ -1,0 +1,149 @@
+"""
+What the loop and the loader cost beside the bare step: forward, backward, optimiser on the same tensors.
+
+    python benchmarks/training.py [--shards DIR] [--preset NAME ...] [--set KEY=VALUE ...] [--steps 40] [--rounds 5]
+
+Both run in one process, in turns. The bare step has its batch in memory as floats, and neither clips nor averages; the
+loop reads, cuts, turns, moves, clips, averages, counts, logs. Without --shards it builds those of the sample
+photographs. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from maskdcpt.config import TrainConfig
+from maskdcpt.configuring import with_settings
+from maskdcpt.distributed import joined
+from maskdcpt.loading import Crops, Stream, epoch_slots, open_samples, pack, repeat_ratios
+from maskdcpt.presets import find_preset
+from maskdcpt.runs import prepare_state
+from maskdcpt.stages import step_mask
+from maskdcpt.training import Learner, train
+
+WARM = 8
+"""Steps that are not counted: the loader's processes start, and what they read ahead is used up."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a step: seconds that passed, and seconds of processor time of this process (the loader's are others)."""
+
+    wall: float
+    processor: float
+
+
+def bare(config: TrainConfig, steps: int) -> Cost:
+    """Cost of a step on the first batch of the run, as tensors that are there already."""
+    samples = open_samples(config.data, config.data.split)
+    with joined(config.loop.device, config.loop.threads) as process:
+        state = prepare_state(config, samples.class_names, process.device, None)
+        learner = Learner(state.networks, config)
+        slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+        stream = Stream(slots, config.loop.seed)
+        crops = Crops(samples, config.data.crop, config.loop.seed, config.data.augment)
+        batch = pack([crops[stream[number]] for number in range(config.data.batch)]).unpack(process.device)
+        mask = step_mask(config, 0, config.data.batch, config.data.crop)
+        visible = None if mask is None else mask.visible.to(process.device)
+
+        def step() -> None:
+            learner(batch.lq, batch.gt, batch.label, visible)[0].backward()
+            state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+
+        for _ in range(WARM):
+            step()
+        _wait(process.device)
+        start = time.perf_counter(), time.process_time()
+        for _ in range(steps):
+            step()
+        _wait(process.device)
+        return Cost((time.perf_counter() - start[0]) / steps, (time.process_time() - start[1]) / steps)
+
+
+def looped(config: TrainConfig, steps: int) -> Cost:
+    """Cost of a step of `train`, start and checkpoint taken out."""
+    out = Path(tempfile.mkdtemp(prefix="training-"))
+    times: list[tuple[float, float]] = []
+
+    def note() -> bool:
+        times.append((time.perf_counter(), time.process_time()))
+        return False
+
+    try:
+        run = replace(config, out=str(out / "run"), loop=replace(config.loop, steps=steps + WARM + 1))
+        train(run, stop=note)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    first, last = times[WARM - 1], times[WARM + steps - 1]
+    return Cost((last[0] - first[0]) / steps, (last[1] - first[1]) / steps)
+
+
+def compare(config: TrainConfig, steps: int, rounds: int) -> str:
+    """Give a row of the table: medians, and medians of the ratios within a round."""
+    pairs = [(bare(config, steps), looped(config, steps)) for _ in range(rounds)]
+    one, two = (1e3 * statistics.median(pair[side].wall for pair in pairs) for side in (0, 1))
+    wall = statistics.median(b.wall / a.wall for a, b in pairs)
+    processor = statistics.median(b.processor / a.processor for a, b in pairs)
+    spread = f"{min(b.wall / a.wall for a, b in pairs):.2f} to {max(b.wall / a.wall for a, b in pairs):.2f}"
+    data = config.data
+    cells = (config.name, f"{data.batch} x {data.crop}", data.workers, f"{one:.1f}", f"{two:.1f}")
+    return f"| {' | '.join(map(str, cells))} | {wall:.3f} ({spread}) | {processor:.3f} |"
+
+
+@contextmanager
+def shards_of(given: str | None) -> Iterator[str]:
+    """Give the shard folder that is named, or build one of the sample photographs for as long as the block runs."""
+    if given is not None:
+        yield str(Path(given).resolve())
+        return
+    with tempfile.TemporaryDirectory(prefix="training-shards-") as root:
+        for words in (("fetch", "sample"), ("build-shards", "--subset", "sample", "--workers", "1")):
+            subprocess.run([sys.executable, "-m", "cli.uir", *words, "--root", root, "-q"], check=True, stdout=2)
+        yield f"{root}/shards"
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shards")
+    parser.add_argument("--preset", action="append", dest="presets")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    quiet = ["loop.sample_every=0", "loop.validate_images=0", "loop.checkpoint_every=1000000", "loop.tensorboard=false"]
+    load = os.getloadavg()[0]
+    print(f"Cores: {os.cpu_count()}, load at the start: {load:.1f}, {platform.machine()}, torch {torch.__version__}.\n")
+    print("| preset | batch | loaders | bare, ms | loop, ms | loop / bare (rounds) | the same in processor time |")
+    print("|---|---|---:|---:|---:|---:|---:|", flush=True)
+    with shards_of(arguments.shards) as shards:
+        for name in arguments.presets or ["pretrain-sample", "finetune-sample"]:
+            config = find_preset(name).config
+            config = replace(config, data=replace(config.data, shards=shards))
+            # One thread and one loader process: a core each on two, as a GPU and its CPU have it.
+            settings = ["data.workers=1", "loop.threads=1", *quiet, *arguments.settings]
+            print(compare(with_settings(config, settings), arguments.steps, arguments.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
