@@ -139,14 +139,14 @@ class Size(click.ParamType[int]):
 
 
 class ShardPlace(click.ParamType["str | Path"]):
-    """A shard folder, hf://datasets/OWNER/NAME[@REVISION], or the http(s) address of a shard folder."""
+    """A shard folder, hf://datasets/OWNER/NAME[@REVISION], or the address of one: http(s), s3 and what fsspec knows."""
 
     name = "shards"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
         """Keep an address as it is, and make a path of all else."""
         text = str(value)
-        if text.startswith(("hf://", "http://", "https://")):
+        if "://" in text:
             return text
         path = Path(text)
         if path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console
-from cli.options import DRY_RUN, ROOT, SEED, SUBSET, Size, common
+from cli.options import DRY_RUN, ROOT, SEED, SUBSET, ShardPlace, Size, common
 from cli.planned import SIZE, STRIDE, VARIANT, expected_of, plan_of, remark_left, show_plan
 from cli.screening import SCREEN, screened_plan
 from uirdata.errors import PartlyDone, UsageError
@@ -21,6 +22,7 @@ from uirdata.layout import Layout
 if TYPE_CHECKING:
     from uirdata.pipeline.crop import Plan
     from uirdata.pipeline.engines import Engine
+    from uirdata.pipeline.object_pool import ObjectPool
     from uirdata.pipeline.pool import Slice
 
 
@@ -43,7 +45,9 @@ class Part(click.ParamType["Slice"]):
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @SUBSET
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The shard folder. [default: ROOT/shards]"
+    "--out",
+    type=ShardPlace(),
+    help="The shard folder, or one in object storage, such as s3://bucket/shards. [default: ROOT/shards]",
 )
 @click.option(
     "--workers",
@@ -93,7 +97,7 @@ class Part(click.ParamType["Slice"]):
 def build_shards(
     ids: tuple[str, ...],
     subset: str | None,
-    out: Path | None,
+    out: str | Path | None,
     workers: int,
     engine: str,
     shard_size: int,
@@ -123,6 +127,7 @@ def build_shards(
     Examples:
       uir build-shards --subset sample
       uir build-shards --subset 5d --out /data/shards --workers 16
+      uir build-shards --subset 5d --out s3://bucket/shards --engine ray
       uir build-shards --subset 5d --dry-run
       uir build-shards --from-hub OWNER/NAME --out rebuilt
       uir build-shards --from-hub OWNER/NAME --out rebuilt --task $SLURM_ARRAY_TASK_ID/8
@@ -136,6 +141,10 @@ def build_shards(
     from uirdata.pipeline.pool import BuildSettings, plan_build
 
     layout = Layout(root)
+    pool = _object_pool(layout, out) if isinstance(out, str) else None
+    if pool is not None and (materialise is not None or from_hub is not None):
+        raise UsageError("--materialise and --from-hub need a folder of this machine for --out")
+    out = pool.folder if pool is not None else Path(out) if out is not None else None
     if materialise is not None:
         _materialise(console, materialise, out, shard_size, _engine(engine, workers), dry_run)
         return
@@ -166,10 +175,12 @@ def build_shards(
             engine=_engine(engine, workers),
             discard=discard,
             progress=progress,
+            pool=pool,
         )
+    place = pool.place if pool is not None else str(folder)
     console.data(
         {
-            "folder": str(folder),
+            "folder": place,
             "subset": chosen.name,
             "shards_built": report.shards,
             "samples_built": report.samples,
@@ -180,11 +191,23 @@ def build_shards(
         }
     )
     console.line(
-        f"{report.samples:,} samples in {report.shards:,} new shards; {todo.here_samples:,} were there. In {folder}"
+        f"{report.samples:,} samples in {report.shards:,} new shards; {todo.here_samples:,} were there. In {place}"
     )
     if not report.complete:
         console.line("other tasks of this build have shards left; the last one to end writes info.json")
     _end_build(console, folder, report.rejected, plan)
+
+
+def _object_pool(layout: Layout, place: str) -> ObjectPool:
+    """Open a pool in object storage; its manifest is kept in the root."""
+    from uirdata.pipeline.object_pool import ObjectPool
+
+    if place.startswith(("hf://", "http://", "https://")):
+        raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "--", place).strip("-")
+    pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / name)
+    pool.bring()
+    return pool
 
 
 def _engine(name: str, workers: int) -> Engine:

@@ -33,7 +33,7 @@ class Mirror:
     One place that a file can be had from.
 
     Attributes:
-        host: name of a host in `uirdata.hosts`: http, huggingface, google_drive, kaggle, package, manual.
+        host: name of a host in `uirdata.hosts`: http, huggingface, google_drive, kaggle, package, objects, manual.
         where: what the host needs to find it.
             http: a URL. huggingface: "dataset:owner/name@revision:path" ("model:..." for repositories of that type;
             "@revision" may be left out; a path that ends in "/" is a folder, an empty one the whole repository).

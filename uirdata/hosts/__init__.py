@@ -11,6 +11,7 @@ from uirdata.hosts.http import Http
 from uirdata.hosts.huggingface import HuggingFace
 from uirdata.hosts.kaggle import Kaggle
 from uirdata.hosts.manual import Manual
+from uirdata.hosts.objects import Objects
 from uirdata.hosts.package import Package
 from uirdata.hosts.web import WebClient
 
@@ -21,6 +22,7 @@ HOSTS: Mapping[str, Callable[[WebClient], Host]] = MappingProxyType(
         "google_drive": GoogleDrive,
         "kaggle": Kaggle,
         "package": lambda _: Package(),
+        "objects": lambda _: Objects(),
         "manual": lambda _: Manual(),
     }
 )

@@ -22,6 +22,7 @@ import pyarrow as pa
 from uirdata.errors import ShardError
 from uirdata.pipeline.engines import Engine, LocalEngine
 from uirdata.pipeline.making import Pixels, ShardTask
+from uirdata.pipeline.object_pool import ObjectPool
 from uirdata.pipeline.pool import BuildPlan, Slice, plan_build
 from uirdata.progress import Progress, Silent
 from uirdata.storage.shards import INFO, list_shards, part_path, read_info, write_json
@@ -77,6 +78,7 @@ def build(
     engine: Engine | None = None,
     discard: bool = False,
     progress: Progress | None = None,
+    pool: ObjectPool | None = None,
 ) -> BuildReport:
     """
     Build what is left of a plan.
@@ -88,6 +90,7 @@ def build(
         engine: where shards are made; this process when None.
         discard: delete the shards of another unfinished build, which otherwise are an error.
         progress: is told of samples.
+        pool: where the shards lie in object storage; the plan's folder is then the one that holds its manifest here.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; finished shards stay.
@@ -97,23 +100,29 @@ def build(
     listener = progress or Silent()
     with only_builder(plan.folder, plan.task):
         if plan.stale:
-            _discard_stale(plan, discard)
+            _discard_stale(plan, discard, pool)
         write_json(plan.folder / UNFINISHED, {"subset": "+".join(subsets)})
-        tasks = (ShardTask(plan.folder, shard, pixels, plan.settings) for shard in plan.shards())
+        tasks = (ShardTask(plan.folder, shard, pixels, plan.settings, pool) for shard in plan.shards())
         report = BuildReport()
         listener.begin("samples", plan.todo_samples)
         for state in (engine or LocalEngine()).run(tasks, listener):
+            if pool is not None:
+                pool.take(state)
             report.shards += 1
             report.samples += state.samples
         listener.end("samples")
+        if pool is not None and plan.left_samples:
+            pool.bring()  # other machines may have put their part there meanwhile
         report.complete = _is_complete(plan)
         if report.complete:
             report.rejected = _finish(plan, subsets)
+            if pool is not None:
+                pool.publish()
             (plan.folder / UNFINISHED).unlink(missing_ok=True)
     return report
 
 
-def _discard_stale(plan: BuildPlan, discard: bool) -> None:
+def _discard_stale(plan: BuildPlan, discard: bool, pool: ObjectPool | None) -> None:
     unfinished = plan.folder / UNFINISHED
     name = json.loads(unfinished.read_text())["subset"] if unfinished.exists() else "another subset"
     if not discard:
@@ -122,6 +131,8 @@ def _discard_stale(plan: BuildPlan, discard: bool) -> None:
             f"here ({plan.stale[0]}, ...). Finish it with the command that began it, or delete them with --discard"
         )
     for path in plan.stale:
+        if pool is not None:
+            pool.delete(path)
         part_path(plan.folder, path).unlink()
         (plan.folder / path).unlink(missing_ok=True)
 

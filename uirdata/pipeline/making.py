@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from uirdata.errors import ImageError, PairError, RecipeError
 from uirdata.images import Codec, RgbImage, encode_image, pixel_sha256
 from uirdata.pipeline.crop import SampleReader, describe_failure
+from uirdata.pipeline.object_pool import ObjectPool
 from uirdata.pipeline.pool import BuildSettings
 from uirdata.planning import PlannedSample, PlannedShard
 from uirdata.records import IN_TAR
@@ -52,12 +53,13 @@ class SourcePixels:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs to build one shard."""
+    """All that a worker needs to build one shard; `pool` where it lies in object storage."""
 
     folder: Path
     shard: PlannedShard
     pixels: Pixels
     settings: BuildSettings
+    pool: ObjectPool | None = None
 
 
 def build_shard(task: ShardTask, on_sample: Callable[[], object] | None = None) -> ShardState:
@@ -70,7 +72,11 @@ def build_shard(task: ShardTask, on_sample: Callable[[], object] | None = None) 
     rejected: list[dict[str, str]] = []
     samples = _encode_samples(task, rejected, on_sample)
     digest = task.shard.digest(task.settings.seed, task.settings.form)
-    return write_shard(task.folder, task.shard.path, samples, digest, rejected)
+
+    def write(folder: Path) -> ShardState:
+        return write_shard(folder, task.shard.path, samples, digest, rejected)
+
+    return write(task.folder) if task.pool is None else task.pool.made_there(task.shard.path, write)
 
 
 def _encode_samples(

@@ -1,4 +1,4 @@
-"""Opening shards wherever they lie: in a folder, on the Hugging Face Hub, or below a plain address."""
+"""Opening shards wherever they lie: in a folder, on the Hugging Face Hub, in object storage, below an address."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def open_shards(
     read sample by sample. HF_HUB_OFFLINE takes what is there.
 
     Args:
-        dir: what `uir build-shards --out` wrote, hf://datasets/OWNER/NAME[@REVISION], or the http(s) address of a
-            shard folder.
+        dir: what `uir build-shards --out` wrote, hf://datasets/OWNER/NAME[@REVISION], or the address of a shard
+            folder: http(s), or whatever fsspec reaches, such as s3://bucket/shards.
         split: train, val or test; all of them when None.
         subset: only samples that it names, labelled in its order. When None: all samples; if the folder was built for
             one subset only, its label order, otherwise the types that are there, in the order of `degradations()`.
@@ -63,8 +63,10 @@ def is_remote(place: str | Path) -> bool:
 
     >>> is_remote("hf://datasets/me/mine"), is_remote("https://example.org/shards"), is_remote("pool/shards")
     (True, True, False)
+    >>> is_remote("s3://bucket/shards")
+    True
     """
-    return str(place).startswith(("hf://", "http://", "https://"))
+    return "://" in str(place)
 
 
 def metadata(place: str) -> tuple[Path, RemoteShards]:
@@ -80,7 +82,7 @@ def metadata(place: str) -> tuple[Path, RemoteShards]:
         ShardError: it is no shard folder.
     """
     folder, where = _folder(place)
-    if _offline():
+    if _offline() and where.host != "objects":
         return mirror(folder, None)
     try:
         return mirror(folder, _files(where))
@@ -120,7 +122,8 @@ def _folder(place: str) -> tuple[RemoteFolder, _HostFiles]:
             _HostFiles("huggingface", f"dataset:{match['repo']}@{revision}:"),
         )
     address = place.rstrip("/")
-    return RemoteFolder(address, _cache() / _name(address), limit=_cache_limit()), _HostFiles("http", address + "/")
+    host = "http" if place.startswith(("http://", "https://")) else "objects"
+    return RemoteFolder(address, _cache() / _name(address), limit=_cache_limit()), _HostFiles(host, address + "/")
 
 
 def _files(where: _HostFiles) -> Files:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ import pytest
 
 from tests.uirdata.pipeline.trees import small_source, small_subset
 from uirdata.degradations import Recipe, degrade
-from uirdata.errors import ShardError, SourceError, StorageError
+from uirdata.errors import ShardError, SourceError, StorageError, UirError
 from uirdata.images import pixel_sha256, read_image
 from uirdata.layout import Layout
 from uirdata.pipeline.build import BuildReport, build
 from uirdata.pipeline.crop import make_plan, source_folders
 from uirdata.pipeline.engines import Engine, LocalEngine, RayEngine
-from uirdata.pipeline.making import SourcePixels
+from uirdata.pipeline.making import Reader, SourcePixels
 from uirdata.pipeline.materialise import materialise
+from uirdata.pipeline.object_pool import ObjectPool
 from uirdata.pipeline.pool import BuildSettings, Slice, plan_build
 from uirdata.planning import CropSetting
 from uirdata.sources import Source
@@ -62,12 +64,46 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_one_two_and_seven_workers_write_the_same_bytes(tmp_path: Path) -> None:
+def test_one_two_and_seven_workers_write_the_same_bytes_and_leave_no_process_behind(tmp_path: Path) -> None:
     for workers in (1, 2, 7):
         run(tmp_path, tmp_path / str(workers), workers=workers)
+        assert multiprocessing.active_children() == []
     one = digests(tmp_path / "1")
     assert one == digests(tmp_path / "2") == digests(tmp_path / "7")
     assert sum(name.endswith(".tar") for name in one) > 5
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Pixels that kill the first worker that opens them."""
+
+    pixels: SourcePixels
+    note: Path
+
+    def open(self) -> Reader:
+        """Die, or give a reader."""
+        try:
+            self.note.touch(exist_ok=False)
+        except FileExistsError:
+            return self.pixels.open()
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
+def test_a_worker_that_is_killed_ends_a_local_build_in_words_and_what_was_finished_stays(tmp_path: Path) -> None:
+    with pytest.raises(UirError, match="a worker process was killed, most often for want of memory"):
+        _run_deadly(tmp_path, tmp_path / "out", LocalEngine(2))
+    run(tmp_path, tmp_path / "whole")
+    run(tmp_path, tmp_path / "out")
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def _run_deadly(root: Path, out: Path, engine: Engine, pool: ObjectPool | None = None) -> BuildReport:
+    layout, sources = small_source(root)
+    plan = make_plan(small_subset(), sources, layout)
+    pixels = Deadly(SourcePixels(source_folders(sources, layout, plan.sources), 0), root / "died")
+    todo = plan_build(out, plan, SETTINGS)
+    return build(todo, subsets={"small": small_subset().classes}, pixels=pixels, engine=engine, pool=pool)
 
 
 def test_a_ray_cluster_of_two_nodes_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,10 +118,14 @@ def test_a_ray_cluster_of_two_nodes_writes_the_same_bytes(tmp_path: Path, monkey
         cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
         _run(layout, sources, tmp_path / "ray", RayEngine())
+        # A worker that is killed is replaced; and shards may lie in object storage.
+        pool = ObjectPool(f"file://{tmp_path}/store", tmp_path / "here")
+        _run_deadly(tmp_path, pool.folder, RayEngine(), pool)
     finally:
         ray.shutdown()
         cluster.shutdown()
-    assert digests(tmp_path / "ray") == digests(tmp_path / "local")
+    assert (tmp_path / "died").exists()
+    assert digests(tmp_path / "ray") == digests(tmp_path / "store") == digests(tmp_path / "local")
 
 
 def test_slices_in_any_order_write_the_same_bytes_as_one_build(tmp_path: Path) -> None:
@@ -335,8 +375,3 @@ def test_nothing_fetched_says_what_to_type(tmp_path: Path) -> None:
     _, sources = small_source(tmp_path)
     with pytest.raises(SourceError, match="`uir fetch here` brings it"):
         make_plan(small_subset(), sources, Layout(tmp_path / "empty"))
-
-
-def test_workers_leave_no_process_behind(tmp_path: Path) -> None:
-    run(tmp_path, tmp_path / "out", workers=2)
-    assert multiprocessing.active_children() == []

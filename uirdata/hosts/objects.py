@@ -1,0 +1,106 @@
+"""Object storage and whatever else fsspec reaches: s3://bucket/name, gs://, abfs://, sftp://, file://, memory://."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from uirdata.hosts.base import Listed
+from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable
+
+_BLOCK = 1 << 20
+
+
+class Objects:
+    """`where` is the address as fsspec takes it; keys and endpoints come from the environment."""
+
+    connections = 4
+
+    def reach(self, where: str) -> Reach:
+        """Keys are the environment's business."""
+        return Reach("automatic")
+
+    def link(self, where: str) -> str:
+        """Give the address itself."""
+        return where
+
+    def is_folder(self, where: str) -> bool:
+        """Take what ends with a slash for a folder."""
+        return where.endswith("/")
+
+    def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
+        """Open an object, or a range of it."""
+        system, path = _system(where)
+        try:
+            total = int(system.size(path))
+            file = system.open(path, "rb")
+            file.seek(start)
+        except FileNotFoundError:
+            raise Unreachable(f"{where}: there is no such object") from None
+        except PermissionError as error:
+            raise Unreachable(f"{where}: may not be read ({error}); check the keys in the environment") from error
+        except OSError as error:
+            raise Interrupted(f"{where}: {error}") from error
+        return Incoming(where, start, total, "", True, "", _blocks(file, start, stop, where), file.close)
+
+    def files(self, where: str) -> tuple[Listed, ...]:
+        """List what lies below a folder; nothing where there is no such folder."""
+        system, path = _system(where.rstrip("/"))
+        try:
+            system.invalidate_cache()
+            found = system.find(path, detail=True)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise Interrupted(f"{where}: {error}") from error
+        root = str(system._strip_protocol(path)).rstrip("/") + "/"
+        names = {name: str(name).removeprefix(root) for name in sorted(found)}
+        return tuple(
+            Listed(below, f"{where.rstrip('/')}/{below}", int(found[name]["size"])) for name, below in names.items()
+        )
+
+    def put(self, stream: BinaryIO, where: str) -> None:
+        """
+        Write an object; object stores show it when it is whole.
+
+        Raises:
+            Interrupted: it was not written.
+        """
+        system, path = _system(where)
+        try:
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            with system.open(path, "wb") as file:
+                while block := stream.read(_BLOCK):
+                    file.write(block)
+        except OSError as error:
+            raise Interrupted(f"{where}: cannot be written: {error}") from error
+
+    def delete(self, where: str) -> None:
+        """Delete an object, if it is there."""
+        system, path = _system(where)
+        if system.exists(path):
+            system.rm_file(path)
+
+
+def _blocks(file: Any, start: int, stop: int | None, where: str) -> Iterator[bytes]:
+    left = None if stop is None else stop - start
+    while left is None or left > 0:
+        try:
+            block = file.read(_BLOCK if left is None else min(_BLOCK, left))
+        except OSError as error:
+            raise Interrupted(f"{where}: {error}") from error
+        if not block:
+            return
+        yield block
+        left = None if left is None else left - len(block)
+
+
+def _system(where: str) -> tuple[Any, str]:
+    # Imported here: it is slow to come, and most sources are not in object storage.
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(where)
+    except (ImportError, ValueError) as error:
+        raise Unreachable(f"{where}: {error}") from error
+    return system, str(path)

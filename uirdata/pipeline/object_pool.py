@@ -1,0 +1,103 @@
+"""
+A pool of shards in object storage, such as s3://bucket/shards.
+
+Its manifest is kept in a folder here, with an empty stand-in of the right size for each tar, so whoever plans or lists
+a pool sees what is there. Workers make a shard in a folder of their own and put it into the store, the tar before its
+part of the manifest: as on a disk, a part means that its tar is whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from uirdata.errors import StorageError
+from uirdata.hosts.objects import Objects
+from uirdata.storage.downloads import Expected, Pace, Place, download
+from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, part_path
+from uirdata.transfer import Interrupted
+
+_REJECTED = "rejected.parquet"
+
+
+@dataclass(frozen=True)
+class ObjectPool:
+    """
+    Where the pool lies, and where its manifest is kept.
+
+    Attributes:
+        place: the address of the folder, as fsspec takes it.
+        folder: on this machine.
+    """
+
+    place: str
+    folder: Path
+
+    def bring(self) -> None:
+        """
+        Bring the manifest home, and take note of the tars that are there.
+
+        Raises:
+            DownloadError: the store does not answer.
+            StorageError: the folder cannot be written.
+        """
+        there = {item.path: item.size for item in Objects().files(self.place + "/")}
+        for name in (INFO, _REJECTED, *(name for name in there if name.startswith(MANIFEST + "/"))):
+            (self.folder / name).unlink(missing_ok=True)
+            if name in there:
+                self._fetch(name)
+        for part in (self.folder / MANIFEST).glob("*.parquet"):
+            if f"{MANIFEST}/{part.name}" not in there:
+                part.unlink()
+        for state in list_shards(self.folder) if any((self.folder / MANIFEST).glob("*.parquet")) else []:
+            self._stand_in(state.path, there.get(state.path))
+
+    def made_there(self, path: str, make: Callable[[Path], ShardState]) -> ShardState:
+        """Make a shard in a folder that goes away, and put it into the store."""
+        with tempfile.TemporaryDirectory(prefix="uir-") as name:
+            folder = Path(name)
+            state = make(folder)
+            self._put(folder, path)
+            self._put(folder, part_path(Path(), path).as_posix())
+        return state
+
+    def take(self, state: ShardState) -> None:
+        """Take note of a shard that a worker has put there."""
+        self._fetch(part_path(Path(), state.path).as_posix())
+        self._stand_in(state.path, state.size)
+
+    def publish(self) -> None:
+        """Put what a finished build writes beside its shards into the store; info.json last."""
+        for name in (_REJECTED, INFO):
+            self._put(self.folder, name)
+
+    def delete(self, path: str) -> None:
+        """Delete a shard, its part of the manifest first."""
+        for name in (part_path(Path(), path).as_posix(), path):
+            Objects().delete(f"{self.place}/{name}")
+
+    def _fetch(self, name: str) -> None:
+        address = f"{self.place}/{name}"
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        download(target, [Place(address, functools.partial(Objects().open, address))], Expected(), pace=Pace())
+
+    def _put(self, folder: Path, name: str) -> None:
+        try:
+            with (folder / name).open("rb") as file:
+                Objects().put(file, f"{self.place}/{name}")
+        except Interrupted as error:
+            raise StorageError(f"{error}. Finished shards are kept; run the same command again") from error
+
+    def _stand_in(self, path: str, size: int | None) -> None:
+        tar = self.folder / path
+        tar.unlink(missing_ok=True)
+        if size is not None:
+            tar.parent.mkdir(parents=True, exist_ok=True)
+            with tar.open("wb") as file:
+                # Sparse: it takes no room.
+                file.truncate(size)
