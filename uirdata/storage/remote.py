@@ -99,8 +99,9 @@ class RemoteShards:
             DownloadError: it did not arrive, or not as info.json says.
             StorageError: the cache is full or cannot be written.
         """
-        path = self._folder.tars / f"{self._shards[shard][0]}.tar"
-        if not path.exists():
+        sha256, whole = self._shards[shard]
+        path = self._folder.tars / f"{sha256}.tar"
+        if not _is_here(path, whole):
             self._read[shard] += 1
             few = self._read[shard] <= RANGE_READS or not self._room.make(path, self._shards[shard][1])
             if few and (piece := self._piece(shard, offset, size)) is not None:
@@ -130,13 +131,21 @@ class RemoteShards:
         sha256, size = self._shards[shard]
         place = Place(f"{self._folder.name}/{shard}", self._files(shard))
         with _alone(path.with_suffix(".lock")):
-            if not path.exists():
+            if not _is_here(path, size):
                 try:
                     download(path, [place], Expected(size, sha256, said_by=f"its {INFO}"), pace=Pace())
                 except DownloadError as error:
                     raise DownloadError(
                         f"{error}. Where only recipes are published, `uir build-shards --from-hub` makes the shards"
                     ) from error
+
+
+def _is_here(path: Path, size: int) -> bool:
+    """Say whether a shard is here, and was not cut short since it came."""
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShards]:

@@ -203,6 +203,14 @@ def test_a_manifest_of_other_shards_is_refused(built: Path, tmp_path: Path, monk
         uirdata.open_shards(server.url)
 
 
+def test_a_kept_shard_that_was_cut_short_comes_again(server: Hub, built: Path, tmp_path: Path) -> None:
+    there, here = uirdata.open_shards(PLACE), uirdata.open_shards(built)
+    assert same(there, here)
+    for tar in (tmp_path / "cache").rglob("*.tar"):
+        tar.write_bytes(tar.read_bytes()[:600])
+    assert same(uirdata.open_shards(PLACE), here)
+
+
 def test_a_branch_or_a_repository_that_is_not_there_is_said(server: Hub) -> None:
     with pytest.raises(DownloadError, match="has no such branch, tag or commit"):
         uirdata.open_shards(f"{PLACE}@nowhere")
