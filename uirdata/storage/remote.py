@@ -164,15 +164,15 @@ def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShard
         ShardError: it is no shard folder, or nothing of it is here and `files` is None.
         StorageError: the cache is full or cannot be written.
     """
-    with _alone(folder.cache / ".lock"):
-        if files is None:
-            if not folder.current.exists():
-                raise ShardError(
-                    f"{folder.name}: HF_HUB_OFFLINE is set, and no copy of it is in {folder.cache}; unset it and try "
-                    "again"
-                )
-            here = folder.cache / folder.current.read_text().strip()
-        else:
+    if files is None:
+        # Without a lock: a cache that is shared for reading only is as good.
+        if not folder.current.exists():
+            raise ShardError(
+                f"{folder.name}: HF_HUB_OFFLINE is set, and no copy of it is in {folder.cache}; unset it and try again"
+            )
+        here = folder.cache / folder.current.read_text().strip()
+    else:
+        with _alone(folder.cache / ".lock"):
             here = _bring(folder, files)
             with writing(folder.current) as partial:
                 partial.write_text(here.name)
