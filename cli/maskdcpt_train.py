@@ -76,7 +76,7 @@ def train(
     chosen = _with_options(named, shards, init, out, settings)
     if print_config:
         from maskdcpt.configuring import differences, to_document, to_toml
-        from maskdcpt.presets import YOURS
+        from maskdcpt.recipes import YOURS
 
         yours = dict.fromkeys(differences(named, chosen), YOURS) if origin else {}
         console.data({**to_document(chosen), "origin": {**origin, **yours}} if origin else to_document(chosen))

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from maskdcpt.batches import PackedBatch
 from maskdcpt.config import DataConfig, Sampling
-from uirdata.errors import UsageError, nearest
+from uirdata.errors import ShardError, UsageError, nearest
 from uirdata.images import RgbImage
 from uirdata.seeding import rng_for, seed_for
 
@@ -83,7 +83,16 @@ def open_samples(data: DataConfig, split: str) -> Samples:
         raise UsageError("no shards are named: --shards DIR, or data.shards; `uir build-shards` makes them")
     if not data.subset:
         return open_shards(data.shards, split)
-    return open_shards(data.shards, split, load_subset(data.subset, extra=_own_manifests(data)))
+    subset = load_subset(data.subset, extra=_own_manifests(data))
+    try:
+        return open_shards(data.shards, split, subset)
+    except ShardError as error:
+        if "holds no sample of" not in str(error):
+            raise
+        raise UsageError(
+            f'{error}; or train on all that the shards hold: --set data.subset="", or a preset that does so, such as '
+            "pretrain-small and finetune-small"
+        ) from error
 
 
 def repeat_ratios(data: DataConfig, samples: Samples) -> Mapping[str, int]:

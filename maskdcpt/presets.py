@@ -1,10 +1,4 @@
-"""
-The paper's experiments as configurations, and small ones for a CPU. Each value says where it comes from.
-
-`paper` is stated in the MaskDCPT paper; `DCPT release` is read from the configurations that DCPT's authors published in
-September 2025, where the paper says nothing; `published files` are the test files with the released weights;
-`Restormer` is that paper's own recipe, which the MaskDCPT paper refers to; `ours` was chosen here, with the reason.
-"""
+"""The paper's experiments as configurations, and small ones for a CPU; each value says where it comes from."""
 
 from __future__ import annotations
 
@@ -15,24 +9,28 @@ from typing import Any
 
 from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import config_from_document, keys_of
-from uirdata.errors import UsageError, nearest
-
-PAPER = "paper"
-RELEASE = "DCPT release"
-FILES = "published files"
-RESTORMER = "Restormer"
-YOURS = "yours"
-_DEFAULT = "ours: the default"
-_UNUSED = frozenset(
-    {
-        "optimizer.lr_decoders",
-        *(f"objective.{name}" for name in ("mask_ratio", "mask_patch", "mask_method", "reconstruction")),
-        *(f"objective.{name}" for name in ("classification_weight", "focal_gamma")),
-    }
+from maskdcpt.recipes import (
+    BACKBONES,
+    DCPT,
+    DEFAULT,
+    FINETUNING_5D,
+    FINETUNING_12D,
+    FINETUNING_MIXED,
+    FINETUNING_SINGLE,
+    MEDIUM,
+    PAPER,
+    PRETRAINING,
+    RAM,
+    RELEASE,
+    SAMPLE,
+    SAMPLE_FINETUNING,
+    SAMPLE_PRETRAINING,
+    SMALL,
+    UNUSED,
+    YOURS,
+    Values,
 )
-
-Values = dict[str, tuple[Any, str]]
-"""Dotted key to a value and where it comes from."""
+from uirdata.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)
@@ -65,132 +63,6 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]()
 
 
-_BACKBONES: Mapping[str, Values] = MappingProxyType(
-    {
-        "nafnet": {
-            "model.backbone": ("nafnet", FILES),
-            "model.size.width": (64, FILES),
-            "model.size.enc_blk_nums": ([1, 1, 1, 28], FILES),
-            "model.size.middle_blk_num": (1, FILES),
-            "model.size.dec_blk_nums": ([1, 1, 1, 1], FILES),
-        },
-        "swinir": {
-            "model.backbone": ("swinir", FILES),
-            "model.size.embed_dim": (180, FILES),
-            "model.size.depths": ([6] * 6, FILES),
-            "model.size.num_heads": ([6] * 6, FILES),
-            "model.size.mlp_ratio": (2.0, FILES),
-            "model.size.window_size": (8, FILES),
-        },
-        "restormer": {"model.backbone": ("restormer", FILES)},
-        "promptir": {
-            "model.backbone": ("promptir", FILES),
-            "model.size.bias": (True, "published files; what pre-training used is not known"),
-        },
-    }
-)
-
-_PRETRAINING: Values = {
-    "objective.kind": ("maskdcpt", PAPER),
-    "objective.mask_ratio": (0.5, PAPER),
-    "objective.mask_patch": (16, PAPER),
-    "objective.mask_method": ("random", PAPER),
-    "objective.reconstruction": ("decoder", "ours: the paper's decoder is not public, the released code cannot fill"),
-    "objective.pixel_weight": (1.0, PAPER),
-    "objective.focal_gamma": (2.0, RELEASE),
-    "optimizer.lr": (3e-4, PAPER),
-    "optimizer.lr_decoders": (1e-4, PAPER),
-    "optimizer.weight_decay": (0.0, PAPER),
-    "optimizer.schedule": ("constant", PAPER),
-    "loop.steps": (100_000, PAPER),
-    "data.crop": (256, PAPER),
-    "data.batch": (16, "paper; taken as the total, 4 on each of 4 GPUs"),
-    "data.augment": (True, RELEASE),
-    "data.fresh": (False, "DCPT release: each image keeps its noise"),
-    "loop.checkpoint_every": (25_000, "paper: the columns of Table X"),
-    "loop.keep": (4, "ours: all of them"),
-}
-
-_FINETUNING_5D: Values = {
-    "objective.kind": ("finetune", PAPER),
-    "objective.pixel": ("l1", RELEASE),
-    "optimizer.lr": (3e-4, RELEASE),
-    "optimizer.weight_decay": (0.0, RELEASE),
-    "optimizer.schedule": ("cosine", RELEASE),
-    "optimizer.final_lr": (1e-6, RELEASE),
-    "optimizer.clip_norm": (0.01, RELEASE),
-    "optimizer.ema_decay": (0.999, RELEASE),
-    "loop.steps": (1_000_000, "DCPT release: what its cosine is laid out for"),
-    "data.crop": (128, RELEASE),
-    "data.batch": (24, "DCPT release: 6 on each of 4 GPUs"),
-    "data.augment": (True, RELEASE),
-    "data.fresh": (False, "DCPT release: each image keeps its noise"),
-    "init.parts": ("backbone", PAPER),
-    "init.weights": ("params", RELEASE),
-}
-
-_FINETUNING_12D: Values = {
-    **_FINETUNING_5D,
-    "optimizer.lr": (2.5e-4, "DCPT release, 10D"),
-    "optimizer.final_lr": (1e-5, "DCPT release, 10D"),
-    "loop.steps": (500_000, "DCPT release, 10D"),
-    "data.batch": (128, "DCPT release, 10D: 32 on each of 4 GPUs"),
-}
-
-_FINETUNING_MIXED: Values = {
-    **_FINETUNING_5D,
-    "optimizer.lr": (3e-4, PAPER),
-    "optimizer.final_lr": (1e-6, PAPER),
-    "loop.steps": (750_000, PAPER),
-    "data.batch": (32, PAPER),
-    "data.crop": (128, "DCPT release; the paper does not say"),
-}
-
-_RESTORMER_STAGES = [
-    {"start": 92_000, "crop": 160, "batch": 40},
-    {"start": 156_000, "crop": 192, "batch": 32},
-    {"start": 204_000, "crop": 256, "batch": 16},
-    {"start": 240_000, "crop": 320, "batch": 8},
-    {"start": 276_000, "crop": 384, "batch": 8},
-]
-
-_FINETUNING_SINGLE: Values = {
-    "objective.kind": ("finetune", PAPER),
-    "objective.pixel": ("l1", RESTORMER),
-    "optimizer.lr": (3e-4, RESTORMER),
-    "optimizer.weight_decay": (1e-4, RESTORMER),
-    "optimizer.schedule": ("cosine", RESTORMER),
-    "optimizer.constant_steps": (92_000, RESTORMER),
-    "optimizer.final_lr": (1e-6, RESTORMER),
-    "optimizer.clip_norm": (0.01, RESTORMER),
-    "loop.steps": (300_000, RESTORMER),
-    "data.crop": (128, RESTORMER),
-    "data.batch": (64, "Restormer: 8 on each of 8 GPUs"),
-    "data.stages": (_RESTORMER_STAGES, RESTORMER),
-    "init.parts": ("backbone", PAPER),
-}
-
-_SAMPLE: Values = {
-    "model.backbone": ("nafnet", "ours: small enough for two cores"),
-    "model.size.width": (12, "ours"),
-    "model.size.enc_blk_nums": ([1, 1, 2], "ours"),
-    "model.size.middle_blk_num": (1, "ours"),
-    "model.size.dec_blk_nums": ([1, 1, 1], "ours"),
-    "data.subset": ("sample", "ours"),
-    "data.crop": (64, "ours"),
-    "data.batch": (4, "ours: more steps for the same time"),
-    "data.workers": (0, "ours: reading is cheap beside a step on a CPU"),
-    "data.validation_split": ("", "ours: the run is judged at its end, once"),
-    "optimizer.schedule": ("cosine", "ours"),
-    "optimizer.final_lr": (1e-5, "ours"),
-    "optimizer.clip_norm": (1.0, "ours"),
-    "loop.log_every": (20, "ours"),
-    "loop.checkpoint_every": (1_000, "ours"),
-    "loop.sample_every": (1_000, "ours"),
-    "loop.tensorboard": (False, "ours"),
-}
-
-
 def _lr_of(backbone: str) -> Values:
     """Give the learning rates that DCPT's release uses for the backbones that the paper does not name."""
     if backbone == "nafnet":
@@ -202,13 +74,13 @@ def _lr_of(backbone: str) -> Values:
 
 
 def _pretraining(subset: str, backbone: str, **changes: tuple[Any, str]) -> Values:
-    values = {**_BACKBONES[backbone], **_PRETRAINING, **_lr_of(backbone), "data.subset": (subset, PAPER)}
+    values = {**BACKBONES[backbone], **PRETRAINING, **_lr_of(backbone), "data.subset": (subset, PAPER)}
     return values | {key.replace("__", "."): value for key, value in changes.items()}
 
 
 def _finetuning(subset: str, backbone: str) -> Values:
-    recipe = {"5d": _FINETUNING_5D, "12d": _FINETUNING_12D, "mixed": _FINETUNING_MIXED}[subset]
-    values = {**_BACKBONES[backbone], **recipe, "data.subset": (subset, PAPER)}
+    recipe = {"5d": FINETUNING_5D, "12d": FINETUNING_12D, "mixed": FINETUNING_MIXED}[subset]
+    values = {**BACKBONES[backbone], **recipe, "data.subset": (subset, PAPER)}
     if backbone == "swinir":
         values |= {
             "optimizer.lr": (1.5e-4, RELEASE),
@@ -228,8 +100,8 @@ def _make(name: str, summary: str, values: Values) -> Callable[[], Preset]:
                 table = table.setdefault(part, {})
             table[last] = value
         config = config_from_document(document, where=f"preset {name}")
-        unused = _UNUSED if config.objective.kind == "finetune" else frozenset()
-        origin = {key: "not used in fine-tuning" if key in unused else _DEFAULT for key in keys_of(config)}
+        unused = UNUSED if config.objective.kind == "finetune" else frozenset()
+        origin = {key: "not used in fine-tuning" if key in unused else DEFAULT for key in keys_of(config)}
         origin |= dict.fromkeys(("name", "out", "data.shards"), YOURS)
         origin |= {key: where for key, (_, where) in values.items()}
         return Preset(name, summary, config, MappingProxyType(origin))
@@ -246,14 +118,34 @@ def _all() -> dict[str, Callable[[], Preset]]:
     add(
         "pretrain-sample",
         "MaskDCPT on the sample photographs, about a minute on two cores.",
-        {**_PRETRAINING, **_SAMPLE, **_SAMPLE_PRETRAINING},
+        {**PRETRAINING, **SAMPLE, **SAMPLE_PRETRAINING},
     )
     add(
         "finetune-sample",
         "Fine-tuning on the sample photographs, about a minute on two cores; from scratch without init.checkpoint.",
-        {**_SAMPLE, **_SAMPLE_FINETUNING},
+        {**SAMPLE, **SAMPLE_FINETUNING},
     )
-    for backbone in _BACKBONES:
+    add(
+        "pretrain-small",
+        "MaskDCPT of a small nafnet on whatever the shards hold, some minutes on a CPU.",
+        {**PRETRAINING, **SAMPLE, **SAMPLE_PRETRAINING, **SMALL, "loop.steps": (1_500, "ours")},
+    )
+    add(
+        "finetune-small",
+        "Fine-tuning of the same; from scratch without init.checkpoint.",
+        {**SAMPLE, **SAMPLE_FINETUNING, **SMALL, "loop.steps": (5_000, "ours")},
+    )
+    add(
+        "pretrain-medium",
+        "MaskDCPT of a nafnet of width 32 on whatever the shards hold, for one GPU.",
+        {**PRETRAINING, **MEDIUM, "loop.steps": (20_000, "ours")},
+    )
+    add(
+        "finetune-medium",
+        "Fine-tuning of the same; from scratch without init.checkpoint.",
+        {**FINETUNING_5D, **MEDIUM, "loop.steps": (50_000, "ours")},
+    )
+    for backbone in BACKBONES:
         add(
             f"pretrain-5d-{backbone}",
             f"Table I: MaskDCPT of {backbone} on five degradations.",
@@ -262,7 +154,7 @@ def _all() -> dict[str, Callable[[], Preset]]:
         add(
             f"pretrain-5d-{backbone}-dcpt",
             f"Table I: DCPT of {backbone} on five degradations.",
-            _pretraining("5d", backbone, **_DCPT),
+            _pretraining("5d", backbone, **DCPT),
         )
         add(
             f"finetune-5d-{backbone}",
@@ -273,13 +165,13 @@ def _all() -> dict[str, Callable[[], Preset]]:
         add(
             f"pretrain-5d-{backbone}-ram",
             f"Table I: RAM of {backbone} on five degradations.",
-            _pretraining("5d", backbone, **_RAM),
+            _pretraining("5d", backbone, **RAM),
         )
     add("pretrain-12d-nafnet", "Table II: MaskDCPT of nafnet on twelve degradations.", _pretraining("12d", "nafnet"))
     add(
         "pretrain-12d-nafnet-dcpt",
         "Table II: DCPT of nafnet on twelve degradations.",
-        _pretraining("12d", "nafnet", **_DCPT),
+        _pretraining("12d", "nafnet", **DCPT),
     )
     add("finetune-12d-nafnet", "Tables II and IV: nafnet on twelve degradations.", _finetuning("12d", "nafnet"))
     add(
@@ -297,7 +189,7 @@ def _all() -> dict[str, Callable[[], Preset]]:
         add(
             f"finetune-{task}-restormer",
             f"Table V: restormer on {title} alone, with Restormer's progressive schedule.",
-            {**_BACKBONES["restormer"], **_FINETUNING_SINGLE, "data.subset": (subset, PAPER)},
+            {**BACKBONES["restormer"], **FINETUNING_SINGLE, "data.subset": (subset, PAPER)},
         )
     for ratio in (25, 75):
         add(
@@ -319,44 +211,6 @@ def _all() -> dict[str, Callable[[], Preset]]:
         )
     return found
 
-
-_DCPT: Mapping[str, tuple[Any, str]] = MappingProxyType(
-    {"objective__kind": ("dcpt", RELEASE), "data__crop": (128, RELEASE)}
-)
-
-_RAM: Mapping[str, tuple[Any, str]] = MappingProxyType(
-    {
-        "objective__kind": ("ram", "RAM release"),
-        "objective__mask_patch": (1, "RAM release"),
-        "objective__mask_ratio": (0.5, "RAM release"),
-        "optimizer__lr": (2e-4, "RAM release"),
-        "optimizer__warmup_steps": (40_000, "RAM release"),
-        "optimizer__schedule": ("cosine", "RAM release"),
-        "optimizer__ema_decay": (0.995, "RAM release"),
-        "data__crop": (128, "RAM release"),
-        "loop__steps": (1_200_000, "RAM release"),
-    }
-)
-
-_SAMPLE_PRETRAINING: Values = {
-    "data.batch": (8, "ours: four samples are too few to tell six types apart"),
-    "optimizer.lr": (3e-3, "ours: a small network and few steps"),
-    "optimizer.lr_decoders": (3e-3, "ours"),
-    "optimizer.schedule": ("cosine", "ours"),
-    "init.contrast": (True, "ours: a short run cannot first find out that the brightness tells nothing"),
-    "loop.steps": (500, "ours"),
-}
-
-_SAMPLE_FINETUNING: Values = {
-    "objective.kind": ("finetune", PAPER),
-    "objective.pixel": ("psnr", "ours: L1 is ruled by the dark images in a short run"),
-    "optimizer.lr": (1.5e-3, "ours: at 3e-3 the blurred images come out worse than they went in"),
-    "optimizer.betas": ([0.9, 0.95], "ours: quick, as the run is"),
-    "optimizer.ema_decay": (0.99, "ours: short, as the run is"),
-    "optimizer.ema_warmup": (True, "ours"),
-    "init.identity": (True, "ours: a short run cannot first unlearn a random last layer"),
-    "loop.steps": (1_200, "ours"),
-}
 
 PRESETS: Mapping[str, Callable[[], Preset]] = MappingProxyType(_all())
 """Name to a function that gives the preset."""

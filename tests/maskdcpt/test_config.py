@@ -145,4 +145,8 @@ def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() 
 
 def test_every_preset_stands_in_a_row_or_is_a_small_one() -> None:
     named = {name for one in experiments() for name in (one.pretrain, one.finetune)}
-    assert {name for name in PRESETS if name not in named} == {"pretrain-sample", "finetune-sample"}
+    sizes = ("sample", "small", "medium")
+    small = {f"{what}-{size}" for what in ("pretrain", "finetune") for size in sizes}
+    assert {name for name in PRESETS if name not in named} == small
+    for size in sizes:
+        assert find_preset(f"pretrain-{size}").config.model == find_preset(f"finetune-{size}").config.model
