@@ -1,9 +1,10 @@
 """
 The same bytes whatever happens: one build by the command line in every way there is, and killed at random moments.
 
-Photographs of 2040 x 1356, 512 crops at stride 256, noise and JPEG, shards of --shard-size. Built on 1, 2 and 7 workers, on
-Ray, as three `--task` slices at once, and on two workers that are killed (SIGKILL, the whole process group) --kills times
-at random moments before they are left to finish. Every tar and every part of the manifest must have the same sha256.
+Photographs of 2040 x 1356, 512 crops at stride 256, noise and JPEG, shards of 12 MB. Built on 1, 2 and 7 workers, on
+Ray, as three `--task` slices at once, and on two workers that are killed (SIGKILL, the whole process group) --kills
+times at random moments before they are left to finish. Every tar and every part of the manifest must have the same
+sha256.
 
     python -m benchmarks.interruptions [--count 3] [--kills 20]
 """
