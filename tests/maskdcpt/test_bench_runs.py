@@ -25,6 +25,7 @@ from maskdcpt.checkpoints import load_checkpoint
 from maskdcpt.comparing import compare_runs
 from maskdcpt.disclosure import contamination, training_data
 from maskdcpt.metrics import LearnedMetric, psnr
+from maskdcpt.networks import networks_of
 from maskdcpt.picture_grids import extremes
 from maskdcpt.scores import ImageScore, Protocol
 from maskdcpt.tables import beside_paper, load_table, own_row
@@ -132,6 +133,13 @@ def test_noise_is_compared_as_published_and_in_eight_bits(root: Path, published:
     assert row.lq_psnr == pytest.approx(psnr(*tensors).item(), abs=1e-4)
     assert row.level == "gaussian-25"
     assert by_name["cbsd68-gaussian-15"].lq_psnr > by_name["cbsd68-gaussian-75"].lq_psnr  # type: ignore[operator]
+    # The stricter way gives the network what a saved LQ would hold.
+    saved = (tensors[0] * 255).round().float() / 255
+    with torch.no_grad():
+        restored = networks_of(load_checkpoint(published)).backbone.restore(saved).clamp(0, 1)
+    expected = psnr((restored.double() * 255).round() / 255, tensors[1]).item()
+    same = next(other for other in strict.images if other.key == row.key)
+    assert same.psnr == pytest.approx(expected, abs=1e-6)
     for one, other in zip(plain.by_set, strict.by_set, strict=True):
         assert one.psnr != other.psnr
         assert one.psnr == pytest.approx(other.psnr, abs=0.05)

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.maskdcpt import program
-from maskdcpt.tables import difference_row, load_table, narrowed, own_row, to_html, to_latex, to_markdown
+from maskdcpt.tables import difference_row, lines, load_table, narrowed, own_row, to_html, to_latex, to_markdown
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import UirError, UsageError
 
@@ -81,6 +81,28 @@ def test_each_form_has_each_number_once(tmp_path: Path) -> None:
     assert r"mine \& <yours>" in to_latex(table, rows)
     assert "mine &amp; &lt;yours&gt;" in to_html(table, rows)
     assert "**31.00**" in to_markdown(table, rows)
+
+
+def test_doubtful_cells_are_marked_in_every_form_and_explained() -> None:
+    table = load_table(7)
+    for text in (to_markdown(table, table.rows), to_latex(table, table.rows), to_html(table, table.rows)):
+        assert text.count("29.10?") == 1
+        assert text.count("29.84?") == 1
+        assert "? is doubtful: see below." in text
+    five = load_table(5)
+    marked = [cell for row in lines(five, five.rows) for cell in row if cell.endswith("?")]
+    # Everything that stands under Test100, whose label may be wrong.
+    assert len(marked) == sum(key.startswith("Test100") for row in five.rows for key in row.cells)
+    assert not any("?" in cell for row in lines(load_table(1), load_table(1).rows) for cell in row)
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_doubt_is_about_cells_that_are_there(number: int) -> None:
+    table = load_table(number)
+    for doubt in table.doubtful:
+        cells = [(r, c) for r in table.rows for c in table.columns if c.id in r.cells and doubt.holds(r, c)]
+        assert cells
+        assert table.doubts
 
 
 def test_the_command_shows_differences(tmp_path: Path) -> None:
