@@ -209,7 +209,7 @@ def test_mlcroissant_finds_no_fault_with_croissant_json(server: Hub, root: Path)
         [sys.executable, "-c", code, str(root / "shards/croissant.json")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["10", "['samples']"]
+    assert done.stdout.split() == ["11", "['samples']"]
     assert "Error" not in done.stderr
 
 

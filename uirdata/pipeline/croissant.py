@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from uirdata.pipeline.publication import Publication
+from uirdata.pipeline.publication import TABLES, Publication
 from uirdata.records import RECORD_FIELDS, Record
 from uirdata.storage.shards import MANIFEST
 
@@ -98,6 +98,7 @@ def croissant(publication: Publication, *, description: str, endpoint: str, lice
                 "encodingFormat": "application/x-parquet",
                 "includes": f"{MANIFEST}/*.parquet",
             },
+            *([_tables()] if publication.tables else []),
             *shards,
         ],
         "recordSet": [
@@ -110,6 +111,18 @@ def croissant(publication: Publication, *, description: str, endpoint: str, lice
                 "field": [_field(name) for name in RECORD_FIELDS],
             }
         ],
+    }
+
+
+def _tables() -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": "tables",
+        "name": "tables",
+        "description": "Each shard once more, with its images in the rows.",
+        "containedIn": {"@id": "repository"},
+        "encodingFormat": "application/x-parquet",
+        "includes": f"{TABLES}/*/*/*.parquet",
     }
 
 
