@@ -72,6 +72,8 @@ def train(
     if print_schema:
         _print_schema()
         return
+    if out is not None and not (resume or preset or config or shards) and (out / "config.toml").exists():
+        raise UsageError(f"{out} holds a run already: --resume goes on with it")
     named, origin = _configuration(preset, config, out if resume else None)
     chosen = _with_options(named, shards, init, out, settings)
     if print_config:

@@ -80,6 +80,14 @@ def free_bytes(device: torch.device) -> int:
     return min(candidates)
 
 
+def resident_bytes() -> int | None:
+    """Say how much memory this process holds; None where the system does not tell as Linux does."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def fitting_tile(height: int, width: int, *, per_pixel: float, budget: int, multiple: int, least: int) -> int:
     """
     Choose the side of square tiles; 0 where the whole picture fits.

@@ -8,9 +8,8 @@ of a run is its weights, its optimiser, and how many samples it has seen.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,7 @@ from maskdcpt.runs import RunState, environment, open_run, prepare_state
 from maskdcpt.stages import Stage, stages_of, step_mask
 from maskdcpt.tracking import MetricsLog, Tracker, open_trackers, picture_grid, write_picture
 from maskdcpt.validation import Validator, example_rows
+from maskdcpt.watching import Window, sentence
 from uirdata.errors import UirError
 from uirdata.progress import Progress, Silent
 
@@ -172,7 +172,7 @@ class _Loop:
         self.log.write("start", self.state.step, **environment(self.config, self.process))
         self.progress.begin(self.task, self.config.loop.steps)
         self.progress.advance(self.task, self.state.step)
-        window = _Window(self.process)
+        window = Window(self.process)
         for stage, pieces in self._steps():
             try:
                 self._step(stage, pieces, window)
@@ -228,7 +228,7 @@ class _Loop:
             for _ in range(steps):
                 yield stage, _Pieces(share, arriving)
 
-    def _step(self, stage: Stage, pieces: _Pieces, window: _Window) -> None:
+    def _step(self, stage: Stage, pieces: _Pieces, window: Window) -> None:
         """Move the weights once."""
         config, state = self.config, self.state
         mask = step_mask(config, state.step, stage.batch, stage.crop)
@@ -236,7 +236,7 @@ class _Loop:
         seen: list[PackedBatch] = []
         parts: list[Losses] = []
         for piece in range(stage.accumulate):
-            packed = window.waiting(pieces)
+            packed = window.waiting(pieces.arriving)
             seen.append(packed)
             parts.append(self._backward(packed, mask, pieces.share, piece))
         norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
@@ -247,6 +247,7 @@ class _Loop:
             self.bad_in_a_row = 0
             window.add(parts, norm, stage.batch)
         state.optimizer.zero_grad(set_to_none=True)
+        window.count()
         state.step += 1
         state.samples += stage.batch
         if sound and state.average is not None:
@@ -288,7 +289,7 @@ class _Loop:
             "optimizer.clip_norm, or use precision float32"
         )
 
-    def _report(self, window: _Window, *, last: bool) -> None:
+    def _report(self, window: Window, *, last: bool) -> None:
         """Write what is due after a step."""
         loop, step = self.config.loop, self.state.step
         if last or step % loop.log_every == 0:
@@ -296,7 +297,8 @@ class _Loop:
             self.log.write("train", step, **values)
             self._track(values)
             if self.process.leads:
-                self.progress.note(_sentence(step, loop.steps, values))
+                left = window.seconds_a_step * (loop.steps - step)
+                self.progress.note(sentence(step, loop.steps, values, left))
         with window.aside():
             if self.validator and (last or (loop.validate_every and step % loop.validate_every == 0)):
                 self._validate(self.validator)
@@ -312,6 +314,10 @@ class _Loop:
             if values:
                 self.log.write("validation", self.state.step, **values)
                 self._track({f"validation/{name}": value for name, value in values.items()})
+                told = [
+                    f"{name} {values[name]:.4g}" for name in ("psnr", "lq_psnr", "accuracy", "pixel") if name in values
+                ]
+                self.progress.note(f"step {self.state.step:,}, held-out samples: {', '.join(told)}")
         self.process.wait()
 
     def _track(self, values: dict[str, Any]) -> None:
@@ -357,58 +363,6 @@ class _Pieces:
     arriving: Iterator[PackedBatch]
 
 
-class _Window:
-    """Sums over the steps since the last row of metrics, and where their time went."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._restart()
-
-    def _restart(self) -> None:
-        self._sums = torch.zeros(5, device=self._process.device)
-        self._steps = self._images = 0
-        self._waited = self._aside = 0.0
-        self._start = time.perf_counter()
-
-    def waiting(self, pieces: _Pieces) -> PackedBatch:
-        """Take the next piece, and note how long it was waited for."""
-        start = time.perf_counter()
-        packed = next(pieces.arriving)
-        self._waited += time.perf_counter() - start
-        return packed
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Keep what the block takes out of the step's time."""
-        start = time.perf_counter()
-        yield
-        self._aside += time.perf_counter() - start
-
-    def add(self, parts: list[Losses], norm: Tensor, images: int) -> None:
-        """Take in a step; nothing waits for the device."""
-        rows = [torch.stack([p.total.detach(), p.pixel, p.classification, p.accuracy, norm]) for p in parts]
-        self._sums += torch.stack(rows).float().mean(dim=0)
-        self._steps += 1
-        self._images += images
-
-    def close(self, state: RunState, epoch_length: int) -> dict[str, Any]:
-        """Give the means as a row, and start anew. All processes must ask together."""
-        means = (self._process.mean(self._sums) / max(1, self._steps)).tolist()
-        names = ("loss", "pixel", "classification", "accuracy", "grad_norm")
-        values: dict[str, Any] = {n: v for n, v in zip(names, means, strict=True) if math.isfinite(v)}
-        spent = max(1e-9, time.perf_counter() - self._start - self._aside)
-        values["lr"] = state.optimizer.param_groups[0]["lr"]
-        values["epoch"] = state.samples / epoch_length
-        values["images_per_s"] = self._images / spent
-        values["waiting"] = self._waited / spent
-        if self._process.device.type == "cuda":
-            values["memory_gb"] = torch.cuda.max_memory_allocated(self._process.device) / 1e9
-        if state.skipped:
-            values["skipped"] = state.skipped
-        self._restart()
-        return values
-
-
 def _wrapped(learner: nn.Module, config: TrainConfig, process: Process) -> nn.Module:
     if config.loop.channels_last:
         learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -433,20 +387,3 @@ def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManag
     if config.loop.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def _sentence(step: int, steps: int, values: dict[str, Any]) -> str:
-    """
-    Say a row of metrics on one line.
-
-    >>> _sentence(50, 100, {"loss": 0.125, "lr": 3e-4, "images_per_s": 8.0, "waiting": 0.01})
-    'step 50 of 100: loss 0.1250, lr 0.0003, 8.0 images/s, 1% waiting for data'
-    """
-    parts = [f"{name} {values[name]:.4f}" for name in ("loss", "pixel", "classification") if name in values]
-    if "accuracy" in values:
-        parts.append(f"accuracy {values['accuracy']:.0%}")
-    parts += [f"lr {values['lr']:.3g}", f"{values['images_per_s']:.1f} images/s"]
-    parts.append(f"{values['waiting']:.0%} waiting for data")
-    if "memory_gb" in values:
-        parts.append(f"{values['memory_gb']:.1f} GB")
-    return f"step {step:,} of {steps:,}: " + ", ".join(parts)

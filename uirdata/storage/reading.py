@@ -265,7 +265,8 @@ def open_shards(
     if split is not None:
         splits = sorted(table["split"].unique().to_pylist())
         if split not in splits:
-            raise UsageError(f"{name} has no split {split!r}: {nearest(split, splits)}")
+            own = "; of a folder of your own, `uir fetch ID --from DIR --test-share 0.2` keeps some scenes for it"
+            raise UsageError(f"{name} has no split {split!r}: {nearest(split, splits)}{own if split == 'test' else ''}")
         table = table.filter(pc.field("split") == split)
     if subset is not None:
         table = table.filter(in_subset(subset))
