@@ -216,10 +216,22 @@ def _configurations(publication: Publication) -> str:
                 "name": configuration.name,
                 **{name: _samples(publication, configuration, name) for name in ("train", "val", "test")},
                 "labels in order": ", ".join(configuration.types),
-                "note": f"{outside:,} samples of other levels {lie}" if outside else "",
+                "note": "; ".join(
+                    [
+                        *([f"{outside:,} samples of other levels {lie}"] if outside else []),
+                        *(f"{' and '.join(kinds)} are one label in training" for kinds in _shared(configuration)),
+                    ]
+                ),
             }
         )
     return _table(rows)
+
+
+def _shared(configuration: Configuration) -> Iterable[tuple[str, ...]]:
+    """Give the types that share a label: a name has one number in `datasets`, so there each has its own."""
+    classes = configuration.subset.classes if configuration.subset else ()
+    present = (tuple(kind for kind in kinds if kind in configuration.types) for kinds in classes)
+    return (kinds for kinds in present if len(kinds) > 1)
 
 
 def _samples(publication: Publication, configuration: Configuration, split: str) -> int:

@@ -26,6 +26,7 @@ from uirdata.pipeline.outgoing import Tables, pages
 from uirdata.pipeline.publication import check_licences, describe
 from uirdata.pipeline.push import as_json, plan_push, push, verify_push
 from uirdata.storage.shards import list_shards, write_shard
+from uirdata.subsets import Subset
 from uirdata.transfer import Interrupted
 
 # huggingface_hub's own call of its HTTP client.
@@ -317,6 +318,15 @@ def test_a_configuration_names_the_shards_of_its_subset_and_counts_what_else_lie
     found = noise.splits["train"]
     assert found.patterns == ("train/noise/here-[0-9][0-9][0-9][0-9][0-9].tar",)
     assert (found.samples, found.outside) == (4, 0)
+
+
+def test_the_card_says_which_types_are_one_label_in_training(built: Path, tmp_path: Path) -> None:
+    publication = described(built, tmp_path)
+    first = publication.configurations[0]
+    subset = Subset("small", "t", (("noise", "haze", "snow"), ("jpeg",)), {}, ())
+    changed = (replace(first, subset=subset), *publication.configurations[1:])
+    text = pages(replace(publication, configurations=changed), "https://x.y")["README.md"].decode()
+    assert "| small | 80 | 0 | 1 | noise, jpeg, haze | noise and haze are one label in training |" in text
 
 
 @pytest.mark.parametrize(
