@@ -31,6 +31,7 @@ from maskdcpt.scores import CellMeans, EvalReport, ImageScore, Means, Protocol, 
 from maskdcpt.testsets import Bench, Cell
 from uirdata.errors import SourceError, UsageError
 from uirdata.layout import Layout
+from uirdata.overlaps import load_overlaps
 from uirdata.progress import Progress, Silent
 
 __all__ = [
@@ -176,12 +177,13 @@ def evaluate_bench(
         place = {"bench": bench.name, "root": _place(str(root))}
         done = run_job(Job(judge, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
         training = training_data(restoring)
+        overlaps = load_overlaps()
         known = {test_set.name: test_set for test_set in bench.sets}
         parts = tuple(
             replace(
                 _with_set_metrics(means_of((r for r in done.rows if r.test_set == name), name), name, done),
                 expected=known[name].images,
-                contamination=tuple(contamination(known[name], training.sources, layout)),
+                contamination=tuple(contamination(known[name], training.sources, layout, overlaps)),
             )
             for name in dict.fromkeys(row.test_set for row in done.rows)
         )

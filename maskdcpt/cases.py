@@ -19,6 +19,7 @@ from uirdata.layout import Layout
 from uirdata.pipeline.crop import read_found, source_folders
 from uirdata.planning import FoundPair
 from uirdata.seeding import rng_for
+from uirdata.sources import Source
 
 Image = RgbImage | NDArray[np.float32]
 """(H, W, 3) RGB, uint8, or float32 in 0..1 where a protocol says that nothing is rounded."""
@@ -98,7 +99,7 @@ def set_cases(
     *,
     limit: int = 0,
     swapped_mosaic: bool = False,
-    manifests: Sequence[Path] = (),
+    sources: Mapping[str, Source] | None = None,
 ) -> list[Case]:
     """
     Take the pictures of a test set from where `uir fetch` put its source.
@@ -108,7 +109,7 @@ def set_cases(
         layout: of the root.
         limit: the first so many; 0 takes all.
         swapped_mosaic: exchange red and blue of a mosaic's LQ, as the published test does.
-        manifests: folders of the user's own sources.
+        sources: all sources, by id; read here when None.
 
     Raises:
         SourceError: the source is not there, or holds none of its pictures.
@@ -121,8 +122,7 @@ def set_cases(
         raise SourceError(
             f"{test_set.source} holds no picture of {test_set.name}; `uir verify {test_set.source}` says what it holds"
         )
-    sources = load_sources(list(manifests))
-    folder = source_folders(sources, layout, [test_set.source])[test_set.source]
+    folder = source_folders(sources or load_sources(), layout, [test_set.source])[test_set.source]
     cases = []
     # Sorted by name: the order of folders differs from disk to disk.
     for item in sorted(pairs, key=lambda item: item.pair.lq or item.pair.gt)[: limit or None]:
@@ -198,14 +198,15 @@ def _belongs(item: FoundPair, test_set: TestSet) -> bool:
 
 
 def found_sets(
-    sets: Sequence[TestSet], layout: Layout, **choices: Any
+    sets: Sequence[TestSet], layout: Layout, *, manifests: Sequence[Path] = (), **choices: Any
 ) -> tuple[dict[str, list[Case]], Mapping[str, str]]:
     """Take the pictures of many test sets, and say of the others why they are not there; as `set_cases`."""
+    sources = load_sources(list(manifests))
     cases: dict[str, list[Case]] = {}
     missing: dict[str, str] = {}
     for test_set in sets:
         try:
-            cases[test_set.name] = set_cases(test_set, layout, **choices)
+            cases[test_set.name] = set_cases(test_set, layout, sources=sources, **choices)
         except SourceError as error:
             missing[test_set.name] = str(error)
     return cases, missing

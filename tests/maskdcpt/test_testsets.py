@@ -10,6 +10,7 @@ from uirdata import load_sources, load_subset
 from uirdata.degradations import find_degradation
 from uirdata.errors import UsageError
 
+SOURCES = load_sources()
 SETS = {test_set.name: test_set for bench in BENCHES.values() for test_set in bench.sets}
 
 
@@ -30,7 +31,7 @@ def test_the_cells_of_a_bench_are_those_of_its_table(name: str) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_a_test_set_is_what_its_source_says_it_holds(name: str) -> None:
     test_set = SETS[name]
-    source = load_sources()[test_set.source]
+    source = SOURCES[test_set.source]
     rules = [
         rule
         for rule in source.pairs
