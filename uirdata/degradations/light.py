@@ -34,8 +34,11 @@ def from_light(light: NDArray[np.float32], curve: str = "srgb") -> RgbImage:
 
     `from_light(to_light(image))` is the image.
     """
-    steps = np.rint(np.sqrt(np.clip(light, 0, 1)) * _STEPS).astype(np.uint16)
-    return np.asarray(np.take(_level_of_step(curve), steps))
+    steps = np.clip(light, 0, 1)
+    np.sqrt(steps, out=steps)
+    steps *= np.float32(_STEPS)
+    np.rint(steps, out=steps)
+    return np.asarray(np.take(_level_of_step(curve), steps.astype(np.uint16)))
 
 
 def expose(light: NDArray[np.float32], stops: float) -> NDArray[np.float32]:

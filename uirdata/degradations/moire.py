@@ -139,20 +139,24 @@ def _photograph(
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Give what each camera pixel under its filter sees: the picture at its place, times the stripes at its place."""
-    colours = look_up(to_steps(light), screen_x, screen_y)
-    start = rng.random(2, dtype=np.float32)
-    steps = np.float32(_PROFILE_STEPS)
-    step_x = (screen_x * steps + start[0] * steps).astype(np.int32) & (_PROFILE_STEPS - 1)
-    step_y = (screen_y * steps + start[1] * steps).astype(np.int32) & (_PROFILE_STEPS - 1)
+    planes = cv2.split(to_steps(light))
+    start = rng.random(2, dtype=np.float32) * np.float32(_PROFILE_STEPS)
     rows = _profile(*_ROW, _FILL * camera_pixel, lens * camera_pixel)
     columns = [_profile(begin, share, _FILL * camera_pixel, lens * camera_pixel) for begin, share in _STRIPES]
     raw = np.empty(screen_x.shape, dtype=np.float32)
+    # A camera pixel has one colour, so only that one is looked up there.
     for row in (0, 1):
         for column in (0, 1):
             site = (slice(row, None, 2), slice(column, None, 2))
             channel = _PHASES[phase][row][column]
-            raw[site] = colours[(*site, channel)] * columns[channel][step_x[site]] * rows[step_y[site]]
+            x, y = np.ascontiguousarray(screen_x[site]), np.ascontiguousarray(screen_y[site])
+            seen = look_up(planes[channel][:, :, None], x, y)[:, :, 0]
+            raw[site] = seen * columns[channel][_profile_steps(x, start[0])] * rows[_profile_steps(y, start[1])]
     return raw
+
+
+def _profile_steps(place: NDArray[np.float32], start: np.float32) -> NDArray[np.int32]:
+    return (place * np.float32(_PROFILE_STEPS) + start).astype(np.int32) & (_PROFILE_STEPS - 1)
 
 
 def _profile(begin: float, share: float, aperture: float, lens: float) -> NDArray[np.float32]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Layer = NDArray[np.float32]
 
+_PIXELS_AT_ONCE = 2**20
+
 
 def scatter(
     shape: tuple[int, int], rng: np.random.Generator, mark: Layer, *, density: float, faintest: float = 0.3
@@ -32,13 +34,38 @@ def scatter(
     count = int(rng.poisson(density * height * width / 10_000))
     places = rng.integers(0, height * width, count)
     strength = rng.uniform(faintest, 1.0, count)
-    seeds = np.bincount(places, weights=strength, minlength=height * width).astype(np.float64).reshape(height, width)
-    # A sum of marks is a convolution; in float64 its rounding error never reaches a grey level.
-    flipped = np.ascontiguousarray(mark[::-1, ::-1], dtype=np.float64)
-    layer = cv2.filter2D(seeds, cv2.CV_64F, flipped, borderType=cv2.BORDER_CONSTANT)
-    inner = np.asarray(layer).reshape(height, width)[reach_y : reach_y + shape[0], reach_x : reach_x + shape[1]]
-    # Multiples of 2^-12: the last bits of the transform do not show.
+    # A place is the middle of a mark; the canvas has room for marks that reach over its border.
+    canvas_width = width + 2 * reach_x
+    corners = places // width * canvas_width + places % width
+    rows, columns = np.nonzero(mark)
+    offsets, values = rows * canvas_width + columns, mark[rows, columns].astype(np.float64)
+    size = (height + 2 * reach_y) * canvas_width
+    canvas = np.zeros(size)
+    # Marks are few and small, so adding them pixel by pixel is far less work than a convolution. The order of the sum
+    # is that of the draws, whatever the processor; some marks at a time, to bound the memory.
+    at_once = max(1, _PIXELS_AT_ONCE // max(1, len(offsets)))
+    for first in range(0, count, at_once):
+        chosen = slice(first, first + at_once)
+        where = np.add.outer(corners[chosen], offsets).ravel()
+        canvas += np.bincount(where, weights=np.multiply.outer(strength[chosen], values).ravel(), minlength=size)
+    top, left = 2 * reach_y, 2 * reach_x
+    inner = canvas.reshape(-1, canvas_width)[top : top + shape[0], left : left + shape[1]]
+    # Multiples of 2^-12: the last bits of the sum do not show.
     return np.asarray(np.rint(inner * 4096) / 4096, dtype=np.float32)
+
+
+def lay_over(seen: Layer, colour: float, cover: Layer) -> None:
+    """
+    Replace a share of a picture by one gray, in place.
+
+    Args:
+        seen: (H, W, 3), grey levels.
+        colour: grey level.
+        cover: (H, W), the share, 0 to 1.
+    """
+    # Three equal channels: several times as fast as to broadcast one over three.
+    share = cv2.merge([cover, cover, cover])
+    seen += np.multiply(np.subtract(np.float32(colour), seen), share, out=share)
 
 
 def streak(length: float, width: float, angle: float) -> Layer:

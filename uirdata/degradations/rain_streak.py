@@ -6,7 +6,7 @@ import numpy as np
 
 from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
 from uirdata.degradations.depth import draw_depth
-from uirdata.degradations.particles import scatter, streak
+from uirdata.degradations.particles import lay_over, scatter, streak
 from uirdata.images import RgbImage, to_uint8
 
 # Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest.
@@ -58,8 +58,8 @@ def rain_streak(
     seen = image.astype(np.float32)
     if veil:
         depth = draw_depth(image, rng, near=0.15, far=1.0, roughness=0.4)
-        seen += (np.float32(225 * light) - seen) * np.float32(veil) * depth[:, :, None]
-    seen += (np.float32(255 * light) - seen) * (np.float32(opacity) * cover[:, :, None])
+        lay_over(seen, 225 * light, np.float32(veil) * depth)
+    lay_over(seen, 255 * light, np.float32(opacity) * cover)
     return to_uint8(seen)
 
 

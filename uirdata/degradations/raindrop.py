@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,13 +72,22 @@ def raindrop(
     # The sky is unknown; the brightest twentieth of the scene is the best guess at it.
     pixels = scene.reshape(-1, 3)
     brightest = np.argsort(pixels.sum(axis=1), kind="stable")[-max(1, len(pixels) // 20) :]
-    inside += (pixels[brightest].mean(axis=0) - inside) * (np.float32(sky) * pane.sky)[:, :, None]
+    sky_colour = pixels[brightest].mean(axis=0)
     cover = pane.cover * np.float32(opacity)
-    inside *= (pane.brightness * cover)[:, :, None]
-    layer = np.concatenate([inside, cover[:, :, None]], axis=2)
+    sky_share, weight = np.float32(sky) * pane.sky, pane.brightness * cover
+    # Plane by plane: several times as fast as to broadcast one plane over three channels.
+    planes = [(plane + (colour - plane) * sky_share) * weight for plane, colour in zip(_split(inside), sky_colour, strict=True)]
+    layer = np.asarray(cv2.merge([*planes, cover]), dtype=np.float32)
     if blur:
         layer = smooth(layer, blur, steps=4096)
-    return from_light(np.asarray(light * (1 - layer[:, :, 3:]) + layer[:, :, :3], dtype=np.float32))
+    *colours, cover = _split(layer)
+    through = 1 - cover
+    seen = cv2.merge([own * through + added for own, added in zip(_split(light), colours, strict=True)])
+    return from_light(np.asarray(seen, dtype=np.float32))
+
+
+def _split(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return [np.asarray(plane, dtype=np.float32) for plane in cv2.split(image)]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
 from uirdata.degradations.depth import draw_depth
-from uirdata.degradations.particles import flake, scatter
+from uirdata.degradations.particles import flake, lay_over, scatter
 from uirdata.images import RgbImage, to_uint8
 
 # Per layer, far to near: share of the flakes, diameter and travel relative to the nearest, softness, opacity.
@@ -54,14 +54,14 @@ def snow(
     seen = image.astype(np.float32)
     if veil:
         depth = draw_depth(image, rng, near=0.2, far=1.0, roughness=0.4)
-        seen += (np.float32(235 * light) - seen) * np.float32(veil) * depth[:, :, None]
+        lay_over(seen, 235 * light, np.float32(veil) * depth)
     cover = np.zeros(shape, dtype=np.float32)
     for share, scale, speed, softness, strength in _LAYERS:
         way = angle + rng.normal(0.0, 12.0)
         mark = flake(max(1.2, size * scale * rng.uniform(0.8, 1.25)), softness, travel * speed, way)
         layer = scatter(shape, rng, mark, density=density * share, faintest=0.35)
         cover = 1 - (1 - cover) * (1 - np.minimum(layer, 1) * np.float32(strength))
-    seen += (np.float32(255 * light) - seen) * (np.float32(opacity) * cover[:, :, None])
+    lay_over(seen, 255 * light, np.float32(opacity) * cover)
     return to_uint8(seen)
 
 
