@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=38)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=4e-3, help="the highest learning rate")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--load", type=Path, help="weights to go on from; with --steps 0 they are only tested")
     arguments = parser.parse_args()
@@ -71,7 +72,7 @@ def main() -> None:
     if arguments.load:
         network.load_state_dict(torch.load(arguments.load, weights_only=True))
     if arguments.steps:
-        fit(network, train, steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
+        fit(network, train, steps=arguments.steps, batch=arguments.batch, seed=arguments.seed, rate=arguments.rate)
     if arguments.save:
         torch.save(network.state_dict(), arguments.save)
     network.eval()
@@ -126,8 +127,9 @@ class Classifier(nn.Module):
 def sample(photos: list[RgbImage], label: int, rng: np.random.Generator) -> RgbImage:
     """Cut, vary in size, brightness, tint and direction, so that the photographs tell nothing, and degrade."""
     photo = photos[int(rng.integers(len(photos)))]
-    # Shrunk, for some of the photographs are JPEG or soft at their own size, and would be taken for degraded.
-    shrink = rng.uniform(0.35, 0.65)
+    # Shrunk, for some of the photographs are JPEG or soft at their own size and would be taken for degraded; not always
+    # as much, for real pictures differ in sharpness.
+    shrink = rng.uniform(0.35, 0.9)
     side = min(int(CROP / shrink), *photo.shape[:2])
     top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
     crop = cv2.resize(photo[top : top + side, left : left + side], (CROP, CROP), interpolation=cv2.INTER_AREA)
@@ -151,10 +153,10 @@ def batches(photos: list[RgbImage], *, batch: int, seed: int, purpose: str) -> I
         step += 1
 
 
-def fit(network: Classifier, photos: list[RgbImage], *, steps: int, batch: int, seed: int) -> None:
+def fit(network: Classifier, photos: list[RgbImage], *, steps: int, batch: int, seed: int, rate: float = 4e-3) -> None:
     """Train with AdamW and one cycle of the learning rate."""
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.15)
     start, right = time.monotonic(), 0.0
     for step, (images, labels) in enumerate(batches(photos, batch=batch, seed=seed, purpose="train")):
         if step == steps:
@@ -183,6 +185,10 @@ def print_held_out(network: Classifier, photos: list[RgbImage], *, rounds: int =
             confusion[label, guess] += 1
     accuracy = np.trace(confusion) / confusion.sum()
     print(f"\nheld-out photographs: {accuracy:.3f} of {confusion.sum()} right; chance is {1 / len(NAMES):.3f}")
+    print("rows: what it is; columns, in the same order: what it was taken for")
+    for label, row in enumerate(confusion):
+        print(f"  {NAMES[label]:28s}" + "".join(f"{count or '.':>4}" for count in row.tolist()))
+    print("share right, and what the others were taken for most often")
     for label, row in enumerate(confusion):
         others = [(NAMES[i], int(row[i])) for i in np.argsort(-row) if i != label and row[i]][:3]
         missed = ", ".join(f"{name} {count}" for name, count in others)

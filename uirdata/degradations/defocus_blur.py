@@ -102,26 +102,26 @@ def blur_by_depth(
     radii = radius * distances / max(float(distances.max()), 1e-9)
     reach = 2 * int(radius) + 3
     seen = np.zeros_like(light)
-    for layer in range(int(index.max()), -1, -1):
+    nearest, farthest = int(index.min()), int(index.max())
+    for layer in range(farthest, nearest - 1, -1):
         own = (index == layer).astype(np.float32)
         if not own.any():
             continue
         kernel = disk_kernel(float(radii[layer]), blades=blades, rotation=rotation)
         colour = light * _thrice(own)
-        hidden_colour, hidden_weight = _box(colour, reach), _box(own, reach)
-        # The layer itself, and its continuation behind what is nearer.
-        exists = index <= layer
-        visible_colour, visible = _blur(colour, kernel), _blur(own, kernel)
-        hidden = np.float32(0.2) * (1 - np.clip(visible, 0, 1))
-        weight = visible + hidden * hidden_weight
-        hidden_colour *= _thrice(hidden)
-        visible_colour += hidden_colour
-        visible_colour /= _thrice(np.maximum(weight, np.float32(1e-6)))
-        if not exists.all():
-            opaque = _blur(exists.astype(np.float32), kernel)
-            visible_colour *= _thrice(opaque)
-            visible_colour += seen * _thrice(1 - opaque)
-        cv2.copyTo(visible_colour, (weight > 1e-5).astype(np.uint8), seen)
+        paint, visible = _blur(colour, kernel), _blur(own, kernel)
+        weight, opaque = visible, visible
+        if layer > nearest:
+            # The layer itself, and its continuation behind what is nearer.
+            hidden = np.float32(0.2) * (1 - np.clip(visible, 0, 1))
+            weight = visible + hidden * _box(own, reach)
+            paint += _box(colour, reach) * _thrice(hidden)
+            opaque = _blur((index <= layer).astype(np.float32), kernel)
+        paint /= _thrice(np.maximum(weight, np.float32(1e-6)))
+        if layer < farthest:
+            paint *= _thrice(opaque)
+            paint += seen * _thrice(1 - opaque)
+        cv2.copyTo(paint, (weight > 1e-5).astype(np.uint8), seen)
     return from_light(seen, curve)
 
 

@@ -46,7 +46,8 @@ def draw_depth(image: RgbImage, rng: np.random.Generator, *, near: float, far: f
     Returns:
         (H, W) float32, `near` to `far`.
     """
-    height, width = image.shape[:2]
+    # All of it at a quarter of the resolution, at which the filter is fitted.
+    height, width = max(1, image.shape[0] // 4), max(1, image.shape[1] // 4)
     horizon = rng.uniform(0.1, 0.5)
     rows = (np.arange(height, dtype=np.float32) + 0.5) / height
     # Seen at an angle, the ground's depth is inverse to the distance below the horizon.
@@ -60,12 +61,10 @@ def draw_depth(image: RgbImage, rng: np.random.Generator, *, near: float, far: f
     return np.asarray(near + (far - near) * unit, dtype=np.float32)
 
 
-def _guided(gray: NDArray[np.uint8], values: Depth) -> Depth:
-    height, width = values.shape
-    size = (max(1, height // 4), max(1, width // 4))
+def _guided(gray: NDArray[np.uint8], small_values: Depth) -> Depth:
+    height, width = gray.shape
     guide = np.float32(1 / 255) * gray.astype(np.float32)
-    small_guide = resize_field(guide, *size, "area")
-    small_values = resize_field(values, *size, "area")
+    small_guide = resize_field(guide, small_values.shape[0], small_values.shape[1], "area")
 
     def mean(field: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(cv2.blur(field, (13, 13), borderType=cv2.BORDER_REPLICATE), dtype=np.float32).reshape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,9 +63,14 @@ def apply_haze(
         airlight: A, 0 to 1, for all channels or for each.
         beta: scattering, in the inverse of the unit of `depth`.
     """
-    transmission = np.exp(-beta * depth.astype(np.float64))[:, :, None]
+    transmission = np.exp(-beta * depth.astype(np.float64))
     air = 255.0 * np.broadcast_to(np.asarray(airlight, dtype=np.float64), 3)
-    return round_levels(air + (image - air) * transmission)
+    # Plane by plane: several times as fast as to broadcast one plane over three channels.
+    planes = [
+        round_levels(light + (plane - light) * transmission)
+        for plane, light in zip(cv2.split(image), air.tolist(), strict=True)
+    ]
+    return np.asarray(cv2.merge(planes), dtype=np.uint8)
 
 
 def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:

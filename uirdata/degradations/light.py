@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ Curve = Literal["srgb", "gamma-2p2", "linear"]
 # The square root of light is looked up in these steps. The root is near to what the curves do, so that even the first
 # grey level of a pure power is over a hundred steps wide.
 _STEPS = 65535
+_PIECE = 2**15
 
 
 def to_light(image: RgbImage, curve: str = "srgb") -> NDArray[np.float32]:
@@ -25,7 +27,8 @@ def to_light(image: RgbImage, curve: str = "srgb") -> NDArray[np.float32]:
         image: uint8.
         curve: "srgb" (IEC 61966-2-1), "gamma-2p2" (a plain power, as the GoPro set assumes), or "linear".
     """
-    return np.asarray(np.take(_light_of_level(curve), image))
+    looked_up = cv2.LUT(np.ascontiguousarray(image).reshape(-1, 1), _light_of_level(curve).reshape(256, 1))
+    return np.asarray(looked_up, dtype=np.float32).reshape(image.shape)
 
 
 def from_light(light: NDArray[np.float32], curve: str = "srgb") -> RgbImage:
@@ -34,11 +37,27 @@ def from_light(light: NDArray[np.float32], curve: str = "srgb") -> RgbImage:
 
     `from_light(to_light(image))` is the image.
     """
-    steps = np.clip(light, 0, 1)
-    np.sqrt(steps, out=steps)
-    steps *= np.float32(_STEPS)
-    np.rint(steps, out=steps)
-    return np.asarray(np.take(_level_of_step(curve), steps.astype(np.uint16)))
+    return look_up_levels(light, _level_of_step(curve))
+
+
+def look_up_levels(light: NDArray[np.float32], level_of_root: RgbImage) -> RgbImage:
+    """
+    Turn linear light into grey levels by a table.
+
+    Args:
+        light: of any shape; what is below 0 or above 1 is clipped.
+        level_of_root: (65536,) uint8, the level of each step of the square root of light, from 0 to 1.
+    """
+    flat, levels = np.ascontiguousarray(light).reshape(-1), np.empty(light.shape, dtype=np.uint8)
+    found = levels.reshape(-1)
+    # In pieces that stay in the cache, without large temporaries: twice as fast.
+    for start in range(0, flat.size, _PIECE):
+        root = np.clip(flat[start : start + _PIECE], 0, 1)
+        np.sqrt(root, out=root)
+        root *= np.float32(_STEPS)
+        np.rint(root, out=root)
+        np.take(level_of_root, root.astype(np.intp), out=found[start : start + _PIECE], mode="clip")
+    return levels
 
 
 def expose(light: NDArray[np.float32], stops: float) -> NDArray[np.float32]:

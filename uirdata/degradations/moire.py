@@ -8,8 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
-from uirdata.degradations.light import from_light, to_light
+from uirdata.degradations.base import (
+    Choice,
+    Degradation,
+    Draw,
+    Level,
+    Mixture,
+    NamedOperation,
+    StepTemplate,
+    Uniform,
+    Value,
+)
+from uirdata.degradations.light import from_light, look_up_levels, to_light
 from uirdata.degradations.resampling import look_up, to_steps
 from uirdata.images import RgbImage
 
@@ -74,9 +84,13 @@ def moire(
     raw += np.float32(noise) * rng.standard_normal(raw.shape, dtype=np.float32)
     colours = _demosaic(np.clip(raw, 0, 1), phase)
     seen = _back_to_screen(colours, to_camera, height, width, barrel)
-    if contrast != 1:
-        seen = np.power(np.clip(seen, 0, 1), np.float32(contrast))
-    return from_light(seen * np.float32(gain))
+    return _develop(seen, gain, contrast)
+
+
+def _develop(light: NDArray[np.float32], gain: float, contrast: float) -> RgbImage:
+    """Give the grey levels of gain * light^contrast, by a table."""
+    root = np.arange(65536, dtype=np.float64) / 65535
+    return look_up_levels(light, from_light((gain * root ** (2 * contrast)).astype(np.float32)))
 
 
 def _camera(
@@ -139,7 +153,7 @@ def _photograph(
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
     """Give what each camera pixel under its filter sees: the picture at its place, times the stripes at its place."""
-    planes = cv2.split(to_steps(light))
+    planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(to_steps(light), 2, 0)]
     start = rng.random(2, dtype=np.float32) * np.float32(_PROFILE_STEPS)
     rows = _profile(*_ROW, _FILL * camera_pixel, lens * camera_pixel)
     columns = [_profile(begin, share, _FILL * camera_pixel, lens * camera_pixel) for begin, share in _STRIPES]
@@ -217,10 +231,12 @@ def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
 
 
 _CAMERA: dict[str, Value | Draw] = {
-    "gain": Uniform(0.65, 1.2),
+    "gain": Uniform(0.6, 1.15),
     "contrast": Uniform(0.85, 1.4),
     "phase": Choice(tuple(_PHASES)),
-    "barrel": Uniform(-0.02, 0.02),
+    # Enough distortion for the beats to bend and to change over the picture.
+    "barrel": Uniform(-0.05, 0.05),
+    "tilt": Uniform(0.02, 0.15),
 }
 
 DEGRADATION = Degradation(
@@ -230,14 +246,20 @@ DEGRADATION = Degradation(
     paper_pairs=63_180,
     operations=(NamedOperation("moire", moire),),
     levels=(
-        _level("coarse", "beats of many pixels", scale=Uniform(0.96, 1.06), rotation=Uniform(-3.0, 3.0), lens=0.15),
-        _level("middle", scale=Uniform(1.2, 1.6), rotation=Uniform(-6.0, 6.0), lens=0.4),
+        _level(
+            "coarse",
+            "beats of many pixels",
+            scale=Uniform(0.96, 1.06),
+            rotation=Uniform(-3.0, 3.0),
+            lens=Uniform(0.15, 0.4),
+        ),
+        _level("middle", scale=Uniform(1.2, 1.6), rotation=Uniform(-6.0, 6.0), lens=Uniform(0.25, 0.4)),
         _level(
             "near",
             "the screen's grid at half of the camera's",
             scale=Uniform(1.85, 2.1),
             rotation=Uniform(-5.0, 5.0),
-            lens=0.6,
+            lens=Uniform(0.6, 0.75),
         ),
         _level(
             "far",
@@ -252,10 +274,10 @@ DEGRADATION = Degradation(
         _level("weak", "a soft lens", scale=Uniform(1.1, 1.5), rotation=Uniform(-6.0, 6.0), lens=0.45),
         _level(
             "any",
-            scale=Uniform(0.85, 1.6),
-            rotation=Uniform(-15.0, 15.0),
+            scale=Mixture((Uniform(0.9, 1.1), Uniform(0.85, 1.6), Uniform(1.8, 2.1)), (0.4, 0.4, 0.2)),
+            rotation=Uniform(-10.0, 10.0),
             tilt=Uniform(0.0, 0.2),
-            lens=Uniform(0.1, 0.4),
+            lens=Uniform(0.15, 0.4),
             noise=Uniform(0.002, 0.015),
         ),
     ),

@@ -149,15 +149,17 @@ def camera_shake(
     path -= path[frames // 2]
     # Linear light in 14 bits, as a sensor gives it: every sum below is exact, so no processor can round otherwise.
     light = np.rint(to_light(image, curve) * np.float32(2**14 - 1))
-    total = light.astype(np.float64)
+    total, moved = light.astype(np.float64), np.empty_like(light)
     for i, (x, y) in enumerate(path):
         if i == frames // 2:
             continue
         time = i / (frames - 1) - 0.5
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn * time, 1 + zoom * time)
         matrix[:, 2] += (x, y)
-        total += move(light, np.asarray(matrix, dtype=np.float64))
-    return from_light((total / (frames * (2**14 - 1))).astype(np.float32), curve)
+        move(light, np.asarray(matrix, dtype=np.float64), out=moved)
+        cv2.accumulate(moved, total)
+    total /= frames * (2**14 - 1)
+    return from_light(total.astype(np.float32), curve)
 
 
 def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:

@@ -1,8 +1,9 @@
-"""Things that fall between the camera and the scene: scattered marks, each the same small picture at its own place."""
+"""Things that fall between the camera and the scene: marks, scattered at random."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,44 +15,54 @@ _PIXELS_AT_ONCE = 2**20
 
 
 def scatter(
-    shape: tuple[int, int], rng: np.random.Generator, mark: Layer, *, density: float, faintest: float = 0.3
+    shape: tuple[int, int], rng: np.random.Generator, marks: Sequence[Layer], *, density: float, faintest: float = 0.3
 ) -> Layer:
     """
-    Put a mark at random places, each with its own strength; where two overlap they add up.
+    Put marks at random places, each with its own strength; where two overlap they add up.
 
     Args:
         shape: (height, width) of the layer.
-        rng: the number of marks, their places and their strengths are drawn from it.
-        mark: (h, w) of odd sizes, 0 to 1.
-        density: mean number of marks per 10,000 pixels.
+        rng: the number of marks, their places and their strengths are drawn from it, one mark after the other.
+        marks: each (h, w) of odd sizes, 0 to 1. Each is put as often as the others.
+        density: mean number of marks per 10,000 pixels, all together.
         faintest: the strength of a mark is uniform from this to 1.
 
     Returns:
         (height, width) float32, 0 or more. Marks enter from outside the borders as often as anywhere else.
     """
-    reach_y, reach_x = mark.shape[0] // 2, mark.shape[1] // 2
-    height, width = shape[0] + 2 * reach_y, shape[1] + 2 * reach_x
-    count = int(rng.poisson(density * height * width / 10_000))
-    places = rng.integers(0, height * width, count)
-    strength = rng.uniform(faintest, 1.0, count)
-    # A place is the middle of a mark; the canvas has room for marks that reach over its border.
-    canvas_width = width + 2 * reach_x
-    corners = places // width * canvas_width + places % width
-    rows, columns = np.nonzero(mark)
-    offsets, values = rows * canvas_width + columns, mark[rows, columns].astype(np.float64)
-    size = (height + 2 * reach_y) * canvas_width
-    canvas = np.zeros(size)
-    # Marks are few and small, so adding them pixel by pixel is far less work than a convolution. The order of the sum
-    # is that of the draws, whatever the processor; some marks at a time, to bound the memory.
-    at_once = max(1, _PIXELS_AT_ONCE // max(1, len(offsets)))
-    for first in range(0, count, at_once):
-        chosen = slice(first, first + at_once)
-        where = np.add.outer(corners[chosen], offsets).ravel()
-        canvas += np.bincount(where, weights=np.multiply.outer(strength[chosen], values).ravel(), minlength=size)
+    reach_y, reach_x = (max(mark.shape[axis] // 2 for mark in marks) for axis in (0, 1))
+    # A mark's middle lies at most its reach outside; the canvas has room for the whole of it.
     top, left = 2 * reach_y, 2 * reach_x
-    inner = canvas.reshape(-1, canvas_width)[top : top + shape[0], left : left + shape[1]]
+    canvas = np.zeros((shape[0] + 2 * top, shape[1] + 2 * left))
+    for mark in marks:
+        half_y, half_x = mark.shape[0] // 2, mark.shape[1] // 2
+        height, width = shape[0] + 2 * half_y, shape[1] + 2 * half_x
+        count = int(rng.poisson(density / len(marks) * height * width / 10_000))
+        places = rng.integers(0, height * width, count)
+        strength = rng.uniform(faintest, 1.0, count)
+        corners = (places // width + top - 2 * half_y) * canvas.shape[1] + places % width + left - 2 * half_x
+        _add(canvas, mark, corners, strength)
+    inner = canvas[top : top + shape[0], left : left + shape[1]]
     # Multiples of 2^-12: the last bits of the sum do not show.
     return np.asarray(np.rint(inner * 4096) / 4096, dtype=np.float32)
+
+
+def _add(canvas: NDArray[np.float64], mark: Layer, corners: NDArray[np.int64], strength: NDArray[np.float64]) -> None:
+    """
+    Add a mark to the canvas, its upper left corners at some flat places.
+
+    Marks are few and small, so this is far less work than a convolution; and the order of the sum is that of the draws,
+    whatever the processor.
+    """
+    rows, columns = np.nonzero(mark)
+    offsets, values = rows * canvas.shape[1] + columns, mark[rows, columns].astype(np.float64)
+    # Some marks at a time, to bound the memory.
+    at_once = max(1, _PIXELS_AT_ONCE // max(1, len(offsets)))
+    for first in range(0, len(corners), at_once):
+        chosen = slice(first, first + at_once)
+        where = np.add.outer(corners[chosen], offsets).ravel()
+        weights = np.multiply.outer(strength[chosen], values).ravel()
+        canvas += np.bincount(where, weights=weights, minlength=canvas.size).reshape(canvas.shape)
 
 
 def lay_over(seen: Layer, colour: float, cover: Layer) -> None:

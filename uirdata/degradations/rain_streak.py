@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.base import Degradation, Draw, Level, LogUniform, NamedOperation, StepTemplate, Uniform, Value
 from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.particles import lay_over, scatter, streak
 from uirdata.images import RgbImage, to_uint8
@@ -12,6 +12,8 @@ from uirdata.images import RgbImage, to_uint8
 # Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest.
 # A drop twice as far is half as long and half as wide, and there are four times as many in view.
 _LAYERS = ((0.60, 0.28, 0.55, 0.55), (0.28, 0.55, 0.75, 0.8), (0.12, 1.0, 1.0, 1.0))
+# Drops differ in size, and a large one falls faster: its streak is longer and wider. Relative length and width.
+_SIZES = ((0.5, 0.75), (1.0, 1.0), (1.5, 1.25))
 
 
 def rain_streak(
@@ -51,8 +53,15 @@ def rain_streak(
     cover = np.zeros((height, columns), dtype=np.float32)
     for share, scale, breadth, strength in _LAYERS:
         lean = angle + rng.normal(0.0, 1.5)
-        mark = streak(max(2.0, length * scale * rng.uniform(0.85, 1.15)), max(0.8, width * breadth), lean)
-        layer = scatter((height, columns), rng, mark, density=density * share, faintest=0.25)
+        marks = [
+            streak(
+                max(2.0, length * scale * relative_length * rng.uniform(0.85, 1.15)),
+                max(0.8, width * breadth * relative_width),
+                lean,
+            )
+            for relative_length, relative_width in _SIZES
+        ]
+        layer = scatter((height, columns), rng, marks, density=density * share, faintest=0.2)
         # Drops before drops: what shows through is multiplied.
         cover = 1 - (1 - cover) * (1 - np.minimum(layer * np.float32(strength), 1))
     seen = image.astype(np.float32)
@@ -93,11 +102,21 @@ DEGRADATION = Degradation(
         _level(
             "heavy",
             "as Rain100H: dense and bright",
-            density=110.0,
-            length=65.0,
-            width=2.4,
-            angle=_SLANT,
-            opacity=0.8,
+            density=75.0,
+            length=Uniform(65.0, 140.0),
+            width=Uniform(1.6, 2.4),
+            angle=Uniform(-20.0, 20.0),
+            opacity=0.85,
+            light=Uniform(0.9, 1.0),
+        ),
+        _level(
+            "long-faint",
+            "drawn out and soft, as in layered pictures of heavy rain",
+            density=25.0,
+            length=Uniform(120.0, 220.0),
+            width=Uniform(1.6, 3.0),
+            angle=Uniform(-12.0, 12.0),
+            opacity=Uniform(0.3, 0.5),
             light=_LIGHT,
         ),
         _level("storm", density=120.0, length=70.0, width=2.2, angle=_SLANT, opacity=0.7, light=_LIGHT, veil=0.35),
@@ -139,11 +158,11 @@ DEGRADATION = Degradation(
         ),
         _level(
             "any",
-            density=Uniform(10.0, 130.0),
-            length=Uniform(14.0, 70.0),
+            density=Uniform(10.0, 110.0),
+            length=LogUniform(14.0, 140.0),
             width=Uniform(1.0, 2.4),
             angle=_SLANT,
-            opacity=Uniform(0.5, 0.85),
+            opacity=Uniform(0.4, 0.85),
             light=_LIGHT,
             veil=Uniform(0.0, 0.4),
         ),

@@ -78,13 +78,14 @@ def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.fl
     return np.asarray(found, dtype=np.float32).reshape(*x.shape, image.shape[2])
 
 
-def move(image: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+def move(image: NDArray[np.float32], matrix: NDArray[np.float64], *, out: NDArray[np.float32]) -> None:
     """
     Look an image up through an affine map, bilinearly; beyond the border it is mirrored.
 
     Args:
         image: (H, W, C) float32. Whole numbers below 2^14 make the result exact.
         matrix: (2, 3), from (x, y, 1) of the result to (x, y) of the image, pixels; places are rounded to 1/32.
+        out: (H, W, C) float32, where the result goes.
     """
     height, width = image.shape[:2]
     columns, rows = np.arange(width), np.arange(height)
@@ -94,8 +95,7 @@ def move(image: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.
         * np.float32(1 / 32)
         for m in matrix
     )
-    moved = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(moved, dtype=np.float32).reshape(image.shape)
+    cv2.remap(image, x, y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:

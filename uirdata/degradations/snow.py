@@ -13,10 +13,12 @@ from uirdata.images import RgbImage, to_uint8
 # The nearest are out of focus: large, soft, and only half opaque.
 _LAYERS = (
     (0.70, 0.16, 0.25, 0.5, 0.75),
-    (0.245, 0.34, 0.5, 0.5, 1.0),
-    (0.045, 0.6, 0.8, 0.7, 0.9),
-    (0.01, 1.3, 1.0, 0.9, 0.5),
+    (0.245, 0.34, 0.5, 0.7, 1.0),
+    (0.045, 0.6, 0.8, 1.0, 0.8),
+    (0.01, 1.3, 1.0, 1.2, 0.4),
 )
+# Within a layer flakes differ in size; these are relative.
+_SIZES = (0.65, 1.0, 1.4)
 
 
 def snow(
@@ -58,8 +60,11 @@ def snow(
     cover = np.zeros(shape, dtype=np.float32)
     for share, scale, speed, softness, strength in _LAYERS:
         way = angle + rng.normal(0.0, 12.0)
-        mark = flake(max(1.2, size * scale * rng.uniform(0.8, 1.25)), softness, travel * speed, way)
-        layer = scatter(shape, rng, mark, density=density * share, faintest=0.35)
+        marks = [
+            flake(max(1.2, size * scale * relative), softness, travel * speed * rng.uniform(0.6, 1.4), way)
+            for relative in _SIZES
+        ]
+        layer = scatter(shape, rng, marks, density=density * share, faintest=0.25)
         cover = 1 - (1 - cover) * (1 - np.minimum(layer, 1) * np.float32(strength))
     lay_over(seen, 255 * light, np.float32(opacity) * cover)
     return to_uint8(seen)

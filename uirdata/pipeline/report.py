@@ -112,6 +112,35 @@ def contact_sheet(dataset: ShardDataset, *, columns: int = 3, side: int = 160) -
         yield name, [data_uri(np.hstack([centre(item.lq, side), centre(item.gt, side)])) for item in items]
 
 
+def level_pictures(dataset: ShardDataset, *, most: int = 60, side: int = 120) -> Iterable[tuple[str, int, list[str]]]:
+    """
+    Show the first sample of each level.
+
+    Args:
+        dataset: what to show.
+        most: levels per degradation, spread over all; published names may carry thousands of levels.
+        side: of a picture, pixels.
+
+    Yields:
+        A degradation, how many levels of it there are, and the pictures as HTML figures.
+    """
+    first: dict[str, dict[str, int]] = {}
+    for index, (name, level) in enumerate(zip(dataset.degradations, dataset.levels, strict=True)):
+        first.setdefault(name, {}).setdefault(level, index)
+    for name in (n for n in DEGRADATIONS if n in first):
+        known = [level.name for level in DEGRADATIONS[name].levels]
+        levels = sorted(first[name], key=lambda level: (known.index(level) if level in known else len(known), level))
+        shown = np.linspace(0, len(levels) - 1, num=min(most, len(levels)), dtype=int)
+        yield (
+            name,
+            len(levels),
+            [
+                figure(centre(dataset[first[name][levels[i]]].lq, side), levels[i] or "level not known")
+                for i in shown.tolist()
+            ],
+        )
+
+
 def write_statistics_page(shards: str | Path, target: Path) -> None:
     """
     Write `uir stats --html`: counts, bars and pictures of a shard folder.
@@ -134,6 +163,9 @@ def write_statistics_page(shards: str | Path, target: Path) -> None:
     for name, pictures in contact_sheet(dataset):
         images = "".join(f'<img alt="{name}" src="{uri}">' for uri in pictures)
         body.append(f'<h3>{html.escape(name)}</h3><div class="row">{images}</div>')
+    body.append("<h2>Levels</h2><p>The centre of the first LQ of each level, pixel for pixel.</p>")
+    for name, number, figures in level_pictures(dataset):
+        body.append(f'<h3>{html.escape(name)}: {number:,}</h3><div class="row">{"".join(figures)}</div>')
     for title, rows in statistics.tables().items():
         body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
     body.append("<h2>How the paper's numbers arise</h2>" + "".join(map(_explained, statistics.beside_paper())))
@@ -231,6 +263,16 @@ def data_uri(image: RgbImage) -> str:
     return "data:image/webp;base64," + base64.b64encode(encode_image(image, "webp")).decode()
 
 
+def figure(image: RgbImage, caption: str, note: str = "") -> str:
+    """Write a picture with its name below; the note shows where the pointer rests."""
+    title = f' title="{html.escape(note)}"' if note else ""
+    width = max(image.shape[1], 64)
+    return (
+        f'<figure style="width:{width}px"{title}><img alt="{html.escape(caption)}" src="{data_uri(image)}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
 def centre(image: RgbImage, side: int) -> RgbImage:
     """Cut the centre of at most `side` x `side` pixels."""
     top = max(0, (image.shape[0] - side) // 2)
@@ -255,7 +297,7 @@ h1{font-size:26px}h2{font-size:19px;margin-top:36px}h3{font-size:15px;margin:18p
 table{border-collapse:collapse}th,td{padding:4px 12px 4px 0;border-bottom:1px solid var(--line);text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
 .row{display:flex;flex-wrap:wrap;gap:8px}.row img,figure img{max-width:100%;height:auto;image-rendering:auto}
-figure{margin:0}figcaption{font-size:13px}
+figure{margin:0}figcaption{font-size:13px;line-height:1.3;overflow-wrap:anywhere}
 svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg rect{fill:var(--bar)}svg .axis{stroke:var(--line);fill:none}
 svg.bars,svg.chart{width:100%;max-width:800px;height:auto}
 """

@@ -141,6 +141,11 @@ class ShardDataset(Sequence[ShardItem]):
         return list(self._table["degradation"].to_pylist())
 
     @property
+    def levels(self) -> list[str]:
+        """The level of each sample, by number."""
+        return list(self._table["level"].to_pylist())
+
+    @property
     def labels(self) -> list[int]:
         """The label of each sample, by number."""
         return [self._label[name] for name in self.degradations]

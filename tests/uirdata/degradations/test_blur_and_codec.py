@@ -181,6 +181,13 @@ def test_a_sharp_front_keeps_its_edge_and_takes_nothing_from_the_blurred_back():
     assert lq[:, 30:, 0].max() == 0
 
 
+@pytest.mark.parametrize(("at", "focus"), [(0.9, 0.0), (0.1, 1.0)])
+def test_what_lies_farthest_from_the_focus_is_blurred_by_the_stated_radius(at, focus):
+    gt = scene(60, 60)
+    by_depth = blur_by_depth(gt, np.full((60, 60), at), radius=5.3, focus=focus)
+    assert np.abs(by_depth.astype(int) - defocus(gt, rng(), radius=5.3)).max() <= 1
+
+
 def test_a_blurred_front_reaches_over_a_sharp_back():
     gt = flat((0, 0, 255), 60, 60)
     gt[:, :30] = (255, 0, 0)

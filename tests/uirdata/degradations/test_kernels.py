@@ -72,6 +72,8 @@ def test_the_families_meet_where_their_formulas_do():
     plateau = gaussian_kernel(21, 3.0, 3.0, 0.0, family="plateau", beta=2.0)
     # At one sigma, m = 1 and the weight is half of the middle's, for every beta.
     assert plateau[10, 13] / plateau[10, 10] == pytest.approx(0.5, abs=1e-12)
+    # At two sigmas m = 4, and the weight is 1 / (1 + 4^2) of the middle's.
+    assert plateau[10, 16] / plateau[10, 10] == pytest.approx(1 / 17, abs=1e-12)
     generalised = gaussian_kernel(21, 3.0, 3.0, 0.0, family="generalised", beta=3.0)
     assert generalised[10, 13] / generalised[10, 10] == pytest.approx(math.exp(-0.5), abs=1e-12)
     assert generalised[10, 16] / generalised[10, 10] == pytest.approx(math.exp(-0.5 * 4**3), abs=1e-12)

@@ -10,12 +10,12 @@ from tests.uirdata.degradations.pictures import flat, random_picture, scene
 from uirdata.degradations import sensor
 from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.haze import RESIDE_AIRLIGHTS, RESIDE_BETAS, apply_haze, haze
-from uirdata.degradations.light import from_light, to_light
+from uirdata.degradations.light import from_light, quantise, to_light
 from uirdata.degradations.low_light import low_light
 from uirdata.degradations.moire import _profile, moire
 from uirdata.degradations.particles import flake, scatter, streak
 from uirdata.degradations.rain_streak import rain_streak
-from uirdata.degradations.raindrop import raindrop
+from uirdata.degradations.raindrop import _defocus, raindrop
 from uirdata.degradations.real_noise import camera_noise
 from uirdata.degradations.snow import snow
 from uirdata.seeding import rng_for
@@ -53,6 +53,11 @@ def test_every_stop_halves_the_light(stops, white):
 
 def test_no_missing_light_is_the_picture():
     assert np.array_equal(low_light(scene(), rng(), stops=0.0), scene())
+
+
+def test_a_converters_steps_are_equal_and_end_at_white():
+    light = np.linspace(-0.2, 1.2, 1001, dtype=np.float32)
+    assert np.allclose(np.unique(quantise(light, 3)) * 7, np.arange(8), atol=1e-6)
 
 
 def test_a_converter_of_few_bits_leaves_few_levels():
@@ -145,6 +150,13 @@ def test_warm_air_is_red_and_cold_air_is_blue():
     assert cold[0] < cold[1] < cold[2]
 
 
+@pytest.mark.parametrize(("warmth", "share"), [(0.4, (1.0, 0.8, 0.6)), (-0.2, (0.8, 0.9, 1.0))])
+def test_the_colour_of_the_air_is_the_stated_one(warmth, share):
+    # Air so thick that nothing else is seen.
+    air = haze(flat(0), rng(), airlight=0.8, beta=50.0, warmth=warmth)
+    assert np.array_equal(np.unique(air.reshape(-1, 3), axis=0), [np.rint(255 * 0.8 * np.array(share))])
+
+
 def test_a_drawn_depth_fills_its_range_and_recedes_upwards():
     depths = [draw_depth(scene(90, 120), rng(f"{i}"), near=1.0, far=5.0, roughness=0.2) for i in range(8)]
     for depth in depths:
@@ -179,9 +191,9 @@ def test_a_flake_is_half_as_bright_at_its_diameter():
 
 def test_marks_are_as_many_as_asked_and_come_from_outside_too():
     dot = np.ones((1, 1), np.float32)
-    layer = scatter((1000, 1000), rng(), dot, density=500.0, faintest=1.0)
+    layer = scatter((1000, 1000), rng(), [dot], density=500.0, faintest=1.0)
     assert layer.sum() == pytest.approx(50_000, abs=4 * math.sqrt(50_000))
-    wide = scatter((300, 400), rng(), np.ones((41, 41), np.float32), density=5.0)
+    wide = scatter((300, 400), rng(), [np.ones((41, 41), np.float32)], density=5.0)
     assert wide[:20].mean() == pytest.approx(wide.mean(), rel=0.4)
 
 
@@ -204,6 +216,30 @@ def test_rain_falls_in_the_asked_direction(angle):
     assert across == pytest.approx(angle, abs=3.5)
 
 
+def test_rain_falls_in_the_asked_direction_on_average():
+    angles = []
+    for seed in range(12):
+        gt = flat(40, 160, 160)
+        lq = rain_streak(gt, rng(f"{seed}"), density=25.0, length=50.0, angle=40.0)[..., 0].astype(float)
+        down, right = np.gradient(cv2.GaussianBlur(lq, (0, 0), 2.0))
+        angles.append(0.5 * math.degrees(math.atan2(2 * (right * down).mean(), (right * right - down * down).mean())))
+    # The layers' own directions differ from it by 1.5 degrees.
+    assert np.mean(angles) == pytest.approx(40.0, abs=1.2)
+
+
+@pytest.mark.parametrize(("fall", "size"), [(rain_streak, {"length": 40.0}), (snow, {"size": 12.0})])
+def test_the_strongest_mark_covers_as_much_as_stated(fall, size):
+    # So many that somewhere nothing shows through the marks but what their opacity lets through.
+    lq = fall(flat(0), rng(), density=20000.0, opacity=0.6, light=0.8, **size)
+    assert lq.max() == pytest.approx(255 * 0.8 * 0.6, abs=1)
+
+
+@pytest.mark.parametrize(("fall", "size", "air"), [(rain_streak, {"length": 40.0}, 225), (snow, {"size": 12.0}, 235)])
+def test_the_veil_is_strongest_where_the_scene_is_farthest(fall, size, air):
+    lq = fall(scene(80, 80) // 255, rng(), density=0.0, veil=0.5, light=0.8, **size)
+    assert lq.max() == pytest.approx(air * 0.8 * 0.5, abs=1)
+
+
 def test_rain_covers_more_the_denser_it_is():
     covers = [(rain_streak(flat(40), rng(), density=d, length=30.0) > 44).mean() for d in (5.0, 20.0, 80.0)]
     assert covers[0] < 0.6 * covers[1] < 0.36 * covers[2] * 2
@@ -213,7 +249,7 @@ def test_snow_covers_and_veils():
     gt = flat(40, 200, 200)
     bare = snow(gt, rng(), density=40.0, size=12.0)
     assert np.median(bare) == pytest.approx(40, abs=4)
-    assert (bare > 150).mean() > 0.01
+    assert (bare > 150).mean() > 0.005
     veiled = snow(gt, rng(), density=40.0, size=12.0, veil=0.5)
     assert np.median(veiled) > 70
 
@@ -239,6 +275,18 @@ def test_the_sky_comes_in_at_a_drops_lower_end():
         raindrop(gt, rng(), density=40.0, size=18.0, blur=0.0, sky=sky).astype(int)[60:].sum() for sky in (0.0, 1.0)
     )
     assert lit > 1.05 * bare
+
+
+@pytest.mark.parametrize("blur", [2.0, 5.0, 9.5])
+def test_a_drop_is_blurred_by_the_stated_sigma(blur):
+    spot = np.zeros((121, 122, 4), np.float32)
+    spot[55:66, 56:67] = 1.0
+    spread = _defocus(spot, blur)[..., 0].astype(float)
+    assert spread.sum() == pytest.approx(121, rel=0.01)
+    rows, columns = np.mgrid[0:121, 0:122]
+    for offset in (rows - 60, columns - 61):
+        # Eleven pixels in a row have a variance of (11^2 - 1) / 12.
+        assert (spread * offset**2).sum() / spread.sum() == pytest.approx(blur**2 + 10, rel=0.03)
 
 
 def test_no_drops_is_the_picture():
