@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskdcpt.masking import Sites
-from maskdcpt.masking.layers import ChannelNorm, pixel_last, pointwise
+from maskdcpt.masking.layers import ChannelNorm, at_least_float32, attention_logits, pixel_last, pointwise
 
 
 class ChannelAttention(nn.Module):
@@ -43,8 +43,8 @@ class ChannelAttention(nn.Module):
         qkv = at.tokens(at.conv(pointwise(x, self.qkv), self.qkv_dwconv))
         batch, _, count = qkv.shape
         q, k, v = (part.reshape(batch, self.heads, -1, count) for part in qkv.chunk(3, dim=1))
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        attention = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        q, k = (F.normalize(at_least_float32(part), dim=-1) for part in (q, k))
+        attention = (attention_logits(q, k) * self.temperature).softmax(dim=-1)
         return pointwise(at.from_tokens((attention @ v).flatten(1, 2), x), self.project_out)
 
 

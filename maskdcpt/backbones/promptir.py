@@ -24,6 +24,7 @@ from maskdcpt.backbones.channel_transformer import (
     reduce,
 )
 from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
+from maskdcpt.masking.layers import at_least_float32
 
 STAGES = 4
 
@@ -47,7 +48,7 @@ class Prompt(nn.Module):
 
     def forward(self, x: Tensor, at: Sites, size: tuple[int, int]) -> Tensor:
         """A map of `at` to the prompt at the same sites, hidden; `size` is the whole map's."""
-        weights = self.linear_layer(at.mean(x).flatten(1)).softmax(dim=1)
+        weights = at_least_float32(self.linear_layer(at.mean(x).flatten(1))).softmax(dim=1)
         mixed = torch.einsum("bk,kchw->bchw", weights, self.prompt_param.squeeze(0))
         whole = F.interpolate(mixed, size, mode="bilinear", align_corners=False)
         return at.hide(at.conv(at.enter(whole), self.conv3x3))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from maskdcpt.backbones.base import Backbone, Encoded
 from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
-from maskdcpt.masking.layers import ChannelNorm
+from maskdcpt.masking.layers import ChannelNorm, attention_logits
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """DIV2K's; subtracted from the image and added to the result. Not a weight."""
@@ -62,7 +62,7 @@ class WindowAttention(nn.Module):
         windows = self._windows(qkv)
         parts = windows.reshape(*windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = parts.unbind(0)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        scores = attention_logits(q * q.shape[-1] ** -0.5, k)
         if hidden is not None:
             keys = self._windows(hidden).squeeze(2)
             # A window without a visible key would give NaN; its queries are hidden too, so any number will do.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel, with weight and bias."""
+    """Layer normalisation over the channels of each pixel, with weight and bias; in float32 at least."""
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -23,8 +23,28 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W), channels_last in memory."""
-        y = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        y = F.layer_norm(at_least_float32(x).permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return y.permute(0, 3, 1, 2)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Give the same numbers in float32, or as they are where they are that or finer."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def attention_logits(q: Tensor, k: Tensor) -> Tensor:
+    """
+    Give the products of queries and keys, in float32 at least, also under autocast: a softmax tells their last bits.
+
+    Args:
+        q: (..., N, D).
+        k: (..., M, D).
+
+    Returns:
+        (..., N, M).
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        return at_least_float32(q) @ at_least_float32(k).transpose(-2, -1)
 
 
 def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
