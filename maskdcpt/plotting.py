@@ -66,7 +66,7 @@ def draw_bands(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], out:
         UsageError: the file has another ending.
         UirError: matplotlib is not installed.
     """
-    figure = _figure(out, 8, 4.5)
+    figure = _figure(out, 10, 4.5)
     axes = figure.add_subplot()
     for name, runs in curves.items():
         steps = sorted(set.intersection(*({step for step, _ in run} for run in runs)))
@@ -76,7 +76,7 @@ def draw_bands(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], out:
     axes.set_xlabel("step")
     axes.set_ylabel(quantity)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, out)
 
 
