@@ -8,6 +8,8 @@ Photographs of 2040 x 1356 (--photos, or mosaics of those that ship inside packa
 - build: `build` on as many workers: pixels hashed, tars, manifest;
 - sub-images: OpenCV reads, cuts and writes each crop as PNG level 3, a file each, as `extract_subimages` does.
 
+With --workers 1 all of it happens in this process, so starting processes is not counted.
+
 Pure and build make LQ (of JPEG, and of noise). Against the sub-images they cut published pairs: the same photographs on
 both sides, none of them degraded, two crops a sample. Cases take turns; ratios are medians of those of one turn.
 
@@ -22,12 +24,13 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -41,6 +44,8 @@ from uirdata.pipeline.making import SourcePixels
 from uirdata.pipeline.pool import BuildSettings, plan_build
 from uirdata.planning import CropSetting, FoundPair, GroupPlan, estimated_bytes
 from uirdata.subsets import Use
+
+T = TypeVar("T")
 
 CROP = CropSetting(512, 256)
 HEIGHT, WIDTH = 1356, 2040
@@ -93,8 +98,7 @@ def plan_of(paths: list[Path], degradation: str) -> Plan:
 def pure(plan: Plan, folder: Path, codec: Codec, workers: int) -> int:
     """Decode, cut, degrade, encode; keep nothing."""
     names = sorted({sample.gt_path for sample in plan.samples()})
-    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        return sum(pool.map(partial(_pure_one, plan, folder, codec), names))
+    return sum(spread(partial(_pure_one, plan, folder, codec), names, workers))
 
 
 def _pure_one(plan: Plan, folder: Path, codec: Codec, name: str) -> int:
@@ -119,12 +123,19 @@ def built(plan: Plan, folder: Path, out: Path, codec: Codec, workers: int) -> in
 
 def sub_images(paths: list[Path], out: Path, workers: int) -> int:
     """Cut and write the crops of LQ and GT with OpenCV, a file each."""
+    return sum(spread(_sub_images_of, [(path, out / side) for side in ("gt", "lq") for path in paths], workers))
+
+
+def spread(work: Callable[[T], int], items: Iterable[T], workers: int) -> Iterable[int]:
+    """Do it in a pool of processes; one worker is this process, as in `LocalEngine`."""
+    if workers == 1:
+        return [work(item) for item in items]
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
-        jobs = [(path, out / side) for side in ("gt", "lq") for path in paths]
-        return sum(pool.map(_sub_images_of, *zip(*jobs, strict=True)))
+        return list(pool.map(work, items))
 
 
-def _sub_images_of(path: Path, out: Path) -> int:
+def _sub_images_of(job: tuple[Path, Path]) -> int:
+    path, out = job
     out.mkdir(parents=True, exist_ok=True)
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     boxes = CROP.boxes(*image.shape[:2])
@@ -163,6 +174,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     workers, turns = arguments.workers, []
+    cv2.setNumThreads(1)
     sizes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)

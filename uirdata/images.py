@@ -49,7 +49,8 @@ def read_image(path: Path) -> RgbImage:
 
 def decode_image(data: bytes, *, name: str) -> RgbImage:
     """Decode an image from memory, as `read_image` does; `name` is what an error calls it."""
-    if (image := _decode_plain_png(data)) is not None:
+    image = _decode_lossless_webp(data) if data.startswith(b"RIFF") else _decode_plain_png(data)
+    if image is not None:
         return image
     try:
         return _to_rgb(Image.open(io.BytesIO(data)))
@@ -113,6 +114,17 @@ def to_uint8(values: NDArray[np.floating]) -> RgbImage:
     """Round to the nearest grey level and clip to 0..255. A bare cast truncates, which darkens by half a level."""
     rounded: RgbImage = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
+
+
+def _decode_lossless_webp(data: bytes) -> RgbImage | None:
+    """Decode a bare lossless WebP, which can say nothing of which side is up; None for all else, which is Pillow's."""
+    if data[8:16] != b"WEBPVP8L" or len(data) != 8 + int.from_bytes(data[4:8], "little"):
+        return None
+    # The same libwebp as Pillow's, without its detour over RGBA: a fifth less time. Slow to import.
+    import cv2
+
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if decoded is None else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def _decode_plain_png(data: bytes) -> RgbImage | None:

@@ -85,6 +85,24 @@ def test_a_png_cut_anywhere_gives_an_error_and_never_other_pixels(encode: str) -
         assert np.array_equal(decoded, image)
 
 
+def test_a_webp_cut_anywhere_gives_an_error() -> None:
+    image = picture(23, 31)
+    data = encode_image(image, "webp")
+    for length in range(len(data) - 1):
+        with pytest.raises(ImageError):
+            decode_image(data[:length], name="cut")
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 80}, {"lossless": True, "method": 6}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_each_kind_of_webp_is_what_pillow_makes_of_it(mode: str, options: dict[str, object]) -> None:
+    rgba = np.dstack([picture(20, 33), np.arange(660, dtype=np.uint32).astype(np.uint8).reshape(20, 33)])
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).convert(mode).save(buffer, "WEBP", exact=True, **options)
+    expected = np.array(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+    assert np.array_equal(decode_image(buffer.getvalue(), name=mode), expected)
+
+
 def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
