@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from maskdcpt.backbones.awareness import AWARE, TEXT_CHANNELS, TEXT_WIDTH, Awareness
 from maskdcpt.backbones.base import Backbone, Encoded
 from maskdcpt.backbones.channel_transformer import Downsample, Level, OverlapEmbed, Upsample, join, reduce
 from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
@@ -28,6 +31,8 @@ class Restormer(Backbone):
         ffn_expansion_factor: hidden channels of the feed-forward part over `dim`, rounded down.
         bias: of the 1x1 convolutions between levels and of the last; all others have none, as published.
         window_size: `restore` pads to a multiple of it.
+        aware: what tells it of the degradation, after the latent level and decoder levels 3 and 2 (MaskDCPT, Table XI):
+            "instructions", "frequency" or "experts", see `awareness`; "none" is the published network.
     """
 
     name: ClassVar[str] = "restormer"
@@ -41,12 +46,15 @@ class Restormer(Backbone):
         ffn_expansion_factor: float = 2.66,
         bias: bool = False,
         window_size: int = 8,
+        aware: Awareness = "none",
     ) -> None:
         super().__init__()
         if len(num_blocks) != STAGES or len(heads) != STAGES:
             raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
         if window_size % 8:
             raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
+        if aware != "none" and aware not in AWARE:
+            raise ValueError(f"aware is not {aware!r} but one of none, {', '.join(AWARE)}")
         self.multiple = window_size
         self.feature_channels = (4 * dim, 2 * dim, 2 * dim)
         self.feature_strides = (4, 2, 1)
@@ -74,6 +82,35 @@ class Restormer(Backbone):
         self.refinement = level(2 * dim, num_refinement_blocks, heads[0])
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
         self.apply(_start)
+        self._text: Tensor | None = None
+        if aware != "none":
+            self.aware = nn.ModuleDict(
+                {at: AWARE[aware](width * dim) for at, width in (("latent", 8), ("level3", 4), ("level2", 2))}
+            )
+        if aware == "instructions":
+            self.instruction = nn.Parameter(torch.zeros(1, TEXT_CHANNELS))
+            self.embed_text = nn.Sequential(nn.Linear(TEXT_CHANNELS, TEXT_WIDTH), nn.LayerNorm(TEXT_WIDTH))
+
+    @contextmanager
+    def told(self, sentences: Tensor) -> Iterator[None]:
+        """
+        Follow these instructions as long as the context lasts; without, the learned `instruction` is followed.
+
+        Args:
+            sentences: (B, 384) or (1, 384), embeddings of sentences; which model makes them is the caller's affair.
+
+        Raises:
+            ValueError: the network was not made with aware="instructions", or the shape is another.
+        """
+        if not hasattr(self, "instruction"):
+            raise ValueError('only a Restormer with aware="instructions" can be told something')
+        if sentences.dim() != 2 or sentences.shape[1] != TEXT_CHANNELS:
+            raise ValueError(f"instructions are (B, {TEXT_CHANNELS}), not {tuple(sentences.shape)}")
+        before, self._text = self._text, sentences
+        try:
+            yield
+        finally:
+            self._text = before
 
     @property
     def divisor(self) -> int:
@@ -107,14 +144,27 @@ class Restormer(Backbone):
         skip2 = self.encoder_level2(self.down1_2(skip1, one, two), two)
         skip3 = self.encoder_level3(self.down2_3(skip2, two, three), three)
         y = self.latent(self.down3_4(skip3, three, four), four)
+        y = self._made_aware("latent", y, four, x, one)
         level3 = self.decoder_level3(
             reduce(join(self.up4_3(y, four, three), skip3), self.reduce_chan_level3, three), three
         )
+        level3 = self._made_aware("level3", level3, three, x, one)
         level2 = self.decoder_level2(
             reduce(join(self.up3_2(level3, three, two), skip2), self.reduce_chan_level2, two), two
         )
+        level2 = self._made_aware("level2", level2, two, x, one)
         level1 = self.decoder_level1(join(self.up2_1(level2, two, one), skip1), one)
         return [level3, level2, level1]
+
+    def _made_aware(self, place: str, y: Tensor, at: Sites, image: Tensor, full: Sites) -> Tensor:
+        if not hasattr(self, "aware"):
+            return y
+        text = None
+        if hasattr(self, "instruction"):
+            text = self.embed_text(self.instruction if self._text is None else self._text)
+        seen = image if full.visible is None else torch.where(full.visible, image, image.new_zeros(()))
+        result: Tensor = self.aware[place](y, at, seen, text)
+        return result
 
     def _whole(self, maps: Sequence[Tensor], stages: Sequence[Sites]) -> list[Tensor]:
         return [at.leave(y) for y, at in zip(maps, (stages[2], stages[1], stages[0]), strict=True)]
