@@ -19,6 +19,7 @@ _COMMANDS = {
     "table": "cli.maskdcpt_table:table",
     "probe": "cli.maskdcpt_study:probe",
     "bench": "cli.maskdcpt_study:bench",
+    "check-backbone": "cli.maskdcpt_study:check_backbone",
     "export": "cli.maskdcpt_export:export",
 }
 

@@ -9,7 +9,7 @@ import click
 
 from cli.console import Console
 from cli.options import DEVICE, CheckpointPlace, ShardPlace, common
-from uirdata.errors import UsageError
+from uirdata.errors import UirError, UsageError
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -218,6 +218,33 @@ def bench(
         for row in measured.rows
     ]
     console.table(rows, title=measured.title, right=["ms", "images/s", "over plain", "peak memory"])
+
+
+@click.command(name="check-backbone")
+@click.argument("place", metavar="MODULE:CLASS")
+@common
+def check_backbone(place: str, console: Console) -> None:
+    """
+    Does a network of your own keep the contract of a backbone? Each property, and what is wrong with it.
+
+    MODULE is looked for in this folder first; CLASS is made without arguments. Exit code 0 when all holds, 1 when
+    something does not, 2 when there is no such class.
+
+    \b
+    Examples:
+      maskdcpt check-backbone my_network:MyNetwork
+      maskdcpt check-backbone maskdcpt.backbones:Restormer
+    """
+    from maskdcpt.backbones.checking import examine_backbone, load_class
+
+    found = examine_backbone(load_class(place))
+    console.data({"backbone": place, "properties": [asdict(one) for one in found]})
+    for one in found:
+        console.line(f"{'wrong' if one.problems else 'holds'}  {one.name}")
+        for problem in one.problems:
+            console.line(f"       {problem}")
+    if any(one.problems for one in found):
+        raise UirError(f"{place} does not keep the contract: see above, and maskdcpt/backbones/base.py")
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from maskdcpt.masking import MASK_KINDS, PatchMask
+from uirdata.errors import UsageError
 
 ATTRIBUTES = ("multiple", "feature_channels", "feature_strides", "last_channels")
 METHODS = ("encode", "features", "head", "restore", "forward")
 PATCH = 16
+CONTRACT = "attributes and methods of a backbone"
+
+
+@dataclass(frozen=True)
+class Property:
+    """
+    One thing that the contract asks for.
+
+    Attributes:
+        name: a phrase, such as "any size is restored".
+        problems: what is wrong, a sentence each; empty when it holds.
+    """
+
+    name: str
+    problems: tuple[str, ...]
 
 
 def check_backbone(module: nn.Module) -> list[str]:
     """
     Try everything that training and evaluation rely on, with moved weights, on small random images.
 
+    Returns:
+        what is wrong, a sentence each; empty when nothing is. `examine_backbone` tells it by property.
+    """
+    return [problem for found in examine_backbone(module) for problem in found.problems]
+
+
+def examine_backbone(module: nn.Module) -> list[Property]:
+    """
+    Tell of each property of the contract whether it holds.
+
     What is checked: the attributes and methods of `Backbone`; that features have the announced channels and strides,
     finest last; that any size is restored; that with a mask hidden pixels change nothing, hidden sites are exactly 0,
     no gradient reaches a hidden pixel, and a mask that hides nothing changes no bit. The module's weights are put
-    back.
-
-    Returns:
-        what is wrong, a sentence each; empty when nothing is.
+    back. Where attributes or methods are missing, nothing else is tried.
     """
     missing = [name for name in (*ATTRIBUTES, *METHODS) if not hasattr(module, name)]
+    contract = Property(CONTRACT, tuple(f"it has no {name}: see maskdcpt.backbones.base.Backbone" for name in missing))
     if missing:
-        return [f"it has no {name}: see maskdcpt.backbones.base.Backbone" for name in missing]
+        return [contract]
+    if next(module.parameters(), None) is None:
+        return [Property(CONTRACT, ("it has no weights",))]
     kept = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     try:
@@ -36,11 +67,36 @@ def check_backbone(module: nn.Module) -> list[str]:
             for weight in module.parameters():
                 # Fresh weights hide mistakes: a branch that starts at zero, a bias that starts at zero.
                 weight.add_(torch.randn(weight.shape, generator=generator).to(weight) * 0.1)
-        return [problem for check in _CHECKS for problem in _run(check, module, generator)]
+        tried = [Property(name, tuple(_run(check, module, generator))) for check, name in _CHECKS.items()]
+        return [contract, *tried]
     finally:
         with torch.no_grad():
             for name, weight in module.named_parameters():
                 weight.copy_(kept[name])
+
+
+def load_class(place: str) -> nn.Module:
+    """
+    Make the network of `module:Class`, or what `module:function` gives, without arguments.
+
+    The folder that one works in is searched first, as `python -m` does.
+
+    Raises:
+        UsageError: there is no such module or name, or it cannot be made without arguments.
+    """
+    module_name, _, name = place.partition(":")
+    if not module_name or not name:
+        raise UsageError(f"{place!r} is no place of a class; write it like my_network:MyNetwork")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        made = getattr(importlib.import_module(module_name), name)()
+    except Exception as error:  # the user's own code: whatever it raises
+        raise UsageError(f"{place} cannot be made ({type(error).__name__}: {error})") from error
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"{place} gives a {type(made).__name__}, not a torch.nn.Module")
+    return made
 
 
 Check = Callable[[nn.Module, Tensor, PatchMask], Iterator[str]]
@@ -122,4 +178,11 @@ def _maps(module: nn.Module, x: Tensor, mask: PatchMask | None) -> list[Tensor]:
     return [*encoded.features, encoded.last]
 
 
-_CHECKS: tuple[Check, ...] = (_shapes, _any_size, _masked_runs, _gradients)
+_CHECKS: Mapping[Check, str] = MappingProxyType(
+    {
+        _shapes: "features, head and result have the announced shapes, finest last",
+        _any_size: "any size is restored",
+        _masked_runs: "hidden pixels change nothing, hidden sites are 0, no mask is the plain network to the bit",
+        _gradients: "no gradient reaches a hidden pixel",
+    }
+)
