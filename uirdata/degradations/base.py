@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,12 @@ RECIPE_VERSION = 1
 RELEASE = "0.1.0"
 """The release that recipes are stamped with; a test holds it equal to the version in pyproject.toml."""
 
+LARGEST = 1_000_000
+"""No parameter of any operation has a use for a larger number."""
+
 Value = int | float | str | bool
+_T = TypeVar("_T")
+_KEYS = frozenset({"version", "degradation", "level", "release", "seed", "steps"})
 
 
 class Draw(Protocol):
@@ -274,24 +279,38 @@ class Recipe:
         """
         try:
             document = json.loads(text)
-            version = document["version"]
-            release = document.get("release", "")
+            version = _expect(document["version"], int, "version")
+            release = _expect(document.get("release", ""), str, "release")
             if version > RECIPE_VERSION:
                 raise RecipeError(
                     f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: "
                     f"install release {release or 'of a later date'}"
                 )
-            steps = tuple(
-                Step(
-                    operation=step["operation"],
-                    parameters={k: v for k, v in step.items() if k not in ("operation", "revision")},
-                    revision=step["revision"],
-                )
-                for step in document["steps"]
-            )
-            return Recipe(steps, document["seed"], document["degradation"], document["level"], release)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if version < 1 or not document.keys() <= _KEYS:
+                raise ValueError(f"form {version} and the keys {sorted(document)}; expected {sorted(_KEYS)}")
+            steps = tuple(_read_step(step) for step in _expect(document["steps"], list, "steps"))
+            seed = _expect(document["seed"], int, "seed")
+            if not 0 <= seed < 2**63:
+                raise ValueError(f"the seed is {seed}, expected 0 to 2**63 - 1")
+            kind, level = (_expect(document[name], str, name) for name in ("degradation", "level"))
+            return Recipe(steps, seed, kind, level, release)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecipeError(f"this is no recipe: {text[:80]!r} ({error})") from error
+
+
+def _read_step(step: dict[str, Any]) -> Step:
+    parameters = {k: v for k, v in step.items() if k not in ("operation", "revision")}
+    for name, value in parameters.items():
+        if not isinstance(value, (int, float, str, bool)):
+            raise TypeError(f"{name} is {value!r}, expected a number, a text, or true or false")
+    return Step(_expect(step["operation"], str, "operation"), parameters, _expect(step["revision"], int, "revision"))
+
+
+def _expect(value: Any, kind: type[_T], name: str) -> _T:
+    # True is an int to Python, and to nobody else.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
+    return value
 
 
 def draw_steps(
@@ -357,10 +376,26 @@ def _run(
         inspect.signature(operation.apply).bind(image, rng, **parameters)
     except TypeError as error:
         raise RecipeError(f"{operation.name} does not take these parameters: {error}") from error
+    for name, value in parameters.items():
+        _check(operation, name, value)
     try:
         return operation.apply(image, rng, **parameters)
     except ValueError as error:
         raise RecipeError(f"{operation.name} refuses {dict(parameters)}: {error}") from error
+    except (OverflowError, MemoryError) as error:
+        raise RecipeError(f"{operation.name} cannot compute {dict(parameters)} here: {error}") from error
+
+
+def _check(operation: NamedOperation, name: str, value: object) -> None:
+    """Refuse what is not of the parameter's type, is no number, or is larger than any use that there is."""
+    wanted = inspect.signature(operation.apply).parameters[name].annotation.removesuffix(" | None")
+    kinds = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}[wanted]
+    fits = isinstance(value, kinds) and (wanted == "bool" or not isinstance(value, bool))
+    if not fits or (isinstance(value, (int, float)) and not abs(value) <= LARGEST):
+        raise RecipeError(
+            f"{operation.name}: {name} is {value!r}, expected {wanted}"
+            + (f" of at most {LARGEST:,} in magnitude" if wanted in ("float", "int") else "")
+        )
 
 
 def _weighted(weights: Sequence[float], rng: np.random.Generator) -> int:

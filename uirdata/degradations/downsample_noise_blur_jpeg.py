@@ -43,8 +43,8 @@ def rescale(
         gt_width: pixels.
         method: "area", "bilinear" or "bicubic"; the last two do not average over what they skip, so they alias.
     """
-    if factor <= 0 or method not in METHODS:
-        raise ValueError(f"expected a factor above 0 and a method of {', '.join(METHODS)}")
+    if not 0 < factor <= 8 or method not in METHODS:
+        raise ValueError(f"expected a factor above 0 and up to 8, and a method of {', '.join(METHODS)}")
     height, width = scaled(gt_height, factor), scaled(gt_width, factor)
     return image.copy() if (height, width) == image.shape[:2] else resize(image, height, width, method)
 

@@ -12,6 +12,10 @@ from uirdata.images import RgbImage, to_uint8
 
 Kernel = NDArray[np.float64]
 
+LONGEST = 2000
+WIDEST = 300
+"""Pixels; the largest motion, and the largest radius or sigma. More than any level has, and what memory can hold."""
+
 # Far above the error of float64 arithmetic (1e-12 grey levels), far below a grey level.
 _TIE = 2.0**-20
 
@@ -64,6 +68,8 @@ def smooth(values: NDArray[np.float32], sigma: float, *, steps: int) -> NDArray[
     Returns:
         float32, in units of 1 / `steps`; the border is repeated.
     """
+    if sigma > WIDEST:
+        raise ValueError(f"expected a sigma of at most {WIDEST} pixels")
     whole = np.rint(values * np.float32(steps))
     unit = 2**22 // steps
     row = np.rint(gaussian_row(sigma, 2 * math.ceil(3.5 * sigma) + 1) * unit)
@@ -152,6 +158,8 @@ def line_kernel(length: float, angle: float) -> Kernel:
         length: pixels, at least 1; 1 is no motion.
         angle: degrees, counter-clockwise from the right.
     """
+    if length > LONGEST:
+        raise ValueError(f"expected a length of at most {LONGEST:,} pixels")
     half = (length - 1) / 2
     dx, dy = math.cos(math.radians(angle)), -math.sin(math.radians(angle))
     steps = np.linspace(-half, half, 16 * math.ceil(length) + 1)
@@ -170,6 +178,8 @@ def path_kernel(points: NDArray[np.float64]) -> Kernel:
         Square, of odd size, with the origin in the centre; sums to 1.
     """
     radius = max(1, math.ceil(float(np.abs(points).max()) - 1e-9))
+    if radius > LONGEST:
+        raise ValueError(f"expected a path of at most {LONGEST:,} pixels")
     size = 2 * radius + 1
     kernel = np.zeros((size + 1, size + 1))
     corner = np.floor(points + 1e-9).astype(np.int64)
@@ -198,6 +208,8 @@ def disk_kernel(radius: float, *, blades: int = 0, rotation: float = 0.0) -> Ker
     """
     if blades and blades < 3:
         raise ValueError(f"{blades} blades enclose nothing: expected 0 or at least 3")
+    if not 0 <= radius <= WIDEST:
+        raise ValueError(f"expected a radius from 0 to {WIDEST} pixels")
     oversampling = 9
     reach = math.ceil(radius)
     offsets = (np.arange((2 * reach + 1) * oversampling) + 0.5) / oversampling - reach - 0.5

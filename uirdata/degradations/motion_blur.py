@@ -20,7 +20,7 @@ from uirdata.degradations.base import (
     Uniform,
     Value,
 )
-from uirdata.degradations.kernels import convolve, line_kernel, path_kernel, round_levels
+from uirdata.degradations.kernels import LONGEST, convolve, line_kernel, path_kernel, round_levels
 from uirdata.degradations.light import from_light, to_light
 from uirdata.degradations.resampling import move
 from uirdata.images import RgbImage
@@ -141,8 +141,10 @@ def camera_shake(
         frames: that are averaged, odd.
         curve: the camera's, see `light.to_light`.
     """
-    if frames < 3 or frames % 2 == 0:
-        raise ValueError("expected an odd number of frames, 3 or more")
+    if not 3 <= frames <= 999 or frames % 2 == 0:
+        raise ValueError("expected an odd number of frames, from 3 to 999")
+    if not 0 < length <= LONGEST or abs(turn) > 180 or abs(zoom) > 1:
+        raise ValueError(f"expected a length up to {LONGEST:,} pixels, a turn up to 180 degrees and a zoom up to 1")
     height, width = image.shape[:2]
     path = trajectory(rng, length=length, shake=shake)
     path = path[np.linspace(0, len(path) - 1, frames).round().astype(int)]

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Layer = NDArray[np.float32]
 
 _PIXELS_AT_ONCE = 2**20
+_DENSEST = 50_000
+_LARGEST = 1000
 
 
 def scatter(
@@ -30,6 +32,8 @@ def scatter(
     Returns:
         (height, width) float32, 0 or more. Marks enter from outside the borders as often as anywhere else.
     """
+    if density > _DENSEST:
+        raise ValueError(f"expected at most {_DENSEST:,} marks per 10,000 pixels")
     reach_y, reach_x = (max(mark.shape[axis] // 2 for mark in marks) for axis in (0, 1))
     # A mark's middle lies at most its reach outside; the canvas has room for the whole of it.
     top, left = 2 * reach_y, 2 * reach_x
@@ -91,6 +95,7 @@ def streak(length: float, width: float, angle: float) -> Layer:
     Returns:
         (h, w) of odd sizes, 1 in the middle.
     """
+    _check_size(length, width)
     reach = math.ceil(length / 2 + width)
     offsets = np.arange(-reach, reach + 1, dtype=np.float64)
     x, y = np.meshgrid(offsets, offsets)
@@ -116,6 +121,7 @@ def flake(diameter: float, softness: float, travel: float, angle: float) -> Laye
     Returns:
         (h, w) of odd sizes, 1 at most.
     """
+    _check_size(diameter, travel)
     radius = diameter / 2
     reach = math.ceil(radius * (1 + softness) + travel / 2 + 1)
     offsets = np.arange(-reach, reach + 1, dtype=np.float64)
@@ -126,6 +132,11 @@ def flake(diameter: float, softness: float, travel: float, angle: float) -> Laye
     edge = max(0.7, radius * softness)
     mark = 1 / (1 + np.exp(4 * (distance - radius) / edge))
     return _trim(mark / max(1.0, float(mark.max())))
+
+
+def _check_size(*sizes: float) -> None:
+    if max(sizes) > _LARGEST:
+        raise ValueError(f"expected streaks and flakes of at most {_LARGEST:,} pixels")
 
 
 def _trim(mark: NDArray[np.float64]) -> Layer:

@@ -65,6 +65,8 @@ def raindrop(
         or not (0 <= view <= 1 and 0 <= sky <= 1 and 0 <= opacity <= 1)
     ):
         raise ValueError("expected nothing below 0, and view, sky and opacity up to 1")
+    if density > 2000 or size > 300 or spread > 3:
+        raise ValueError("expected a density up to 2,000, a size up to 300 and a spread up to 3")
     height, width = image.shape[:2]
     light = to_light(image)
     pane = _draw_drops(height, width, rng, density=density, size=size, spread=spread, view=view)

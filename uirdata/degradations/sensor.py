@@ -64,7 +64,7 @@ def bayer_noise(
     gains = np.array([red_gain, 1.0, blue_gain])
     # Half a border each for the phase and the interpolation; the neighbours' noise is new noise.
     padded = np.pad(light, ((2, 2), (2, 2), (0, 0)), mode="edge")
-    sensor = cv2.transform(padded, (_TO_CAMERA / gains[:, None]).astype(np.float32)).reshape(padded.shape)
+    sensor = _mix(padded, _TO_CAMERA / gains[:, None], 2**14)
     row, column = BAYER_PHASES[phase]
     red, blue = (slice(row, None, 2), slice(column, None, 2)), (slice(1 - row, None, 2), slice(1 - column, None, 2))
     raw = sensor[:, :, 1].copy()
@@ -75,6 +75,8 @@ def bayer_noise(
     noise *= rng.standard_normal(noise.shape, dtype=np.float32)
     if row_noise:
         noise += np.float32(row_noise / electrons) * rng.standard_normal((noise.shape[0], 1), dtype=np.float32)
+    # In steps, so that the interpolation, whose weights are powers of two, is exact.
+    noise = np.rint(noise * np.float32(2**18)) * np.float32(2**-18)
     # Interpolation of a plane with holes is the convolution of the plane with zeros in the holes.
     green = noise.copy()
     green[red] = green[blue] = 0
@@ -85,8 +87,15 @@ def bayer_noise(
         difference[site] = noise[site] - _LIKENESS * green[site]
         planes.append(_LIKENESS * green + _filter(difference, _SQUARE))
     demosaiced = cv2.merge([planes[1], planes[0], planes[2]])
-    developed = cv2.transform(demosaiced, (_TO_SRGB * gains).astype(np.float32))
-    return np.asarray(developed, dtype=np.float32).reshape(padded.shape)[2 : 2 + height, 2 : 2 + width]
+    developed = _mix(np.asarray(demosaiced, dtype=np.float32), _TO_SRGB * gains, 2**15)
+    return developed[2 : 2 + height, 2 : 2 + width]
+
+
+def _mix(colours: NDArray[np.float32], matrix: NDArray[np.float64], steps: int) -> NDArray[np.float32]:
+    """Apply a colour matrix to (H, W, 3), all in whole steps: float32 holds every sum, and no processor differs."""
+    whole = np.rint(colours * np.float32(steps))
+    mixed = cv2.transform(whole, np.rint(matrix * 256).astype(np.float32))
+    return np.asarray(mixed, dtype=np.float32).reshape(colours.shape) * np.float32(1 / (256 * steps))
 
 
 def _filter(plane: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:

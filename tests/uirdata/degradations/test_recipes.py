@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -202,3 +203,65 @@ def test_notes_name_no_level_twice():
     for degradation in DEGRADATIONS.values():
         for level in degradation.levels:
             assert not re.search(r"TODO|FIXME", level.note)
+
+
+def recipe_text(**changes):
+    step = {"operation": "gaussian-noise", "revision": 1, "sigma": 5.0}
+    document = {"version": 1, "degradation": "noise", "level": "x", "release": "0.1.0", "seed": 1, "steps": [step]}
+    return json.dumps({**document, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": 0},
+        {"version": "1"},
+        {"version": True},
+        {"seed": -1},
+        {"seed": 1.5},
+        {"seed": None},
+        {"seed": 2**63},
+        {"release": 5},
+        {"level": None},
+        {"steps": "noise"},
+        {"steps": [[]]},
+        {"steps": [{"operation": [], "revision": 1}]},
+        {"steps": [{"operation": "gaussian-noise", "revision": "1"}]},
+        {"steps": [{"operation": "gaussian-noise", "revision": 1, "sigma": [5.0]}]},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_text_of_another_form_is_no_recipe(changes):
+    Recipe.from_json(recipe_text())
+    with pytest.raises(RecipeError, match="no recipe"):
+        Recipe.from_json(recipe_text(**changes))
+
+
+def test_a_text_of_ten_thousand_brackets_is_no_recipe():
+    with pytest.raises(RecipeError, match="no recipe"):
+        Recipe.from_json("[" * 100_000)
+
+
+# What a recipe says is never trusted: each value here once ended in a traceback, in a black picture or without memory.
+HOSTILE = (math.nan, math.inf, -math.inf, 1e300, 10**30, 10**9, "x", "4", None, [1], True)
+
+
+@pytest.mark.parametrize("name", list(DEGRADATIONS))
+def test_no_value_of_a_recipe_ends_in_anything_but_a_picture_or_a_refusal(name):
+    gt = scene(12, 10)
+    tried = set()
+    for level in DEGRADATIONS[name].levels:
+        recipe = sample_recipe(name, rng_for(0, level.name, name), level.name)
+        for index, step in enumerate(recipe.steps):
+            for parameter, value in step.parameters.items():
+                if (step.operation, parameter) in tried:
+                    continue
+                tried.add((step.operation, parameter))
+                for hostile in HOSTILE:
+                    if isinstance(hostile, bool) and isinstance(value, bool):
+                        continue
+                    steps = list(recipe.steps)
+                    steps[index] = Step(step.operation, {**step.parameters, parameter: hostile}, step.revision)
+                    with pytest.raises(RecipeError, match=step.operation):
+                        degrade(gt, Recipe(tuple(steps), 1))
