@@ -52,13 +52,14 @@ def digests(out: Path) -> dict[str, str]:
 def build(root: Path, out: Path, *more: str) -> float:
     """Build in one go; give the seconds."""
     start = time.perf_counter()
-    subprocess.run(command(root, out, *more), check=True)
+    subprocess.run(command(root, out, *more), check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def slices(root: Path, out: Path) -> None:
     """Build three slices at the same time."""
-    parts = [subprocess.Popen(command(root, out, "--workers", "1", "--task", f"{n}/3")) for n in (1, 2, 3)]
+    calls = [command(root, out, "--workers", "1", "--task", f"{n}/3") for n in (1, 2, 3)]
+    parts = [subprocess.Popen(call, stdout=subprocess.DEVNULL) for call in calls]
     if any(part.wait() for part in parts):
         raise SystemExit("a slice failed")
     # The last to end writes info.json; where two end together, a call with nothing left to build does.
@@ -70,7 +71,9 @@ def killed(root: Path, out: Path, times: int, took: float) -> tuple[int, int]:
     hits = progress = 0
     chance = random.Random(0)
     for _ in range(times):
-        process = subprocess.Popen(command(root, out, "--workers", "2"), start_new_session=True)
+        process = subprocess.Popen(
+            command(root, out, "--workers", "2"), start_new_session=True, stdout=subprocess.DEVNULL
+        )
         time.sleep(chance.uniform(0.3, 1.5) * took / 3)
         hits += process.poll() is None
         if process.poll() is None:
