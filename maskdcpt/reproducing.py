@@ -267,7 +267,7 @@ def _check_folder(comparison: Comparison) -> None:
         )
     path = comparison.out / "settings.json"
     wanted = json.loads(
-        json.dumps({"size": asdict(_plain(comparison.size)), "photos": str(comparison.photos or "sample")})
+        json.dumps({"size": asdict(plain(comparison.size)), "photos": str(comparison.photos or "sample")})
     )
     if path.exists():
         if json.loads(path.read_text(encoding="utf-8")) != wanted:
@@ -280,7 +280,8 @@ def _check_folder(comparison: Comparison) -> None:
         partial.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
 
-def _plain(size: Size) -> Size:
+def plain(size: Size) -> Size:
+    """Give a size of plain tables, which JSON and other processes can take."""
     return replace(size, networks={name: dict(values) for name, values in size.networks.items()})
 
 
@@ -318,7 +319,8 @@ def _run_together(
     label = f"runs, {jobs} at a time"
     progress.begin(label, len(tasks))
     with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(told,)) as pool:
-        waiting = {pool.submit(_run_in_process, comparison, task): task for task in tasks}
+        sent = replace(comparison, size=plain(comparison.size))
+        waiting = {pool.submit(_run_in_process, sent, task): task for task in tasks}
         try:
             while waiting:
                 done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from cli.maskdcpt import program
 from maskdcpt.mini import ARMS, DEFAULT_ARMS, SIZES, TEST_LEVELS, TRAIN_LEVELS
-from maskdcpt.reproducing import Outcome, Task
+from maskdcpt.reproducing import Outcome, Task, plain
 from maskdcpt.reproduction_report import summarise
 from tests.maskdcpt.tiny import picture
 from uirdata.degradations import DEGRADATIONS
@@ -99,3 +100,10 @@ def test_differences_are_taken_seed_by_seed() -> None:
     assert masked.better == (3, 3)
     assert masked.beyond_spread
     assert masked.spread > 3
+
+
+def test_a_comparison_can_be_sent_to_the_processes_of_jobs() -> None:
+    for size in SIZES.values():
+        sent = plain(size)
+        assert pickle.loads(pickle.dumps(sent)) == sent
+        assert {name: dict(values) for name, values in size.networks.items()} == sent.networks
