@@ -104,7 +104,7 @@ def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
             if not isinstance(inner, dict):
                 raise UsageError(f"--set {setting!r}: {name} holds one value, not a table")
             table = inner
-        table[last] = _toml_value(value.strip())
+        table[last] = toml_value(value.strip())
     return config_from_document(document, where="--set" if settings else "configuration")
 
 
@@ -189,7 +189,8 @@ def _known_keys(tables: Sequence[str]) -> list[str]:
     return [f.name for f in fields(kind)] if is_dataclass(kind) else []
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """Read a value as TOML writes it; what is none is taken as text, so that words need no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -51,8 +51,8 @@ def examine_backbone(module: nn.Module) -> list[Property]:
 
     What is checked: the attributes and methods of `Backbone`; that features have the announced channels and strides,
     finest last; that any size is restored; that with a mask hidden pixels change nothing, hidden sites are exactly 0,
-    no gradient reaches a hidden pixel, and a mask that hides nothing changes no bit. The module's weights are put
-    back. Where attributes or methods are missing, nothing else is tried.
+    no gradient reaches a hidden pixel, and a mask that hides nothing changes no bit. It is tried in evaluation mode;
+    mode and weights are put back. Where attributes or methods are missing, nothing else is tried.
     """
     missing = [name for name in (*ATTRIBUTES, *METHODS) if not hasattr(module, name)]
     contract = Property(CONTRACT, tuple(f"it has no {name}: see maskdcpt.backbones.base.Backbone" for name in missing))
@@ -62,7 +62,9 @@ def examine_backbone(module: nn.Module) -> list[Property]:
         return [Property(CONTRACT, ("it has no weights",))]
     kept = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     generator = torch.Generator().manual_seed(0)
+    training = module.training
     try:
+        module.eval()
         with torch.no_grad():
             for weight in module.parameters():
                 # Fresh weights hide mistakes: a branch that starts at zero, a bias that starts at zero.
@@ -70,19 +72,20 @@ def examine_backbone(module: nn.Module) -> list[Property]:
         tried = [Property(name, tuple(_run(check, module, generator))) for check, name in _CHECKS.items()]
         return [contract, *tried]
     finally:
+        module.train(training)
         with torch.no_grad():
             for name, weight in module.named_parameters():
                 weight.copy_(kept[name])
 
 
-def load_class(place: str) -> nn.Module:
+def load_class(place: str, arguments: Mapping[str, object] | None = None) -> nn.Module:
     """
-    Make the network of `module:Class`, or what `module:function` gives, without arguments.
+    Make the network of `module:Class`, or what `module:function` gives, called with `arguments`.
 
     The folder that one works in is searched first, as `python -m` does.
 
     Raises:
-        UsageError: there is no such module or name, or it cannot be made without arguments.
+        UsageError: there is no such module or name, or it cannot be made with these arguments.
     """
     module_name, _, name = place.partition(":")
     if not module_name or not name:
@@ -91,7 +94,7 @@ def load_class(place: str) -> nn.Module:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        made = getattr(importlib.import_module(module_name), name)()
+        made = getattr(importlib.import_module(module_name), name)(**(arguments or {}))
     except Exception as error:  # the user's own code: whatever it raises
         raise UsageError(f"{place} cannot be made ({type(error).__name__}: {error})") from error
     if not isinstance(made, nn.Module):
@@ -104,17 +107,19 @@ Check = Callable[[nn.Module, Tensor, PatchMask], Iterator[str]]
 
 def _run(check: Check, module: nn.Module, generator: torch.Generator) -> list[str]:
     weight = next(module.parameters())
-    side = _side(module)
-    image = torch.rand(2, 3, side, 2 * side, generator=generator).to(weight)
-    mask = MASK_KINDS["random"](2, side, 2 * side, PATCH, 0.5, generator).to(weight.device)
     try:
+        side = _side(module)
+        image = torch.rand(2, 3, side, 2 * side, generator=generator).to(weight)
+        mask = MASK_KINDS["random"](2, side, 2 * side, PATCH, 0.5, generator).to(weight.device)
         return list(check(module, image, mask))
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        return [f"{check.__name__.strip('_').replace('_', ' ')}: {type(error).__name__}: {error}"]
+    except Exception as error:  # the network is the user's: it may raise anything, and each is an answer
+        return [f"{type(error).__name__}: {error}"]
 
 
 def _side(module: nn.Module) -> int:
-    multiple = int(getattr(module, "multiple", 1))
+    multiple = int(module.multiple)  # type: ignore[arg-type]
+    if not 1 <= multiple <= 256:
+        raise ValueError(f"multiple is {multiple}; sizes are padded to it, so it must be 1 to 256")
     side = PATCH
     while side % multiple or side < 32:
         side += PATCH
@@ -150,17 +155,28 @@ def _any_size(module: nn.Module, image: Tensor, _mask: PatchMask) -> Iterator[st
             yield f"restore gives {shape} for an image of {height}x{width}"
 
 
-def _masked_runs(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
+def _nothing_leaks(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
     visible = mask.at(image.shape[2], image.shape[3])
     scribbled = torch.where(visible, image, 100 - 50 * image)
     with torch.no_grad():
         seen, other = (_maps(module, x, mask) for x in (image, scribbled))
-        plain = _maps(module, image, None)
-        nothing = _maps(module, image, PatchMask(torch.ones_like(mask.visible)))
-    if any(not torch.equal(a, b) for a, b in zip(seen, other, strict=True)):
+    if not all(bool(torch.isfinite(f).all()) for f in seen):
+        yield "features are not all finite numbers"
+    elif any(not torch.equal(a, b) for a, b in zip(seen, other, strict=True)):
         yield "hidden pixels change the features: a layer lets them through"
+
+
+def _hidden_sites(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
+    with torch.no_grad():
+        seen = _maps(module, image, mask)
     if any(bool(f[~mask.at(*f.shape[2:]).expand_as(f)].any()) for f in seen):
         yield "hidden sites are not exactly 0 in every feature: hide after the last layer with a bias"
+
+
+def _nothing_hidden(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
+    with torch.no_grad():
+        plain = _maps(module, image, None)
+        nothing = _maps(module, image, PatchMask(torch.ones_like(mask.visible)))
     if any(not torch.equal(a, b) for a, b in zip(plain, nothing, strict=True)):
         yield "a mask that hides nothing changes the features: masked and plain runs must compute the same"
 
@@ -182,7 +198,9 @@ _CHECKS: Mapping[Check, str] = MappingProxyType(
     {
         _shapes: "features, head and result have the announced shapes, finest last",
         _any_size: "any size is restored",
-        _masked_runs: "hidden pixels change nothing, hidden sites are 0, no mask is the plain network to the bit",
+        _nothing_leaks: "hidden pixels change nothing",
+        _hidden_sites: "hidden sites are exactly 0",
+        _nothing_hidden: "a mask that hides nothing is the plain network to the bit",
         _gradients: "no gradient reaches a hidden pixel",
     }
 )

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 import maskdcpt
 from cli.maskdcpt import program
-from maskdcpt.backbones.checking import load_class
+from maskdcpt.backbones.checking import check_backbone, load_class
 from maskdcpt.masking import masked, random_patch_mask
 
 README = Path(maskdcpt.__file__).with_name("README.md")
@@ -58,7 +58,11 @@ def test_a_leak_is_named_and_fails(here: Path) -> None:
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     wrong = {one["name"]: one["problems"] for one in document["properties"] if one["problems"]}
-    assert len(wrong) == 2
+    assert list(wrong) == [
+        "hidden pixels change nothing",
+        "hidden sites are exactly 0",
+        "no gradient reaches a hidden pixel",
+    ]
     assert any("hidden pixels change the features" in text for texts in wrong.values() for text in texts)
 
 
@@ -82,3 +86,40 @@ def test_a_plain_module_is_told_what_it_lacks() -> None:
     result = check("torch.nn:Identity")
     assert result.exit_code == 1
     assert "it has no encode" in result.output
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('name, multiple = "mine", 1', 'name, multiple = "mine", 0'), "multiple is 0"),
+        (("return Encoded([last], last)", "return Encoded([last * float('nan')], last)"), "not all finite"),
+        (("return self.net.last(last)", "raise KeyError('last')"), "KeyError: 'last'"),
+        (("(16,), (1,), 16", "(8,), (1,), 16"), "feature_channels says (8,)"),
+        (("return Encoded([last], last)", "return Encoded([last + 1], last)"), "wrong  hidden sites are exactly 0"),
+    ],
+)
+def test_whatever_is_wrong_is_an_answer(here: Path, change: tuple[str, str], says: str) -> None:
+    code, _ = shown()
+    assert change[0] in code
+    module = f"broken_{abs(hash(says))}"
+    (here / f"{module}.py").write_text(code.replace(*change))
+    result = check(f"{module}:MyNetwork")
+    assert result.exit_code == 1, result.output
+    assert says in result.stdout
+
+
+def test_arguments_make_a_network_small() -> None:
+    sizes = ("--size", "width=4", "--size", "enc_blk_nums=[1]", "--size", "dec_blk_nums=[1]")
+    assert check("maskdcpt.backbones:NAFNet", *sizes).exit_code == 0
+    wrong = check("maskdcpt.backbones:NAFNet", "--size", "widht=4")
+    assert wrong.exit_code == 2
+    assert "unexpected keyword argument 'widht'" in wrong.output
+    assert "KEY=VALUE" in check("maskdcpt.backbones:NAFNet", "--size", "width").output
+
+
+def test_mode_and_weights_are_put_back() -> None:
+    network = load_class("maskdcpt.backbones:NAFNet", {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1]}).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert check_backbone(network) == []
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
