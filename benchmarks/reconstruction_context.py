@@ -43,8 +43,10 @@ def main() -> None:
     pictures = [_read(path) for path in files]
     kept = pictures[::6]
     training = [picture for i, picture in enumerate(pictures) if i % 6]
-    print(f"{len(training)} photographs to learn from, {len(kept)} kept; {arguments.steps} steps of {BATCH} crops of {CROP}\n")
-    print("| patch | mean of visible neighbours | pull-push of pixels | decoder | below the mean | seconds (processor) |")
+    steps = f"{arguments.steps} steps of {BATCH} crops of {CROP}"
+    print(f"{len(training)} photographs to learn from, {len(kept)} kept; {steps}\n")
+    columns = ("patch", "mean of visible neighbours", "pull-push of pixels", "decoder", "below the mean")
+    print(f"| {' | '.join(columns)} | seconds (processor) |")
     print("|---|---|---|---|---|---|")
     for patch in arguments.patch:
         print(row(training, kept, patch, arguments.steps, arguments.width), flush=True)
@@ -86,7 +88,7 @@ def row(training: list[Tensor], kept: list[Tensor], patch: int, steps: int, widt
 
 
 def neighbours(images: Tensor, mask: PatchMask) -> Tensor:
-    """Fill each hidden patch with the mean colour of the visible ones among its eight neighbours, else of all visible."""
+    """Fill each hidden patch with the mean colour of its visible neighbours, of eight, else of all that is visible."""
     grid = mask.visible.to(images.dtype)
     cells = F.avg_pool2d(images, CROP // grid.shape[3]) * grid
     around = torch.ones(3, 1, 3, 3)
@@ -101,9 +103,7 @@ def _batch(pictures: list[Tensor], patch: int, count: int, generator: torch.Gene
     crops = []
     for _ in range(count):
         picture = pictures[int(torch.randint(len(pictures), (1,), generator=generator))]
-        top, left = (
-            int(torch.randint(size - CROP + 1, (1,), generator=generator)) for size in picture.shape[1:]
-        )
+        top, left = (int(torch.randint(size - CROP + 1, (1,), generator=generator)) for size in picture.shape[1:])
         crop = picture[:, top : top + CROP, left : left + CROP]
         crops.append(crop.flip(2) if int(torch.randint(2, (1,), generator=generator)) else crop)
     return torch.stack(crops), random_patch_mask(count, CROP, CROP, patch, 0.5, generator)
