@@ -16,7 +16,10 @@ from uirdata.errors import UsageError
 Objective = Literal["maskdcpt", "dcpt", "ram", "reconstruction", "classification", "finetune"]
 PixelLoss = Literal["l1", "charbonnier", "psnr"]
 Sampling = Literal["repeat", "balanced"]
-SizeValue = int | float | bool | tuple[int, ...]
+Aware = Literal["none", "instructions", "frequency", "experts"]
+"""What tells a Restormer of the degradation (`backbones.awareness`)."""
+
+SizeValue = int | float | bool | Aware | tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _steps() -> Iterator[Experiment]:
 
 def _aware() -> Iterator[Experiment]:
     for subset in ("5d", "12d"):
-        note = f"{subset.upper()}; the network's own paper had it so, the pre-training of it is ours"
+        note = f"{subset.upper()}; how the paper built it is not known, backbones.awareness says what is ours"
         for suffix, name in VARIANTS.items():
             own = note if suffix else subset.upper()
             yield Experiment(11, f"Restormer{suffix}", "", f"finetune-{subset}-{name}", own)
@@ -132,5 +132,12 @@ def _aware() -> Iterator[Experiment]:
             )
 
 
-VARIANTS: Mapping[str, str] = MappingProxyType({"": "restormer"})
-"""What Table XI adds to Restormer, and the backbone that has it."""
+VARIANTS: Mapping[str, str] = MappingProxyType(
+    {
+        "": "restormer",
+        "+instructs": "restormer-instructions",
+        "+frequency": "restormer-frequency",
+        "+MoE": "restormer-experts",
+    }
+)
+"""What Table XI adds to Restormer, and what presets call the network that has it."""

@@ -27,6 +27,7 @@ from maskdcpt.recipes import (
     SAMPLE_PRETRAINING,
     SMALL,
     UNUSED,
+    VARIANTS,
     YOURS,
     Values,
 )
@@ -63,6 +64,9 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]()
 
 
+_NETWORKS: Mapping[str, Values] = MappingProxyType({**BACKBONES, **VARIANTS})
+
+
 def _lr_of(backbone: str) -> Values:
     """Give the learning rates that DCPT's release uses for the backbones that the paper does not name."""
     if backbone == "nafnet":
@@ -74,13 +78,13 @@ def _lr_of(backbone: str) -> Values:
 
 
 def _pretraining(subset: str, backbone: str, **changes: tuple[Any, str]) -> Values:
-    values = {**BACKBONES[backbone], **PRETRAINING, **_lr_of(backbone), "data.subset": (subset, PAPER)}
+    values = {**_NETWORKS[backbone], **PRETRAINING, **_lr_of(backbone), "data.subset": (subset, PAPER)}
     return values | {key.replace("__", "."): value for key, value in changes.items()}
 
 
 def _finetuning(subset: str, backbone: str) -> Values:
     recipe = {"5d": FINETUNING_5D, "12d": FINETUNING_12D, "mixed": FINETUNING_MIXED}[subset]
-    values = {**BACKBONES[backbone], **recipe, "data.subset": (subset, PAPER)}
+    values = {**_NETWORKS[backbone], **recipe, "data.subset": (subset, PAPER)}
     if backbone == "swinir":
         values |= {
             "optimizer.lr": (1.5e-4, RELEASE),
@@ -180,6 +184,11 @@ def _all() -> dict[str, Callable[[], Preset]]:
         _pretraining("12d", "restormer"),
     )
     add("finetune-12d-restormer", "Table XI: restormer on twelve degradations.", _finetuning("12d", "restormer"))
+    for name in VARIANTS:
+        for subset, count in (("5d", "five"), ("12d", "twelve")):
+            summary = f"{name} on {count} degradations."
+            add(f"pretrain-{subset}-{name}", f"Table XI: MaskDCPT of {summary}", _pretraining(subset, name))
+            add(f"finetune-{subset}-{name}", f"Table XI: {summary}", _finetuning(subset, name))
     add(
         "finetune-mixed-nafnet",
         "Table VI: nafnet on mixed degradations, from the 5D pre-training.",

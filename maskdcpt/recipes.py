@@ -55,6 +55,17 @@ BACKBONES: Mapping[str, Values] = MappingProxyType(
     }
 )
 
+VARIANTS: Mapping[str, Values] = MappingProxyType(
+    {
+        f"restormer-{aware}": {
+            **BACKBONES["restormer"],
+            "model.size.aware": (aware, f"paper; after {source}, the rest as backbones.awareness says"),
+        }
+        for aware, source in {"instructions": "InstructIR", "frequency": "AdaIR", "experts": "MoCE-IR"}.items()
+    }
+)
+"""The Restormers of Table XI that are aware of the degradation, by the names of their presets."""
+
 PRETRAINING: Values = {
     "objective.kind": ("maskdcpt", PAPER),
     "objective.mask_ratio": (0.5, PAPER),

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from maskdcpt.config import TrainConfig
+from maskdcpt.backbones.awareness import AWARE
+from maskdcpt.config import Aware, TrainConfig
 from maskdcpt.configuring import (
     config_from_toml,
     differences,
@@ -18,6 +20,7 @@ from maskdcpt.configuring import (
 )
 from maskdcpt.experiments import experiments
 from maskdcpt.presets import PRESETS, find_preset
+from maskdcpt.recipes import VARIANTS
 from maskdcpt.tables import load_table
 from uirdata.errors import UsageError
 
@@ -123,7 +126,7 @@ OURS_TO_TRAIN = {
     5: "((Mask)?DCPT-)?Restormer",
     6: "(Mask)?DCPT-NAFNet",
     **dict.fromkeys((7, 8, 9, 10), ".*"),
-    11: r"Restormer( \+ MaskDCPT)?",
+    11: ".*",
 }
 """Which rows of each table are networks and pre-trainings of this project; the others are other authors' programs."""
 
@@ -150,3 +153,12 @@ def test_every_preset_stands_in_a_row_or_is_a_small_one() -> None:
     assert {name for name in PRESETS if name not in named} == small
     for size in sizes:
         assert find_preset(f"pretrain-{size}").config.model == find_preset(f"finetune-{size}").config.model
+
+
+def test_presets_of_table_xi_name_networks_that_exist_and_survive_being_written_down() -> None:
+    for name, values in VARIANTS.items():
+        config = find_preset(f"finetune-5d-{name}").config
+        assert config.model.size == {"aware": values["model.size.aware"][0]}
+        assert config_from_toml(to_toml(config), where="here") == config
+    kinds = {values["model.size.aware"][0] for values in VARIANTS.values()}
+    assert kinds == set(AWARE) == set(get_args(Aware)) - {"none"}
