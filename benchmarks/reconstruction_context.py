@@ -43,10 +43,11 @@ def main() -> None:
     pictures = [_read(path) for path in files]
     kept = pictures[::6]
     training = [picture for i, picture in enumerate(pictures) if i % 6]
-    steps = f"{arguments.steps} steps of {BATCH} crops of {CROP}"
-    print(f"{len(training)} photographs to learn from, {len(kept)} kept; {steps}\n")
-    columns = ("patch", "mean of visible neighbours", "pull-push of pixels", "decoder", "below the mean")
-    print(f"| {' | '.join(columns)} | seconds (processor) |")
+    print(f"{len(training)} photographs to learn from, {len(kept)} kept; {arguments.steps} steps of {BATCH} crops")
+    print(f"of {CROP}x{CROP}, half of the patches hidden; torch {torch.__version__}, 1 thread\n")
+    print(
+        "| patch | mean of visible neighbours | pull-push of pixels | decoder | below the mean | seconds (processor) |"
+    )
     print("|---|---|---|---|---|---|")
     for patch in arguments.patch:
         print(row(training, kept, patch, arguments.steps, arguments.width), flush=True)
@@ -88,7 +89,7 @@ def row(training: list[Tensor], kept: list[Tensor], patch: int, steps: int, widt
 
 
 def neighbours(images: Tensor, mask: PatchMask) -> Tensor:
-    """Fill each hidden patch with the mean colour of its visible neighbours, of eight, else of all that is visible."""
+    """Fill each hidden patch with the mean colour of its visible neighbours among eight, else of all visible."""
     grid = mask.visible.to(images.dtype)
     cells = F.avg_pool2d(images, CROP // grid.shape[3]) * grid
     around = torch.ones(3, 1, 3, 3)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import Console
-from cli.options import DRY_RUN, ShardPlace, common
+from cli.options import CHECKPOINT_HELP, DRY_RUN, CheckpointPlace, ShardPlace, common
 from uirdata.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one value, such as loop.steps=1000."
 )
-@click.option("--init", type=click.Path(path_type=Path), help="Run or checkpoint that the weights come from.")
+@click.option("--init", type=CheckpointPlace(), help="What the weights come from. " + CHECKPOINT_HELP)
 @click.option("--out", type=_FOLDER, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, to the same weights as without a break.")
 @click.option("--presets", "list_presets", is_flag=True, help="List the presets and end.")
@@ -42,7 +42,7 @@ def train(
     preset: str | None,
     config: Path | None,
     settings: tuple[str, ...],
-    init: Path | None,
+    init: str | Path | None,
     out: Path | None,
     resume: bool,
     list_presets: bool,
@@ -150,7 +150,7 @@ def _configuration(preset: str | None, file: Path | None, resumed: Path | None) 
 
 
 def _with_options(
-    config: TrainConfig, shards: str | Path | None, init: Path | None, out: Path | None, settings: tuple[str, ...]
+    config: TrainConfig, shards: str | Path | None, init: str | Path | None, out: Path | None, settings: tuple[str, ...]
 ) -> TrainConfig:
     from maskdcpt.configuring import with_settings
 
@@ -159,10 +159,20 @@ def _with_options(
         place = shards if isinstance(shards, str) else str(shards.resolve())
         config = replace(config, data=replace(config.data, shards=place))
     if init is not None:
-        config = replace(config, init=replace(config.init, checkpoint=str(init.resolve())))
+        config = replace(config, init=replace(config.init, checkpoint=_absolute(init)))
     if out is not None:
         config = replace(config, out=str(out.resolve()))
     return with_settings(config, settings)
+
+
+def _absolute(place: str | Path) -> str:
+    """An address as it is, a path from the root, and before it the release that it comes from."""
+    from maskdcpt.checkpoints import split_release
+
+    if isinstance(place, str):
+        return place
+    release, rest = split_release(str(place))
+    return f"{release}:{Path(rest).resolve()}" if release else str(place.resolve())
 
 
 def _list_presets(console: Console) -> None:

@@ -40,7 +40,7 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done;
 SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws."
 )
-CHECKPOINT_HELP = "A run, step-NNNNNN, .safetensors, a published .pth, or hf://OWNER/NAME[/FILE]."
+CHECKPOINT_HELP = "A run, step-NNNNNN, .safetensors, .pth (also original:FILE, dcpt:FILE), or hf://OWNER/NAME[/FILE]."
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
@@ -155,7 +155,7 @@ class ShardPlace(click.ParamType["str | Path"]):
 
 
 class CheckpointPlace(click.ParamType["str | Path"]):
-    """A run, a checkpoint, a file of weights, or hf://OWNER/NAME[@REVISION]."""
+    """A run, a checkpoint, a file of weights, original:FILE or dcpt:FILE, or hf://OWNER/NAME[@REVISION]."""
 
     name = "checkpoint"
 

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from maskdcpt.backbones.importing import RELEASES, WeightsError, foreign_backbone, import_weights, release_of
 from maskdcpt.config import SizeValue, TrainConfig
 from maskdcpt.configuring import config_from_toml, to_toml
 from maskdcpt.published import identify
@@ -88,9 +89,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     Load networks from a run, one of its checkpoints, a .safetensors file, a published .pth, or hf://OWNER/NAME.
 
-    A run gives its newest checkpoint. Of a file without our metadata, network and size are told from its keys.
+    A run gives its newest checkpoint. Of a file without our metadata, network and size are told from its keys; those of
+    the networks' own authors and of DCPT are renamed where they mean the same. Where the names do not tell whose they
+    are, `original:FILE` or `dcpt:FILE` says it.
 
     Raises:
+        WeightsError: weights of another release that would mean something else here; the message says why.
         CheckpointError: there is none, it is cut short, or it is no file of a network that is known here.
         DownloadError: it did not arrive from the Hub.
     """
@@ -99,12 +103,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         from maskdcpt.hub_models import fetch_model
 
         path = fetch_model(str(path))
-    file = _find_model(Path(path))
+    release, place = split_release(str(path))
+    file = _find_model(Path(place))
     if file.suffix in (".pth", ".pt", ".ckpt"):
-        return _load_pickled(file)
+        return _load_pickled(file, release)
     tensors, metadata = _read_safetensors(file)
     if metadata.get("format") != FORMAT:
-        return _from_plain(file, tensors, {})
+        return _from_plain(file, tensors, {}, release)
     try:
         size = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["size"]).items()}
         return Checkpoint(
@@ -250,7 +255,13 @@ def _read_metadata(file: Path) -> dict[str, str]:
         return {}
 
 
-def _load_pickled(file: Path) -> Checkpoint:
+def split_release(place: str) -> tuple[str, str]:
+    """Part original:FILE and dcpt:FILE; the release is empty where none is named."""
+    release, colon, rest = place.partition(":")
+    return (release, rest) if colon and release in RELEASES else ("", place)
+
+
+def _load_pickled(file: Path, release: str) -> Checkpoint:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler stumbles over
@@ -261,11 +272,23 @@ def _load_pickled(file: Path) -> Checkpoint:
         raise CheckpointError(f"{file}: holds a {type(content).__name__}, not weights by name")
     parts = {key: content[key] for key in ("params", "params_ema") if isinstance(content.get(key), dict)}
     plain = parts.get("params") or parts.get("params_ema") or content.get("state_dict") or content
-    return _from_plain(file, plain, parts.get("params_ema", {}))
+    return _from_plain(file, plain, parts.get("params_ema", {}), release)
 
 
-def _from_plain(file: Path, params: Mapping[str, Any], params_ema: Mapping[str, Any]) -> Checkpoint:
+def _from_plain(file: Path, params: Mapping[str, Any], params_ema: Mapping[str, Any], release: str) -> Checkpoint:
     cleaned, averaged = _cleaned(params), _cleaned(params_ema)
+    arguments: Mapping[str, SizeValue] = {}
+    foreign = foreign_backbone(cleaned)
+    if foreign is not None:
+        try:
+            imported = import_weights(foreign, release or release_of(foreign, cleaned), cleaned)
+            arguments = imported.arguments
+            cleaned = dict(imported.weights)
+            averaged = dict(import_weights(foreign, release or "original", averaged).weights) if averaged else {}
+        except WeightsError as error:
+            raise WeightsError(f"{file}: {error}") from None
+    elif release and release != "maskdcpt":
+        raise CheckpointError(f"{file}: its names are not those of {release}'s files; leave {release}: out")
     found = identify(cleaned)
     if found is None:
         some = ", ".join(list(params)[:3])
@@ -275,7 +298,7 @@ def _from_plain(file: Path, params: Mapping[str, Any], params_ema: Mapping[str, 
     return Checkpoint(
         path=file,
         backbone=found.backbone,
-        size=found.size,
+        size={**found.size, **arguments},
         class_names=(),
         step=0,
         config=None,

@@ -94,6 +94,35 @@ def import_weights(backbone: str, release: str, weights: Mapping[str, Tensor]) -
     return convert(weights)
 
 
+def foreign_backbone(weights: Mapping[str, Tensor]) -> str | None:
+    """Tell the network from weights in the naming of its authors or of DCPT; None when that is not their naming."""
+    names = list(weights)
+    if any(name.startswith("layers.0.residual_group.") or "relative_position_bias" in name for name in names):
+        return "swinir"
+    if "intro.weight" in weights:
+        return "nafnet" if any(re.match(r"(encoders|decoders|decoder)\.?\d+\.\d", name) for name in names) else None
+    if any(re.search(r"\.norm\d\.body\.weight$", name) for name in names):
+        return "promptir" if "prompt1.prompt_param" in weights else "restormer"
+    return None
+
+
+def release_of(backbone: str, weights: Mapping[str, Tensor]) -> str:
+    """
+    Say whose naming it is, where names tell or it makes no difference.
+
+    Raises:
+        WeightsError: names do not tell, and the weights mean different things.
+    """
+    if backbone in ("nafnet", "swinir"):
+        # NAFNet's both mean the same; SwinIR's are refused, with the authors' reason where there is a bias.
+        biased = any("relative_position_bias" in name for name in weights)
+        return "original" if backbone == "nafnet" or biased else "dcpt"
+    raise WeightsError(
+        f"these are names of {backbone}'s authors, which DCPT uses too for a network that attends in another way. "
+        "Say whose they are: original:FILE, or dcpt:FILE"
+    )
+
+
 def _as_is(weights: Mapping[str, Tensor]) -> ImportedWeights:
     return ImportedWeights(dict(weights))
 
