@@ -83,15 +83,19 @@ class Backbone(nn.Module, ABC):
         height, width = x.shape[-2:]
         return self.forward(pad_to_multiple(x, self.multiple))[..., :height, :width]
 
-    def check_size(self, x: Tensor) -> None:
+    def check_size(self, x: Tensor, mask: PatchMask | None = None) -> None:
         """
-        Refuse an image that the network cannot take.
+        Refuse an image that the network cannot take, and a mask for other images.
 
         Raises:
             ValueError: saying what it can take.
         """
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"{self.name} takes (B, 3, H, W), not {tuple(x.shape)}")
+        if x.shape[0] == 0:
+            raise ValueError(f"{self.name} takes one image at least, this batch is empty")
+        if mask is not None:
+            mask.check_batch(x)
         height, width = x.shape[-2:]
         if height % self.divisor or width % self.divisor or 0 in (height, width):
             raise ValueError(

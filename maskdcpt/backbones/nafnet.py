@@ -144,7 +144,7 @@ class NAFNet(Backbone):
 
     def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
         """As in `Backbone`; the last feature is also the map that the restoring convolution reads."""
-        self.check_size(x)
+        self.check_size(x, mask)
         stages = stages_for(mask, x.shape[2], x.shape[3], self.depth + 1, backend)
         features = self._decode(*self._encode(x, stages), stages)
         whole = [at.leave(y) for y, at in zip(features, reversed(stages[:-1]), strict=True)]

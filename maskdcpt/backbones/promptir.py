@@ -166,7 +166,7 @@ class PromptIR(Backbone):
         return image.contiguous()
 
     def _stages(self, x: Tensor, mask: PatchMask | None, backend: Backend) -> tuple[Sites, ...]:
-        self.check_size(x)
+        self.check_size(x, mask)
         return stages_for(mask, x.shape[2], x.shape[3], STAGES, backend)
 
     def _decode(self, x: Tensor, stages: Sequence[Sites]) -> tuple[list[Tensor], Tensor]:

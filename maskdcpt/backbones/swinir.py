@@ -245,7 +245,7 @@ class SwinIR(Backbone):
         return image.contiguous()
 
     def _sites(self, x: Tensor, mask: PatchMask | None, backend: Backend) -> Sites:
-        self.check_size(x)
+        self.check_size(x, mask)
         return stages_for(mask, x.shape[2], x.shape[3], 1, backend)[0]
 
     def _first(self, x: Tensor, at: Sites) -> Tensor:

@@ -28,13 +28,14 @@ class Dense:
 
 
 class Gather:
-    """Visible patches only, packed; whole maps where the samples show different numbers of patches."""
+    """Visible patches only, packed; whole maps where samples show different numbers of patches, or all of them."""
 
     name = "gather"
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
         """Pack once, give one set of sites per stride."""
-        packed = packed_stages(mask, height, width, count)
+        # With nothing hidden there is nothing to save, and whole maps give the plain network's very bits.
+        packed = None if bool(mask.visible.all()) else packed_stages(mask, height, width, count)
         return DENSE.stages(mask, height, width, count) if packed is None else packed
 
 

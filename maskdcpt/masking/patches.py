@@ -62,8 +62,22 @@ class PatchMask:
         Set hidden sites of a (B, C, H, W) map to 0, whatever stands there (NaN and infinity too).
 
         Their gradient is exactly 0.
+
+        Raises:
+            ValueError: the mask is for another number of images, or does not go with their size.
         """
+        self.check_batch(image)
         return torch.where(self.at(image.shape[-2], image.shape[-1]), image, image.new_zeros(()))
+
+    def check_batch(self, image: Tensor) -> None:
+        """
+        Refuse a batch that this mask is not for.
+
+        Raises:
+            ValueError: saying how many images each has.
+        """
+        if image.shape[0] != self.batch:
+            raise ValueError(f"the mask is for {self.batch} images, the batch has {image.shape[0]}")
 
     def to(self, device: torch.device | str) -> PatchMask:
         """Give the same mask on another device."""
