@@ -15,6 +15,7 @@ from maskdcpt.masking.gather import packed_stages
 from maskdcpt.masking.patches import PatchMask
 from maskdcpt.masking.sites import EVERYTHING, Backend, DenseSites, Sites
 from maskdcpt.masking.sparse import Spconv
+from maskdcpt.masking.triton_kernels import Triton
 
 
 class Dense:
@@ -42,9 +43,12 @@ class Gather:
 DENSE = Dense()
 GATHER = Gather()
 SPCONV = Spconv(DENSE)
-AUTO = Auto(DENSE, [GATHER, SPCONV])
+TRITON = Triton(DENSE)
+AUTO = Auto(DENSE, [GATHER, SPCONV, TRITON])
 
-BACKENDS: Mapping[str, Backend] = MappingProxyType({backend.name: backend for backend in (DENSE, GATHER, SPCONV, AUTO)})
+BACKENDS: Mapping[str, Backend] = MappingProxyType(
+    {backend.name: backend for backend in (DENSE, GATHER, SPCONV, TRITON, AUTO)}
+)
 """By name; `dense` is the reference."""
 
 

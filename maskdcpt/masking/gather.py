@@ -9,6 +9,7 @@ device and agrees with `dense` up to the order of sums.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,7 @@ class PackedSites(Sites):
         self.visible = visible
         self.packing = packing
         self.patch = (height // packing.rows, width // packing.columns)
+        self.depthwise: Callable[[Tensor, nn.Conv2d, Tensor], Tensor] | None = None
 
     def enter(self, x: Tensor) -> Tensor:
         """Pack the visible patches of a whole map."""
@@ -92,11 +94,12 @@ class PackedSites(Sites):
     def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
         """Convolve with a rim, or on a whole map where patches are small."""
         rim = layer.kernel_size[0] // 2
+        if self.depthwise is not None and rim == 1 and layer.groups == x.shape[1] == layer.out_channels:
+            return self.depthwise(x, layer, self.packing.neighbours)
         if min(self.patch) < max(HALO_MIN_PATCH, rim):
             y: Tensor = layer(self.leave(x))
             return self.enter(y)
-        padded: Tensor = _Halo.apply(x, self.packing.neighbours, rim)  # type: ignore[no-untyped-call]
-        return F.conv2d(padded, layer.weight, layer.bias, groups=layer.groups)
+        return F.conv2d(with_rim(x, self.packing.neighbours, rim), layer.weight, layer.bias, groups=layer.groups)
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean over each sample's patches."""
@@ -190,6 +193,12 @@ class _Unpack(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         return _pack(grad, *ctx.layout), None, None
+
+
+def with_rim(x: Tensor, neighbours: Tensor, rim: int) -> Tensor:
+    """(V, C, ph, pw) to (V, C, ph + 2 rim, pw + 2 rim): pixels of visible neighbours around each patch, else zeros."""
+    padded: Tensor = _Halo.apply(x, neighbours, rim)  # type: ignore[no-untyped-call]
+    return padded
 
 
 class _Halo(torch.autograd.Function):

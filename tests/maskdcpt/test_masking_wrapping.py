@@ -213,4 +213,4 @@ def test_spconv_is_used_when_it_is_right_and_refused_when_it_is_wrong(monkeypatc
 
 
 def test_the_backends_are_listed() -> None:
-    assert list(BACKENDS) == ["dense", "gather", "spconv", "auto"]
+    assert list(BACKENDS) == ["dense", "gather", "spconv", "triton", "auto"]
