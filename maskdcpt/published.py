@@ -32,6 +32,14 @@ def identify(weights: Mapping[str, Tensor]) -> Identity | None:
     Restormer's and PromptIR's number of heads is read from their temperatures. SwinIR's shapes do not tell its heads
     and window: heads are taken to have 30 channels, the window to be 8, as published.
     """
+    try:
+        return _known(weights)
+    except (KeyError, IndexError):
+        # Many networks begin with a conv_first; what lacks the rest of the layout is none of these.
+        return None
+
+
+def _known(weights: Mapping[str, Tensor]) -> Identity | None:
     if "intro.weight" in weights and "ending.weight" in weights:
         return _nafnet(weights)
     if "conv_first.weight" in weights:
