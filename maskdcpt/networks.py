@@ -32,6 +32,7 @@ class Networks(nn.Module):
         classifier: features to logits of the degradation; None where the objective has none.
         reconstruction: masked features to the whole image; None where the objective has none.
         backend: how masked stages are computed.
+        objective: what they were trained for, where a checkpoint says so: a classifier is asked as it was trained.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Networks(nn.Module):
         reconstruction: ReconstructionDecoder | None = None,
         *,
         backend: Backend = DENSE,
+        objective: ObjectiveConfig | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
         self.reconstruction = reconstruction
         self.backend = backend
+        self.objective = objective
 
     @staticmethod
     def create(config: TrainConfig, classes: int) -> Networks:
@@ -160,7 +163,7 @@ def networks_of(source: Checkpoint, kind: str = "params_ema") -> Networks:
     if source.weights("classifier", kind):
         classifier = classifier_for(backbone, len(source.class_names))
         load_exactly(classifier, source, "classifier", kind)
-    return Networks(backbone, classifier)
+    return Networks(backbone, classifier, objective=source.config.objective if source.config else None)
 
 
 def load_exactly(module: nn.Module, source: Checkpoint, part: str, kind: str) -> None:

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from uirdata.images import RgbImage, encode_image
+
+# A busy machine is no failure of an example.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 def picture(height: int, width: int, seed: int = 0) -> RgbImage:
