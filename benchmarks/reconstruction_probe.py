@@ -7,7 +7,6 @@ A NAFNet of width 16 and its decoder learn to fill hidden patches of photographs
 a crop has more of a scene. The error inside hidden patches, on the two photographs of scikit-learn that were never
 trained on, stands beside fillings that know no photographs: one colour for all, the mean of the visible neighbours of
 each hidden patch, and the averages that the decoder starts from, taken of pixels. Prints Markdown.
-`reconstruction_context.py` asks the same of a folder of one's own.
 """
 
 from __future__ import annotations

@@ -147,7 +147,9 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     pretraining = _config("pretrain-sample", shards, runs / "pretrain")
     finetuning = _config("finetune-sample", shards, runs / "finetune")
     scratch = replace(finetuning, out=str(runs / "scratch"))
-    with _beside(_run_from_scratch, scratch, subset) as waited:
+    # A read-only mapping cannot be sent to another process.
+    sent = replace(subset, repeat=dict(subset.repeat))
+    with _one_thread(), _beside(_run_from_scratch, scratch, sent) as waited:
         pretrained = clock.step(lambda: train(pretraining, progress=progress))
         finetuning = replace(finetuning, init=replace(finetuning.init, checkpoint=str(pretrained.checkpoint)))
         finetuned = clock.step(lambda: train(finetuning, progress=progress))
@@ -192,6 +194,17 @@ def _run_from_scratch(config: TrainConfig, subset: Subset) -> tuple[TrainResult,
     trained = train(config)
     test = open_shards(config.data.shards, "test", subset)
     return trained, evaluate(trained.checkpoint, test, out=Path(config.out) / "test")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Evaluate on one thread, as is trained: a second one would wait for a core that the other process has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

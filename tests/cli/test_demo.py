@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner, Result
@@ -29,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
             Use("sample", name, "test", (level,), 1, 96, 4096),
         )
     ]
-    subset = Subset("sample", "a small sample", demo.load_subset("sample").classes, {}, tuple(uses))
+    subset = Subset("sample", "a small sample", demo.load_subset("sample").classes, MappingProxyType({}), tuple(uses))
 
     def short(name: str) -> Preset:
         preset = find_preset(name)
