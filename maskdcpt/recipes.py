@@ -188,9 +188,8 @@ RAM: Mapping[str, tuple[Any, str]] = MappingProxyType(
 SAMPLE_PRETRAINING: Values = {
     "data.batch": (8, "ours: four samples are too few to tell six types apart"),
     "objective.mask_ratio": (0.25, "ours: half of a 64-pixel crop shows too little to learn six types in minutes"),
-    "objective.classification_weight": (5.0, "ours: with 1 a run of minutes may guess for half of its steps"),
-    "optimizer.lr": (1e-3, "ours: a small network and few steps"),
-    "optimizer.lr_decoders": (1e-3, "ours"),
+    "optimizer.lr": (2e-3, "ours: a small network and few steps"),
+    "optimizer.lr_decoders": (2e-3, "ours"),
     "optimizer.betas": ([0.9, 0.95], "ours: quick, as the run is"),
     "optimizer.warmup_steps": (50, "ours"),
     "optimizer.schedule": ("cosine", "ours"),
