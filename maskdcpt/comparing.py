@@ -98,6 +98,8 @@ def _read(text: str, metric: str) -> _Run:
     name, equals, place = text.partition("=")
     folder = Path(place if equals else text)
     file = folder / TABLE if folder.is_dir() else folder
+    if not file.is_file():
+        raise UirError(f"{file}: no such file; name what `maskdcpt eval --out` wrote")
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:

@@ -37,7 +37,7 @@ from uirdata.layout import Layout
 from uirdata.pipeline.build import build
 from uirdata.pipeline.crop import make_plan, source_folders
 from uirdata.pipeline.engines import LocalEngine
-from uirdata.pipeline.fetch import fetch, plan_fetch
+from uirdata.pipeline.fetch import fetch_whole
 from uirdata.pipeline.making import SourcePixels
 from uirdata.pipeline.pool import BuildSettings, plan_build
 from uirdata.pipeline.report import Statistics, centre, count_shards
@@ -249,11 +249,7 @@ class _Clock:
 
 def _bring(layout: Layout, progress: Progress) -> None:
     source = load_sources()[SUBSET]
-    report = fetch(plan_fetch([source], layout), jobs=2, progress=progress)
-    (outcome,) = report.sources
-    if outcome.state != "done":
-        problems = [*outcome.problems, *(f"{f.name}: {f.message}" for f in outcome.files if f.state == "failed")]
-        raise SourceError("; ".join(problems) or "the sample photographs could not be fetched")
+    fetch_whole(source, layout, jobs=2, progress=progress)
     checked = verify([source], layout, deep=True, jobs=2, progress=progress)
     if not checked.is_good:
         raise SourceError("the sample photographs are damaged; `uir verify sample --deep` says which")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from uirdata.errors import ImageError
-from uirdata.images import decode_image
+from uirdata.images import decode_image, reason
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -82,7 +82,7 @@ def decode_picture(data: bytes, name: str) -> Picture:
                 exif[_ORIENTATION] = 1
             return Picture(pixels, alpha, icc if _fits_rgb(icc) else None, _exif_bytes(exif), remark)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, ImageCms.PyCMSError) as error:
-        raise ImageError(f"{name}: is cut short or no image ({error}); fetch or copy it again") from error
+        raise ImageError(f"{name}: is cut short or no image ({reason(error)}); fetch or copy it again") from error
 
 
 def encode_picture(pixels: Pixels, like: Picture) -> bytes:

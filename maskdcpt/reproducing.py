@@ -27,12 +27,12 @@ from maskdcpt.mini import ARMS, SUBSET, Size, finetuning, pretraining, subset_to
 from maskdcpt.probing import ProbeSettings, probe_features
 from maskdcpt.tracking import read_curves
 from maskdcpt.training import train
-from uirdata.errors import SourceError, UirError, UsageError
+from uirdata.errors import UirError, UsageError
 from uirdata.layout import Layout
 from uirdata.pipeline.build import build
 from uirdata.pipeline.crop import make_plan, source_folders
 from uirdata.pipeline.engines import LocalEngine
-from uirdata.pipeline.fetch import add_local_source, fetch, plan_fetch
+from uirdata.pipeline.fetch import add_local_source, fetch_whole
 from uirdata.pipeline.making import SourcePixels
 from uirdata.pipeline.pool import BuildSettings, plan_build
 from uirdata.progress import Progress, Silent
@@ -294,10 +294,7 @@ def _prepare(comparison: Comparison, jobs: int, progress: Progress) -> None:
     if comparison.photos:
         add_local_source(name, comparison.photos, layout, test_share=TEST_SHARE)
     sources = load_sources([layout.manifests])
-    (outcome,) = fetch(plan_fetch([sources[name]], layout), jobs=jobs, progress=progress).sources
-    if outcome.state != "done":
-        problems = [*outcome.problems, *(f"{f.name}: {f.message}" for f in outcome.files if f.state == "failed")]
-        raise SourceError("; ".join(problems) or "the photographs could not be fetched")
+    fetch_whole(sources[name], layout, jobs=jobs, progress=progress)
     subset = load_subset(SUBSET, sources, [layout.manifests])
     plan = make_plan(subset, sources, layout)
     build(

@@ -55,10 +55,15 @@ def decode_image(data: bytes, *, name: str) -> RgbImage:
     try:
         return _to_rgb(Image.open(io.BytesIO(data)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        what = "is empty" if not data else f"is cut short or no image ({error})"
+        what = "is empty" if not data else f"is cut short or no image ({reason(error)})"
         raise ImageError(f"{name}: {what}; fetch or copy it again") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: {error}; no published source has such a picture") from error
+
+
+def reason(error: Exception) -> str:
+    """Say why Pillow could not read an image; its own words for an unknown format name an object in memory."""
+    return "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def image_size(path: Path) -> tuple[int, int]:

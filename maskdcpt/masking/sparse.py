@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskdcpt.masking.auto import TOLERANCE, difference, try_backend
-from maskdcpt.masking.patches import PatchMask, random_patch_mask
-from maskdcpt.masking.sites import Backend, BackendError, DenseSites, Sites
+from maskdcpt.masking.checked import CheckedBackend
+from maskdcpt.masking.patches import PatchMask
+from maskdcpt.masking.sites import Backend, DenseSites, Sites
 
 INSTALL = "pip install spconv-cu126==2.3.8 (it runs without a GPU too; the wheel named spconv is wrong on CPUs)"
 
 
-class Spconv:
+class Spconv(CheckedBackend):
     """
     Full convolutions on visible sites only.
 
@@ -34,37 +34,12 @@ class Spconv:
     name = "spconv"
 
     def __init__(self, reference: Backend) -> None:
-        self.reference = reference
-        self._checked: dict[torch.device, str] = {}
+        super().__init__(reference, _Unchecked(), patch=4, advice=f"use gather or dense; {INSTALL}")
 
-    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """
-        Give one set of sites per stride.
-
-        Raises:
-            BackendError: the library is not installed, cannot run here, or gives wrong numbers.
-        """
-        device = mask.visible.device
-        if device not in self._checked:
-            self._checked[device] = self._fault(device)
-        if self._checked[device]:
-            raise BackendError(self._checked[device])
-        return _Unchecked().stages(mask, height, width, count)
-
-    def _fault(self, device: torch.device) -> str:
-        """Say what is wrong with it on this device, as a message; empty when nothing is."""
-        if _library() is None:
-            return f"the spconv backend needs the spconv library, which is not installed: {INSTALL}"
-        mask = random_patch_mask(2, 32, 32, 4, 0.5, torch.Generator().manual_seed(0)).to(device)
-        expected, _ = try_backend(self.reference, mask, 32, 32)
-        try:
-            found, _ = try_backend(_Unchecked(), mask, 32, 32)
-        except Exception as error:  # a foreign library: whatever it raises, it cannot be used
-            return f"spconv does not run on {device} ({type(error).__name__}: {error}): use gather or dense; {INSTALL}"
-        worst = difference(found, expected)
-        if not worst <= TOLERANCE:
-            return f"spconv gives wrong numbers on {device} (off by {worst:.1e}): use gather or dense; {INSTALL}"
-        return ""
+    def missing(self, device: torch.device) -> str:
+        """Say whether the library is not there."""
+        del device
+        return "" if _library() else f"the spconv backend needs the spconv library, which is not installed: {INSTALL}"
 
 
 class _Unchecked:

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskdcpt.masking.auto import TOLERANCE, difference, try_backend
+from maskdcpt.masking.checked import CheckedBackend
 from maskdcpt.masking.gather import PackedSites, packed_stages
-from maskdcpt.masking.patches import PatchMask, random_patch_mask
-from maskdcpt.masking.sites import Backend, BackendError, Sites
+from maskdcpt.masking.patches import PatchMask
+from maskdcpt.masking.sites import Backend, Sites
 
 BLOCK = 64
 """Channels that one program works on."""
@@ -30,7 +30,7 @@ BLOCK = 64
 _compiled: dict[str, Any] = {}
 
 
-class Triton:
+class Triton(CheckedBackend):
     """
     Packed patches, depthwise convolutions by a kernel.
 
@@ -41,38 +41,14 @@ class Triton:
     name = "triton"
 
     def __init__(self, reference: Backend) -> None:
-        self.reference = reference
-        self._checked: dict[torch.device, str] = {}
+        super().__init__(reference, _Unchecked(reference), patch=8, advice="use gather")
 
-    def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """
-        Give one set of sites per stride.
-
-        Raises:
-            BackendError: there is no GPU or no Triton, or it gives wrong numbers here.
-        """
-        device = mask.visible.device
-        if device not in self._checked:
-            self._checked[device] = self._fault(device)
-        if self._checked[device]:
-            raise BackendError(self._checked[device])
-        return _Unchecked(self.reference).stages(mask, height, width, count)
-
-    def _fault(self, device: torch.device) -> str:
-        """Say why it cannot be used on this device; empty when it can."""
+    def missing(self, device: torch.device) -> str:
+        """Say whether there is no GPU or no Triton."""
         if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
             return f"the triton backend needs a CUDA device, and this is {device.type}: use gather"
         if _kernel() is None:
             return "the triton backend needs the triton library, which comes with torch for CUDA: use gather"
-        mask = random_patch_mask(2, 32, 32, 8, 0.5, torch.Generator().manual_seed(0)).to(device)
-        expected, _ = try_backend(self.reference, mask, 32, 32)
-        try:
-            found, _ = try_backend(_Unchecked(self.reference), mask, 32, 32)
-        except Exception as error:  # a compiler and a driver: whatever they raise, it cannot be used
-            return f"triton does not run on {device} ({type(error).__name__}: {error}): use gather"
-        worst = difference(found, expected)
-        if not worst <= TOLERANCE:
-            return f"triton gives wrong numbers on {device} (off by {worst:.1e}): use gather"
         return ""
 
 

@@ -98,6 +98,19 @@ class FetchReport:
         return all(source.state == "done" for source in self.sources)
 
 
+def fetch_whole(source: Source, layout: Layout, *, jobs: int, progress: Progress) -> None:
+    """
+    Fetch one source that what follows cannot do without.
+
+    Raises:
+        SourceError: not all of it is here; the message says what went wrong.
+    """
+    (outcome,) = fetch(plan_fetch([source], layout), jobs=jobs, progress=progress).sources
+    if outcome.state != "done":
+        failed = (f"{file.name}: {file.message}" for file in outcome.files if file.state in ("failed", "by hand"))
+        raise SourceError("; ".join((*outcome.problems, *failed)) or f"{source.id} could not be fetched")
+
+
 def fetch(
     plan: FetchPlan,
     *,
