@@ -291,7 +291,7 @@ def test_two_evaluations_are_compared_image_by_image(root: Path, published: Path
         compare_runs([tmp_path / "a"])
     with pytest.raises(UsageError, match="did you mean 'psnr'"):
         compare_runs([tmp_path / "a", tmp_path / "b"], "psn")
-    with pytest.raises(UirError, match=r"is no images\.parquet"):
+    with pytest.raises(UirError, match=r"images\.parquet: no such file"):
         compare_runs([tmp_path / "a", tmp_path])
 
 
