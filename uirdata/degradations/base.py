@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -345,6 +346,7 @@ def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperat
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"expected (H, W, 3) uint8 with pixels, got {image.shape} {image.dtype}")
+    _keep_freed_memory()
     result = image
     for index, step in enumerate(recipe.steps):
         operation = operations.get(step.operation)
@@ -366,6 +368,17 @@ def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperat
             f"the recipe turns {image.shape[:2]} into {result.shape[:2]}; its last step must restore the size"
         )
     return result if recipe.steps else image.copy()
+
+
+@lru_cache(maxsize=1)
+def _keep_freed_memory() -> None:
+    """
+    Let this process keep the memory that one picture frees for the next: up to twice as fast for small pictures.
+
+    glibc gives freed memory back to the system above a threshold, and sets the threshold by the largest piece below
+    32 MiB that was freed. This piece is never touched, so it costs nothing; up to 62 MiB are kept.
+    """
+    np.empty(31 * 2**20, dtype=np.uint8)
 
 
 def _run(

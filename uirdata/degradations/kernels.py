@@ -18,6 +18,7 @@ WIDEST = 300
 
 # Far above the error of float64 arithmetic (1e-12 grey levels), far below a grey level.
 _TIE = 2.0**-20
+_PIECE = 2**14
 
 
 def round_levels(values: NDArray[np.float64]) -> RgbImage:
@@ -27,7 +28,12 @@ def round_levels(values: NDArray[np.float64]) -> RgbImage:
     Kernels with round weights put many pixels exactly between two grey levels, where an error of 1e-13 (another
     processor, another order of summation) would decide. All such ties go up.
     """
-    return to_uint8(values + _TIE)
+    flat, levels = np.ascontiguousarray(values).reshape(-1), np.empty(values.shape, dtype=np.uint8)
+    found = levels.reshape(-1)
+    # In pieces that stay in the cache: twice as fast as whole temporaries.
+    for start in range(0, flat.size, _PIECE):
+        found[start : start + _PIECE] = to_uint8(flat[start : start + _PIECE] + _TIE)
+    return levels
 
 
 def convolve(image: NDArray[np.generic], kernel: Kernel) -> NDArray[np.float64]:
@@ -70,15 +76,20 @@ def smooth(values: NDArray[np.float32], sigma: float, *, steps: int) -> NDArray[
     """
     if sigma > WIDEST:
         raise ValueError(f"expected a sigma of at most {WIDEST} pixels")
-    whole = np.rint(values * np.float32(steps))
+    whole = values * np.float32(steps)
+    np.rint(whole, out=whole)
     unit = 2**22 // steps
     row = np.rint(gaussian_row(sigma, 2 * math.ceil(3.5 * sigma) + 1) * unit)
     row[len(row) // 2] += unit - row.sum()
     weights, alone = row.astype(np.float32), np.ones(1, dtype=np.float32)
     for along_x, along_y in ((weights, alone), (alone, weights)):
         blurred = cv2.sepFilter2D(whole, cv2.CV_32F, along_x, along_y, borderType=cv2.BORDER_REPLICATE)
-        whole = np.rint(np.asarray(blurred, dtype=np.float32) / np.float32(unit))
-    return np.asarray(whole / np.float32(steps)).reshape(values.shape)
+        whole = np.asarray(blurred, dtype=np.float32)
+        # In place: a large temporary costs more than the arithmetic. Both units are powers of two.
+        whole *= np.float32(1 / unit)
+        np.rint(whole, out=whole)
+    whole *= np.float32(1 / steps)
+    return whole.reshape(values.shape)
 
 
 def gaussian_row(sigma: float, size: int) -> Kernel:

@@ -22,8 +22,10 @@ from uirdata.degradations.base import (
 )
 from uirdata.degradations.kernels import LONGEST, convolve, line_kernel, path_kernel, round_levels
 from uirdata.degradations.light import from_light, to_light
-from uirdata.degradations.resampling import move
+from uirdata.degradations.resampling import AffineMap, affine_map, move
 from uirdata.images import RgbImage
+
+_LINES = 64
 
 
 def linear_motion(
@@ -149,19 +151,31 @@ def camera_shake(
     path = trajectory(rng, length=length, shake=shake)
     path = path[np.linspace(0, len(path) - 1, frames).round().astype(int)]
     path -= path[frames // 2]
-    # Linear light in 14 bits, as a sensor gives it: every sum below is exact, so no processor can round otherwise.
-    light = np.rint(to_light(image, curve) * np.float32(2**14 - 1))
-    total, moved = light.astype(np.float64), np.empty_like(light)
+    maps = []
     for i, (x, y) in enumerate(path):
-        if i == frames // 2:
-            continue
         time = i / (frames - 1) - 0.5
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn * time, 1 + zoom * time)
         matrix[:, 2] += (x, y)
-        move(light, np.asarray(matrix, dtype=np.float64), out=moved)
-        cv2.accumulate(moved, total)
-    total /= frames * (2**14 - 1)
-    return from_light(total.astype(np.float32), curve)
+        if i != frames // 2:
+            maps.append(affine_map(np.asarray(matrix, dtype=np.float64), height, width))
+    # Linear light in 14 bits, as a sensor gives it: every sum below is exact, so no processor can round otherwise.
+    light = np.rint(to_light(image, curve) * np.float32(2**14 - 1))
+    return from_light(_mean_of_moved(light, maps) * np.float32(1 / (2**14 - 1)), curve)
+
+
+def _mean_of_moved(light: NDArray[np.float32], maps: Sequence[AffineMap]) -> NDArray[np.float32]:
+    """Give the mean of a picture, (H, W, 3), and what it is through some maps (see `resampling.move`)."""
+    mean = np.empty_like(light)
+    # OpenCV looks up pixels of four values faster than pixels of three.
+    light = np.asarray(cv2.cvtColor(light, cv2.COLOR_RGB2RGBA), dtype=np.float32)
+    # Line by line of all frames, some lines at a time, so that the sum stays in the cache.
+    for top in range(0, len(light), _LINES):
+        lines = slice(top, top + _LINES)
+        total = light[lines].astype(np.float64)
+        for where in maps:
+            cv2.accumulate(move(light, where, lines), total)
+        mean[lines] = total[:, :, :3] * (1 / (len(maps) + 1))
+    return mean
 
 
 def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:

@@ -14,6 +14,8 @@ Layer = NDArray[np.float32]
 _PIXELS_AT_ONCE = 2**20
 _DENSEST = 50_000
 _LARGEST = 1000
+# Half a grey level of a white mark.
+_UNSEEN = 1 / 512
 
 
 def scatter(
@@ -140,8 +142,9 @@ def _check_size(*sizes: float) -> None:
 
 
 def _trim(mark: NDArray[np.float64]) -> Layer:
-    rows = np.flatnonzero(mark.max(axis=1) > 0.004)
-    columns = np.flatnonzero(mark.max(axis=0) > 0.004)
+    """Leave out what nobody sees: a slanted streak would otherwise be as large as the box around it."""
+    mark = np.where(mark < _UNSEEN, 0, mark)
+    rows, columns = (np.flatnonzero(mark.any(axis=axis)) for axis in (1, 0))
     centre = mark.shape[0] // 2
     reach_y = int(np.abs(rows - centre).max(initial=0))
     reach_x = int(np.abs(columns - centre).max(initial=0))

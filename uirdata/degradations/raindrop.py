@@ -69,31 +69,45 @@ def raindrop(
         raise ValueError("expected a density up to 2,000, a size up to 300 and a spread up to 3")
     height, width = image.shape[:2]
     light = to_light(image)
-    pane = _draw_drops(height, width, rng, density=density, size=size, spread=spread, view=view)
-    scene = to_steps(to_light(resize(image, max(1, height // _SHRINK), max(1, width // _SHRINK), "area")))
-    inside = look_up(
-        scene,
-        pane.column * np.float32(scene.shape[1] / width) - np.float32(0.5),
-        pane.row * np.float32(scene.shape[0] / height) - np.float32(0.5),
-    )
-    # The sky is unknown; the brightest twentieth of the scene is the best guess at it.
-    pixels = scene.reshape(-1, 3)
-    brightest = np.argsort(pixels.sum(axis=1), kind="stable")[-max(1, len(pixels) // 20) :]
-    sky_colour = pixels[brightest].mean(axis=0)
-    cover = pane.cover * np.float32(opacity)
-    sky_share, weight = np.float32(sky) * pane.sky, pane.brightness * cover
-    # Plane by plane: several times as fast as to broadcast one plane over three channels.
-    planes = [
-        (plane + (colour - plane) * sky_share) * weight
-        for plane, colour in zip(_split(inside), sky_colour, strict=True)
-    ]
-    layer = np.asarray(cv2.merge([*planes, cover]), dtype=np.float32)
+    drops = _draw_drops(height, width, rng, density=density, size=size, spread=spread, view=view)
+    cover = drops.cover * np.float32(opacity)
+    layer = np.zeros((height * width, 4), dtype=np.float32)
+    layer[drops.where, :3] = _scene_in_drops(image, drops, sky) * (drops.brightness * cover)[:, None]
+    layer[drops.where, 3] = cover
+    layer = layer.reshape(height, width, 4)
     if blur:
         layer = _defocus(layer, blur)
     *colours, cover = _split(layer)
     through = 1 - cover
-    seen = cv2.merge([own * through + added for own, added in zip(_split(light), colours, strict=True)])
-    return from_light(np.asarray(seen, dtype=np.float32))
+    # Plane by plane: several times as fast as to broadcast one plane over three channels.
+    planes = _split(light)
+    for plane, colour in zip(planes, colours, strict=True):
+        plane *= through
+        plane += colour
+    return from_light(np.asarray(cv2.merge(planes), dtype=np.float32))
+
+
+def _scene_in_drops(image: RgbImage, drops: _Drops, sky: float) -> NDArray[np.float32]:
+    """Give the light, (N, 3), that comes in at each pixel of a drop."""
+    height, width = image.shape[:2]
+    scene = to_steps(to_light(resize(image, max(1, height // _SHRINK), max(1, width // _SHRINK), "area")))
+    inside = look_up(
+        scene,
+        _in_lines(drops.column * np.float32(scene.shape[1] / width) - np.float32(0.5)),
+        _in_lines(drops.row * np.float32(scene.shape[0] / height) - np.float32(0.5)),
+    ).reshape(-1, 3)[: len(drops.where)]
+    # The sky is unknown; the brightest twentieth of the scene is the best guess at it.
+    pixels = scene.reshape(-1, 3)
+    brightest = np.argsort(pixels.sum(axis=1), kind="stable")[-max(1, len(pixels) // 20) :]
+    inside += (pixels[brightest].mean(axis=0) - inside) * (np.float32(sky) * drops.sky)[:, None]
+    return np.asarray(inside, dtype=np.float32)
+
+
+def _in_lines(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Fold a long list into lines, padded by zeros: OpenCV takes no line of over 32,767 pixels."""
+    lines = np.zeros((len(values) // 1024 + 1, 1024), dtype=np.float32)
+    lines.reshape(-1)[: len(values)] = values
+    return lines
 
 
 def _defocus(layer: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
@@ -102,22 +116,16 @@ def _defocus(layer: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
         return smooth(layer, blur, steps=4096)
     height, width = layer.shape[:2]
     even = cv2.copyMakeBorder(layer, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    # Whole numbers of a 4096th again: then the mean of four and the weights of the enlargement are exact.
-    half = to_steps(np.asarray(even, dtype=np.float32))
-    half = (half[::2, ::2] + half[1::2, ::2] + half[::2, 1::2] + half[1::2, 1::2]) * np.float32(0.25)
+    # Whole numbers of a 2^14th again: then the mean of four and the weights of the enlargement are exact.
+    # OpenCV's own resizing has nothing to round here.
+    half = cv2.resize(to_steps(np.asarray(even, dtype=np.float32)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     # The mean over two pixels and the interpolation between them blur by themselves, with a variance of 1.
-    half = smooth(half, math.sqrt(blur**2 - 1) / 2, steps=4096)
-    return _twice(_twice(half, 0), 1)[:height, :width]
-
-
-def _twice(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Enlarge along one axis: each pixel to two, a quarter of a pixel to either side, bilinearly."""
-    values = np.moveaxis(values, axis, 0)
-    padded = np.concatenate([values[:1], values, values[-1:]])
-    large = np.empty((2 * len(values), *values.shape[1:]), dtype=np.float32)
-    near = np.float32(0.75) * values
-    large[::2], large[1::2] = near + np.float32(0.25) * padded[:-2], near + np.float32(0.25) * padded[2:]
-    return np.moveaxis(large, 0, axis)
+    half = smooth(np.asarray(half, dtype=np.float32), math.sqrt(blur**2 - 1) / 2, steps=4096)
+    # Each pixel to two, a quarter of a pixel to either side, bilinearly.
+    twice = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    row = np.array([0.25, 0.5, 0.25], dtype=np.float32)
+    enlarged = cv2.sepFilter2D(twice, cv2.CV_32F, row, row, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(enlarged, dtype=np.float32)[:height, :width]
 
 
 def _split(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -125,18 +133,20 @@ def _split(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 @dataclass(frozen=True)
-class _Pane:
+class _Drops:
     """
-    Per pixel, (H, W) float32 each.
+    The pixels that drops cover, N of them.
 
     Attributes:
-        cover: share of the pixel that a drop covers.
+        where: (N,) places in the flattened picture.
+        cover: (N,) float32 as all that follow: share of the pixel that is covered.
         row: of the point of the scene that is seen there.
         column: of that point.
         brightness: of what is seen, relative.
         sky: share of what is seen that comes from above the picture.
     """
 
+    where: NDArray[np.int64]
     cover: NDArray[np.float32]
     row: NDArray[np.float32]
     column: NDArray[np.float32]
@@ -146,7 +156,7 @@ class _Pane:
 
 def _draw_drops(
     height: int, width: int, rng: np.random.Generator, *, density: float, size: float, spread: float, view: float
-) -> _Pane:
+) -> _Drops:
     margin = 2 * size
     count = int(rng.poisson(density * (height + 2 * margin) * (width + 2 * margin) / 100_000))
     y, x = rng.uniform(-margin, height + margin, count), rng.uniform(-margin, width + margin, count)
@@ -173,35 +183,31 @@ def _draw_drops(
     distance /= rim
     edge = np.clip((1 - distance) * radius.astype(np.float32)[drop] + np.float32(0.5), 0, 1)
 
-    places = row * width + column
+    visible = np.flatnonzero(edge > 0)
+    places, edge = row[visible] * width + column[visible], edge[visible]
     cover = np.zeros(height * width, dtype=np.float32)
     np.maximum.at(cover, places, edge)
     # Where drops overlap, the last one lies on top.
     top = np.full(height * width, -1)
-    visible = np.flatnonzero(edge > 0)
-    top[places[visible]] = visible
+    top[places] = visible
     where = np.flatnonzero(top >= 0)
     seen = top[where]
-    step = (np.clip(distance[seen], 0, 1) * np.float32(_RIM_STEPS) + np.float32(0.5)).astype(np.int32)
+    step = (np.minimum(distance[seen], 1) * np.float32(_RIM_STEPS) + np.float32(0.5)).astype(np.int32)
     bent, dimmed = (table[step] for table in _rim_tables())
     dx, dy, drop = dx[seen], dy[seen], drop[seen]
 
-    def spread_out(values: NDArray[np.float32], elsewhere: float) -> NDArray[np.float32]:
-        full = np.full(height * width, elsewhere, dtype=np.float32)
-        full[where] = values
-        return full.reshape(height, width)
-
     def scene_place(middle: NDArray[np.float64], length: int, offset: NDArray[np.float32]) -> NDArray[np.float32]:
         straight = (length / 2 + (middle - length / 2) * (1 - view)).astype(np.float32)
-        return spread_out(straight[drop] - offset * bent * np.float32(view * length / 2), 0)
+        return np.asarray(straight[drop] - offset * bent * np.float32(view * length / 2), dtype=np.float32)
 
-    return _Pane(
-        cover=cover.reshape(height, width),
+    return _Drops(
+        where=where,
+        cover=cover[where],
         row=scene_place(y, height, dy),
         column=scene_place(x, width, dx),
-        brightness=spread_out(dimmed, 1),
+        brightness=dimmed,
         # A drop looks out over nearly a half space, the camera over a small part of it.
-        sky=spread_out(np.clip(np.float32(0.35) + np.float32(0.75) * dy, 0, 1), 0),
+        sky=np.clip(np.float32(0.35) + np.float32(0.75) * dy, 0, 1),
     )
 
 

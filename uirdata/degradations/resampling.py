@@ -7,6 +7,7 @@ OpenCV's own resizing rounds differently from release to release, and on some pr
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -57,7 +58,10 @@ def resize_field(field: NDArray[np.float32], height: int, width: int, method: st
 
 def to_steps(light: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round light to multiples of 2^-14: then interpolation at multiples of 1/32 pixel is exact in float32."""
-    return np.asarray(np.rint(light * np.float32(2**14)) * np.float32(2**-14))
+    steps = light * np.float32(2**14)
+    np.rint(steps, out=steps)
+    steps *= np.float32(2**-14)
+    return steps
 
 
 def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -78,28 +82,54 @@ def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.fl
     return np.asarray(found, dtype=np.float32).reshape(*x.shape, image.shape[2])
 
 
-def move(image: NDArray[np.float32], matrix: NDArray[np.float64], *, out: NDArray[np.float32]) -> None:
+@dataclass(frozen=True)
+class AffineMap:
     """
-    Look an image up through an affine map, bilinearly; beyond the border it is mirrored.
+    Where the pixels of a picture come from: the place of pixel (x, y) is the sum of what column x and row y say.
+
+    Pixels, in multiples of 1/32 as float32, so that the sums are exact.
+
+    Attributes:
+        x_of_column: (W,), and so on: what a column adds to x.
+        x_of_row: (H,).
+        y_of_column: (W,).
+        y_of_row: (H,).
+    """
+
+    x_of_column: NDArray[np.float32]
+    x_of_row: NDArray[np.float32]
+    y_of_column: NDArray[np.float32]
+    y_of_row: NDArray[np.float32]
+
+
+def affine_map(matrix: NDArray[np.float64], height: int, width: int) -> AffineMap:
+    """Give the map of a (2, 3) matrix from (x, y, 1) of the result to (x, y) of the image, pixels."""
+
+    def rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:
+        return (np.rint(values * 32) / 32).astype(np.float32)
+
+    columns, rows = np.arange(width), np.arange(height)
+    x, y = matrix
+    return AffineMap(
+        rounded(x[0] * columns), rounded(x[1] * rows + x[2]), rounded(y[0] * columns), rounded(y[1] * rows + y[2])
+    )
+
+
+def move(image: NDArray[np.float32], where: AffineMap, lines: slice) -> NDArray[np.float32]:
+    """
+    Look some lines of an image up through an affine map, bilinearly; beyond the border it is mirrored.
 
     Args:
         image: (H, W, C) float32. Whole numbers below 2^14 make the result exact.
-        matrix: (2, 3), from (x, y, 1) of the result to (x, y) of the image, pixels; places are rounded to 1/32.
-        out: (H, W, C) float32, where the result goes.
+        where: the pixels come from.
+        lines: of the result that are wanted.
+
+    Returns:
+        (lines, W, C) float32.
     """
-    height, width = image.shape[:2]
-    columns, rows = np.arange(width), np.arange(height)
-    # In units of 2^-10, so that adding is exact; then to 2^-5, rounded.
-    x, y = (
-        (np.add.outer(_fixed(m[1] * rows + m[2]), _fixed(m[0] * columns)) + 16 >> 5).astype(np.float32)
-        * np.float32(1 / 32)
-        for m in matrix
-    )
-    cv2.remap(image, x, y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REFLECT_101)
-
-
-def _fixed(values: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.rint(values * 1024).astype(np.int32)
+    x = np.add.outer(where.x_of_row[lines], where.x_of_column)
+    y = np.add.outer(where.y_of_row[lines], where.y_of_column)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), dtype=np.float32)
 
 
 def _along(values: NDArray[np.int32], axis: int, size: int, taps: int) -> NDArray[np.int32]:
