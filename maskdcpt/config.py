@@ -216,6 +216,8 @@ class LoopConfig:
         compile: hand the networks to torch.compile.
         channels_last: lay pixels out channel by channel at each place, which convolutions on a GPU like.
         checkpointing: forget inner results of the backbone and compute them again on the way back: less memory.
+        parallel: how several processes share a step: with `ddp` each holds all weights, with `fsdp` (FSDP2) each has a
+            part of weights, moments and average. Checkpoints are the same, and one goes on with the other.
         threads: of a CPU; 0 takes what OMP_NUM_THREADS says, else the cores that this process may use.
         log_every: steps between rows of metrics.jsonl.
         checkpoint_every: steps between checkpoints; the last step always gets one.
@@ -235,6 +237,7 @@ class LoopConfig:
     compile: bool = False
     channels_last: bool = False
     checkpointing: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     threads: int = 0
     log_every: int = 50
     checkpoint_every: int = 5_000

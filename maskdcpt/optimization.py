@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maskdcpt.config import OptimizerConfig
+from maskdcpt.parallel import whole
 
 
 def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -74,12 +75,11 @@ def gradient_norm(optimizer: torch.optim.Optimizer, clip_norm: float) -> Tensor:
     The norm is no number as soon as one gradient is none, so it says on every rank alike whether the step is sound.
     """
     weights = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+    # Where weights are divided each process has a part of the sum.
+    norm = whole(nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None]))
     if clip_norm:
         nn.utils.clip_grads_with_norm_(weights, clip_norm, norm)
-    # Under FSDP the norm is spread over the ranks.
-    whole = getattr(norm, "full_tensor", None)
-    return whole() if whole is not None else norm
+    return norm
 
 
 class RunningAverage:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import platform
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskdcpt.backbones import Backbone
 from maskdcpt.batches import Batch
@@ -28,10 +30,11 @@ from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import FREE_ON_RESUME, differences, read_config, to_toml
 from maskdcpt.distributed import Process
 from maskdcpt.masking import random_patch_mask
-from maskdcpt.networks import NETWORKS, Networks, load_exactly, save_memory
+from maskdcpt.networks import NETWORKS, Networks, blocks_of, load_exactly, save_memory
 from maskdcpt.objectives.finetuning import finetuning_losses
 from maskdcpt.objectives.pretraining import pretraining_losses
 from maskdcpt.optimization import RunningAverage, create_optimizer
+from maskdcpt.parallel import divide, move_parameters, part_of, whole
 from maskdcpt.stages import check_sizes
 from uirdata.errors import UsageError
 from uirdata.storage.tables import storage_error, writing
@@ -67,28 +70,92 @@ class RunState:
         self.step = 0
         self.samples = 0
         self.skipped = 0
+        self._whole: Networks | None = None
 
     @property
-    def averaged(self) -> dict[str, Tensor] | None:
-        """The weights to judge a run by: the running average, where one is kept."""
-        return self.average.weights if self.average else None
+    def divided(self) -> bool:
+        """Whether this process holds only a part of the weights."""
+        return self._whole is not None
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Give the weights as they are named in a checkpoint."""
+    def divide(self, root: nn.Module, process: Process) -> None:
+        """
+        Leave each process its part of the weights, the moments and the average; errors as `parallel.divide`.
+
+        Args:
+            root: has the networks, and computes the losses.
+            process: all must call.
+        """
+        # Other tensors take the place of the parameters; what knew those by identity learns of these.
+        before = dict(self.networks.named_parameters())
+        self._whole = copy.deepcopy(self.networks).requires_grad_(False) if process.leads else self.networks
+        divide(root, blocks_of(self.networks.backbone), process)
+        after = dict(self.networks.named_parameters())
+        move_parameters(self.optimizer, {before[name]: after[name] for name in before})
+        if self.average is not None:
+            self.average.weights = {name: part_of(w, after[name]) for name, w in self.average.weights.items()}
+
+    @contextmanager
+    def judged(self) -> Iterator[Networks]:
+        """
+        Give the networks with the weights to judge a run by, the running average where one is kept, while a block runs.
+
+        Where weights are divided all processes must come here, and only the leading one can use what it is given.
+        """
+        averaged = self.average.weights if self.average else None
+        if self._whole is None:
+            networks, weights = self.networks, averaged
+        else:
+            networks, weights = self._whole, None
+            self._gather(networks, averaged or self.networks.named_weights())
+        networks.eval()
+        try:
+            with torch.no_grad(), networks.using(weights):
+                yield networks
+        finally:
+            networks.train()
+
+    @torch.no_grad()
+    def _gather(self, into: Networks, weights: Mapping[str, Tensor]) -> None:
+        leads = into is not self.networks
+        kept = into.named_weights()
+        for name, weight in weights.items():
+            gathered = whole(weight, keep=leads)
+            if leads:
+                kept[name].copy_(gathered)
+
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """
+        Give the weights as they are named in a checkpoint.
+
+        Args:
+            keep: False for a process that only gives its part of divided ones: all must call together.
+        """
         named = {f"params.{name}": weight for name, weight in self.networks.named_weights().items()}
         if self.average is not None:
             named |= {f"params_ema.{name}": weight for name, weight in self.average.weights.items()}
-        return named
+        return {name: self._kept(weight, keep) for name, weight in named.items()}
 
-    def capture(self) -> dict[str, Any]:
-        """Give what a resumed run needs beside the weights, of plain values and tensors."""
+    def _kept(self, tensor: Tensor, keep: bool) -> Tensor:
+        # One after the other to the host: a device that holds parts because the whole is too much keeps only parts.
+        return whole(tensor.detach(), keep=keep).cpu() if self.divided else tensor
+
+    def _moments(self, keep: bool) -> dict[str, Any]:
+        held = self.optimizer.state_dict()
+        state = {
+            index: {name: self._kept(value, keep) for name, value in values.items()}
+            for index, values in held["state"].items()
+        }
+        return {**held, "state": state}
+
+    def capture(self, *, keep: bool = True) -> dict[str, Any]:
+        """Give what a resumed run needs beside the weights, of plain values and tensors. `keep` as in `tensors`."""
         kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
         return {
             "step": self.step,
             "samples": self.samples,
             "skipped": self.skipped,
             "class_names": list(self.class_names),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._moments(keep),
             # Nothing here draws from these; whatever a caller adds to the loop may.
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -35,11 +35,12 @@ from maskdcpt.loading import (
     repeat_ratios,
 )
 from maskdcpt.masking import PatchMask
-from maskdcpt.networks import Networks
+from maskdcpt.networks import Networks, blocks_of
 from maskdcpt.objectives.finetuning import finetuning_losses
 from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.pretraining import pretraining_losses
 from maskdcpt.optimization import gradient_norm, rate_at, set_rate
+from maskdcpt.parallel import divides, quiet, together
 from maskdcpt.runs import RunState, environment, open_run, prepare_state
 from maskdcpt.stages import Stage, stages_of, step_mask
 from maskdcpt.tracking import MetricsLog, Tracker, open_trackers, picture_grid, write_picture
@@ -152,7 +153,7 @@ class _Loop:
         self.validator = Validator(config, process) if config.loop.validate_images else None
         self.learner: nn.Module = Learner(state.networks, config)
         self._check_memory()
-        self.learner = _wrapped(self.learner, config, process)
+        self.learner = _wrapped(self.learner, state, config, process)
         self.task = f"train {config.name or config.objective.kind}"
         self.trackers: list[Tracker] = []
         self.log = MetricsLog(run, from_step=state.step if resume else None, writes=process.leads)
@@ -166,6 +167,7 @@ class _Loop:
             )
         self.score: float | None = None
         self.bad_in_a_row = 0
+        self.saved = state.step if resume else 0
 
     def go(self, stop: Callable[[], bool]) -> bool:
         """Run to the last step, or until told to stop; say whether it is finished."""
@@ -177,7 +179,9 @@ class _Loop:
             try:
                 self._step(stage, pieces, window)
             except UirError:
-                self._rescue()
+                # Nobody is waited for: the other processes may wait elsewhere.
+                if self.process.leads and not self.state.divided:
+                    self._keep()
                 raise
             self.progress.advance(self.task)
             last = self.state.step == self.config.loop.steps
@@ -231,14 +235,10 @@ class _Loop:
     def _step(self, stage: Stage, pieces: _Pieces, window: Window) -> None:
         """Move the weights once."""
         config, state = self.config, self.state
+        seen = self._arrived(stage, pieces, window)
         mask = step_mask(config, state.step, stage.batch, stage.crop)
         set_rate(state.optimizer, rate_at(state.step, config.loop.steps, config.optimizer))
-        seen: list[PackedBatch] = []
-        parts: list[Losses] = []
-        for piece in range(stage.accumulate):
-            packed = window.waiting(pieces.arriving)
-            seen.append(packed)
-            parts.append(self._backward(packed, mask, pieces.share, piece))
+        parts = [self._backward(packed, mask, pieces.share, piece) for piece, packed in enumerate(seen)]
         norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
         # The one place where the host waits for the device: a step that is no number must not reach the weights.
         sound = math.isfinite(float(norm))
@@ -255,12 +255,25 @@ class _Loop:
         if not sound:
             self._skip(seen)
 
+    def _arrived(self, stage: Stage, pieces: _Pieces, window: Window) -> list[PackedBatch]:
+        """Give a step's pieces. Where a process cannot read its own, all keep what is done, and none waits in vain."""
+        seen: list[PackedBatch] = []
+        failure: UirError | None = None
+        try:
+            seen = [window.waiting(pieces.arriving) for _ in range(stage.accumulate)]
+        except UirError as error:
+            failure = error
+        if self.process.any(failure is not None):
+            self._keep()
+            raise failure or TrainingError("another process of this run cannot go on; its message says why")
+        return seen
+
     def _backward(self, packed: PackedBatch, mask: PatchMask | None, share: Share, piece: int) -> Losses:
         device = self.process.device
         batch = packed.unpack(device, channels_last=self.config.loop.channels_last)
         visible = None if mask is None else mask.visible[share.slice(piece)].to(device)
         try:
-            with _quiet(self.learner, piece + 1 < share.pieces):
+            with quiet(self.learner, piece + 1 < share.pieces):
                 with _autocast(self.config, device):
                     losses = Losses(*self.learner(batch.lq, batch.gt, batch.label, visible))
                 (losses.total / share.pieces).backward()  # type: ignore[no-untyped-call]
@@ -308,8 +321,9 @@ class _Loop:
                 self._save()
 
     def _validate(self, validator: Validator) -> None:
+        with self.state.judged() as networks:
+            values = validator.validate(networks) if self.process.leads else {}
         if self.process.leads:
-            values = validator.validate(self.state)
             self.score = values.get("psnr")
             if values:
                 self.log.write("validation", self.state.step, **values)
@@ -326,33 +340,35 @@ class _Loop:
 
     def _picture(self) -> None:
         """Show the first samples of the run: LQ, what the network saw of it, what it made of it, GT."""
-        if not self.process.leads:
-            return
-        crop = self.stages[0].crop
-        crops = Crops(self.samples, crop, self.config.loop.seed, augment=False)
-        rows = example_rows(self.state, self.config, [crops[draw] for draw in self.shown], self.process.device)
+        with self.state.judged() as networks:
+            if not self.process.leads:
+                return
+            crops = Crops(self.samples, self.stages[0].crop, self.config.loop.seed, augment=False)
+            rows = example_rows(networks, self.config, [crops[draw] for draw in self.shown], self.process.device)
         image = picture_grid(rows)
         write_picture(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
         for tracker in self.trackers:
             tracker.picture(self.state.step, "samples", image)
 
-    def _rescue(self) -> None:
-        """Keep the steps that are done when a shard or the memory fails in the next one; nobody is waited for."""
+    def _keep(self) -> None:
+        """Keep the steps that are done when the next one fails, where they are not kept yet."""
         self.state.optimizer.zero_grad(set_to_none=True)
-        folders = checkpoint_folders(self.run)
-        newest = folders[-1].name if folders else ""
-        if self.process.leads and self.state.step and newest != f"step-{self.state.step:06d}":
+        if self.state.step != self.saved:
             self._write()
 
     def _save(self) -> None:
-        if self.process.leads:
-            self._write()
+        self._write()
         self.process.wait()
 
     def _write(self) -> None:
-        metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
-        save_checkpoint(self.run, self.state.step, self.state.tensors(), metadata, self.state.capture())
-        prune_checkpoints(self.run, self.config.loop.keep)
+        """Write a checkpoint: the leading process does, the others give it their parts of what is divided."""
+        leads = self.process.leads
+        tensors, state = self.state.tensors(keep=leads), self.state.capture(keep=leads)
+        if leads:
+            metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
+            save_checkpoint(self.run, self.state.step, tensors, metadata, state)
+            prune_checkpoints(self.run, self.config.loop.keep)
+        self.saved = self.state.step
 
 
 @dataclass(frozen=True)
@@ -363,24 +379,20 @@ class _Pieces:
     arriving: Iterator[PackedBatch]
 
 
-def _wrapped(learner: nn.Module, config: TrainConfig, process: Process) -> nn.Module:
-    if config.loop.channels_last:
-        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config.loop.compile:
-        learner.compile()
-    if process.ranks == 1:
+def _wrapped(learner: Learner, state: RunState, config: TrainConfig, process: Process) -> nn.Module:
+    """Give what computes a step as the configuration wants it: compiled, laid out, shared among processes."""
+    loop = config.loop
+    if divides(config, process):
+        # Compiled block by block, as weights are gathered between them; FSDP wants them as they are laid out.
+        for block in blocks_of(state.networks.backbone) if loop.compile else ():
+            block.compile()
+        state.divide(learner, process)
         return learner
-    return nn.parallel.DistributedDataParallel(
-        learner, device_ids=[process.device] if process.device.type == "cuda" else None
-    )
-
-
-def _quiet(learner: nn.Module, yes: bool) -> AbstractContextManager[Any]:
-    # Only the last piece of a step needs the gradients of the other processes.
-    if yes and isinstance(learner, nn.parallel.DistributedDataParallel):
-        quiet: AbstractContextManager[Any] = learner.no_sync()
-        return quiet
-    return nullcontext()
+    if loop.channels_last:
+        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if loop.compile:
+        learner.compile()
+    return together(learner, process)
 
 
 def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -14,7 +14,6 @@ from maskdcpt.distributed import Process
 from maskdcpt.loading import Samples, middle_window, open_samples, pack
 from maskdcpt.metrics import psnr
 from maskdcpt.networks import Networks
-from maskdcpt.runs import RunState
 from maskdcpt.stages import step_mask
 from uirdata.errors import UsageError
 from uirdata.images import RgbImage
@@ -41,9 +40,9 @@ class Validator:
         self._samples = _held_out(config) if process.leads else None
         self._indices = _first_of_each(self._samples, config.loop.validate_images) if self._samples else []
 
-    def validate(self, state: RunState) -> dict[str, float]:
+    def validate(self, networks: Networks) -> dict[str, float]:
         """
-        Judge the weights, or their running average where one is kept; {} without held-out samples.
+        Judge networks as `RunState.judged` gives them; {} without held-out samples.
 
         Returns:
             For fine-tuning: `psnr` and `lq_psnr`, the mean over degradations, and `psnr/<degradation>`, in dB.
@@ -52,15 +51,9 @@ class Validator:
         """
         if not self._samples or not self._indices:
             return {}
-        networks = state.networks
-        networks.eval()
-        try:
-            with torch.no_grad(), networks.using(state.averaged):
-                if self._config.objective.kind == "finetune":
-                    return self._restoration(networks, self._samples)
-                return self._pretraining(networks, self._samples)
-        finally:
-            networks.train()
+        if self._config.objective.kind == "finetune":
+            return self._restoration(networks, self._samples)
+        return self._pretraining(networks, self._samples)
 
     def _restoration(self, networks: Networks, samples: Samples) -> dict[str, float]:
         restored: dict[str, list[float]] = {}
@@ -100,31 +93,26 @@ class Validator:
 
 
 def example_rows(
-    state: RunState, config: TrainConfig, crops: Sequence[tuple[RgbImage, RgbImage, int, int]], device: torch.device
+    networks: Networks, config: TrainConfig, crops: Sequence[tuple[RgbImage, RgbImage, int, int]], device: torch.device
 ) -> list[list[Tensor]]:
     """
-    Show what the networks make of some crops.
+    Show what networks, as `RunState.judged` gives them, make of some crops.
 
     Returns:
         A row a crop of (3, H, W) images: the LQ, what was seen of it (masked objectives), what was made of it, the GT.
     """
-    networks, kind = state.networks, config.objective.kind
+    kind = config.objective.kind
     batch = pack(crops).unpack(device)
     mask = step_mask(config, 0, len(crops), batch.lq.shape[-1])
-    networks.eval()
-    with torch.no_grad(), networks.using(state.averaged):
-        if mask is None:
-            columns = [batch.lq, networks.backbone(batch.gt if kind == "dcpt" else batch.lq), batch.gt]
-        else:
-            seen = mask.to(device)
-            hidden = seen.hide(batch.lq)
-            made = (
-                networks.backbone(hidden)
-                if kind == "ram"
-                else networks.reconstruct(networks.encode(batch.lq, seen), seen)
-            )
-            columns = [batch.lq, hidden, made, batch.gt]
-    networks.train()
+    if mask is None:
+        columns = [batch.lq, networks.backbone(batch.gt if kind == "dcpt" else batch.lq), batch.gt]
+    else:
+        seen = mask.to(device)
+        hidden = seen.hide(batch.lq)
+        made = (
+            networks.backbone(hidden) if kind == "ram" else networks.reconstruct(networks.encode(batch.lq, seen), seen)
+        )
+        columns = [batch.lq, hidden, made, batch.gt]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
