@@ -29,7 +29,7 @@ import torch
 from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import with_settings
 from maskdcpt.distributed import joined
-from maskdcpt.loading import Crops, Stream, epoch_slots, open_samples, pack, repeat_ratios
+from maskdcpt.loading import Crops, Stream, epoch_slots, open_samples, repeat_ratios
 from maskdcpt.presets import find_preset
 from maskdcpt.runs import prepare_state
 from maskdcpt.stages import step_mask
@@ -56,7 +56,7 @@ def bare(config: TrainConfig, steps: int) -> Cost:
         slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
         stream = Stream(slots, config.loop.seed)
         crops = Crops(samples, config.data.crop, config.loop.seed, config.data.augment)
-        batch = pack([crops[stream[number]] for number in range(config.data.batch)]).unpack(process.device)
+        batch = crops.__getitems__([stream[number] for number in range(config.data.batch)]).unpack(process.device)
         mask = step_mask(config, 0, config.data.batch, config.data.crop)
         visible = None if mask is None else mask.visible.to(process.device)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from uirdata.images import RgbImage
 
 
 @dataclass(frozen=True)
@@ -31,26 +37,38 @@ class Batch:
 @dataclass(frozen=True)
 class PackedBatch:
     """
-    The same as it leaves a loader: bytes, a quarter of the floats, as they go through pipes and to the device.
+    The same as it leaves a loader: bytes, a quarter of the floats, as they go to the device.
 
     Attributes:
-        lq: (B, H, W, 3) uint8, RGB.
-        gt: (B, H, W, 3) uint8, RGB.
+        pixels: (2, B, H, W, 3) uint8, RGB: LQ, then GT.
         label: (B,) int64.
         sample: (B,) int64, the index in the shards, for people who look for a bad one.
     """
 
-    lq: Tensor
-    gt: Tensor
+    pixels: Tensor
     label: Tensor
     sample: Tensor
 
     def __len__(self) -> int:
-        return self.lq.shape[0]
+        return self.pixels.shape[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Each tensor that goes to another process costs a connection between the two; only the pixels are worth one.
+        return _arrived, (self.pixels, self.label.tolist(), self.sample.tolist())
+
+    @property
+    def lq(self) -> Tensor:
+        """(B, H, W, 3) uint8, RGB."""
+        return self.pixels[0]
+
+    @property
+    def gt(self) -> Tensor:
+        """(B, H, W, 3) uint8, RGB."""
+        return self.pixels[1]
 
     def pin_memory(self) -> PackedBatch:
         """Copy into page-locked memory, from where a device reads while the host goes on."""
-        return PackedBatch(*(part.pin_memory() for part in (self.lq, self.gt, self.label, self.sample)))
+        return PackedBatch(*(part.pin_memory() for part in (self.pixels, self.label, self.sample)))
 
     def unpack(self, device: torch.device | str, *, channels_last: bool = False) -> Batch:
         """Move to a device and turn into floats there."""
@@ -64,6 +82,30 @@ class PackedBatch:
             gt.contiguous(memory_format=layout),
             self.label.to(device, non_blocking=True),
         )
+
+
+def _arrived(pixels: Tensor, label: list[int], sample: list[int]) -> PackedBatch:
+    return PackedBatch(pixels, torch.tensor(label, dtype=torch.int64), torch.tensor(sample, dtype=torch.int64))
+
+
+def empty_batch(count: int, height: int, width: int) -> PackedBatch:
+    """Make room for `count` crops; in a loader's worker where its parent sees it, so nothing is copied later."""
+    shape = (2, count, height, width, 3)
+    pixels = torch.empty(shape, dtype=torch.uint8)
+    if get_worker_info() is not None:
+        shared = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+        pixels = torch.empty(0, dtype=torch.uint8).set_(shared).view(shape)
+    return PackedBatch(pixels, torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.int64))
+
+
+def pack(items: Sequence[tuple[RgbImage, RgbImage, int, int]]) -> PackedBatch:
+    """Put crops of one size, each with its label and its number, into a batch."""
+    lq, gt, label, sample = zip(*items, strict=True)
+    return PackedBatch(
+        torch.from_numpy(np.stack([np.stack(lq), np.stack(gt)])),
+        torch.tensor(label, dtype=torch.int64),
+        torch.tensor(sample, dtype=torch.int64),
+    )
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -15,17 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from maskdcpt.batches import PackedBatch
+from maskdcpt.batches import PackedBatch, empty_batch
 from maskdcpt.config import DataConfig, Sampling
+from maskdcpt.windows import mirrored_to, random_window, turn_into
 from uirdata.errors import ShardError, UsageError, nearest
-from uirdata.images import RgbImage
+from uirdata.images import RgbImage, Window
 from uirdata.seeding import rng_for, seed_for
 
 
@@ -64,9 +63,29 @@ class Samples(Protocol):
 
     def __getitem__(self, index: int, /) -> Item: ...
 
-    def fresh(self, index: int, seed: int) -> Item:
-        """Give a sample whose LQ is made anew from this seed, where it was made here."""
+    def place(self, index: int) -> Place:
+        """Say how large a sample is and what it shows, without its pixels."""
         ...
+
+    def pair(self, place: Any, window: Window | None = None, *, fresh: int | None = None) -> tuple[RgbImage, RgbImage]:
+        """Give LQ and GT, or a window of both; `fresh`: the seed of an LQ that is made anew, where it was made here."""
+        ...
+
+
+class Place(Protocol):
+    """What is known of a sample before its pixels are read; `uirdata.open_shards(...).place(i)` gives one."""
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+
+    @property
+    def label(self) -> int:
+        """Position of its degradation in `class_names`."""
 
 
 def open_samples(data: DataConfig, split: str) -> Samples:
@@ -271,6 +290,15 @@ class StepSampler(Sampler[list[Draw]]):
                 yield [self._stream[base + n] for n in numbers[self._share.slice(piece)]]
 
 
+class Cut(NamedTuple):
+    """Where a drawing is cut, which way it is turned, and from which seed its LQ is made anew, if at all."""
+
+    place: Place
+    window: Window
+    turn: int
+    fresh: int | None
+
+
 @dataclass(frozen=True)
 class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
     """
@@ -291,77 +319,32 @@ class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
     fresh: bool = False
 
     def __getitem__(self, draw: Draw) -> tuple[RgbImage, RgbImage, int, int]:
-        if self.fresh:
-            seed = seed_for(self.seed, f"{draw.epoch}/{draw.slot}", "fresh LQ")
-            item = self.samples.fresh(draw.sample, seed)
-        else:
-            item = self.samples[draw.sample]
-        rng = rng_for(self.seed, f"{draw.epoch}/{draw.slot}", "crop")
-        lq, gt = random_window(item.lq, item.gt, self.size, rng)
-        if self.augment:
-            turn = int(rng.integers(8))
-            lq, gt = turned(lq, turn), turned(gt, turn)
-        return lq, gt, item.label, draw.sample
+        pixels = np.empty((2, self.size, self.size, 3), np.uint8)
+        cut = self._cut(draw)
+        self._fill(pixels, cut)
+        return pixels[0], pixels[1], cut.place.label, draw.sample
 
+    def __getitems__(self, draws: Sequence[Draw]) -> PackedBatch:
+        """Give the drawings of a piece, each written at once where the batch keeps it."""
+        batch = empty_batch(len(draws), self.size, self.size)
+        # All the drawing of lots first: between two images the processor has forgotten how.
+        for row, (draw, cut) in enumerate([(draw, self._cut(draw)) for draw in draws]):
+            self._fill(batch.pixels.numpy()[:, row], cut)
+            batch.label[row], batch.sample[row] = cut.place.label, draw.sample
+        return batch
 
-def random_window(lq: RgbImage, gt: RgbImage, size: int, rng: np.random.Generator) -> tuple[RgbImage, RgbImage]:
-    """
-    Cut the same window from both.
+    def _cut(self, draw: Draw) -> Cut:
+        name = f"{draw.epoch}/{draw.slot}"
+        place = self.samples.place(draw.sample)
+        rng = rng_for(self.seed, name, "crop")
+        window = random_window(place.height, place.width, self.size, rng)
+        turn = int(rng.integers(8)) if self.augment else 0
+        return Cut(place, window, turn, seed_for(self.seed, name, "fresh LQ") if self.fresh else None)
 
-    A side that is shorter than `size` is first mirrored at its right or bottom edge, just as far as needed; one that is
-    long enough is left alone. (The published code mirrors `size - 3` rows to every image: it tests the channels.)
-
-    Raises:
-        ValueError: the images differ in size.
-    """
-    if lq.shape != gt.shape:
-        raise ValueError(f"LQ and GT differ in size: {lq.shape} and {gt.shape}")
-    lq, gt = mirrored_to(lq, size), mirrored_to(gt, size)
-    top = int(rng.integers(lq.shape[0] - size + 1))
-    left = int(rng.integers(lq.shape[1] - size + 1))
-    window = np.s_[top : top + size, left : left + size]
-    return lq[window], gt[window]
-
-
-def mirrored_to(image: RgbImage, size: int) -> RgbImage:
-    """Lengthen sides shorter than `size` by mirroring at the right and bottom edge; the edge itself is not repeated."""
-    below, right = max(0, size - image.shape[0]), max(0, size - image.shape[1])
-    if not below and not right:
-        return image
-    return np.pad(image, ((0, below), (0, right), (0, 0)), mode="reflect")
-
-
-def middle_window(image: RgbImage, size: int) -> RgbImage:
-    """Cut the middle of an image, mirrored first where it is too small."""
-    image = mirrored_to(image, size)
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return image[top : top + size, left : left + size]
-
-
-def turned(image: RgbImage, turn: int) -> RgbImage:
-    """Give one of the eight images that flips and quarter turns make; 0 is the image itself."""
-    if turn >= 4:
-        image = cv2.flip(image, 1).astype(np.uint8, copy=False)
-    # A quarter turn by strides, as numpy makes it, costs as much as decoding a tenth of the picture when it is copied.
-    quarters = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
-    return cv2.rotate(image, quarters[turn % 4]).astype(np.uint8, copy=False) if turn % 4 else image
-
-
-def pack(items: Sequence[tuple[RgbImage, RgbImage, int, int]]) -> PackedBatch:
-    """Put crops of one size into a batch."""
-    lq, gt, label, sample = zip(*items, strict=True)
-    return PackedBatch(
-        _together(lq),
-        _together(gt),
-        torch.tensor(label, dtype=torch.int64),
-        torch.tensor(sample, dtype=torch.int64),
-    )
-
-
-def _together(images: Sequence[RgbImage]) -> Tensor:
-    """Copy images into one (B, H, W, 3) tensor; in a worker into memory that the parent shares, so once only."""
-    batch: Tensor = default_collate([torch.from_numpy(image) for image in images])
-    return batch
+    def _fill(self, pixels: NDArray[np.uint8], cut: Cut) -> None:
+        pair = self.samples.pair(cut.place, cut.window, fresh=cut.fresh)
+        for image, into in zip(pair, pixels, strict=True):
+            turn_into(into, mirrored_to(image, self.size), cut.turn)
 
 
 def crop_loader(
@@ -380,13 +363,18 @@ def crop_loader(
         crops,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=pack,
+        collate_fn=_as_it_is,
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_start_worker,
         # Its own generator: the loader draws a number at its start, which must not move those of the run.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def _as_it_is(batch: Any) -> Any:
+    # `Crops` gives whole batches.
+    return batch
 
 
 def _start_worker(_worker: int) -> None:

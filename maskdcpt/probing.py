@@ -28,11 +28,12 @@ from maskdcpt.checkpoints import Checkpoint, checkpoint_folders, load_checkpoint
 from maskdcpt.config import DataConfig
 from maskdcpt.configuring import read_config
 from maskdcpt.distributed import chosen_device
-from maskdcpt.loading import Samples, middle_window, open_samples
+from maskdcpt.loading import Samples, open_samples
 from maskdcpt.masking import PatchMask, random_patch_mask
 from maskdcpt.networks import Networks, build_backbone, networks_of
 from maskdcpt.runs import CONFIG
 from maskdcpt.validation import to_tensor
+from maskdcpt.windows import middle_window
 from uirdata.errors import UirError, UsageError
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for, seed_for

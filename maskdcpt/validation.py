@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskdcpt.batches import Batch
+from maskdcpt.batches import Batch, pack
 from maskdcpt.config import TrainConfig
 from maskdcpt.distributed import Process
-from maskdcpt.loading import Samples, middle_window, open_samples, pack
+from maskdcpt.loading import Samples, open_samples
 from maskdcpt.metrics import psnr
 from maskdcpt.networks import Networks
 from maskdcpt.stages import step_mask
+from maskdcpt.windows import middle_window
 from uirdata.errors import UsageError
 from uirdata.images import RgbImage
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from uirdata.errors import ImageError
+from uirdata.fast_decoding import decode_fast, part_of
 
 RgbImage = NDArray[np.uint8]
 
+
+class Window(NamedTuple):
+    """A part of an image: row and column of its first pixel, height and width, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 Codec = Literal["webp", "png"]
 CODECS: tuple[Codec, ...] = ("webp", "png")
-
-# Signature and header chunk of a PNG of 8-bit RGB, not interlaced; width and height stand where the dots are.
-_PNG_HEAD = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR(.{4})(.{4})\x08\x02\0\0\0", re.DOTALL)
-# Chunks that may say which side is up, or which colour is none; and what they begin with where they do.
-_IN_WORDS = (b"Raw profile", b"XML:com.adobe")
-_NOT_PLAIN = {b"eXIf": (b"",), b"tRNS": (b"",), b"tEXt": _IN_WORDS, b"zTXt": _IN_WORDS, b"iTXt": _IN_WORDS}
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
@@ -47,11 +51,28 @@ def read_image(path: Path) -> RgbImage:
     return decode_image(data, name=str(path))
 
 
-def decode_image(data: bytes, *, name: str) -> RgbImage:
-    """Decode an image from memory, as `read_image` does; `name` is what an error calls it."""
-    image = _decode_lossless_webp(data) if data.startswith(b"RIFF") else _decode_plain_png(data)
-    if image is not None:
-        return image
+def decode_image(data: bytes, *, name: str, window: Window | None = None) -> RgbImage:
+    """
+    Decode an image from memory, as `read_image` does.
+
+    Args:
+        data: the file.
+        name: what an error calls it.
+        window: deliver this part alone; of lossless WebP no more is decoded than the rows down to its last.
+
+    Raises:
+        ImageError: the data are empty, cut short, or no image; or the image ends before the window does.
+    """
+    image = decode_fast(data, window)
+    if image is None:
+        whole = _decode_any(data, name)
+        image = part_of(whole, window)
+        if image is None:
+            raise ImageError(f"{name}: has {whole.shape[0]} x {whole.shape[1]} pixels, in which {window} does not lie")
+    return image
+
+
+def _decode_any(data: bytes, name: str) -> RgbImage:
     try:
         return _to_rgb(Image.open(io.BytesIO(data)))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
@@ -119,49 +140,6 @@ def to_uint8(values: NDArray[np.floating]) -> RgbImage:
     """Round to the nearest grey level and clip to 0..255. A bare cast truncates, which darkens by half a level."""
     rounded: RgbImage = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
-
-
-def _decode_lossless_webp(data: bytes) -> RgbImage | None:
-    """Decode a bare lossless WebP, which can say nothing of which side is up; None for all else, which is Pillow's."""
-    if data[8:16] != b"WEBPVP8L" or len(data) != 8 + int.from_bytes(data[4:8], "little"):
-        return None
-    # The same libwebp as Pillow's, without its detour over RGBA: a fifth less time. Slow to import.
-    import cv2
-
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    return None if decoded is None else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-
-
-def _decode_plain_png(data: bytes) -> RgbImage | None:
-    """Decode PNG of 8-bit RGB three times as fast as Pillow; None for all else, which Pillow decodes or refuses."""
-    head = _PNG_HEAD.match(data)
-    if head is None or not _is_whole_and_plain(data):
-        return None
-    width, height = (int.from_bytes(side, "big") for side in head.groups())
-    if width * height > (Image.MAX_IMAGE_PIXELS or 0):
-        return None
-    # Imported here: commands that read no PNG need not wait for it.
-    from kornia_rs.io import decode_image_png_u8
-
-    try:
-        image: RgbImage = decode_image_png_u8(data, (height, width), "rgb")
-    except Exception:
-        # It raises bare exceptions; Pillow finds out what is wrong, and says so.
-        return None
-    return image
-
-
-def _is_whole_and_plain(png: bytes) -> bool:
-    """Follow a PNG's chunks to its end. The fast decoder makes up what a file that was cut short has lost."""
-    at = 8
-    while at + 12 <= len(png):
-        name, body = png[at + 4 : at + 8], at + 8
-        if name in _NOT_PLAIN and png.startswith(_NOT_PLAIN[name], body):
-            return False
-        at = body + int.from_bytes(png[at : at + 4], "big") + 4
-        if name == b"IEND":
-            return at == len(png)
-    return False
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:

@@ -13,6 +13,7 @@ from maskdcpt.configuring import with_settings
 from maskdcpt.training import train
 from tests.maskdcpt.tiny import tiny_config
 from tests.uirdata.pipeline.trees import small_source, small_subset
+from uirdata.images import Window
 from uirdata.pipeline.build import build
 from uirdata.pipeline.crop import make_plan, source_folders
 from uirdata.pipeline.making import SourcePixels
@@ -61,10 +62,16 @@ def test_a_fresh_lq_has_other_noise_under_the_same_recipe_and_published_pairs_st
     for name in ("lazy", "whole"):
         samples = open_shards(pools / name, "train")
         noise, haze = samples.degradations.index("noise"), samples.degradations.index("haze")
-        first, second = samples.fresh(noise, 1), samples.fresh(noise, 2)
-        assert not np.array_equal(first.lq, second.lq)
-        assert np.array_equal(first.lq, samples.fresh(noise, 1).lq)
-        assert np.array_equal(first.gt, second.gt)
-        spread = [float(np.std(item.lq.astype(float) - item.gt)) for item in (samples[noise], first, second)]
+        place = samples.place(noise)
+        (first, gt), (second, same_gt) = samples.pair(place, fresh=1), samples.pair(place, fresh=2)
+        assert not np.array_equal(first, second)
+        assert np.array_equal(first, samples.pair(place, fresh=1)[0])
+        assert np.array_equal(gt, same_gt)
+        spread = [float(np.std(lq.astype(float) - gt)) for lq in (samples[noise].lq, first, second)]
         assert spread == pytest.approx([spread[0]] * 3, rel=0.1)
-        assert np.array_equal(samples.fresh(haze, 1).lq, samples[haze].lq)
+        assert np.array_equal(samples.pair(samples.place(haze), fresh=1)[0], samples[haze].lq)
+        window = Window(3, 5, 20, 30)
+        assert all(
+            np.array_equal(part, whole[3:23, 5:35])
+            for part, whole in zip(samples.pair(place, window, fresh=1), (first, gt), strict=True)
+        )

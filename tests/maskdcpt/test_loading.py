@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskdcpt.batches import pack
 from maskdcpt.loading import (
     Crops,
     Draw,
@@ -18,14 +19,11 @@ from maskdcpt.loading import (
     Stream,
     crop_loader,
     epoch_slots,
-    mirrored_to,
-    pack,
-    random_window,
-    turned,
 )
+from maskdcpt.windows import mirrored_to, random_window, turn_into
 from tests.maskdcpt.tiny import picture
 from uirdata.errors import UsageError
-from uirdata.images import RgbImage
+from uirdata.images import RgbImage, Window
 from uirdata.seeding import rng_for
 
 
@@ -35,6 +33,8 @@ class Pair:
     lq: RgbImage
     gt: RgbImage
     label: int
+    height: int = 40
+    width: int = 48
 
 
 class Memory:
@@ -52,11 +52,13 @@ class Memory:
         lq = np.random.default_rng(index).integers(0, 255, (40, 48, 3), dtype=np.uint8)
         return Pair(str(index), lq, (lq + 1).astype(np.uint8), self.class_names.index(self.degradations[index]))
 
-    def fresh(self, index: int, seed: int) -> Pair:
-        item = self[index]
-        return Pair(
-            item.key, np.random.default_rng(seed).integers(0, 255, item.lq.shape, np.uint8), item.gt, item.label
-        )
+    place = __getitem__
+
+    def pair(self, place: Pair, window: Window | None = None, *, fresh: int | None = None) -> tuple[RgbImage, RgbImage]:
+        again = np.random.default_rng(fresh).integers(0, 255, place.lq.shape, np.uint8)
+        top, left, height, width = window or (0, 0, 40, 48)
+        part = np.s_[top : top + height, left : left + width]
+        return (place.lq if fresh is None else again)[part], place.gt[part]
 
 
 KINDS = ["haze"] * 3 + ["noise"] * 2 + ["jpeg"]
@@ -160,9 +162,19 @@ def test_repeats_of_a_sample_and_its_epochs_show_other_windows() -> None:
 
 def test_the_eight_turns_are_eight_and_equally_likely() -> None:
     image = picture(0, 8, 8)
-    assert len({np.ascontiguousarray(turned(image, turn)).tobytes() for turn in range(8)}) == 8
+    turns = [np.empty_like(image) for _ in range(8)]
+    for turn, into in enumerate(turns):
+        turn_into(into, image, turn)
+        assert np.array_equal(into, np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4))
+    assert len({into.tobytes() for into in turns}) == 8
     counts = Counter(int(rng_for(1, f"0/{slot}", "turn").integers(8)) for slot in range(4000))
     assert min(counts.values()) > 430
+
+
+def test_a_turn_of_what_is_not_square_or_of_another_size_is_refused() -> None:
+    for into, image in (((8, 8), (8, 9)), ((8, 9), (8, 9))):
+        with pytest.raises(ValueError, match="a square image"):
+            turn_into(np.empty((*into, 3), np.uint8), picture(0, *image), 0)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
@@ -181,16 +193,10 @@ def test_an_image_that_is_large_enough_is_never_mirrored() -> None:
 
 
 def test_every_place_of_an_image_can_be_cut() -> None:
-    image = np.zeros((10, 12, 3), np.uint8)
-    image[:, :, 0], image[:, :, 1] = np.arange(10)[:, None], np.arange(12)
     rng = np.random.default_rng(0)
-    corners = {tuple(random_window(image, image, 8, rng)[0][0, 0, :2].tolist()) for _ in range(500)}
-    assert corners == {(y, x) for y in range(3) for x in range(5)}
-
-
-def test_a_pair_of_two_sizes_is_refused() -> None:
-    with pytest.raises(ValueError, match="differ in size"):
-        random_window(picture(0), picture(0, 41, 48), 8, np.random.default_rng(0))
+    windows = {random_window(10, 12, 8, rng) for _ in range(500)}
+    assert windows == {(y, x, 8, 8) for y in range(3) for x in range(5)}
+    assert random_window(5, 12, 12, rng) == (0, 0, 5, 12)
 
 
 def test_a_batch_travels_as_bytes_and_arrives_as_numbers() -> None:

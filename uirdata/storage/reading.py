@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS, Recipe, degrade
 from uirdata.errors import ShardError, UsageError, nearest
-from uirdata.images import RgbImage, decode_image, pixel_sha256
+from uirdata.images import RgbImage, Window, decode_image, pixel_sha256
 from uirdata.records import RECORD_FIELDS, Record, check_columns, record_from_row
 from uirdata.storage.remote import RemoteShards
 from uirdata.storage.shards import MANIFEST, list_shards, read_info
@@ -44,6 +45,28 @@ class ShardItem:
     gt: RgbImage
     label: int
     record: Record
+
+
+class Place(NamedTuple):
+    """
+    Where a sample lies and how large it is.
+
+    Attributes:
+        key, shard, gt_offset, gt_size, lq_offset, lq_size, codec, recipe, height, width: as in its record.
+        label: index of its degradation in the data set's `class_names`.
+    """
+
+    key: str
+    shard: str
+    gt_offset: int
+    gt_size: int
+    lq_offset: int
+    lq_size: int
+    codec: str
+    recipe: str
+    height: int
+    width: int
+    label: int
 
 
 class ShardDataset(Sequence[ShardItem]):
@@ -86,31 +109,50 @@ class ShardDataset(Sequence[ShardItem]):
         """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self._read(index, None)
+        record = self.record(index)
+        lq, gt = self.pair(record)
+        return ShardItem(record.key, lq, gt, self._label[record.degradation], record)
 
-    def fresh(self, index: int, seed: int) -> ShardItem:
+    def place(self, index: int) -> Place:
         """
-        Read a sample whose LQ is made anew: the same recipe, other noise, another blur path. Published pairs stay.
+        Give what a loader needs to know of a sample before it reads pixels: a tenth of the time of its record.
+
+        Raises:
+            IndexError: there is no such number.
+        """
+        row, columns = self._row(index)
+        values = {name: columns[name][row].as_py() for name in Place._fields if name != "label"}
+        return Place(label=self._label[columns["degradation"][row].as_py()], **values)
+
+    def pair(
+        self, place: Place | Record, window: Window | None = None, *, fresh: int | None = None
+    ) -> tuple[RgbImage, RgbImage]:
+        """
+        Read the pixels of a sample.
 
         Args:
-            index: of the sample.
-            seed: in place of the recipe's, 0 to 2**63 - 1.
+            place: of the sample, as `place` or `record` gives it.
+            window: the part of both images to give; all when None.
+            fresh: a seed, 0 to 2**63 - 1, for an LQ that is made anew: the same recipe, other noise, another blur path.
+                Published pairs stay.
 
-        Errors as those of reading it.
+        Returns:
+            LQ and GT, (H, W, 3) RGB uint8 both.
+
+        Raises:
+            ShardError: the shard is missing, cut short or changed.
         """
-        return self._read(index, seed)
-
-    def _read(self, index: int, seed: int | None) -> ShardItem:
-        record = self.record(index)
-        gt = self._image(record, record.gt_offset, record.gt_size, "gt")
-        if seed is not None and record.recipe:
-            lq = degrade(gt, replace(Recipe.from_json(record.recipe), seed=seed))
-        elif record.lq_size:
-            lq = self._image(record, record.lq_offset, record.lq_size, "lq")
-        else:
-            # A lazy sample: its LQ was never kept, and is the same bytes each time it is made.
-            lq = degrade(gt, Recipe.from_json(record.recipe))
-        return ShardItem(record.key, lq, gt, self._label[record.degradation], record)
+        remake = fresh is not None and bool(place.recipe)
+        if place.lq_size and not remake:
+            gt = self._image(place, place.gt_offset, place.gt_size, "gt", window)
+            return self._image(place, place.lq_offset, place.lq_size, "lq", window), gt
+        # A lazy sample's LQ was never kept, and is the same bytes each time it is made; out of all of the GT.
+        gt = self._image(place, place.gt_offset, place.gt_size, "gt", None)
+        recipe = Recipe.from_json(place.recipe)
+        lq = degrade(gt, recipe if fresh is None else replace(recipe, seed=fresh))
+        top, left, height, width = window or (0, 0, *gt.shape[:2])
+        part = np.s_[top : top + height, left : left + width]
+        return lq[part], gt[part]
 
     def __iter__(self) -> Iterator[ShardItem]:
         return (self[i] for i in range(len(self)))
@@ -157,12 +199,16 @@ class ShardDataset(Sequence[ShardItem]):
         Raises:
             IndexError: there is no such number.
         """
+        row, columns = self._row(index)
+        return record_from_row({name: column[row].as_py() for name, column in columns.items()})
+
+    def _row(self, index: int) -> tuple[int, dict[str, pa.Array]]:
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         start, columns = self._columns[bisect_right(self._columns, index, key=lambda part: part[0]) - 1]
-        return record_from_row({name: column[index - start].as_py() for name, column in columns.items()})
+        return index - start, columns
 
     @cached_property
     def _columns(self) -> list[tuple[int, dict[str, pa.Array]]]:
@@ -188,18 +234,18 @@ class ShardDataset(Sequence[ShardItem]):
                     "delete the tar and run `uir build-shards` again"
                 )
 
-    def _image(self, record: Record, offset: int, size: int, role: str) -> RgbImage:
-        path = self.folder / record.shard
+    def _image(self, place: Place | Record, offset: int, size: int, role: str, window: Window | None) -> RgbImage:
+        path = f"{self.folder}/{place.shard}"
         if self._remote is not None:
-            data = self._remote.read(record.shard, offset, size)
+            data = self._remote.read(place.shard, offset, size)
         else:
             data = os.pread(self._descriptor(path), size, offset)
             if len(data) != size:
-                raise _cut_short(path)
-        return decode_image(data, name=f"{path}: {record.key}.{role}.{record.codec}")
+                raise _cut_short(Path(path))
+        return decode_image(data, name=f"{path}: {place.key}.{role}.{place.codec}", window=window)
 
-    def _descriptor(self, path: Path) -> int:
-        key = (os.getpid(), str(path))
+    def _descriptor(self, path: str) -> int:
+        key = (os.getpid(), path)
         descriptor = self._files.get(key)
         if descriptor is None:
             try:
