@@ -9,8 +9,9 @@ from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.particles import lay_over, scatter, streak
 from uirdata.images import RgbImage, to_uint8
 
-# Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest.
-# A drop twice as far is half as long and half as wide, and there are four times as many in view.
+# Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest. What is
+# farther is shorter, finer and more, though not as much as perspective says (twice as far: half as long and wide, four
+# times as many), for the farthest rain is no longer seen as streaks but as the veil.
 _LAYERS = ((0.60, 0.28, 0.55, 0.55), (0.28, 0.55, 0.75, 0.8), (0.12, 1.0, 1.0, 1.0))
 # Drops differ in size, and a large one falls faster: its streak is longer and wider. Relative length and width.
 _SIZES = ((0.5, 0.75), (1.0, 1.0), (1.5, 1.25))

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A colour matrix of a common camera, from its white-balanced primaries to linear sRGB. Rows sum to 1: gray stays gray.
-_TO_SRGB = np.array([[1.45, -0.37, -0.08], [-0.14, 1.30, -0.16], [0.01, -0.36, 1.35]])
+# From a camera's white-balanced primaries to linear sRGB. The camera is the mean of the four whose matrices Brooks et
+# al. (see below) publish, those of the Darmstadt Noise Dataset. Rows sum to 1: gray stays gray.
+_TO_SRGB = np.array([[1.622, -0.566, -0.056], [-0.182, 1.476, -0.294], [0.023, -0.426, 1.403]])
 _TO_CAMERA = np.linalg.inv(_TO_SRGB)
 
 BAYER_PHASES = MappingProxyType({"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)})

@@ -159,6 +159,32 @@ def test_a_camera_that_turns_blurs_the_border_more_than_the_middle():
     assert error[62:67, 62:67].mean() < 0.6 * error[:8].mean()
 
 
+@pytest.mark.parametrize(
+    ("moves", "reach"),
+    [({"length": 60.0, "shake": 0.0}, 60.0), ({"turn": 8.0}, 110 * math.radians(8.0)), ({"zoom": 0.1}, 110 * 0.1)],
+    ids=str,
+)
+def test_a_light_before_a_moving_camera_becomes_a_row_of_lights_over_its_way(moves, reach):
+    gt = flat(0, 257, 257)
+    # In the middle for a way, 110 pixels beside it for a turn and a zoom.
+    column = 128 if "length" in moves else 238
+    gt[127:130, column - 1 : column + 2] = 255
+    light = to_light(camera_shake(gt, rng(), **{"length": 1e-6, "shake": 0.0, **moves}), "gamma-2p2")[..., 0]
+    rows, columns = np.mgrid[0:257, 0:257]
+    total = light.sum()
+    assert total == pytest.approx(9, rel=0.04)
+    variance = sum((light * place**2).sum() / total - ((light * place).sum() / total) ** 2 for place in (rows, columns))
+    # Eleven points at equal steps, and the light's own nine pixels.
+    assert variance == pytest.approx(reach**2 / 12 * 12 / 10 + 2 * 8 / 12, rel=0.03)
+
+
+def test_a_camera_shows_the_middle_frame_in_its_place():
+    gt = flat(0, 129, 129)
+    gt[63:66, 63:66] = 255
+    light = to_light(camera_shake(gt, rng(), length=30.0), "gamma-2p2")[..., 0]
+    assert light[64, 64] >= 1 / 11 * 0.98
+
+
 def test_defocus_turns_a_light_into_a_disk_of_equal_light():
     gt = flat(0, 41, 41)
     gt[20, 20] = 255
