@@ -31,7 +31,7 @@ from uirdata.storage.tables import storage_error, write_rows
 REJECTED = "rejected.parquet"
 UNFINISHED = ".unfinished.json"
 _REJECTED_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("key", "shard", "source", "gt_path", "lq_path", "reason")]
+    [(name, pa.string()) for name in ("key", "shard", "source", "level", "gt_path", "lq_path", "reason")]
 )
 _LIBRARIES = ("fpng", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
@@ -47,6 +47,7 @@ class Rejected:
     key: str
     shard: str
     source: str
+    level: str
     gt_path: str
     lq_path: str
     reason: str

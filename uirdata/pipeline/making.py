@@ -95,6 +95,7 @@ def _encode_samples(
                     "key": sample.key,
                     "shard": task.shard.path,
                     "source": sample.source,
+                    "level": sample.level,
                     "gt_path": sample.gt_path,
                     "lq_path": sample.lq_path,
                     "reason": describe_failure(error),

@@ -35,7 +35,7 @@ class Statistics:
         table: of its manifest, the columns that are counted.
         paper: rows of the paper's table, and the sources that feed them.
         rejected: reason to number of samples that could not be made.
-        left_out: for degradation, source and split, how many samples of each could not be made.
+        left_out: for degradation, source, split and level, how many samples of each could not be made.
         made_by: the release that built the folder.
     """
 
@@ -79,13 +79,14 @@ def count_shards(shards: str | Path) -> Statistics:
     # The same checks as a reader makes: a count of what cannot be read would be a lie.
     folder = open_shards(shards).folder
     rejected: Counter[str] = Counter()
-    left_out: dict[str, Counter[str]] = {name: Counter() for name in ("degradation", "source", "split")}
+    left_out: dict[str, Counter[str]] = {name: Counter() for name in _GROUPINGS}
     if (folder / REJECTED).exists():
         for row in read_table(folder / REJECTED).to_pylist():
             split, degradation, _ = row["shard"].split("/")
             rejected[row["reason"]] += 1
-            for name, value in (("degradation", degradation), ("source", row["source"]), ("split", split)):
-                left_out[name][value] += 1
+            for name, value in {**row, "degradation": degradation, "split": split}.items():
+                if name in left_out:
+                    left_out[name][value] += 1
     return Statistics(
         read_table(folder / MANIFEST, columns=COUNTED_COLUMNS),
         account(load_paper_table(), load_sources()),

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,8 @@ def test_samples_that_could_not_be_made_are_counted_where_they_belong(tmp_path: 
     assert (haze.samples, haze.left_out) == (0, len(report.rejected))
     assert {count.left_out for count in statistics.count("degradation")} == {0, len(report.rejected)}
     assert [count.left_out for count in statistics.count("source")] == [len(report.rejected)]
+    by_level = {count.name: count.left_out for count in statistics.count("level") if count.left_out}
+    assert by_level == Counter(row.level for row in report.rejected) != {}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
