@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +22,9 @@ from uirdata.images import RgbImage, encode_image, to_uint8
 from uirdata.storage.tables import storage_error, writing
 
 METRICS = "metrics.jsonl"
+TRACKER_KEY = "tracker-key.txt"
+
+logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -132,7 +138,9 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return {name: Curve(name, *zip(*rows, strict=True)) for name, rows in points.items()}
 
 
-def open_trackers(run: Path, *, name: str, tensorboard: bool, tracker: str, config: Mapping[str, Any]) -> list[Tracker]:
+def open_trackers(
+    run: Path, *, name: str, tensorboard: bool, tracker: str, config: Mapping[str, Any], resume: bool = False
+) -> list[Tracker]:
     """
     Open the places that curves go to, besides metrics.jsonl.
 
@@ -142,9 +150,10 @@ def open_trackers(run: Path, *, name: str, tensorboard: bool, tracker: str, conf
         tensorboard: write RUN/tensorboard, where the package is installed.
         tracker: "", wandb or trackio.
         config: of the run.
+        resume: go on with the curve that an earlier part of the run began.
 
     Raises:
-        UsageError: the package of `tracker` is not installed.
+        UsageError: the package of `tracker` is not installed, or does not start.
     """
     trackers: list[Tracker] = []
     if tensorboard:
@@ -152,7 +161,7 @@ def open_trackers(run: Path, *, name: str, tensorboard: bool, tracker: str, conf
         with suppress(ImportError):
             trackers.append(_TensorBoard(run / "tensorboard"))
     if tracker:
-        trackers.append(_Service(tracker, name=name, config=config))
+        trackers.append(_Service(tracker, name=name, key=_key(run, resume), config=config))
     return trackers
 
 
@@ -174,25 +183,67 @@ class _TensorBoard:
 
 
 class _Service:
-    """wandb, and trackio, which has the same functions."""
+    """
+    wandb, and trackio, which has the same functions.
 
-    def __init__(self, package: str, *, name: str, config: Mapping[str, Any]) -> None:
+    A service that fails on the way is told once and left alone: a run does not end for its curves, which metrics.jsonl
+    has anyway.
+    """
+
+    def __init__(self, package: str, *, name: str, key: str, config: Mapping[str, Any]) -> None:
         from importlib import import_module
 
         try:
             self._service: Any = import_module(package)
         except ImportError as error:
             raise UsageError(f"loop.tracker is {package}, which is not installed: pip install {package}") from error
-        self._service.init(project="maskdcpt", name=name, config=dict(config))
+        self._package, self._works = package, True
+        # trackio knows runs by their names alone.
+        identity = {"id": key} if package == "wandb" else {}
+        try:
+            with _off_stdout():
+                self._service.init(
+                    project="maskdcpt", name=f"{name}-{key}", config=dict(config), resume="allow", **identity
+                )
+        except Exception as error:  # each service has errors of its own
+            raise UsageError(
+                f"loop.tracker is {package}, which does not start ({error}); mend that, or leave loop.tracker empty"
+            ) from error
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self._service.log({**values}, step=step)
+        self._send(lambda: self._service.log({**values}, step=step))
 
     def picture(self, step: int, name: str, image: RgbImage) -> None:
-        self._service.log({name: self._service.Image(image)}, step=step)
+        self._send(lambda: self._service.log({name: self._service.Image(image)}, step=step))
 
     def close(self) -> None:
-        self._service.finish()
+        self._send(lambda: self._service.finish())
+
+    def _send(self, send: Callable[[], object]) -> None:
+        if not self._works:
+            return
+        try:
+            with _off_stdout():
+                send()
+        except Exception as error:  # each service has errors of its own
+            self._works = False
+            logger.warning("%s fails (%s); the run goes on without it", self._package, error)
+
+
+def _key(run: Path, resume: bool) -> str:
+    """Give what services know a run by: the same for all its parts, another for each run, whatever its name."""
+    file = run / TRACKER_KEY
+    if resume and file.exists():
+        return file.read_text(encoding="utf-8").strip()
+    key = secrets.token_hex(4)
+    with writing(file) as partial:
+        partial.write_text(key + "\n", encoding="utf-8")
+    return key
+
+
+def _off_stdout() -> AbstractContextManager[Any]:
+    """Send what services print to stderr: stdout is for data."""
+    return redirect_stdout(sys.stderr)
 
 
 def picture_grid(rows: Sequence[Sequence[Tensor]], gap: int = 4) -> RgbImage:

@@ -164,6 +164,7 @@ class _Loop:
                 tensorboard=config.loop.tensorboard,
                 tracker=config.loop.tracker,
                 config=to_document(config),
+                resume=resume,
             )
         self.score: float | None = None
         self.bad_in_a_row = 0

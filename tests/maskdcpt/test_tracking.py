@@ -77,24 +77,74 @@ def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
     assert events.Tags()["images"] == ["samples"]
 
 
-def test_curves_go_to_a_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[str, Any]] = []
+def wandb(calls: list[tuple[str, Any]]) -> ModuleType:
+    """The functions of wandb that are used, with its own names of arguments."""
     service = ModuleType("wandb")
-    service.init = lambda **options: calls.append(("init", options))  # type: ignore[attr-defined]
-    service.log = lambda values, step: calls.append(("log", (values, step)))  # type: ignore[attr-defined]
+
+    def init(*, project: str, name: str, config: dict[str, Any], id: str, resume: str) -> None:
+        sys.stdout.write("a greeting")
+        calls.append(("init", (project, name.removesuffix(f"-{id}"), config, id, resume)))
+
+    def log(data: dict[str, Any], step: int | None = None) -> None:
+        if step == 5:
+            raise ConnectionError("the server is gone")
+        calls.append(("log", (data, step)))
+
+    service.init, service.log = init, log  # type: ignore[attr-defined]
     service.finish = lambda: calls.append(("finish", None))  # type: ignore[attr-defined]
     service.Image = lambda image: image.shape  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "wandb", service)
+    return service
+
+
+def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={"a": 1})
     tracker.scalars(3, {"loss": 0.5})
     tracker.picture(4, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
-    assert calls == [
-        ("init", {"project": "maskdcpt", "name": "run", "config": {"a": 1}}),
-        ("log", ({"loss": 0.5}, 3)),
-        ("log", ({"samples": (4, 4, 3)}, 4)),
-        ("finish", None),
-    ]
+    (_, (*words, key, resume)), *rest = calls
+    assert (words, len(key), resume) == (["maskdcpt", "run", {"a": 1}], 8, "allow")
+    assert rest == [("log", ({"loss": 0.5}, 3)), ("log", ({"samples": (4, 4, 3)}, 4)), ("finish", None)]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_resumed_run_is_the_same_one_to_a_service_and_a_fresh_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
+    for resume in (False, True, False):
+        open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={}, resume=resume)
+    first, resumed, fresh = (values[3] for name, values in calls)
+    assert first == resumed != fresh
+
+
+def test_a_service_that_fails_on_the_way_is_told_once_and_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[tuple[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
+    (tracker,) = open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={})
+    for step in (4, 5, 6):
+        tracker.scalars(step, {"loss": 0.5})
+    tracker.close()
+    assert [name for name, _ in calls] == ["init", "log"]
+    assert caplog.messages == ["wandb fails (the server is gone); the run goes on without it"]
+
+
+def test_a_service_that_does_not_start_is_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = ModuleType("trackio")
+
+    def init(*, project: str, name: str, config: dict[str, Any], resume: str) -> None:
+        raise PermissionError("not logged in")
+
+    service.init = init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", service)
+    with pytest.raises(UsageError, match=r"does not start \(not logged in\)"):
+        open_trackers(tmp_path, name="run", tensorboard=False, tracker="trackio", config={})
 
 
 def test_a_service_that_is_not_installed_is_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
