@@ -266,8 +266,8 @@ def _load_pickled(file: Path, release: str) -> Checkpoint:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler stumbles over
         raise CheckpointError(
-            f"{file}: is no file of weights, is cut short, or holds more than tensors, which are all that is read from it "
-            f"({type(error).__name__}); fetch it again, or save its state dict alone"
+            f"{file}: is no file of weights, is cut short, or holds more than tensors, which are all that is read from "
+            f"it ({type(error).__name__}); fetch it again, or save its state dict alone"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: holds a {type(content).__name__}, not weights by name")
