@@ -9,8 +9,8 @@ from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.particles import flake, lay_over, scatter
 from uirdata.images import RgbImage, to_uint8
 
-# Per layer, far to near: share of the flakes, diameter and travel relative to the nearest, softness, opacity.
-# The nearest are out of focus: large, soft, and only half opaque.
+# Per layer, far to near: share of the flakes, diameter relative to `size`, travel relative to `travel`, softness,
+# opacity. The nearest are out of focus: large, soft, and only half opaque.
 _LAYERS = (
     (0.70, 0.16, 0.25, 0.5, 0.75),
     (0.245, 0.34, 0.5, 0.7, 1.0),
@@ -43,8 +43,8 @@ def snow(
         image: (H, W, 3) RGB uint8.
         rng: places, strengths and the small differences of size and direction are drawn from it.
         density: flakes per 10,000 pixels, all layers together.
-        size: diameter of the near flakes, pixels.
-        travel: of the nearest flakes while the shutter is open, pixels.
+        size: pixels; flakes have from a tenth of it as diameter, far away, to twice as much, close by and out of focus.
+        travel: of the nearest flakes while the shutter is open, pixels, on average.
         angle: of the fall, degrees from the vertical.
         opacity: of the strongest flake, 0 to 1.
         light: brightness of the flakes, 0 to 1.

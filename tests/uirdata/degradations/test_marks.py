@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.uirdata.degradations.pictures import flat
 from uirdata.degradations import rain_streak, snow
 from uirdata.degradations.particles import flake, scatter, streak
 from uirdata.seeding import rng_for
@@ -62,3 +63,26 @@ def test_marks_have_strengths_from_the_faintest_to_one(faintest):
 @pytest.mark.parametrize("module", [rain_streak, snow])
 def test_the_layers_share_the_density_that_is_asked_for(module):
     assert sum(layer[0] for layer in module._LAYERS) == pytest.approx(1, abs=1e-9)
+
+
+def marks_drawn(monkeypatch, module, mark, fall, **settings):
+    """What the nearest layer's marks are drawn with, in 150 pictures: an array of three sizes by arguments each."""
+    drawn = []
+    monkeypatch.setattr(module, mark, lambda *arguments: drawn.append(arguments) or np.ones((1, 1), np.float32))
+    for attempt in range(150):
+        fall(flat(0, 2, 2), rng(f"{attempt}"), density=0.0, **settings)
+    return np.array(drawn).reshape(150, -1, 3, len(drawn[0]))[:, -1]
+
+
+def test_the_nearest_streaks_have_the_stated_length_width_and_direction_on_average(monkeypatch):
+    settings = {"length": 60.0, "width": 2.0, "angle": 20.0}
+    drawn = marks_drawn(monkeypatch, rain_streak, "streak", rain_streak.rain_streak, **settings)
+    assert drawn[:, :, 0].mean() == pytest.approx(60.0, rel=0.02)
+    assert drawn[:, :, 1].mean() == pytest.approx(2.0, rel=1e-9)
+    assert drawn[:, :, 2].mean() == pytest.approx(20.0, abs=0.5)
+
+
+def test_the_nearest_flakes_move_by_the_stated_way_on_average(monkeypatch):
+    drawn = marks_drawn(monkeypatch, snow, "flake", snow.snow, size=20.0, travel=12.0, angle=30.0)
+    assert drawn[:, :, 2].mean() == pytest.approx(12.0, rel=0.03)
+    assert drawn[:, :, 3].mean() == pytest.approx(30.0, abs=3.0)

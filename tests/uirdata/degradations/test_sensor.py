@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.uirdata.degradations.pictures import scene
 from uirdata.degradations import sensor
-from uirdata.degradations.real_noise import _smooth_colour
+from uirdata.degradations.light import from_light, to_light
+from uirdata.degradations.low_light import low_light
+from uirdata.degradations.real_noise import _smooth_colour, camera_noise
 from uirdata.seeding import rng_for
 
 # Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019): from XYZ to the four cameras of the Darmstadt
@@ -99,3 +102,18 @@ def test_the_cameras_denoising_blurs_colour_by_sigma_and_brightness_by_a_third(s
         assert seen.sum() == pytest.approx(81, rel=0.01)
         # Nine pixels in a row have a variance of (9^2 - 1) / 12.
         assert (seen * rows**2).sum() / seen.sum() - 80 / 12 == pytest.approx(expected**2, rel=0.03)
+
+
+def test_a_photograph_gets_the_noise_of_its_light():
+    gt, light = scene(), to_light(scene())
+    settings = {"electrons": 300.0, "read_noise": 4.0, "red_gain": 2.2, "blue_gain": 1.5, "row_noise": 2.0}
+    noise = sensor.bayer_noise(light, rng_for(0, "test", "photograph"), phase="gbrg", **settings)
+    lq = camera_noise(gt, rng_for(0, "test", "photograph"), phase="gbrg", **settings)
+    assert np.array_equal(lq, from_light(light + noise))
+
+
+def test_a_dark_photograph_gets_the_noise_of_the_light_that_is_left():
+    gt, light = scene(), to_light(scene()) / 4
+    noise = sensor.bayer_noise(light, rng_for(0, "test", "dark"), electrons=900.0, read_noise=6.0)
+    lq = low_light(gt, rng_for(0, "test", "dark"), stops=2.0, electrons=900.0, read_noise=6.0)
+    assert np.array_equal(lq, from_light(light + noise))
