@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from maskdcpt.batches import Batch, PackedBatch, join
 from maskdcpt.checkpoints import checkpoint_folders, metadata_for, prune_checkpoints, save_checkpoint
+from maskdcpt.compiling import compile_step
 from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import to_document
 from maskdcpt.distributed import Process, joined
@@ -35,7 +36,7 @@ from maskdcpt.loading import (
     repeat_ratios,
 )
 from maskdcpt.masking import PatchMask
-from maskdcpt.networks import Networks, blocks_of
+from maskdcpt.networks import Networks
 from maskdcpt.objectives.finetuning import finetuning_losses
 from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.pretraining import pretraining_losses
@@ -382,17 +383,14 @@ class _Pieces:
 
 def _wrapped(learner: Learner, state: RunState, config: TrainConfig, process: Process) -> nn.Module:
     """Give what computes a step as the configuration wants it: compiled, laid out, shared among processes."""
-    loop = config.loop
-    if divides(config, process):
-        # Compiled block by block, as weights are gathered between them; FSDP wants them as they are laid out.
-        for block in blocks_of(state.networks.backbone) if loop.compile else ():
-            block.compile()
+    divided = divides(config, process)
+    if config.loop.compile:
+        compile_step(learner, state.networks, in_blocks=divided)
+    if divided:
         state.divide(learner, process)
         return learner
-    if loop.channels_last:
+    if config.loop.channels_last:
         learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if loop.compile:
-        learner.compile()
     return together(learner, process)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.utils
 
 from maskdcpt.checkpoints import STATE, checkpoint_folders, load_checkpoint, load_state
 from maskdcpt.configuring import read_config, to_toml, with_settings
@@ -382,6 +384,32 @@ def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path:
     losses = read_curves(plain.run)["loss"].values, read_curves(other.run)["loss"].values
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert all(weight.dtype == torch.float32 for weight in load_checkpoint(other.run).params.values())
+
+
+def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All that the compiler does but for writing code, which takes minutes.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    settings = ("objective.kind=reconstruction", "objective.reconstruction=head", "model.size.width=2")
+    settings += ("model.size.enc_blk_nums=[1]", "model.size.dec_blk_nums=[1]", "loop.log_every=1", "loop.steps=3")
+    train(tiny_config(shards, tmp_path / "plain", *settings))
+    config = tiny_config(shards, tmp_path / "compiled", *settings)
+    torch._dynamo.utils.counters.clear()
+    graphs: list[int] = []
+
+    def after_two_steps() -> bool:
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+        return len(graphs) == 2
+
+    train(with_settings(config, ["loop.compile=true"]), stop=after_two_steps)
+    # The second step sees other patches and needs nothing new for them.
+    assert graphs[0] == graphs[1] > 0
+    # The rest of a compiled run may be made without.
+    train(config, resume=True)
+    one, other = read_curves(tmp_path / "plain")["loss"], read_curves(tmp_path / "compiled")["loss"]
+    assert other.values == pytest.approx(one.values, rel=1e-5)
+    assert everything(tmp_path / "plain").keys() == everything(tmp_path / "compiled").keys()
 
 
 def test_pictures_show_what_was_seen_and_made(shards: Path, tmp_path: Path) -> None:
