@@ -32,7 +32,7 @@ class _Uncompiled:
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
-        self._stages = torch.compiler.disable(backend.stages)
+        self._stages = torch.compiler.disable(backend.stages)  # type: ignore[no-untyped-call]
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
         """As the backend's own."""
