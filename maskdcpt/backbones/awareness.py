@@ -80,7 +80,7 @@ class CrossAttention(nn.Module):
         q, k, v = (part.reshape(part.shape[0], self.heads, -1, part.shape[2]) for part in (q, k, v))
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         attention = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
-        return pointwise(at.from_tokens((attention @ v).flatten(1, 2), x), self.project_out)
+        return pointwise(at.from_tokens((attention.to(v.dtype) @ v).flatten(1, 2), x), self.project_out)
 
 
 class Frequency(nn.Module):

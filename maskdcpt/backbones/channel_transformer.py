@@ -45,7 +45,7 @@ class ChannelAttention(nn.Module):
         q, k, v = (part.reshape(batch, self.heads, -1, count) for part in qkv.chunk(3, dim=1))
         q, k = (F.normalize(at_least_float32(part), dim=-1) for part in (q, k))
         attention = (attention_logits(q, k) * self.temperature).softmax(dim=-1)
-        return pointwise(at.from_tokens((attention @ v).flatten(1, 2), x), self.project_out)
+        return pointwise(at.from_tokens((attention.to(v.dtype) @ v).flatten(1, 2), x), self.project_out)
 
 
 class GatedFeedForward(nn.Module):

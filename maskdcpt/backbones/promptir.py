@@ -49,7 +49,8 @@ class Prompt(nn.Module):
     def forward(self, x: Tensor, at: Sites, size: tuple[int, int]) -> Tensor:
         """A map of `at` to the prompt at the same sites, hidden; `size` is the whole map's."""
         weights = at_least_float32(self.linear_layer(at.mean(x).flatten(1))).softmax(dim=1)
-        mixed = torch.einsum("bk,kchw->bchw", weights, self.prompt_param.squeeze(0))
+        prompts = self.prompt_param.squeeze(0)
+        mixed = torch.einsum("bk,kchw->bchw", weights.to(prompts.dtype), prompts)
         whole = F.interpolate(mixed, size, mode="bilinear", align_corners=False)
         return at.hide(at.conv(at.enter(whole), self.conv3x3))
 

@@ -68,7 +68,7 @@ class WindowAttention(nn.Module):
             # A window without a visible key would give NaN; its queries are hidden too, so any number will do.
             keys = keys & ~keys.all(dim=1, keepdim=True)
             scores = scores.masked_fill(keys[:, None, None, :], float("-inf"))
-        y = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(windows.shape[0], -1, channels // 3)
+        y = (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).reshape(windows.shape[0], -1, channels // 3)
         return self._undo(y, batch, height, width)
 
     def _windows(self, x: Tensor) -> Tensor:

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel, with weight and bias; in float32 at least."""
+    """
+    Layer normalisation over the channels of each pixel, with weight and bias; computed in float32 at least.
+
+    The result has the type of the weights, so that a whole network may be turned into bfloat16 or float16.
+    """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -23,8 +27,10 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W), channels_last in memory."""
-        y = F.layer_norm(at_least_float32(x).permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
-        return y.permute(0, 3, 1, 2)
+        pixels = at_least_float32(x).permute(0, 2, 3, 1)
+        weight, bias = self.weight.to(pixels.dtype), self.bias.to(pixels.dtype)
+        y = F.layer_norm(pixels, weight.shape, weight, bias, self.eps)
+        return y.to(self.weight.dtype).permute(0, 3, 1, 2)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

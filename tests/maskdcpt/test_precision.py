@@ -1,4 +1,4 @@
-"""What stays in float32 when products and convolutions run in bfloat16."""
+"""What stays in float32 when products and convolutions run in bfloat16, and how far half precision is from float32."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from maskdcpt.backbones import BACKBONES
+from maskdcpt.heads import classifier_for, decoder_for
+from maskdcpt.masking import random_patch_mask
 from tests.maskdcpt.small_networks import picture, small
 
 SENSITIVE = ("native_layer_norm", "_softmax")
@@ -41,4 +43,27 @@ def test_norms_and_attention_stay_in_float32_under_autocast(name: str) -> None:
     assert torch.bfloat16 in seen.others
     with torch.no_grad():
         whole = network(image)
-    assert (half - whole).abs().mean() < 0.05 * whole.abs().mean()
+    assert (half - whole).norm() < 0.02 * whole.norm()
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "bound"),
+    [*((name, torch.bfloat16, 0.03) for name in BACKBONES), ("nafnet", torch.float16, 0.004)],
+)
+def test_a_network_and_its_heads_may_be_half_precision_as_a_whole(name: str, dtype: torch.dtype, bound: float) -> None:
+    image = picture(1, 32, 32, dtype=torch.float32)
+    mask = random_patch_mask(1, 32, 32, 16, 0.5, torch.Generator().manual_seed(0))
+    maps, gradients = [], []
+    for kind in (torch.float32, dtype):
+        network = small(name, dtype=kind)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            classifier, decoder = classifier_for(network, 5).to(kind), decoder_for(network).to(kind)
+        encoded = network.encode(image.to(kind), mask)
+        logits, filled = classifier(encoded.features[::-1]), decoder(encoded, mask)
+        assert {y.dtype for y in (encoded.last, logits, filled)} == {kind}
+        (logits.float().square().mean() + filled.float().square().mean()).backward()
+        maps.append(encoded.last.detach().float())
+        gradients.append(torch.cat([w.grad.flatten().float() for w in network.parameters() if w.grad is not None]))
+    for (exact, rough), most in ((maps, bound), (gradients, 5 * bound)):
+        assert (rough - exact).norm() < most * exact.norm()
