@@ -74,6 +74,8 @@ def train(
         return
     if out is not None and not (resume or preset or config or shards) and (out / "config.toml").exists():
         raise UsageError(f"{out} holds a run already: --resume goes on with it")
+    if out is not None and resume and not (preset or config or (out / "config.toml").exists()):
+        raise UsageError(f"{out} holds no run to go on with; leave --resume out to start one")
     named, origin = _configuration(preset, config, out if resume else None)
     chosen = _with_options(named, shards, init, out, settings)
     if print_config:

@@ -183,9 +183,9 @@ class RunState:
         np.random.set_state(state["numpy"])  # noqa: NPY002
 
 
-def open_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
+def find_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
     """
-    Prepare a run's folder and write its configuration there.
+    Find a run's folder, and refuse one that does not go with the configuration. Nothing is written.
 
     Args:
         config: names the folder.
@@ -194,7 +194,6 @@ def open_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
 
     Raises:
         UsageError: the folder holds a run and `resume` is not asked for, or it holds none or another one and it is.
-        StorageError: the folder cannot be written.
     """
     if not config.out:
         raise UsageError("no folder is named for the run: --out DIR, or out in the configuration")
@@ -203,14 +202,22 @@ def open_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
         _check_same_run(config, run)
     elif writes and checkpoint_folders(run):
         raise UsageError(f"{run} holds a run already: --resume goes on with it, or choose another --out")
-    if writes:
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(run, error) from error
-        with writing(run / CONFIG) as partial:
-            partial.write_text(to_toml(config), encoding="utf-8")
     return run
+
+
+def write_config(config: TrainConfig, run: Path) -> None:
+    """
+    Write what a run is into its folder.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(run, error) from error
+    with writing(run / CONFIG) as partial:
+        partial.write_text(to_toml(config), encoding="utf-8")
 
 
 def prepare_state(

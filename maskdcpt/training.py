@@ -42,7 +42,7 @@ from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.pretraining import pretraining_losses
 from maskdcpt.optimization import gradient_norm, rate_at, set_rate
 from maskdcpt.parallel import divides, quiet, together
-from maskdcpt.runs import RunState, environment, open_run, prepare_state
+from maskdcpt.runs import RunState, environment, find_run, prepare_state, write_config
 from maskdcpt.stages import Stage, stages_of, step_mask
 from maskdcpt.tracking import MetricsLog, Tracker, open_trackers, picture_grid, write_picture
 from maskdcpt.validation import Validator, example_rows
@@ -99,7 +99,7 @@ def train(
     """
     with joined(config.loop.device, config.loop.threads) as process:
         samples = open_samples(config.data, config.data.split)
-        run = open_run(config, resume=resume, writes=process.leads)
+        run = find_run(config, resume=resume, writes=process.leads)
         state = prepare_state(config, samples.class_names, process.device, run if resume else None)
         loop = _Loop(config, run, samples, state, process, progress or Silent(), resume=resume)
         try:
@@ -154,6 +154,9 @@ class _Loop:
         self.validator = Validator(config, process) if config.loop.validate_images else None
         self.learner: nn.Module = Learner(state.networks, config)
         self._check_memory()
+        # Not before: a run that is refused leaves no trace, and one that should go on stays as it was.
+        if process.leads:
+            write_config(config, run)
         self.learner = _wrapped(self.learner, state, config, process)
         self.task = f"train {config.name or config.objective.kind}"
         self.trackers: list[Tracker] = []
@@ -242,8 +245,10 @@ class _Loop:
         set_rate(state.optimizer, rate_at(state.step, config.loop.steps, config.optimizer))
         parts = [self._backward(packed, mask, pieces.share, piece) for piece, packed in enumerate(seen)]
         norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
-        # The one place where the host waits for the device: a step that is no number must not reach the weights.
-        sound = math.isfinite(float(norm))
+        # The one place where the host waits for the device: a step that is no number must not reach the weights. Losses
+        # count too, of all processes: one that overflows has no gradient.
+        losses = torch.stack([part.total.detach() for part in parts]).sum()
+        sound = math.isfinite(float(self.process.mean(norm + 0.0 * losses)))
         if sound:
             state.optimizer.step()
             self.bad_in_a_row = 0

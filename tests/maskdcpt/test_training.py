@@ -160,6 +160,20 @@ def test_a_run_is_not_written_over_and_not_resumed_as_another(shards: Path, tmp_
     assert train(with_settings(config, ["loop.steps=2"]), resume=True).step == 2
 
 
+def test_what_is_refused_changes_nothing_on_the_disk(shards: Path, tmp_path: Path) -> None:
+    config = tiny_config(shards, tmp_path / "run", "optimizer.ema_decay=0.9")
+    train(config, stop=stop_after(2))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    # What another folder of shards may hold.
+    other = write_shards(tmp_path / "other", types=TYPES[:2])
+    with pytest.raises(UirError, match="its labels are"):
+        train(with_settings(config, [f"data.shards={other}"]), resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    with pytest.raises(UirError, match="is not the one that is wanted"):
+        train(tiny_config(shards, tmp_path / "new", f"init.checkpoint={tmp_path / 'run'}", "model.size.width=6"))
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_configuration_beside_the_weights_repeats_the_run(shards: Path, tmp_path: Path) -> None:
     first = train(tiny_config(shards, tmp_path / "first", "loop.steps=2"))
     again = train(with_settings(read_config(first.run / "config.toml"), [f"out={tmp_path / 'second'}"]))
@@ -176,8 +190,11 @@ def test_a_step_that_is_no_number_moves_nothing_and_too_many_end_the_run(
 
     def sometimes_nan(networks: Networks, *rest: object) -> object:
         losses = real(networks, *rest)  # type: ignore[arg-type]
-        if next(calls) in bad:
-            object.__setattr__(losses, "total", losses.total * float("nan"))
+        number = next(calls)
+        if number in bad:
+            # As an output that overflows: the loss is infinite, its gradient is not.
+            spoilt = losses.total + float("inf") if number == 3 else losses.total * float("nan")
+            object.__setattr__(losses, "total", spoilt)
         return losses
 
     monkeypatch.setattr(module, "finetuning_losses", sometimes_nan)
