@@ -112,13 +112,14 @@ DEGRADATION = Degradation(
         ),
         _level(
             "long-faint",
-            "drawn out and soft, as in layered pictures of heavy rain",
-            density=25.0,
+            "drawn out and soft, under a veil, as in layered pictures of heavy rain",
+            density=Uniform(25.0, 50.0),
             length=Uniform(120.0, 220.0),
             width=Uniform(1.6, 3.0),
             angle=Uniform(-12.0, 12.0),
             opacity=Uniform(0.3, 0.5),
             light=_LIGHT,
+            veil=Uniform(0.1, 0.5),
         ),
         _level("storm", density=120.0, length=70.0, width=2.2, angle=_SLANT, opacity=0.7, light=_LIGHT, veil=0.35),
         _level(
