@@ -119,6 +119,15 @@ def test_the_separable_way_gives_the_pixels_of_the_kernel():
     assert np.array_equal(fast, round_levels(convolve(gt, gaussian_kernel(13, 1.7, 1.7, 0.0))))
 
 
+def test_a_picture_is_blurred_by_the_kernel_that_was_asked_for():
+    gt = random_picture(40, 50)
+    for family, beta in (("gaussian", 1.0), ("generalised", 0.7), ("plateau", 1.5)):
+        kernel = gaussian_kernel(15, 2.5, 0.8, 0.5, family=family, beta=beta)
+        lq = gaussian_blur(gt, rng(), sigma_x=2.5, sigma_y=0.8, rotation=0.5, size=15, family=family, beta=beta)
+        assert np.array_equal(lq, round_levels(convolve(gt, kernel)))
+    assert np.array_equal(sinc_blur(gt, rng(), cutoff=1.2, size=13), round_levels(convolve(gt, sinc_kernel(13, 1.2))))
+
+
 def test_gaussian_blur_agrees_with_opencvs():
     gt = random_picture(64, 64)
     ours = gaussian_blur(gt, rng(), sigma_x=1.6, size=11).astype(int)

@@ -83,6 +83,9 @@ def test_the_nearest_streaks_have_the_stated_length_width_and_direction_on_avera
 
 
 def test_the_nearest_flakes_move_by_the_stated_way_on_average(monkeypatch):
-    drawn = marks_drawn(monkeypatch, snow, "flake", snow.snow, size=20.0, travel=12.0, angle=30.0)
+    drawn = marks_drawn(monkeypatch, snow, "flake", snow.snow, size=20.0, travel=12.0, angle=60.0)
     assert drawn[:, :, 2].mean() == pytest.approx(12.0, rel=0.03)
-    assert drawn[:, :, 3].mean() == pytest.approx(30.0, abs=3.0)
+    # The way of a layer differs from it by 12 degrees: the standard error of 150 is one.
+    assert drawn[:, :, 3].mean() == pytest.approx(60.0, abs=2.0)
+    # A layer's share of the size, by the mean of the three sizes that it has.
+    assert drawn[:, :, 0].mean() == pytest.approx(20.0 * snow._LAYERS[-1][1] * np.mean(snow._SIZES), rel=1e-9)

@@ -82,6 +82,15 @@ def test_red_is_interpolated_with_half_of_greens_help():
     assert amid.var() == pytest.approx(expected * variance, rel=0.03)
 
 
+def test_interpolation_leaves_what_is_constant_alone():
+    ones = np.zeros((12, 14), np.float32)
+    ones[0::2, 1::2] = ones[1::2, 0::2] = 1
+    assert np.array_equal(sensor._filter(ones, sensor._CROSS)[1:-1, 1:-1], np.ones((10, 12)))
+    ones[:] = 0
+    ones[1::2, 0::2] = 1
+    assert np.array_equal(sensor._filter(ones, sensor._SQUARE)[1:-1, 1:-1], np.ones((10, 12)))
+
+
 def test_a_row_has_its_noise_in_common():
     height = 16384
     noise = noise_on_the_sensor(0.0, electrons=100.0, read_noise=0.0, row_noise=5.0, height=height, width=8)
