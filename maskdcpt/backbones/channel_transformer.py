@@ -76,8 +76,8 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
         """A map of `at` to one of the same shape, hidden."""
-        x = x + self.attn(self.norm1(x), at)
-        return at.hide(x + self.ffn(self.norm2(x), at))
+        x = x + self.attn(at.norm(x, self.norm1), at)
+        return at.hide(x + self.ffn(at.norm(x, self.norm2), at))
 
 
 class Level(nn.Module):

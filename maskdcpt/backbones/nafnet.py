@@ -46,11 +46,11 @@ class NAFBlock(nn.Module):
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
         """A map of `at` to one of the same shape, hidden."""
-        y = pointwise(self.norm1(x), self.conv1)
+        y = pointwise(at.norm(x, self.norm1), self.conv1)
         y = gate(at.conv(y, self.conv2))
         y = at.scale(y, pointwise(self._average(y, at), self.attention))
         x = x + self.beta * pointwise(y, self.conv3)
-        y = gate(pointwise(self.norm2(x), self.conv4))
+        y = gate(pointwise(at.norm(x, self.norm2), self.conv4))
         return at.hide(x + self.gamma * pointwise(y, self.conv5))
 
     @property

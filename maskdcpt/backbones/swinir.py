@@ -108,17 +108,16 @@ class SwinBlock(nn.Module):
         self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float, masked_keys: MaskedKeys
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = ChannelNorm(dim)
         self.attn = WindowAttention(dim, heads, window, shift, masked_keys)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = ChannelNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
         """A map of `at` to one of the same shape, hidden."""
-        y = x.permute(0, 2, 3, 1)
-        y = y + self.attn(self.norm1(y), at)
-        y = y + self.mlp(self.norm2(y))
-        return at.hide(y.permute(0, 3, 1, 2))
+        x = x + self.attn(at.norm(x, self.norm1).permute(0, 2, 3, 1), at).permute(0, 3, 1, 2)
+        x = x + self.mlp(at.norm(x, self.norm2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return at.hide(x)
 
 
 class ResidualGroup(nn.Module):
@@ -158,10 +157,9 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.norm = ChannelNorm(dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, at: Sites) -> Tensor:
         """(B, dim, H, W) to the same shape."""
-        y: Tensor = self.norm(x)
-        return y
+        return at.norm(x, self.norm)
 
 
 class SwinIR(Backbone):
@@ -236,7 +234,7 @@ class SwinIR(Backbone):
         at = self._sites(x, mask, backend)
         first = self._first(x, at)
         maps = self._decode(first, at)
-        last = at.leave(at.conv(self.norm(maps[-1]), self.conv_after_body) + first)
+        last = at.leave(at.conv(at.norm(maps[-1], self.norm), self.conv_after_body) + first)
         return Encoded([at.leave(y) for y in maps], last)
 
     def head(self, last: Tensor) -> Tensor:
@@ -252,7 +250,7 @@ class SwinIR(Backbone):
         return at.hide(at.conv(at.enter(x - _mean_like(x)), self.conv_first))
 
     def _decode(self, first: Tensor, at: Sites) -> list[Tensor]:
-        y = self.patch_embed(first)
+        y = self.patch_embed(first, at)
         for layer in self.encode_layers:
             y = layer(y, at)
         maps = []

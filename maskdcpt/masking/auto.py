@@ -98,7 +98,7 @@ class Trial(nn.Module):
     def forward(self, x: Tensor, at: Sites) -> Tensor:
         """(B, 3, H, W) to (B, channels, H, W)."""
         y = at.hide(at.conv(at.enter(x), self.first))
-        z = gate(at.conv(pointwise(self.norm(y), self.wide), self.depthwise))
+        z = gate(at.conv(pointwise(at.norm(y, self.norm), self.wide), self.depthwise))
         z = at.scale(z, at.mean(z))
         return at.leave(at.hide(y + pointwise(z, self.narrow)))
 

@@ -9,14 +9,14 @@ device and agrees with `dense` up to the order of sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskdcpt.masking.layers import pixel_last
+from maskdcpt.masking.layers import ChannelNorm, pixel_last
 from maskdcpt.masking.patches import PatchMask
 from maskdcpt.masking.sites import DenseSites, LocalOp, Sites
 
@@ -60,6 +60,18 @@ class Packing:
         return Packing(batch, rows, columns, index, torch.stack(shifted))
 
 
+class Kernels(Protocol):
+    """Operations on packed patches that something other than torch computes."""
+
+    def depthwise(self, x: Tensor, layer: nn.Conv2d, neighbours: Tensor) -> Tensor:
+        """Convolve with a depthwise 3x3 layer; hidden neighbours count as zeros."""
+        ...
+
+    def norm(self, x: Tensor, layer: ChannelNorm) -> Tensor:
+        """Normalise the channels of each pixel."""
+        ...
+
+
 class PackedSites(Sites):
     """
     One stage in packed form.
@@ -69,13 +81,16 @@ class PackedSites(Sites):
         height: of the stage's map; a multiple of the grid's.
         width: of the stage's map; a multiple of the grid's.
         visible: (B, 1, H, W) bool of this stage.
+        kernels: what computes depthwise 3x3 convolutions and norms; torch when None.
     """
 
-    def __init__(self, packing: Packing, height: int, width: int, visible: Tensor) -> None:
+    def __init__(
+        self, packing: Packing, height: int, width: int, visible: Tensor, kernels: Kernels | None = None
+    ) -> None:
         self.visible = visible
         self.packing = packing
         self.patch = (height // packing.rows, width // packing.columns)
-        self.depthwise: Callable[[Tensor, nn.Conv2d, Tensor], Tensor] | None = None
+        self.kernels = kernels
 
     def enter(self, x: Tensor) -> Tensor:
         """Pack the visible patches of a whole map."""
@@ -94,12 +109,16 @@ class PackedSites(Sites):
     def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
         """Convolve with a rim, or on a whole map where patches are small."""
         rim = layer.kernel_size[0] // 2
-        if self.depthwise is not None and rim == 1 and layer.groups == x.shape[1] == layer.out_channels:
-            return self.depthwise(x, layer, self.packing.neighbours)
+        if self.kernels is not None and rim == 1 and layer.groups == x.shape[1] == layer.out_channels:
+            return self.kernels.depthwise(x, layer, self.packing.neighbours)
         if min(self.patch) < max(HALO_MIN_PATCH, rim):
             y: Tensor = layer(self.leave(x))
             return self.enter(y)
         return F.conv2d(with_rim(x, self.packing.neighbours, rim), layer.weight, layer.bias, groups=layer.groups)
+
+    def norm(self, x: Tensor, layer: ChannelNorm) -> Tensor:
+        """By the kernel, where there is one."""
+        return super().norm(x, layer) if self.kernels is None else self.kernels.norm(x, layer)
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean over each sample's patches."""
@@ -139,7 +158,9 @@ class UnpackedSites(DenseSites):
         return to.enter(op(x))
 
 
-def packed_stages(mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...] | None:
+def packed_stages(
+    mask: PatchMask, height: int, width: int, count: int, kernels: Kernels | None = None
+) -> tuple[Sites, ...] | None:
     """Give the stages of strides 1, 2, 4, ... in packed form; None where the mask cannot be packed."""
     packing = Packing.of(mask)
     if packing is None:
@@ -148,7 +169,7 @@ def packed_stages(mask: PatchMask, height: int, width: int, count: int) -> tuple
     for level in range(count):
         h, w = height >> level, width >> level
         if h % packing.rows == 0 and w % packing.columns == 0:
-            stages.append(PackedSites(packing, h, w, mask.at(h, w)))
+            stages.append(PackedSites(packing, h, w, mask.at(h, w), kernels))
         else:
             stages.append(UnpackedSites(mask.at(h, w)))
     return tuple(stages)

@@ -1,9 +1,10 @@
 """
 The submanifold rule as an interface: what a network may do with a map of which only some sites exist.
 
-A network is written once against `Sites`. Per-pixel work (norms, 1x1 convolutions, gates, residuals) is plain torch
-on whatever the sites hold; only what mixes pixels goes through the methods. The rule (SparK, section 3; MaskDCPT,
-"submanifold convolution"): an output exists where its own site is visible, and hidden sites count as zeros.
+A network is written once against `Sites`. Per-pixel work (1x1 convolutions, gates, residuals) is plain torch on
+whatever the sites hold; what mixes pixels goes through the methods, and norms do for the sake of one backend. The
+rule (SparK, section 3; MaskDCPT, "submanifold convolution"): an output exists where its own site is visible, and hidden
+sites count as zeros.
 
 `Everything` is the plain network, `DenseSites` the reference for every other way to compute: whole maps, hidden sites
 cleaned wherever pixels are about to mix. Between those places hidden sites may hold anything that does not depend on
@@ -19,7 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from maskdcpt.masking.layers import pixel_last
+from maskdcpt.masking.layers import ChannelNorm, pixel_last
 from maskdcpt.masking.patches import PatchMask
 from uirdata.errors import UirError
 
@@ -48,6 +49,11 @@ class Sites(ABC):
     @abstractmethod
     def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
         """Convolve with stride 1 and zero padding; hidden sites of `x` count as zeros. The result is not hidden yet."""
+
+    def norm(self, x: Tensor, layer: ChannelNorm) -> Tensor:
+        """Normalise the channels of each pixel; it mixes no pixels, but a backend may have a way of its own."""
+        y: Tensor = layer(x)
+        return y
 
     @abstractmethod
     def mean(self, x: Tensor) -> Tensor:

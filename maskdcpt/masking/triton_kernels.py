@@ -1,13 +1,14 @@
 """
-The `triton` way: `gather`, with depthwise 3x3 convolutions of packed patches by a kernel of our own, for CUDA.
+The `triton` way: `gather`, with depthwise 3x3 convolutions and norms of packed patches by kernels of our own, for CUDA.
 
 `gather` copies each patch with a rim before it convolves; the kernel reads the rim from the neighbours in place, so a
 map is read once and written once. The gradient of the input is the same kernel with the weights turned round, because
-patches are neighbours of each other; that of the weights is a sum that torch takes. Norms stay torch's, whose
-layer_norm is one kernel on CUDA already.
+patches are neighbours of each other; that of the weights is a sum that torch takes. A norm reads and writes the type
+that its neighbours work in and computes in float32 between; torch's writes float32 under autocast, for a product to
+turn into half precision again.
 
-Its numbers are tested in Triton's interpreter, on a CPU. It has not been timed on a GPU: `auto` takes it only where it
-agrees with `dense` and is the fastest.
+Their numbers are tested in Triton's interpreter, on a CPU. They have not been timed on a GPU: `auto` takes this way
+only where it agrees with `dense` and is the fastest.
 """
 
 from __future__ import annotations
@@ -20,19 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from maskdcpt.masking.checked import CheckedBackend
-from maskdcpt.masking.gather import PackedSites, packed_stages
+from maskdcpt.masking.gather import packed_stages
+from maskdcpt.masking.layers import ChannelNorm
 from maskdcpt.masking.patches import PatchMask
 from maskdcpt.masking.sites import Backend, Sites
 
 BLOCK = 64
-"""Channels that one program works on."""
+"""Channels that one program of a convolution works on."""
 
-_compiled: dict[str, Any] = {}
+TILE = 2048
+"""Numbers that one program of a norm works on: whole pixels, one at least."""
+
+_loaded: dict[str, Any] = {}
 
 
 class Triton(CheckedBackend):
     """
-    Packed patches, depthwise convolutions by a kernel.
+    Packed patches, depthwise convolutions and norms by kernels.
 
     Args:
         reference: what it must agree with, and what is used where a mask cannot be packed.
@@ -47,7 +52,7 @@ class Triton(CheckedBackend):
         """Say whether there is no GPU or no Triton."""
         if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
             return f"the triton backend needs a CUDA device, and this is {device.type}: use gather"
-        if _kernel() is None:
+        if _source() is None:
             return "the triton backend needs the triton library, which comes with torch for CUDA: use gather"
         return ""
 
@@ -59,13 +64,23 @@ class _Unchecked:
         self.reference = reference
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        packed = packed_stages(mask, height, width, count)
-        if packed is None:
-            return self.reference.stages(mask, height, width, count)
-        for at in packed:
-            if isinstance(at, PackedSites):
-                at.depthwise = depthwise
-        return packed
+        packed = packed_stages(mask, height, width, count, KERNELS)
+        return self.reference.stages(mask, height, width, count) if packed is None else packed
+
+
+class TritonKernels:
+    """What packed sites have computed here."""
+
+    def depthwise(self, x: Tensor, layer: nn.Conv2d, neighbours: Tensor) -> Tensor:
+        """As the function."""
+        return depthwise(x, layer, neighbours)
+
+    def norm(self, x: Tensor, layer: ChannelNorm) -> Tensor:
+        """As the function."""
+        return norm(x, layer)
+
+
+KERNELS = TritonKernels()
 
 
 def depthwise(x: Tensor, layer: nn.Conv2d, neighbours: Tensor) -> Tensor:
@@ -88,6 +103,24 @@ def depthwise(x: Tensor, layer: nn.Conv2d, neighbours: Tensor) -> Tensor:
     return y if layer.bias is None else y + layer.bias.to(y.dtype).view(1, -1, 1, 1)
 
 
+def norm(x: Tensor, layer: ChannelNorm) -> Tensor:
+    """
+    Normalise the channels of each pixel of packed patches.
+
+    Args:
+        x: (V, C, ph, pw), channels last in memory.
+        layer: of C channels.
+
+    Returns:
+        (V, C, ph, pw), in autocast's type where that is on, in that of the weights elsewhere.
+    """
+    wanted = layer.weight.dtype
+    if torch.is_autocast_enabled(x.device.type):
+        wanted = torch.get_autocast_dtype(x.device.type)
+    y: Tensor = _Norm.apply(x, layer.weight, layer.bias, layer.eps, wanted)  # type: ignore[no-untyped-call]
+    return y
+
+
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
@@ -99,6 +132,44 @@ class _Depthwise(torch.autograd.Function):
         x, weight, neighbours = ctx.saved_tensors
         for_x = _launch(grad, weight.flip(2, 3), neighbours) if ctx.needs_input_grad[0] else None
         return for_x, _weight_gradient(x, grad, neighbours) if ctx.needs_input_grad[1] else None, None
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, wanted: torch.dtype
+    ) -> Tensor:
+        pixels = x.permute(0, 2, 3, 1).contiguous()
+        channels, count = pixels.shape[3], pixels.numel() // pixels.shape[3]
+        result = torch.empty_like(pixels, dtype=wanted)
+        means, scales = torch.empty(2, count, dtype=torch.float32, device=x.device)
+        rows, block = _tile(channels)
+        if count:
+            arguments = (pixels, weight, bias, result, means, scales, count, channels, eps)
+            _source().norm_kernel[(-(-count // rows),)](*arguments, ROWS=rows, BLOCK=block)
+        ctx.save_for_backward(pixels, weight, means, scales)
+        return result.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[no-untyped-def]
+        pixels, weight, means, scales = ctx.saved_tensors
+        given = grad.permute(0, 2, 3, 1).contiguous()
+        channels, count = pixels.shape[3], len(means)
+        rows, block = _tile(channels)
+        programs = -(-count // rows)
+        for_x = torch.empty_like(pixels)
+        sums = torch.zeros(2, programs, channels, dtype=torch.float32, device=grad.device)
+        if count:
+            arguments = (pixels, given, weight, means, scales, for_x, sums[0], sums[1], count, channels)
+            _source().norm_gradient_kernel[(programs,)](*arguments, ROWS=rows, BLOCK=block)
+        for_weight, for_bias = sums.sum(1).to(weight.dtype)
+        return for_x.permute(0, 3, 1, 2), for_weight, for_bias, None, None
+
+
+def _tile(channels: int) -> tuple[int, int]:
+    """Pixels and channels of one program of a norm, powers of two as Triton wants them."""
+    block = 1 << (channels - 1).bit_length()
+    return max(1, TILE // block), block
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, neighbours: Tensor) -> Tensor:
@@ -123,15 +194,16 @@ def _launch(x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:
     taps = weight.reshape(channels, 9).t().contiguous()
     grid = (count * height * width, -(-channels // BLOCK))
     if pixels.numel():
-        _kernel()[grid](pixels, taps, neighbours.contiguous(), result, count, height, width, channels, BLOCK=BLOCK)
+        arguments = (pixels, taps, neighbours.contiguous(), result, count, height, width, channels)
+        _source().depthwise_kernel[grid](*arguments, BLOCK=BLOCK)
     return result.permute(0, 3, 1, 2)
 
 
-def _kernel() -> Any:
-    """Compile on first use; None where there is no Triton."""
-    if "kernel" not in _compiled:
+def _source() -> Any:
+    """Load the kernels on first use; None where there is no Triton."""
+    if "kernels" not in _loaded:
         try:
-            _compiled["kernel"] = importlib.import_module("maskdcpt.masking.triton_source").depthwise_kernel
+            _loaded["kernels"] = importlib.import_module("maskdcpt.masking.triton_source")
         except ImportError:
-            _compiled["kernel"] = None
-    return _compiled["kernel"]
+            _loaded["kernels"] = None
+    return _loaded["kernels"]

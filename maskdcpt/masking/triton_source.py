@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The kernel of the `triton` way. Imported only where Triton is, which reads it as source."""
+"""The kernels of the `triton` way. Imported only where Triton is, which reads them as source."""
 
 import triton
 import triton.language as tl
@@ -34,3 +34,66 @@ def depthwise_kernel(x, taps, neighbours, out, count, height, width, channels, B
         weight = tl.load(taps + tap * channels + channel, mask=inside, other=0.0)
         total += value.to(tl.float32) * weight.to(tl.float32)
     tl.store(out + pixel * channels + channel, total.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def norm_kernel(x, weight, bias, out, means, scales, count, channels, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """
+    Layer normalisation of ROWS pixels, in float32 whatever goes in and out.
+
+    x and out are (count, channels), means and scales (count,) of float32; BLOCK is at least `channels`.
+    """
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, BLOCK)
+    inside = (row < count)[:, None] & (channel < channels)[None, :]
+    place = row[:, None].to(tl.int64) * channels + channel[None, :]
+    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    mean = tl.sum(value, axis=1) / channels
+    centred = tl.where(inside, value - mean[:, None], 0.0)
+    scale = 1.0 / tl.sqrt(tl.sum(centred * centred, axis=1) / channels + eps)
+    gain = tl.load(weight + channel, mask=channel < channels, other=0.0).to(tl.float32)
+    shift = tl.load(bias + channel, mask=channel < channels, other=0.0).to(tl.float32)
+    result = centred * scale[:, None] * gain[None, :] + shift[None, :]
+    tl.store(out + place, result.to(out.dtype.element_ty), mask=inside)
+    tl.store(means + row, mean, mask=row < count)
+    tl.store(scales + row, scale, mask=row < count)
+
+
+@triton.jit
+def norm_gradient_kernel(
+    x,
+    grad,
+    weight,
+    means,
+    scales,
+    for_x,
+    for_weight,
+    for_bias,
+    count,
+    channels,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """
+    The gradients of `norm_kernel`: that of its input, and those of weight and bias summed over ROWS pixels.
+
+    for_x is as x; for_weight and for_bias are (programs, channels) of float32, a row for each program.
+    """
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, BLOCK)
+    inside = (row < count)[:, None] & (channel < channels)[None, :]
+    place = row[:, None].to(tl.int64) * channels + channel[None, :]
+    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    given = tl.load(grad + place, mask=inside, other=0.0).to(tl.float32)
+    mean = tl.load(means + row, mask=row < count, other=0.0)
+    scale = tl.load(scales + row, mask=row < count, other=0.0)
+    gain = tl.load(weight + channel, mask=channel < channels, other=0.0).to(tl.float32)
+    normed = tl.where(inside, (value - mean[:, None]) * scale[:, None], 0.0)
+    scaled = given * gain[None, :]
+    along = tl.sum(scaled * normed, axis=1) / channels
+    level = tl.sum(scaled, axis=1) / channels
+    result = (scaled - normed * along[:, None] - level[:, None]) * scale[:, None]
+    tl.store(for_x + place, result.to(for_x.dtype.element_ty), mask=inside)
+    own = tl.program_id(0) * channels + channel
+    tl.store(for_weight + own, tl.sum(given * normed, axis=0), mask=channel < channels)
+    tl.store(for_bias + own, tl.sum(given, axis=0), mask=channel < channels)
