@@ -34,7 +34,8 @@ import torch
 import webdataset
 
 from benchmarks.build_shards import make_photographs, plan_of
-from maskdcpt.loading import Crops, Share, StepSampler, Stream, crop_loader, epoch_slots
+from maskdcpt.feeding import crop_loader
+from maskdcpt.loading import Crops, Share, StepSampler, Stream, epoch_slots
 from uirdata.images import CODECS, decode_image
 from uirdata.pipeline.build import build
 from uirdata.pipeline.engines import LocalEngine

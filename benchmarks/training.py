@@ -29,11 +29,12 @@ import torch
 from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import with_settings
 from maskdcpt.distributed import joined
+from maskdcpt.learner import Learner
 from maskdcpt.loading import Crops, Stream, epoch_slots, open_samples, repeat_ratios
 from maskdcpt.presets import find_preset
 from maskdcpt.runs import prepare_state
 from maskdcpt.stages import step_mask
-from maskdcpt.training import Learner, train
+from maskdcpt.training import train
 
 WARM = 8
 """Steps that are not counted: the loader's processes start, and what they read ahead is used up."""

@@ -9,16 +9,14 @@ and restarts, and the whole position of a run is one number: how many samples it
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from maskdcpt.batches import PackedBatch, empty_batch
 from maskdcpt.config import DataConfig, Sampling
@@ -345,41 +343,3 @@ class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
         pair = self.samples.pair(cut.place, cut.window, fresh=cut.fresh)
         for image, into in zip(pair, pixels, strict=True):
             turn_into(into, mirrored_to(image, self.size), cut.turn)
-
-
-def crop_loader(
-    crops: Crops, sampler: StepSampler, *, workers: int, pin_memory: bool = False
-) -> DataLoader[tuple[RgbImage, RgbImage, int, int]]:
-    """
-    Load the pieces in order.
-
-    Args:
-        crops: what to load.
-        sampler: in which order.
-        workers: processes that read and cut; 0 does it between the steps.
-        pin_memory: for a CUDA device.
-    """
-    return DataLoader(
-        crops,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        pin_memory=pin_memory,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_start_worker,
-        # Its own generator: the loader draws a number at its start, which must not move those of the run.
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-def _as_it_is(batch: Any) -> Any:
-    # `Crops` gives whole batches.
-    return batch
-
-
-def _start_worker(_worker: int) -> None:
-    # One thread each: the workers are the parallelism.
-    torch.set_num_threads(1)
-    # Ctrl-C and Slurm signal the whole group; that is for the loop, which finishes its step and ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,8 +8,8 @@ of a run is its weights, its optimiser, and how many samples it has seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskdcpt.batches import Batch, PackedBatch, join
+from maskdcpt.batches import PackedBatch, join
 from maskdcpt.checkpoints import checkpoint_folders, metadata_for, prune_checkpoints, save_checkpoint
 from maskdcpt.compiling import compile_step
 from maskdcpt.config import TrainConfig
 from maskdcpt.configuring import to_document
 from maskdcpt.distributed import Process, joined
+from maskdcpt.feeding import crop_loader, pieces_of
 from maskdcpt.fitting import shortage
+from maskdcpt.learner import Learner, autocast
 from maskdcpt.loading import (
     Crops,
     Samples,
     Share,
     StepSampler,
     Stream,
-    crop_loader,
     epoch_slots,
     open_samples,
     repeat_ratios,
 )
 from maskdcpt.masking import PatchMask
-from maskdcpt.networks import Networks
-from maskdcpt.objectives.finetuning import finetuning_losses
 from maskdcpt.objectives.losses import Losses
-from maskdcpt.objectives.pretraining import pretraining_losses
 from maskdcpt.optimization import gradient_norm, rate_at, set_rate
 from maskdcpt.parallel import divides, quiet, together
 from maskdcpt.runs import RunState, environment, find_run, prepare_state, write_config
@@ -109,27 +107,6 @@ def train(
         return TrainResult(run, state.step, finished, loop.log.path, checkpoint_folders(run)[-1], state.skipped)
 
 
-class Learner(nn.Module):
-    """Networks and objective as one module whose forward pass gives losses: what DDP and torch.compile take."""
-
-    def __init__(self, networks: Networks, config: TrainConfig) -> None:
-        super().__init__()
-        self.networks = networks
-        self.objective = config.objective
-
-    def forward(
-        self, lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give the fields of `Losses`."""
-        batch = Batch(lq, gt, label)
-        if self.objective.kind == "finetune":
-            losses = finetuning_losses(self.networks, batch, self.objective)
-        else:
-            mask = None if visible is None else PatchMask(visible)
-            losses = pretraining_losses(self.networks, batch, mask, self.objective)
-        return losses.total, losses.pixel, losses.classification, losses.accuracy
-
-
 class _Loop:
     """One process's part of a run."""
 
@@ -179,8 +156,18 @@ class _Loop:
         self.log.write("start", self.state.step, **environment(self.config, self.process))
         self.progress.begin(self.task, self.config.loop.steps)
         self.progress.advance(self.task, self.state.step)
+        with closing(self._steps()) as steps:
+            if self._go_through(steps, stop):
+                self.log.write("stop", self.state.step)
+                return False
+        if not checkpoint_folders(self.run):
+            self._save()
+        return True
+
+    def _go_through(self, steps: Iterator[tuple[Stage, _Pieces]], stop: Callable[[], bool]) -> bool:
+        """Make the steps; say whether they were stopped before the last."""
         window = Window(self.process)
-        for stage, pieces in self._steps():
+        for stage, pieces in steps:
             try:
                 self._step(stage, pieces, window)
             except UirError:
@@ -193,11 +180,8 @@ class _Loop:
             stopped = self.process.any(stop()) and not last
             self._report(window, last=last or stopped)
             if stopped:
-                self.log.write("stop", self.state.step)
-                return False
-        if not checkpoint_folders(self.run):
-            self._save()
-        return True
+                return True
+        return False
 
     def close(self) -> None:
         """End the progress and the trackers."""
@@ -209,7 +193,7 @@ class _Loop:
         """Refuse a run whose largest step does not fit, before its first."""
 
         def forward(lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None) -> Tensor:
-            with _autocast(self.config, self.process.device):
+            with autocast(self.config, self.process.device):
                 loss: Tensor = self.learner(lq, gt, label, visible)[0]
             return loss
 
@@ -220,7 +204,7 @@ class _Loop:
         if process.any(bool(found)):
             raise TrainingError(found or "another process of this run has too little memory; its message says how much")
 
-    def _steps(self) -> Iterator[tuple[Stage, _Pieces]]:
+    def _steps(self) -> Generator[tuple[Stage, _Pieces]]:
         """Give the pieces of each step that is left."""
         for stage in self.stages:
             steps = stage.end - max(stage.start, self.state.step)
@@ -233,9 +217,9 @@ class _Loop:
             loader = crop_loader(
                 crops, sampler, workers=self.config.data.workers, pin_memory=self.process.device.type == "cuda"
             )
-            arriving = iter(loader)
-            for _ in range(steps):
-                yield stage, _Pieces(share, arriving)
+            with pieces_of(loader) as arriving:
+                for _ in range(steps):
+                    yield stage, _Pieces(share, arriving)
 
     def _step(self, stage: Stage, pieces: _Pieces, window: Window) -> None:
         """Move the weights once."""
@@ -281,7 +265,7 @@ class _Loop:
         visible = None if mask is None else mask.visible[share.slice(piece)].to(device)
         try:
             with quiet(self.learner, piece + 1 < share.pieces):
-                with _autocast(self.config, device):
+                with autocast(self.config, device):
                     losses = Losses(*self.learner(batch.lq, batch.gt, batch.label, visible))
                 (losses.total / share.pieces).backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
@@ -397,9 +381,3 @@ def _wrapped(learner: Learner, state: RunState, config: TrainConfig, process: Pr
     if config.loop.channels_last:
         learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return together(learner, process)
-
-
-def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    if config.loop.precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskdcpt.batches import pack
+from maskdcpt.feeding import crop_loader
 from maskdcpt.loading import (
     Crops,
     Draw,
     Share,
     StepSampler,
     Stream,
-    crop_loader,
     epoch_slots,
 )
 from maskdcpt.windows import mirrored_to, random_window, turn_into

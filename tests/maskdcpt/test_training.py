@@ -183,7 +183,7 @@ def test_the_configuration_beside_the_weights_repeats_the_run(shards: Path, tmp_
 def test_a_step_that_is_no_number_moves_nothing_and_too_many_end_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import maskdcpt.training as module
+    import maskdcpt.learner as module
 
     real, bad = module.finetuning_losses, {1, 3, 4}
     calls = iter(range(100))
@@ -328,6 +328,20 @@ def test_a_shard_that_breaks_on_the_way_loses_no_step(shards: Path, tmp_path: Pa
     train(config, resume=True)
     train(tiny_config(own, tmp_path / "whole"))
     assert_same(everything(tmp_path / "whole"), everything(tmp_path / "run"))
+
+
+def test_a_broken_image_ends_a_run_with_reading_processes_in_one_sentence(shards: Path, tmp_path: Path) -> None:
+    own = write_shards(tmp_path / "own", types=TYPES[:1])
+    (tar,) = (own / "train").rglob("*.tar")
+    content = tar.read_bytes()
+    # As many bytes as before: nothing is seen before a sample is read.
+    tar.write_bytes(bytes(len(content)))
+    config = tmp_path / "config.toml"
+    config.write_text(to_toml(tiny_config(own, tmp_path / "run", "data.workers=1")))
+    done = in_a_fresh_process(config, tmp_path / "run", "-q")
+    assert done.returncode == 1
+    assert "tiny-00000.tar" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_step_that_does_not_fit_is_refused_before_the_first_with_its_stage(
