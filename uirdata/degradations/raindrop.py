@@ -164,7 +164,9 @@ def _draw_drops(
     # Gravity draws large drops out downwards; surface tension keeps small ones round.
     tall = 1 + 0.35 * rng.random(count) * np.minimum(1.0, radius / 12)
     waves, phases = rng.uniform(0.02, 0.10, (3, count)), rng.uniform(0, 2 * math.pi, (3, count))
-    drop, row, column, dy, dx = _pixels(height, width, y, x, radius * tall, radius)
+    # The outline is at one radius, give or take the waves and half a pixel.
+    reach = np.minimum(_REACH, (1 + waves.sum(axis=0)) * (1 + 0.51 / radius))
+    drop, row, column, dy, dx = _pixels(height, width, y, x, radius * tall, radius, reach)
     distance = np.sqrt(dx * dx + dy * dy)
     # The outline wanders by a few percent, with two to four bulges: the cosines and sines of multiples of the
     # direction are polynomials of its own, which is far cheaper than the angle.
@@ -229,16 +231,17 @@ def _pixels(
     x: NDArray[np.float64],
     radius_y: NDArray[np.float64],
     radius_x: NDArray[np.float64],
+    reach: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """List the pixels that a drop may cover: drop, row, column, and the offset from its middle in radii."""
-    # Line by line of each drop. The outline is at one radius, give or take 0.3.
-    reach = radius_y * _REACH
-    top, bottom = (np.clip(np.floor(y + sign * reach) + (sign > 0), 0, height).astype(np.int64) for sign in (-1, 1))
+    # Line by line of each drop.
+    high = radius_y * reach
+    top, bottom = (np.clip(np.floor(y + sign * high) + (sign > 0), 0, height).astype(np.int64) for sign in (-1, 1))
     lines = np.maximum(bottom - top, 0)
     drop = np.repeat(np.arange(len(y)), lines)
     row = _count_up(top, lines)
     dy = (row - y[drop]) / radius_y[drop]
-    half = radius_x[drop] * np.sqrt(np.maximum(_REACH**2 - dy * dy, 0))
+    half = radius_x[drop] * np.sqrt(np.maximum(reach[drop] ** 2 - dy * dy, 0))
     left, right = (np.clip(np.floor(x[drop] + sign * half) + 1, 0, width).astype(np.int64) for sign in (-1, 1))
     pixels = np.maximum(right - left, 0)
     column = _count_up(left, pixels)
