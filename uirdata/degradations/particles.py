@@ -116,7 +116,7 @@ def flake(diameter: float, softness: float, travel: float, angle: float) -> Laye
 
     Args:
         diameter: pixels, where it is half as bright as in the middle.
-        softness: 0 for a hard disk, 1 for one that is all edge.
+        softness: 0 for a hard disk (an edge of 0.7 pixels), 1 for one that is all edge.
         travel: pixels that it moves while the shutter is open.
         angle: of its way, degrees from the vertical, positive leans to the right at the top.
 
