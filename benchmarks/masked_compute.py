@@ -1,8 +1,13 @@
 """
-How fast masked stages are: a NAFNet block in five forms, and whole networks plain, dense and gathered.
+How fast masked stages are: a NAFNet block in five forms, whole networks plain and by each backend, and both decoders.
 
     python benchmarks/masked_compute.py block [--threads 1] [--rounds 15]
     python benchmarks/masked_compute.py networks [--threads 1] [--rounds 3]
+    python benchmarks/masked_compute.py decoders [--threads 1] [--rounds 5]
+    python benchmarks/masked_compute.py compiled [--threads 1] [--rounds 5]
+
+`networks` has a row for spconv where that library is, and says so where it is not. `compiled` compares torch.compile
+(inductor, static shapes) with eager, on small networks.
 
 Times are forward and backward. Forms are run one after the other in each round, and ratios are medians over rounds of
 the ratio within a round, in processor time, so that other work on the machine weighs on all forms. The process starts
@@ -27,10 +32,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskdcpt.backbones import BACKBONES, create_backbone
+from maskdcpt.backbones import BACKBONES, Backbone, Encoded, create_backbone
 from maskdcpt.backbones.nafnet import NAFBlock
-from maskdcpt.heads import decoder_for
-from maskdcpt.masking import BACKENDS, DENSE, GATHER, PatchMask, random_patch_mask
+from maskdcpt.heads import decoder_for, literal_reconstruction
+from maskdcpt.masking import BACKENDS, DENSE, GATHER, BackendError, PatchMask, random_patch_mask
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
@@ -40,15 +45,24 @@ ALLOCATOR = {
 }
 BATCH, SIZE, PATCH = 2, 256, 16
 
+TRANSFORMER: dict[str, Any] = {"dim": 16, "num_blocks": [1] * 4, "num_refinement_blocks": 1, "heads": [1, 2, 2, 4]}
+SMALL: dict[str, dict[str, Any]] = {
+    "nafnet": {"width": 16, "enc_blk_nums": [1, 2, 1], "dec_blk_nums": [1, 1, 2]},
+    "swinir": {"embed_dim": 24, "depths": [1, 2], "num_heads": [2, 3]},
+    "restormer": TRANSFORMER,
+    "promptir": {**TRANSFORMER, "prompt_dims": [8, 8, 12], "prompt_sizes": [9, 6, 4]},
+}
+"""What is compiled: each kind of layer, as the compiler takes minutes even for these on a CPU."""
+
 
 def main() -> None:
     """Read the command line, and start again with the allocator."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["block", "networks", "one"])
+    parser.add_argument("what", choices=["block", "networks", "decoders", "compiled", "one"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--ratio", type=float, default=0.5)
-    parser.add_argument("--network", default="nafnet")
+    parser.add_argument("--network", default="", help="this one alone")
     parser.add_argument("--way", default="plain")
     arguments = parser.parse_args()
     if os.environ.get("MALLOC_ARENA_MAX") != "1":
@@ -56,6 +70,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.what == "block":
         block_table(arguments.threads, arguments.rounds, arguments.ratio)
+    elif arguments.what == "decoders":
+        decoder_table(arguments.threads, arguments.rounds)
+    elif arguments.what == "compiled":
+        compiled_table(arguments.threads, arguments.rounds, arguments.network)
     elif arguments.what == "one":
         print(json.dumps(one_network(arguments.network, arguments.way, arguments.rounds)))
     else:
@@ -162,24 +180,136 @@ def network_table(threads: int, rounds: int) -> None:
 
     print(f"Published sizes, one 64x64 image, {threads} thread(s), median of {rounds} steps; memory: the peak.")
     print("A masked step has half of the 16x16 patches hidden and the reconstruction decoder on top.\n")
-    print("| network | parameters | decoder | GFLOP forward (plain, 256x256) | way | s per step (processor) | GB |")
-    print("|---|---|---|---|---|---|---|")
+    ways = ["plain", "dense", "gather"]
+    try:
+        BACKENDS["spconv"].stages(random_patch_mask(1, 64, 64, PATCH), 64, 64, 1)
+        ways.append("spconv")
+    except BackendError as error:
+        print(f"No row for spconv: {error}\n")
+    print("| network | parameters | GFLOP forward (plain, 256x256) | way | s per step (processor) | GB |")
+    print("|---|---|---|---|---|---|")
     for name in BACKBONES:
         with torch.device("meta"):
             network = create_backbone(name)
-            decoder = decoder_for(network)
             with FlopCounterMode(display=False) as counter:
                 network(torch.empty(1, 3, 256, 256))
-        sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (network, decoder)]
-        for way in ("plain", "dense", "gather"):
+        size = sum(p.numel() for p in network.parameters()) / 1e6
+        for way in ways:
             command = [sys.executable, __file__, "one", "--network", name, "--way", way]
             command += ["--threads", str(threads), "--rounds", str(rounds)]
             result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             print(
-                f"| {name} | {sizes[0]:.2f} M | {sizes[1]:.2f} M | {counter.get_total_flops() / 1e9:.0f} | {way} "
+                f"| {name} | {size:.2f} M | {counter.get_total_flops() / 1e9:.0f} | {way} "
                 f"| {result['seconds']:.2f} | {result['gigabytes']:.2f} |",
                 flush=True,
             )
+
+
+def decoder_table(threads: int, rounds: int) -> None:
+    """Print both reconstruction decoders beside the published networks, on features that are made up."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    print(f"Beside the published networks, one 128x128 image, forward and backward, {threads} thread(s), medians of ")
+    print(f"{rounds} rounds. A is the network's own last convolution, B the decoder that fills hidden patches.\n")
+    print("| network | decoder | parameters | share of the network | GFLOP forward (256x256) | s (processor) |")
+    print("|---|---|---|---|---|---|")
+    for name in BACKBONES:
+        with torch.device("meta"):
+            network = create_backbone(name)
+        decoder = decoder_for(network)
+        network.load_state_dict(
+            {key: torch.zeros(value.shape) for key, value in network.state_dict().items()}, assign=True
+        )
+        whole = sum(p.numel() for p in network.parameters())
+        mask = random_patch_mask(1, 256, 256, PATCH, 0.5, torch.Generator().manual_seed(0))
+        few = random_patch_mask(1, 128, 128, PATCH, 0.5, torch.Generator().manual_seed(0))
+        forms: dict[str, tuple[int, Callable[[Encoded, PatchMask], Tensor]]] = {
+            "A": (_head_size(network), lambda found, _, network=network: literal_reconstruction(network, found)),
+            "B": (sum(p.numel() for p in decoder.parameters()), decoder),
+        }
+        for form, (size, function) in forms.items():
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                function(_made_up(network, 256), mask)
+            seconds = []
+            for _ in range(rounds + 1):
+                encoded = _made_up(network, 128)
+                start = time.process_time()
+                function(encoded, few).abs().mean().backward()
+                seconds.append(time.process_time() - start)
+            print(
+                f"| {name} | {form} | {size:,} | {size / whole:.2%} | {counter.get_total_flops() / 1e9:.2f} "
+                f"| {statistics.median(seconds[1:]):.3f} |",
+                flush=True,
+            )
+
+
+def _head_size(network: Backbone) -> int:
+    """Parameters that an image's gradient reaches from `head` alone."""
+    network.zero_grad()
+    network.head(torch.ones(1, network.last_channels, 8, 8)).sum().backward()
+    return sum(p.numel() for p in network.parameters() if p.grad is not None)
+
+
+def _made_up(network: Backbone, side: int) -> Encoded:
+    """Features of the right shapes that want gradients."""
+
+    def drawn(channels: int, stride: int) -> Tensor:
+        return torch.rand(1, channels, side // stride, side // stride).requires_grad_()
+
+    features = [drawn(c, s) for c, s in zip(network.feature_channels, network.feature_strides, strict=True)]
+    return Encoded(features, drawn(network.last_channels, 1))
+
+
+def compiled_table(threads: int, rounds: int, only: str) -> None:
+    """Print how torch.compile's inductor compares with eager, for all or for one."""
+    print(f"Small networks, 2x3x64x64, patches of {PATCH}, half hidden, float32, {threads} thread(s), forward and ")
+    print(f"backward, medians of {rounds} rounds, torch.compile(dynamic=False); differences are the largest, over the ")
+    print(f"largest value; torch {torch.__version__}\n")
+    print("| network | way | one graph | compiled in s | ms eager | ms compiled | output differs by | gradients by |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, arguments in SMALL.items():
+        if only not in ("", name):
+            continue
+        for way in ("plain", "dense", "gather"):
+            print(compiled_line(name, arguments, way, rounds), flush=True)
+
+
+def compiled_line(name: str, arguments: dict[str, Any], way: str, rounds: int) -> str:
+    """Compile and time one network one way, a row of the table."""
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    network = create_backbone(name, **arguments)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    image = torch.rand(2, 3, 64, 64)
+    mask = random_patch_mask(2, 64, 64, PATCH, 0.5, torch.Generator().manual_seed(0))
+
+    def eager(x: Tensor) -> Tensor:
+        return network(x) if way == "plain" else network.encode(x, mask, backend=BACKENDS[way]).last
+
+    def step(function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        y = function(image)
+        found = torch.autograd.grad(y.square().mean(), list(network.parameters()), allow_unused=True)
+        return [y.detach(), *(g for g in found if g is not None)]
+
+    whole = way != "gather"
+    compiled = torch.compile(eager, fullgraph=whole, dynamic=False)
+    start = time.perf_counter()
+    found = step(compiled)
+    spent = time.perf_counter() - start
+    differences = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, step(eager), strict=True)]
+    times: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for seconds, function in zip(times, (eager, compiled), strict=True):
+            start = time.process_time()
+            step(function)
+            seconds.append(1000 * (time.process_time() - start))
+    slow, fast = (statistics.median(seconds) for seconds in times)
+    return (
+        f"| {name} | {way} | {'yes' if whole else 'no'} | {spent:.0f} | {slow:.0f} | {fast:.0f} "
+        f"| {differences[0]:.1e} | {max(differences[1:]):.1e} |"
+    )
 
 
 def one_network(name: str, way: str, rounds: int) -> dict[str, float]:
