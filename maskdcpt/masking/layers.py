@@ -7,6 +7,8 @@ nothing is copied.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,7 +51,8 @@ def attention_logits(q: Tensor, k: Tensor) -> Tensor:
     Returns:
         (..., N, M).
     """
-    with torch.autocast(q.device.type, enabled=False):
+    # Tensors without values, which tell sizes and costs alone, have no autocast to turn off.
+    with nullcontext() if q.is_meta else torch.autocast(q.device.type, enabled=False):
         return at_least_float32(q) @ at_least_float32(k).transpose(-2, -1)
 
 

@@ -209,3 +209,9 @@ def test_norms_without_bias_are_refused() -> None:
 def test_an_unknown_release_names_the_choices() -> None:
     with pytest.raises(UsageError, match="did you mean 'original'"):
         import_weights("restormer", "orignal", {})
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_network_without_values_tells_its_sizes(name: str) -> None:
+    image = torch.empty(1, 3, 32, 32, device="meta")
+    assert small(name, dtype=torch.float32).to("meta")(image).shape == image.shape
