@@ -1,7 +1,7 @@
 """
 Does the reconstruction decoder use context? Train it shortly on photographs and measure it on others.
 
-    python benchmarks/reconstruction_probe.py [--steps 3200] [--patch 8] [--threads 1]
+    python benchmarks/reconstruction_probe.py [--steps 4000] [--patch 8] [--threads 1]
     python benchmarks/reconstruction_probe.py --train FOLDER... --test FOLDER...
 
 A NAFNet of width 16 and its decoder learn to fill hidden patches: of photographs of scikit-image, or of those in the
@@ -91,7 +91,7 @@ def membrane(start: Tensor, visible: Tensor) -> Tensor:
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--patch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=64)
     parser.add_argument("--width", type=int, default=16, help="of the NAFNet")
