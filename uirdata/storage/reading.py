@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS, Recipe, degrade
-from uirdata.errors import ShardError, UsageError, nearest
+from uirdata.errors import ImageError, ShardError, UsageError, nearest
+from uirdata.fast_decoding import part_of
 from uirdata.images import RgbImage, Window, decode_image, pixel_sha256
 from uirdata.records import RECORD_FIELDS, Record, check_columns, record_from_row
 from uirdata.storage.remote import RemoteShards
@@ -150,9 +150,13 @@ class ShardDataset(Sequence[ShardItem]):
         gt = self._image(place, place.gt_offset, place.gt_size, "gt", None)
         recipe = Recipe.from_json(place.recipe)
         lq = degrade(gt, recipe if fresh is None else replace(recipe, seed=fresh))
-        top, left, height, width = window or (0, 0, *gt.shape[:2])
-        part = np.s_[top : top + height, left : left + width]
-        return lq[part], gt[part]
+        parts = part_of(lq, window), part_of(gt, window)
+        if parts[0] is None or parts[1] is None:
+            raise ShardError(
+                f"{self.folder}/{place.shard}: {place.key}.gt.{place.codec} is smaller than the manifest says; "
+                "delete the tar and run `uir build-shards` again"
+            )
+        return parts[0], parts[1]
 
     def __iter__(self) -> Iterator[ShardItem]:
         return (self[i] for i in range(len(self)))
@@ -242,7 +246,13 @@ class ShardDataset(Sequence[ShardItem]):
             data = os.pread(self._descriptor(path), size, offset)
             if len(data) != size:
                 raise _cut_short(Path(path))
-        return decode_image(data, name=f"{path}: {place.key}.{role}.{place.codec}", window=window)
+        name = f"{path}: {place.key}.{role}.{place.codec}"
+        try:
+            return decode_image(data, name=name, window=window)
+        except ImageError as error:
+            raise ShardError(
+                f"{name}: is not the picture that was written; delete the tar and run `uir build-shards` again"
+            ) from error
 
     def _descriptor(self, path: str) -> int:
         key = (os.getpid(), path)

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import picture
+from uirdata import sample_recipe
 from uirdata.errors import ShardError, StorageError
-from uirdata.images import encode_image, pixel_sha256
+from uirdata.images import Window, encode_image, pixel_sha256
 from uirdata.records import IN_TAR
 from uirdata.storage.reading import open_shards
 from uirdata.storage.shards import SampleBytes, TarWriter, list_shards, part_path, shard_state, write_shard
@@ -164,6 +165,27 @@ def test_changed_pixels_are_found_by_check(tmp_path: Path) -> None:
     tar.write_bytes(raw)
     with pytest.raises(Exception, match="s1"):
         open_shards(tmp_path).check(1)
+
+
+def test_a_picture_that_broke_inside_its_shard_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    record = open_shards(pool(tmp_path)).record(1)
+    with (tmp_path / record.shard).open("r+b") as file:
+        file.seek(record.lq_offset)
+        file.write(b"\xff" * record.lq_size)
+    assert open_shards(tmp_path)[0].key == "s0"
+    with pytest.raises(ShardError, match=r"here-00000\.tar: s1\.lq\.png: is not the picture .* delete the tar"):
+        open_shards(tmp_path)[1]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_window_beyond_the_stored_picture_is_an_error(tmp_path: Path, lazy: bool) -> None:
+    shards = open_shards(pool(tmp_path))
+    recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25").to_json()
+    place = shards.place(0)._replace(recipe=recipe, lq_size=0) if lazy else shards.place(0)
+    lq, gt = shards.pair(place, Window(4, 8, 20, 24))
+    assert lq.shape == gt.shape == (20, 24, 3)
+    with pytest.raises(ShardError, match=r"s0\.gt\.png"):
+        shards.pair(place, Window(4, 8, 21, 24))
 
 
 def test_a_shard_appears_whole_or_not_at_all(tmp_path: Path) -> None:
