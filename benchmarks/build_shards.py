@@ -37,11 +37,12 @@ import numpy as np
 
 from uirdata.images import CODECS, Codec, encode_image
 from uirdata.pairing import Pair
-from uirdata.pipeline.build import build
-from uirdata.pipeline.crop import Plan, SampleReader
-from uirdata.pipeline.engines import LocalEngine
-from uirdata.pipeline.making import SourcePixels
-from uirdata.pipeline.pool import BuildSettings, plan_build
+from uirdata.pipeline.building.build import build
+from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
+from uirdata.pipeline.building.engines import LocalEngine
+from uirdata.pipeline.building.sample_plan import Plan
+from uirdata.pipeline.building.sample_reader import SampleReader
+from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.planning import CropSetting, FoundPair, GroupPlan, estimated_bytes
 from uirdata.subsets import Use
 

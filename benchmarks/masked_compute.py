@@ -34,8 +34,8 @@ from torch import Tensor
 
 from maskdcpt.backbones import BACKBONES, Backbone, Encoded, create_backbone
 from maskdcpt.backbones.nafnet import NAFBlock
-from maskdcpt.heads import decoder_for, literal_reconstruction
 from maskdcpt.masking import BACKENDS, DENSE, GATHER, BackendError, PatchMask, random_patch_mask
+from maskdcpt.networks.decoder import decoder_for, literal_reconstruction
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from uirdata.pairing import Pair
-from uirdata.pipeline.crop import Plan, write_plan
-from uirdata.pipeline.pool import BuildSettings, plan_build
+from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
+from uirdata.pipeline.building.sample_plan import Plan, write_plan
 from uirdata.planning import CropSetting, FoundPair, GroupPlan
 from uirdata.subsets import Use
 

@@ -28,8 +28,8 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from maskdcpt.backbones import create_backbone
-from maskdcpt.heads import decoder_for, surroundings
 from maskdcpt.masking import GATHER, PatchMask, random_patch_mask
+from maskdcpt.networks.decoder import decoder_for, surroundings
 
 TRAINED_ON = ("astronaut", "chelsea", "coffee", "rocket")
 BATCH, TEST_ROUNDS = 8, 24

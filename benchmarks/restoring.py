@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskdcpt.pictures import decode_picture
-from maskdcpt.restoring import Restorer
+from maskdcpt.restoring.image_files import decode_picture
+from maskdcpt.restoring.restorer import Restorer
 
 
 def main() -> None:

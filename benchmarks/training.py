@@ -26,15 +26,17 @@ from pathlib import Path
 
 import torch
 
-from maskdcpt.config import TrainConfig
-from maskdcpt.configuring import with_settings
-from maskdcpt.distributed import joined
-from maskdcpt.learner import Learner
-from maskdcpt.loading import Crops, Stream, epoch_slots, open_samples, repeat_ratios
-from maskdcpt.presets import find_preset
-from maskdcpt.runs import prepare_state
-from maskdcpt.stages import step_mask
-from maskdcpt.training import train
+from maskdcpt.compute.distributed import joined
+from maskdcpt.config.presets import find_preset
+from maskdcpt.config.toml import with_settings
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.samples import open_samples, repeat_ratios
+from maskdcpt.data.sampling import Stream, epoch_slots
+from maskdcpt.data.windows import Crops
+from maskdcpt.objectives.step_masks import step_mask
+from maskdcpt.training.learner import Learner
+from maskdcpt.training.loop import train
+from maskdcpt.training.run_state import prepare_state
 
 WARM = 8
 """Steps that are not counted: the loader's processes start, and what they read ahead is used up."""

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from uirdata.layout import Layout
-from uirdata.pipeline.fetch import add_local_source
-from uirdata.pipeline.verify import SourceVerification, verify
+from uirdata.pipeline.fetching.fetch import add_local_source
+from uirdata.pipeline.verifying.verify import SourceVerification, verify
 from uirdata.progress import Silent
 from uirdata.sources import Source
 

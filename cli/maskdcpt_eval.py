@@ -24,8 +24,8 @@ from uirdata.errors import PartlyDone, UsageError
 from uirdata.layout import Layout
 
 if TYPE_CHECKING:
-    from maskdcpt.scores import EvalReport, Means, Protocol
-    from maskdcpt.testsets import Bench
+    from maskdcpt.evaluation.scores import EvalReport, Means, Protocol
+    from maskdcpt.evaluation.test_sets import Bench
 
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -112,11 +112,11 @@ def evaluate(
         return
     if checkpoint is None:
         raise UsageError("--checkpoint FILE is needed: what is judged")
-    from maskdcpt.benchmarks import Setting, bench_protocol, evaluate_bench
-    from maskdcpt.benchmarks import evaluate as evaluate_shards
+    from maskdcpt.evaluation.evaluate import Setting, bench_protocol, evaluate_bench
+    from maskdcpt.evaluation.evaluate import evaluate as evaluate_shards
+    from maskdcpt.evaluation.scores import Protocol
+    from maskdcpt.evaluation.test_sets import find_bench
     from maskdcpt.metrics.learned import learned_metrics
-    from maskdcpt.scores import Protocol
-    from maskdcpt.testsets import find_bench
 
     asked = _named(metrics)
     changes: dict[str, Any] = {
@@ -186,7 +186,7 @@ def compare(runs: tuple[Path, ...], metric: str, console: Console) -> None:
       maskdcpt compare results/scratch results/pretrained
       maskdcpt compare base=results/a ours=results/b --metric ssim --json
     """
-    from maskdcpt.comparing import compare_runs
+    from maskdcpt.evaluation.compare import compare_runs
 
     comparison = compare_runs(runs, metric)
     console.data([row.to_document() for row in comparison])
@@ -228,8 +228,8 @@ def _plan(
     root: Path,
     console: Console,
 ) -> None:
-    from maskdcpt.benchmarks import plan_bench, plan_shards
-    from maskdcpt.testsets import find_bench
+    from maskdcpt.evaluation.evaluate import plan_bench, plan_shards
+    from maskdcpt.evaluation.test_sets import find_bench
 
     if bench_name is not None:
         manifests = extra_manifests(Layout(root))
@@ -320,7 +320,7 @@ def _interval(name: str, interval: tuple[float, float] | None) -> str:
 
 
 def _show_beside_paper(report: EvalReport, bench: Bench, console: Console) -> None:
-    from maskdcpt.tables import beside_paper
+    from maskdcpt.evaluation.paper_tables import beside_paper
 
     console.table(beside_paper(report, bench), title=f"Beside table {bench.table} of the paper")
     if any(cell.missing for cell in report.cells) or any(m.expected not in (0, m.images) for m in report.by_set):

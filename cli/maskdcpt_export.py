@@ -55,8 +55,8 @@ def export(
       maskdcpt export --checkpoint runs/fine --out nafnet.onnx
       maskdcpt export --checkpoint runs/fine --hub me/nafnet-5d --results results/nafnet --licence cc-by-nc-4.0
     """
-    from maskdcpt.export import as_mapping, export_backbone
-    from maskdcpt.hub_models import push_model, write_model_folder
+    from maskdcpt.weights.export import as_mapping, export_backbone
+    from maskdcpt.weights.model_card import push_model, write_model_folder
 
     if out is None and hub is None and folder is None:
         raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")

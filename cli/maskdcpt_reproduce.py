@@ -15,7 +15,7 @@ from cli.options import DEVICE, DRY_RUN, common
 from uirdata.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from maskdcpt.reproducing import Comparison, Outcome
+    from maskdcpt.studies.reproduce import Comparison, Outcome
 
 
 @click.command()
@@ -62,9 +62,9 @@ def reproduce(
       maskdcpt reproduce mini-5d --backbones nafnet --arms scratch,maskdcpt-50-16
       maskdcpt reproduce mini-5d --size gpu --photos ~/Pictures --jobs 2 --seeds 5
     """
-    from maskdcpt.mini import ARMS, DEFAULT_ARMS, SIZES
-    from maskdcpt.reproducing import Comparison
-    from maskdcpt.reproducing import reproduce as run
+    from maskdcpt.studies.ablation_arms import ARMS, DEFAULT_ARMS, SIZES
+    from maskdcpt.studies.reproduce import Comparison
+    from maskdcpt.studies.reproduce import reproduce as run
 
     size = SIZES[size_name]
     comparison = Comparison(
@@ -98,7 +98,7 @@ def reproduce(
 
 
 def _show(console: Console, comparison: Comparison, outcomes: Sequence[Outcome]) -> None:
-    from maskdcpt.reproduction_report import degradation_cells, main_cells, summarise, to_document, write_report
+    from maskdcpt.studies.reproduction_report import degradation_cells, main_cells, summarise, to_document, write_report
 
     rows = summarise(outcomes)
     files = write_report(comparison, outcomes)

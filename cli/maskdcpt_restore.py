@@ -14,7 +14,7 @@ from cli.options import CHECKPOINT, DEVICE, DRY_RUN, Size, common
 from uirdata.errors import PartlyDone, UirError, UsageError
 
 if TYPE_CHECKING:
-    from maskdcpt.restoring import Restored
+    from maskdcpt.restoring.files import Restored
 
 
 @click.command()
@@ -71,7 +71,8 @@ def restore(
         raise UsageError("--out DIR is needed: where restored pictures go")
     if piped and (out is not None or page is not None):
         raise UsageError("- writes to stdout; leave --out and --page away")
-    from maskdcpt.restoring import Restorer, plan_files, restore_bytes, restore_files
+    from maskdcpt.restoring.files import plan_files, restore_bytes, restore_files
+    from maskdcpt.restoring.restorer import Restorer
 
     if dry_run and out is not None:
         planned = plan_files(files, out)
@@ -90,7 +91,7 @@ def restore(
         png, _ = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
         sys.stdout.buffer.write(png)
         return
-    from maskdcpt.restored_page import RestoredPage
+    from maskdcpt.pages.restored_page import RestoredPage
 
     pages = RestoredPage(page, str(checkpoint)) if page is not None else None
     with console.progress() as progress:

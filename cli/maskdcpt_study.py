@@ -71,7 +71,7 @@ def probe(
       maskdcpt probe --shards uir-data/shards --checkpoint runs/pre --ratios 0,0.25,0.5,0.75 --figure fig2.png
       maskdcpt probe --shards uir-data/shards --checkpoint runs/pre --every-step --tsne features.png
     """
-    from maskdcpt.probing import ProbeSettings, map_features, probe_features
+    from maskdcpt.studies.probe import ProbeSettings, map_features, probe_features
 
     settings = ProbeSettings(
         backbone=backbone,
@@ -87,11 +87,11 @@ def probe(
     with console.progress() as progress:
         results = probe_features(checkpoint, shards, settings, every_step=every_step, device=device, progress=progress)
         if figure is not None:
-            from maskdcpt.plotting import draw_probe
+            from maskdcpt.studies.figures import draw_probe
 
             draw_probe(results, figure)
         if tsne is not None:
-            from maskdcpt.plotting import draw_map
+            from maskdcpt.studies.figures import draw_map
 
             draw_map(map_features(checkpoint, shards, settings, device=device, progress=progress), tsne)
     rows = [
@@ -143,7 +143,7 @@ def report(
       maskdcpt report runs/fine --shards uir-data/shards
       maskdcpt report runs/fine --results results/nafnet --out page.html
     """
-    from maskdcpt.report_page import prepare_report, write_report
+    from maskdcpt.pages.run_page import prepare_report, write_report
 
     target = out or run / "report.html"
     with console.progress() as progress:
@@ -190,7 +190,7 @@ def bench(
       maskdcpt bench
       maskdcpt bench --backbone restormer --size 128 --batch 4 --training --device cuda
     """
-    from maskdcpt.throughput import BenchSettings, measure
+    from maskdcpt.studies.timing import BenchSettings, measure
 
     settings = BenchSettings(
         backbone=backbone,
@@ -250,7 +250,7 @@ def check_backbone(place: str, size: tuple[str, ...], console: Console) -> None:
 
 
 def _argument(text: str) -> tuple[str, object]:
-    from maskdcpt.configuring import toml_value
+    from maskdcpt.config.toml import toml_value
 
     key, sign, value = text.partition("=")
     if not sign or not key.strip().isidentifier():

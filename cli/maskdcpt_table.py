@@ -30,7 +30,7 @@ def table(
       maskdcpt eval --checkpoint runs/fine --bench 5d --out results && maskdcpt table 1 --ours mine=results
       maskdcpt table 1 --ours mine=results --against NAFNet+MaskDCPT --format markdown
     """
-    from maskdcpt.tables import (
+    from maskdcpt.evaluation.paper_tables import (
         difference_row,
         header,
         legend,

@@ -17,7 +17,7 @@ from cli.options import CHECKPOINT_HELP, DRY_RUN, CheckpointPlace, ShardPlace, c
 from uirdata.errors import UsageError
 
 if TYPE_CHECKING:
-    from maskdcpt.config import TrainConfig
+    from maskdcpt.config.train_config import TrainConfig
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -79,8 +79,8 @@ def train(
     named, origin = _configuration(preset, config, out if resume else None)
     chosen = _with_options(named, shards, init, out, settings)
     if print_config:
-        from maskdcpt.configuring import differences, to_document, to_toml
-        from maskdcpt.recipes import YOURS
+        from maskdcpt.config.preset_values import YOURS
+        from maskdcpt.config.toml import differences, to_document, to_toml
 
         yours = dict.fromkeys(differences(named, chosen), YOURS) if origin else {}
         console.data({**to_document(chosen), "origin": {**origin, **yours}} if origin else to_document(chosen))
@@ -106,7 +106,7 @@ def plot(runs: tuple[Path, ...], quantity: str, out: Path, console: Console) -> 
       maskdcpt plot runs/pre
       maskdcpt plot runs/scratch runs/fine --quantity validation/psnr --out psnr.svg
     """
-    from maskdcpt.plotting import draw_curves
+    from maskdcpt.studies.figures import draw_curves
 
     names = draw_curves(runs, quantity, out)
     console.data({"figure": str(out), "runs": names})
@@ -114,7 +114,7 @@ def plot(runs: tuple[Path, ...], quantity: str, out: Path, console: Console) -> 
 
 
 def _train(config: TrainConfig, resume: bool, console: Console) -> None:
-    from maskdcpt.training import train as run_training
+    from maskdcpt.training.loop import train as run_training
 
     with console.progress() as progress, interruptions() as caught:
         result = run_training(config, resume=resume, progress=progress, stop=lambda: bool(caught))
@@ -135,9 +135,9 @@ def _train(config: TrainConfig, resume: bool, console: Console) -> None:
 
 def _configuration(preset: str | None, file: Path | None, resumed: Path | None) -> tuple[TrainConfig, dict[str, str]]:
     """Give the configuration that the options name, and where its values come from."""
-    from maskdcpt.config import TrainConfig
-    from maskdcpt.configuring import read_config
-    from maskdcpt.presets import find_preset
+    from maskdcpt.config.presets import find_preset
+    from maskdcpt.config.toml import read_config
+    from maskdcpt.config.train_config import TrainConfig
 
     if preset and file:
         raise UsageError("--preset and --config both name a configuration; --set changes single values of either")
@@ -154,7 +154,7 @@ def _configuration(preset: str | None, file: Path | None, resumed: Path | None) 
 def _with_options(
     config: TrainConfig, shards: str | Path | None, init: str | Path | None, out: Path | None, settings: tuple[str, ...]
 ) -> TrainConfig:
-    from maskdcpt.configuring import with_settings
+    from maskdcpt.config.toml import with_settings
 
     # Absolute, so that the configuration that is written next to the weights repeats the run from anywhere.
     if shards is not None:
@@ -169,7 +169,7 @@ def _with_options(
 
 def _absolute(place: str | Path) -> str:
     """An address as it is, a path from the root, and before it the release that it comes from."""
-    from maskdcpt.checkpoints import split_release
+    from maskdcpt.weights.checkpoints import split_release
 
     if isinstance(place, str):
         return place
@@ -178,8 +178,8 @@ def _absolute(place: str | Path) -> str:
 
 
 def _list_presets(console: Console) -> None:
-    from maskdcpt.experiments import ROMAN, experiments
-    from maskdcpt.presets import PRESETS
+    from maskdcpt.config.experiments import ROMAN, experiments
+    from maskdcpt.config.presets import PRESETS
 
     rows = [{"preset": name, "what": make().summary} for name, make in PRESETS.items()]
     of_tables = experiments()
@@ -195,13 +195,13 @@ def _list_presets(console: Console) -> None:
 
 
 def _print_schema() -> None:
-    from maskdcpt.configuring import json_schema
+    from maskdcpt.config.toml import json_schema
 
     Console(as_json=True).data(json_schema())
 
 
 def _show_plan(config: TrainConfig, console: Console) -> None:
-    from maskdcpt.plan import plan_run
+    from maskdcpt.training.dry_run import plan_run
 
     plan = plan_run(config)
     rows: list[dict[str, Any]] = [{"what": name, "value": value} for name, value in plan.items()]

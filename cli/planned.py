@@ -15,8 +15,8 @@ from uirdata.errors import SourceError, UsageError
 from uirdata.layout import Layout
 
 if TYPE_CHECKING:
-    from uirdata.pipeline.crop import Plan
-    from uirdata.pipeline.screen import Screened
+    from uirdata.pipeline.building.sample_plan import Plan
+    from uirdata.pipeline.building.screen import Screened
     from uirdata.planning import CropSetting
     from uirdata.sources import Source
     from uirdata.subsets import Subset
@@ -51,7 +51,7 @@ def plan_of(
         The subset, all sources by id, and the plan.
     """
     from uirdata.overlaps import load_overlaps
-    from uirdata.pipeline.crop import make_plan
+    from uirdata.pipeline.building.sample_plan import make_plan
     from uirdata.sources import MANIFESTS
 
     sources = all_sources(layout)
@@ -118,7 +118,7 @@ class Expected:
 
 def expected_of(subset: Subset, sources: dict[str, Source], plan: Plan) -> Expected:
     """Say what the sources that are not here would add."""
-    from uirdata.pipeline.crop import expected_samples
+    from uirdata.pipeline.building.sample_plan import expected_samples
 
     groups = [row for left in plan.left for row in expected_samples(subset, sources[left.source])]
     return Expected(groups, subset, sources)
@@ -144,7 +144,7 @@ def show_plan(
         screened: what screening found.
         lazy: say what lazy shards save, too.
     """
-    from uirdata.pipeline.sizes import Sizes
+    from uirdata.pipeline.building.size_estimates import Sizes
     from uirdata.planning import estimated_bytes
 
     expected = planned.groups if planned is not None else []

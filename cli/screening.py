@@ -11,8 +11,8 @@ from cli.console import Console
 
 if TYPE_CHECKING:
     from uirdata.layout import Layout
-    from uirdata.pipeline.crop import Plan
-    from uirdata.pipeline.screen import Screened
+    from uirdata.pipeline.building.sample_plan import Plan
+    from uirdata.pipeline.building.screen import Screened
     from uirdata.sources import Source
 
 SCREEN = click.option(
@@ -39,8 +39,8 @@ def screened_plan(
     Sources whose published crops drop the least sharp are screened for that without --screen, too. With `trust_files`,
     files that have scores are not read again.
     """
-    from uirdata.pipeline.crop import source_folders
-    from uirdata.pipeline.screen import cuts_to_screen, screen_cut, with_screening
+    from uirdata.pipeline.building.sample_reader import source_folders
+    from uirdata.pipeline.building.screen import cuts_to_screen, screen_cut, with_screening
 
     cuts = cuts_to_screen(plan, sources, screen=screen)
     reports: list[Screened] = []

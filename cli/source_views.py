@@ -10,9 +10,9 @@ from cli.console import Console, size_text
 from uirdata.errors import PartlyDone, SourceError
 
 if TYPE_CHECKING:
-    from uirdata.pipeline.fetch import FetchPlan, FetchReport
-    from uirdata.pipeline.inventory import Inventory
-    from uirdata.pipeline.verify import SourceVerification
+    from uirdata.pipeline.fetching.fetch import FetchPlan, FetchReport
+    from uirdata.pipeline.fetching.inventory import Inventory
+    from uirdata.pipeline.verifying.verify import SourceVerification
     from uirdata.sources import RemoteFile, Source
 
 ACCESS = {

@@ -13,8 +13,8 @@ from uirdata.errors import PartlyDone, UsageError
 from uirdata.layout import Layout
 
 if TYPE_CHECKING:
-    from uirdata.pipeline.audit import AuditReport
-    from uirdata.pipeline.pictures import Picture
+    from uirdata.pipeline.auditing.audit import AuditReport
+    from uirdata.pipeline.auditing.gt_images import Picture
 
 
 @click.command()
@@ -60,10 +60,10 @@ def audit(
       uir audit --against bench --html audit.html
       uir audit /data/shards --against cbsd68 --against /data/other-shards --write-overlaps
     """
-    from uirdata.pipeline.audit import audit as run
-    from uirdata.pipeline.audit_report import write_audit_page, write_hits
-    from uirdata.pipeline.audit_report import write_overlaps as write_lists
-    from uirdata.pipeline.pictures import shard_pictures
+    from uirdata.pipeline.auditing.audit import audit as run
+    from uirdata.pipeline.auditing.gt_images import shard_pictures
+    from uirdata.pipeline.auditing.report import write_audit_page, write_hits
+    from uirdata.pipeline.auditing.report import write_overlaps as write_lists
     from uirdata.storage.fingerprint_cache import FingerprintCache
 
     layout = Layout(root)
@@ -89,8 +89,8 @@ def audit(
 
 def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], list[str]]:
     """Turn --against into pictures, and name the sources that were not fetched."""
-    from uirdata.pipeline.crop import source_folders
-    from uirdata.pipeline.pictures import shard_pictures, source_pictures
+    from uirdata.pipeline.auditing.gt_images import shard_pictures, source_pictures
+    from uirdata.pipeline.building.sample_reader import source_folders
 
     sources = all_sources(layout)
     found: list[Picture] = []
@@ -120,14 +120,14 @@ def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], 
 
 def _test_splits(layout: Layout, name: str) -> set[str]:
     """A source that is named counts with its val and test parts; one that has neither, with all of it."""
-    from uirdata.pipeline.crop import read_found
+    from uirdata.storage.pair_tables import read_found
 
     splits = {item.pair.split for item in read_found(layout, name) or ()}
     return splits - {"train"} or splits or {"test"}
 
 
 def _show(console: Console, report: AuditReport, target: Path, lists: list[Path], missing: list[str]) -> None:
-    from uirdata.pipeline.audit_report import count_hits
+    from uirdata.pipeline.auditing.report import count_hits
 
     tables = {"in a benchmark": count_hits(report.against), "twice in the data set": count_hits(report.within)}
     console.data(

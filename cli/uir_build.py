@@ -20,10 +20,10 @@ from uirdata.errors import PartlyDone, UsageError
 from uirdata.layout import Layout
 
 if TYPE_CHECKING:
-    from uirdata.pipeline.crop import Plan
-    from uirdata.pipeline.engines import Engine
-    from uirdata.pipeline.object_pool import ObjectPool
-    from uirdata.pipeline.pool import Slice
+    from uirdata.pipeline.building.build_plan import Slice
+    from uirdata.pipeline.building.engines import Engine
+    from uirdata.pipeline.building.object_pool import ObjectPool
+    from uirdata.pipeline.building.sample_plan import Plan
 
 
 class Part(click.ParamType["Slice"]):
@@ -33,7 +33,7 @@ class Part(click.ParamType["Slice"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Slice:
         """Parse it."""
-        from uirdata.pipeline.pool import Slice
+        from uirdata.pipeline.building.build_plan import Slice
 
         part, slash, parts = str(value).partition("/")
         if not (slash and part.isdecimal() and parts.isdecimal()):
@@ -135,10 +135,10 @@ def build_shards(
     """
     from cli.uir_rebuild import rebuild_from
     from uirdata.images import CODECS
-    from uirdata.pipeline.build import build
-    from uirdata.pipeline.crop import source_folders
-    from uirdata.pipeline.making import SourcePixels
-    from uirdata.pipeline.pool import BuildSettings, plan_build
+    from uirdata.pipeline.building.build import build
+    from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
+    from uirdata.pipeline.building.sample_reader import source_folders
+    from uirdata.pipeline.building.shard_task import SourcePixels
 
     layout = Layout(root)
     pool = _object_pool(layout, out) if isinstance(out, str) else None
@@ -200,7 +200,7 @@ def build_shards(
 
 def _object_pool(layout: Layout, place: str) -> ObjectPool:
     """Open a pool in object storage; its manifest is kept in the root."""
-    from uirdata.pipeline.object_pool import ObjectPool
+    from uirdata.pipeline.building.object_pool import ObjectPool
 
     if place.startswith(("hf://", "http://", "https://")):
         raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
@@ -211,7 +211,7 @@ def _object_pool(layout: Layout, place: str) -> ObjectPool:
 
 
 def _engine(name: str, workers: int) -> Engine:
-    from uirdata.pipeline.engines import LocalEngine, RayEngine
+    from uirdata.pipeline.building.engines import LocalEngine, RayEngine
 
     return RayEngine() if name == "ray" else LocalEngine(workers)
 
@@ -219,7 +219,7 @@ def _engine(name: str, workers: int) -> Engine:
 def _materialise(
     console: Console, lazy: Path, out: Path | None, shard_size: int, engine: Engine, dry_run: bool
 ) -> None:
-    from uirdata.pipeline.materialise import materialise
+    from uirdata.pipeline.building.materialise import materialise
     from uirdata.storage.reading import open_shards
 
     if out is None:
@@ -234,7 +234,7 @@ def _materialise(
 
 
 def _end_build(console: Console, folder: Path, rejected: Sequence[object], plan: Plan) -> None:
-    from uirdata.pipeline.build import REJECTED, Rejected
+    from uirdata.pipeline.building.build import REJECTED, Rejected
 
     reasons = Counter(row.reason for row in rejected if isinstance(row, Rejected))
     for reason, number in reasons.most_common(10):

@@ -56,7 +56,9 @@ def crop(
       uir crop my-photos --screen
       uir crop my-photos --size 256 --stride 128 --export crops
     """
-    from uirdata.pipeline.crop import export_crops, source_folders, write_plan
+    from uirdata.pipeline.building.export_crops import export_crops
+    from uirdata.pipeline.building.sample_plan import write_plan
+    from uirdata.pipeline.building.sample_reader import source_folders
 
     layout = Layout(root)
     chosen, sources, plan = plan_of(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)

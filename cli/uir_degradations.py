@@ -73,7 +73,7 @@ def degradations(
         _write_sheet(sheet, photo, seed, names)
         console.remark(f"wrote {sheet}")
     if page is not None and not dry_run:
-        from uirdata.pipeline.levels_page import write_levels_page
+        from uirdata.pipeline.reporting.levels_page import write_levels_page
 
         write_levels_page(page, _picture(photo), seed=seed, names=names)
         console.remark(f"wrote {page}")
@@ -89,7 +89,7 @@ def _picture(photo: Path | None) -> RgbImage:
 def _write_sheet(sheet: Path, photo: Path | None, seed: int, names: tuple[str, ...]) -> None:
     from uirdata.degradations.sheet import contact_sheet
     from uirdata.images import encode_image
-    from uirdata.storage.tables import writing
+    from uirdata.storage.files import writing
 
     with writing(sheet) as partial:
         partial.write_bytes(encode_image(contact_sheet(_picture(photo), seed=seed, names=names), "png"))

@@ -15,8 +15,8 @@ from uirdata.layout import Layout
 
 if TYPE_CHECKING:
     from uirdata.hosts.repository import Repository
-    from uirdata.pipeline.publication import Publication
-    from uirdata.pipeline.push import PushPlan
+    from uirdata.pipeline.publishing.publication import Publication
+    from uirdata.pipeline.publishing.push import PushPlan
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
@@ -62,9 +62,9 @@ def push_hf(
       uir push-hf /data/shards me/my-recipes --recipes-only
     """
     from uirdata.hosts.repository import Repository
-    from uirdata.pipeline.outgoing import pages, write_pages
-    from uirdata.pipeline.publication import check_licences, describe
-    from uirdata.pipeline.push import as_json, plan_push, push
+    from uirdata.pipeline.publishing.outgoing import pages, write_pages
+    from uirdata.pipeline.publishing.publication import check_licences, describe
+    from uirdata.pipeline.publishing.push import as_json, plan_push, push
 
     layout = Layout(root)
     folder, name = _folder_and_name(words, layout)
@@ -138,7 +138,7 @@ def _show(console: Console, plan: PushPlan) -> None:
 
 
 def _verified(console: Console, publication: Publication, repository: Repository) -> list[str]:
-    from uirdata.pipeline.push import verify_push
+    from uirdata.pipeline.publishing.push import verify_push
 
     with console.progress() as progress:
         wrong = verify_push(publication, repository, progress=progress)

@@ -8,8 +8,8 @@ from cli.console import Console
 from cli.options import all_sources
 from uirdata.errors import PartlyDone
 from uirdata.layout import Layout
-from uirdata.pipeline.engines import Engine
-from uirdata.pipeline.pool import Slice
+from uirdata.pipeline.building.build_plan import Slice
+from uirdata.pipeline.building.engines import Engine
 
 
 def rebuild_from(
@@ -28,9 +28,9 @@ def rebuild_from(
     Raises:
         PartlyDone: sources are missing, or shards would differ.
     """
-    from uirdata.pipeline.crop import source_folders
+    from uirdata.pipeline.building.rebuild import plan_rebuild, rebuild
+    from uirdata.pipeline.building.sample_reader import source_folders
     from uirdata.pipeline.opening import is_remote
-    from uirdata.pipeline.rebuild import plan_rebuild, rebuild
 
     place = repository if is_remote(repository) else f"hf://datasets/{repository}"
     plan = plan_rebuild(place, folder, task)

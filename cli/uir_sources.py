@@ -125,8 +125,8 @@ def fetch(
       uir fetch my-photos --from ~/Pictures --test-share 0.1
       uir fetch my-haze --from ~/haze --lq hazy --gt clear --degradation haze
     """
-    from uirdata.pipeline.fetch import add_local_source, plan_fetch
-    from uirdata.pipeline.fetch import fetch as run_fetch
+    from uirdata.pipeline.fetching.fetch import add_local_source, plan_fetch
+    from uirdata.pipeline.fetching.fetch import fetch as run_fetch
 
     layout = Layout(root)
     if not ids and subset is None:
@@ -200,8 +200,8 @@ def verify(
       uir verify
       uir verify --subset sample --deep
     """
-    from uirdata.pipeline.verify import pin_lines
-    from uirdata.pipeline.verify import verify as run_verify
+    from uirdata.pipeline.verifying.verify import pin_lines
+    from uirdata.pipeline.verifying.verify import verify as run_verify
 
     layout = Layout(root)
     chosen = chosen_sources(layout, ids, subset)

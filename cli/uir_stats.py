@@ -40,7 +40,7 @@ def stats(
       uir stats /data/shards --html stats.html
       uir stats --explain
     """
-    from uirdata.pipeline.report import count_shards, write_statistics_page
+    from uirdata.pipeline.reporting.statistics_page import count_shards, write_statistics_page
 
     folder = folder or Layout(root).shards
     statistics = count_shards(folder)

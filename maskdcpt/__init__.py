@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maskdcpt.backbones import create_backbone
-    from maskdcpt.benchmarks import evaluate
-    from maskdcpt.checkpoints import Checkpoint, load_checkpoint
+    from maskdcpt.evaluation.evaluate import evaluate
     from maskdcpt.masking import PatchMask, random_patch_mask
     from maskdcpt.metrics import psnr, ssim
     from maskdcpt.objectives.pretraining import pretraining_losses
-    from maskdcpt.restoring import restore
-    from maskdcpt.training import train
+    from maskdcpt.restoring.restorer import restore
+    from maskdcpt.training.loop import train
+    from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
 
 _WHERE = {
-    "Checkpoint": "maskdcpt.checkpoints",
+    "Checkpoint": "maskdcpt.weights.checkpoints",
     "PatchMask": "maskdcpt.masking",
     "create_backbone": "maskdcpt.backbones",
-    "evaluate": "maskdcpt.benchmarks",
-    "load_checkpoint": "maskdcpt.checkpoints",
+    "evaluate": "maskdcpt.evaluation.evaluate",
+    "load_checkpoint": "maskdcpt.weights.checkpoints",
     "pretraining_losses": "maskdcpt.objectives.pretraining",
     "psnr": "maskdcpt.metrics",
     "random_patch_mask": "maskdcpt.masking",
-    "restore": "maskdcpt.restoring",
+    "restore": "maskdcpt.restoring.restorer",
     "ssim": "maskdcpt.metrics",
-    "train": "maskdcpt.training",
+    "train": "maskdcpt.training.loop",
 }
 
 __all__ = [

@@ -20,28 +20,30 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from maskdcpt.benchmarks import evaluate
-from maskdcpt.checkpoints import load_checkpoint
-from maskdcpt.config import TrainConfig
-from maskdcpt.demo_page import DemoPicture, write_demo_page
-from maskdcpt.judging import restored_image
-from maskdcpt.networks import networks_of
-from maskdcpt.presets import find_preset
-from maskdcpt.scores import EvalReport
-from maskdcpt.tracking import read_curves
-from maskdcpt.training import TrainResult, train
-from maskdcpt.validation import to_tensor
+from maskdcpt.config.presets import find_preset
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.evaluation.evaluate import evaluate
+from maskdcpt.evaluation.scores import EvalReport
+from maskdcpt.images import to_tensor
+from maskdcpt.pages.demo_page import DemoPicture, write_demo_page
+from maskdcpt.restoring.tiling import restored_image
+from maskdcpt.training.loop import TrainResult, train
+from maskdcpt.training.metrics_log import read_curves
+from maskdcpt.weights.build import networks_of
+from maskdcpt.weights.checkpoints import load_checkpoint
 from uirdata.errors import SourceError
+from uirdata.html_pages import centre
 from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout
-from uirdata.pipeline.build import build
-from uirdata.pipeline.crop import make_plan, source_folders
-from uirdata.pipeline.engines import LocalEngine
-from uirdata.pipeline.fetch import fetch_whole
-from uirdata.pipeline.making import SourcePixels
-from uirdata.pipeline.pool import BuildSettings, plan_build
-from uirdata.pipeline.report import Statistics, centre, count_shards
-from uirdata.pipeline.verify import verify
+from uirdata.pipeline.building.build import build
+from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
+from uirdata.pipeline.building.engines import LocalEngine
+from uirdata.pipeline.building.sample_plan import make_plan
+from uirdata.pipeline.building.sample_reader import source_folders
+from uirdata.pipeline.building.shard_task import SourcePixels
+from uirdata.pipeline.fetching.fetch import fetch_whole
+from uirdata.pipeline.reporting.statistics_page import Statistics, count_shards
+from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Progress
 from uirdata.sources import load_sources
 from uirdata.storage.reading import ShardDataset, open_shards

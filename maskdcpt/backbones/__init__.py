@@ -7,13 +7,6 @@ from types import MappingProxyType
 
 from maskdcpt.backbones.base import Backbone, Encoded
 from maskdcpt.backbones.checking import check_backbone
-from maskdcpt.backbones.importing import (
-    RELEASES,
-    ImportedWeights,
-    WeightsError,
-    import_weights,
-    load_published,
-)
 from maskdcpt.backbones.nafnet import NAFNet
 from maskdcpt.backbones.promptir import PromptIR
 from maskdcpt.backbones.restormer import Restormer
@@ -27,15 +20,10 @@ BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
 
 __all__ = [
     "BACKBONES",
-    "RELEASES",
     "Backbone",
     "Encoded",
-    "ImportedWeights",
-    "WeightsError",
     "check_backbone",
     "create_backbone",
-    "import_weights",
-    "load_published",
 ]
 
 

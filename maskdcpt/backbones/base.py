@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from maskdcpt.backbones.tiling import pad_to_multiple
 from maskdcpt.masking import DENSE, Backend, PatchMask
-from maskdcpt.tiling import pad_to_multiple
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,3 +107,7 @@ def _prepared(x: Tensor, quantise: bool, y_channel: bool, crop_border: int) -> T
         weights = torch.tensor(Y_WEIGHTS, dtype=x.dtype, device=x.device)
         x = ((x * weights[:, None, None]).sum(1, keepdim=True) + 16) / 255
     return x
+
+
+MOST_DB = 100.0
+"""What an image that equals its GT counts as in a mean: its PSNR is infinite."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from maskdcpt.batches import Batch
-from maskdcpt.config import ObjectiveConfig
-from maskdcpt.networks import Networks
+from maskdcpt.config.train_config import ObjectiveConfig
+from maskdcpt.data.batches import Batch
+from maskdcpt.networks.networks import Networks
 from maskdcpt.objectives.losses import Losses, nothing, pixel_loss
 
 

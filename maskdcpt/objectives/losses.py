@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskdcpt.config import PixelLoss
+from maskdcpt.config.train_config import PixelLoss
 
 
 @dataclass(frozen=True)

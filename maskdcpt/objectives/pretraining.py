@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from maskdcpt.batches import Batch
-from maskdcpt.config import ObjectiveConfig
+from maskdcpt.config.train_config import ObjectiveConfig
+from maskdcpt.data.batches import Batch
 from maskdcpt.masking import PatchMask
-from maskdcpt.networks import Networks
+from maskdcpt.networks.networks import Networks
 from maskdcpt.objectives.losses import Losses, accuracy, focal_loss, nothing, pixel_loss
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from cli.uir import program
 from maskdcpt import demo
-from maskdcpt.presets import Preset, find_preset
+from maskdcpt.config.presets import Preset, find_preset
 from uirdata.subsets import Subset, Use
 
 

@@ -14,11 +14,11 @@ from click.testing import CliRunner, Result
 
 from cli.maskdcpt import program as maskdcpt
 from cli.uir import program as uir
-from maskdcpt.configuring import to_toml
+from maskdcpt.config.toml import to_toml
 from tests.hub import WRITER, Hub
 from tests.maskdcpt.tiny import tiny_config
-from tests.uirdata.pipeline.published import REPO, manifests, online_hub
-from tests.uirdata.pipeline.test_build import digests, run
+from tests.uirdata.pipeline.building.test_build import digests, run
+from tests.uirdata.pipeline.publishing.published import REPO, manifests, online_hub
 from tests.uirdata.pipeline.trees import small_source
 from uirdata.layout import Layout
 

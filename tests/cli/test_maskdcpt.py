@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cli.maskdcpt import program
-from maskdcpt.configuring import to_toml
+from maskdcpt.config.toml import to_toml
 from tests.maskdcpt.tiny import picture, tiny_config, write_shards
 from uirdata.images import read_image
 

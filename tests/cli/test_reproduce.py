@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from cli.maskdcpt import program
-from maskdcpt.mini import ARMS, DEFAULT_ARMS, SIZES, TEST_LEVELS, TRAIN_LEVELS
-from maskdcpt.reproducing import Outcome, Task, plain
-from maskdcpt.reproduction_report import summarise
+from maskdcpt.studies.ablation_arms import ARMS, DEFAULT_ARMS, SIZES, TEST_LEVELS, TRAIN_LEVELS
+from maskdcpt.studies.reproduce import Outcome, Task, plain
+from maskdcpt.studies.reproduction_report import summarise
 from tests.maskdcpt.tiny import picture
 from uirdata.degradations import DEGRADATIONS
 

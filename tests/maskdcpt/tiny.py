@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskdcpt.config import TrainConfig
-from maskdcpt.configuring import with_settings
+from maskdcpt.config.toml import with_settings
+from maskdcpt.config.train_config import TrainConfig
 from uirdata.images import RgbImage, encode_image, pixel_sha256, to_uint8
 from uirdata.records import Record
 from uirdata.storage.shards import SampleBytes, write_shard

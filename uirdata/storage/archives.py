@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
+from uirdata.storage.files import storage_error, writing
 from uirdata.storage.members import Limits, Names, members_digest
 from uirdata.storage.packed import Member, fault_of, kind_of_name, read_members, reading
-from uirdata.storage.tables import storage_error, writing
 
 __all__ = [
     "Limits",

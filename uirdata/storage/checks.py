@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from uirdata.storage.tables import storage_error
+from uirdata.storage.files import storage_error
 
 _FORMAT = 1
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from uirdata.errors import DownloadError
+from uirdata.storage.files import storage_error
 from uirdata.storage.filling import Contradiction, Filling
 from uirdata.storage.partial import Partial, discard
-from uirdata.storage.tables import storage_error
 from uirdata.storage.terms import Arrived, Expected, Listener, Pace, Place, RateLimit, WrongBytes, mismatch
 from uirdata.transfer import Interrupted, RangeRefused, Unreachable
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from uirdata.storage.files import free_bytes
 from uirdata.storage.partial import Partial
-from uirdata.storage.tables import free_bytes
 from uirdata.storage.terms import Arrived, Expected, Listener, Pace, Place, WrongBytes, mismatch
 from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, looks_like_html, page_title
 

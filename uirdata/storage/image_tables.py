@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from uirdata.errors import ShardError
 from uirdata.records import Record
 from uirdata.storage.downloads import hash_file
+from uirdata.storage.files import storage_error, writing
 from uirdata.storage.shards import ShardState, part_path
-from uirdata.storage.tables import read_table, storage_error, writing
+from uirdata.storage.tables import read_table
 
 IMAGES = ("lq", "gt")
 FACTS = ("level", "source", "split", "real", "key", "scene", "recipe", "overlaps", "licence")

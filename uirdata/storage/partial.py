@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from uirdata.storage.tables import storage_error
+from uirdata.storage.files import storage_error
 
 _HEADER_BYTES = 8192
 _SLOT = struct.Struct("<QQ")

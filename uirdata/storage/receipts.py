@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uirdata.errors import SourceError
-from uirdata.storage.tables import writing
+from uirdata.storage.files import writing
 
 _FORMAT = 1
 _FEW = 200

@@ -22,8 +22,8 @@ from typing import Protocol
 from uirdata.errors import DownloadError, ShardError
 from uirdata.storage.cache_room import CacheRoom
 from uirdata.storage.downloads import Expected, Pace, Place, download
+from uirdata.storage.files import storage_error, writing
 from uirdata.storage.shards import INFO, list_shards, part_path, read_info
-from uirdata.storage.tables import storage_error, writing
 from uirdata.transfer import Opener
 
 RANGE_READS = 8

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from uirdata.errors import ShardError
 from uirdata.records import IN_TAR, Record, record_from_row
-from uirdata.storage.tables import write_rows, writing
+from uirdata.storage.files import writing
+from uirdata.storage.tables import write_rows
 
 MANIFEST = "manifest.parquet"
 INFO = "info.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from uirdata.storage.archives import Unpacked, rewrite_journal
 from uirdata.storage.downloads import hash_file
-from uirdata.storage.tables import storage_error
+from uirdata.storage.files import storage_error
 
 
 def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from tests.conftest import picture
 from tests.hub import READER, STRANGER, Hub, hub
-from tests.uirdata.pipeline.archived import zipped
+from tests.uirdata.pipeline.fetching.archived import zipped
 from tests.uirdata.pipeline.test_all_sources import example_tree, unpinned
 from uirdata.hosts import WebClient, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
 from uirdata.images import encode_image
 from uirdata.layout import Layout
 from uirdata.pairing import PairRule
-from uirdata.pipeline.fetch import fetch, plan_fetch
+from uirdata.pipeline.fetching.fetch import fetch, plan_fetch
 from uirdata.progress import Silent
 from uirdata.sources import Mirror, RemoteFile, Source, load_sources
 from uirdata.storage.downloads import Pace

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import picture
-from tests.uirdata.pipeline.archived import tarred, zipped
+from tests.uirdata.pipeline.fetching.archived import tarred, zipped
 from uirdata.layout import Layout
-from uirdata.pipeline.fetch import fetch, plan_fetch
-from uirdata.pipeline.verify import verify
+from uirdata.pipeline.fetching.fetch import fetch, plan_fetch
+from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Silent
 from uirdata.sources import RemoteFile, Source, load_sources
 from uirdata.storage.tables import read_table

@@ -10,11 +10,11 @@ import pytest
 
 import uirdata
 from tests.hub import Hub, Trouble
-from tests.uirdata.pipeline.published import REPO, online_hub, publish
-from tests.uirdata.pipeline.test_build import run
+from tests.uirdata.pipeline.building.test_build import run
+from tests.uirdata.pipeline.publishing.published import REPO, online_hub, publish
 from tests.uirdata.servers import Habits, serving
 from uirdata.errors import DownloadError, ShardError, UsageError
-from uirdata.pipeline.report import count_shards
+from uirdata.pipeline.reporting.statistics_page import count_shards
 from uirdata.storage.reading import ShardDataset
 from uirdata.storage.remote import RANGE_READS
 from uirdata.storage.shards import list_shards

@@ -10,7 +10,8 @@ from uirdata.layout import Layout
 from uirdata.local_sources import local_source
 from uirdata.pairing import Pair
 from uirdata.sources import Source
-from uirdata.storage.tables import PAIRS_SCHEMA, write_rows
+from uirdata.storage.pair_tables import PAIRS_SCHEMA
+from uirdata.storage.tables import write_rows
 from uirdata.subsets import Subset, Use
 
 CLASSES = (("noise",), ("jpeg",), ("haze",))

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from tests.uirdata.pipeline.test_build import run
+from tests.uirdata.pipeline.building.test_build import run
 from uirdata.storage.reading import ShardItem, open_shards
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from uirdata.errors import StorageError
-from uirdata.storage.tables import writing
+from uirdata.storage.files import writing
 
 WRITE = """
 import sys

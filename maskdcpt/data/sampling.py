@@ -1,0 +1,174 @@
+"""The order of samples over a run, fixed by the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from maskdcpt.config.train_config import Sampling
+from uirdata.errors import UsageError, nearest
+from uirdata.seeding import rng_for
+
+
+class Draw(NamedTuple):
+    """One drawing of a sample: which epoch, which slot of it, which sample lies there."""
+
+    epoch: int
+    slot: int
+    sample: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """
+    What an epoch holds.
+
+    Attributes:
+        groups: per degradation the indices of its samples, ascending.
+        counts: per degradation how many slots it has.
+    """
+
+    groups: tuple[NDArray[np.int64], ...]
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def samples(self, epoch: int) -> NDArray[np.int64]:
+        """
+        Give the sample of each slot.
+
+        Where a degradation has a whole number of slots per sample this is the same in every epoch. Otherwise the
+        samples take turns: none is ever drawn twice more than another.
+        """
+        parts = [
+            group[(np.arange(count, dtype=np.int64) + epoch * count) % len(group)]
+            for group, count in zip(self.groups, self.counts, strict=True)
+            if count
+        ]
+        return np.concatenate(parts)
+
+
+def epoch_slots(
+    degradations: Sequence[str] | NDArray[Any], repeat: Mapping[str, int], sampling: Sampling = "repeat"
+) -> Slots:
+    """
+    Decide how often each sample stands in an epoch.
+
+    Args:
+        degradations: one a sample.
+        repeat: how often each degradation's samples stand in an epoch, once where none is named; 0 leaves them out.
+        sampling: `repeat` does just that, as the paper; `balanced` gives each degradation as many slots as the largest.
+
+    Raises:
+        UsageError: a repeat ratio is negative or for a degradation that the samples do not have, or nothing is left.
+    """
+    names = np.asarray(degradations, dtype=str)
+    known = list(dict.fromkeys(names.tolist()))
+    for name, ratio in repeat.items():
+        if name not in known:
+            raise UsageError(f"data.repeat names {name!r}, of which the shards hold no sample; {nearest(name, known)}")
+        if ratio < 0:
+            raise UsageError(f"data.repeat of {name} is {ratio}; a sample cannot stand {ratio} times in an epoch")
+    groups = tuple(np.flatnonzero(names == name).astype(np.int64) for name in known)
+    counts = [len(group) * repeat.get(name, 1) for group, name in zip(groups, known, strict=True)]
+    if sampling == "balanced":
+        largest = max((len(g) for g, c in zip(groups, counts, strict=True) if c), default=0)
+        counts = [largest if count else 0 for count in counts]
+    if not sum(counts):
+        raise UsageError("there is no sample to train on; build shards of this subset and split first")
+    return Slots(groups, tuple(counts))
+
+
+class Stream:
+    """The endless order of a run: number n, from 0, to what is drawn there."""
+
+    def __init__(self, slots: Slots, seed: int) -> None:
+        self._slots = slots
+        self._seed = seed
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._samples: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    @property
+    def epoch_length(self) -> int:
+        """How many samples an epoch has."""
+        return len(self._slots)
+
+    def __getitem__(self, number: int) -> Draw:
+        epoch, position = divmod(number, len(self._slots))
+        if epoch != self._epoch:
+            rng = rng_for(self._seed, str(epoch), "order of an epoch")
+            self._order = rng.permutation(len(self._slots))
+            self._samples = self._slots.samples(epoch)
+            self._epoch = epoch
+        slot = int(self._order[position])
+        return Draw(epoch, slot, int(self._samples[slot]))
+
+
+@dataclass(frozen=True)
+class Share:
+    """
+    Which part of a step's batch this process works on, and in how many pieces.
+
+    Attributes:
+        batch: samples in a step, over all ranks.
+        pieces: into how many a rank cuts its part, to fit its memory.
+        rank: of this process.
+        ranks: how many processes there are.
+    """
+
+    batch: int
+    pieces: int = 1
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a batch that does not divide."""
+        if self.batch % (self.pieces * self.ranks):
+            raise UsageError(
+                f"a batch of {self.batch} does not divide into {self.ranks} ranks x {self.pieces} pieces (data.batch, "
+                "data.accumulate); change one of them"
+            )
+
+    @property
+    def piece(self) -> int:
+        """Samples in one forward pass."""
+        return self.batch // (self.pieces * self.ranks)
+
+    def slice(self, piece: int) -> slice:
+        """Say where a piece of this rank lies in the batch, which is the same for any ranks and pieces."""
+        start = (piece * self.ranks + self.rank) * self.piece
+        return slice(start, start + self.piece)
+
+
+class StepSampler(Sampler[list[Draw]]):
+    """The draws of each piece of each step from one position of the stream on."""
+
+    def __init__(self, stream: Stream, share: Share, *, start: int, steps: int) -> None:
+        """
+        Args:
+            stream: the order.
+            share: this process's part.
+            start: how many samples the run has seen.
+            steps: how many steps to deliver.
+        """
+        self._stream = stream
+        self._share = share
+        self._start = start
+        self._steps = steps
+
+    def __len__(self) -> int:
+        return self._steps * self._share.pieces
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        numbers = range(self._share.batch)
+        for step in range(self._steps):
+            base = self._start + step * self._share.batch
+            for piece in range(self._share.pieces):
+                yield [self._stream[base + n] for n in numbers[self._share.slice(piece)]]

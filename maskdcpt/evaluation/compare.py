@@ -1,0 +1,110 @@
+"""Evaluations against each other, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maskdcpt.evaluation.score_files import TABLE
+from maskdcpt.evaluation.significance import PairedTest, holm, paired_test
+from uirdata.errors import UirError, UsageError, nearest
+
+_OF_IMAGES = ("key", "degradation", "level", "source", "height", "width", "named", "test_set", "scene")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """
+    A second run against the first, in one group of images.
+
+    Attributes:
+        group: a degradation or test set, or "all".
+        first: name of the run that is compared with.
+        second: name of the run that is compared.
+        test: what came of it.
+        p_mean: of the test, adjusted for the number of comparisons (Holm).
+        p_ranks: likewise.
+    """
+
+    group: str
+    first: str
+    second: str
+    test: PairedTest
+    p_mean: float
+    p_ranks: float
+
+    def to_document(self) -> dict[str, Any]:
+        """Give plain values; p values adjusted."""
+        row = asdict(self)
+        return {**row.pop("test"), **row}
+
+
+@dataclass(frozen=True)
+class _Run:
+    name: str
+    rows: dict[str, dict[str, Any]]
+
+
+def compare_runs(runs: Sequence[str | Path], metric: str = "psnr") -> list[Compared]:
+    """
+    Compare evaluations with the first of them, on the images that both have a score of.
+
+    Args:
+        runs: what `maskdcpt eval --out` wrote, two at least, or NAME=FOLDER.
+        metric: a column of images.parquet.
+
+    Returns:
+        For each run and each group of images one, and one for all images.
+
+    Raises:
+        UsageError: fewer than two runs, no such metric, or no image in common.
+        UirError: a run cannot be read.
+    """
+    if len(runs) < 2:
+        raise UsageError("name two evaluations at least: the folders that `maskdcpt eval --out` wrote")
+    first, *others = (_read(str(run), metric) for run in runs)
+    found = []
+    for other in others:
+        keys = [key for key, row in first.rows.items() if _known(row, other.rows.get(key), metric)]
+        if not keys:
+            raise UsageError(f"{first.name} and {other.name} have no image in common that both have a {metric} of")
+        groups: dict[str, list[str]] = {}
+        for key in keys:
+            row = first.rows[key]
+            groups.setdefault(row["test_set"] or row["degradation"], []).append(key)
+        if len(groups) > 1:
+            groups["all"] = keys
+        for group, members in groups.items():
+            test = paired_test(
+                [first.rows[key][metric] for key in members],
+                [other.rows[key][metric] for key in members],
+                [first.rows[key]["scene"] or key for key in members],
+            )
+            found.append(Compared(group, first.name, other.name, test, test.p_mean, test.p_ranks))
+    means, ranks = holm([row.p_mean for row in found]), holm([row.p_ranks for row in found])
+    return [replace(row, p_mean=m, p_ranks=r) for row, m, r in zip(found, means, ranks, strict=True)]
+
+
+def _known(row: dict[str, Any], other: dict[str, Any] | None, metric: str) -> bool:
+    return other is not None and row[metric] is not None and other[metric] is not None
+
+
+def _read(text: str, metric: str) -> _Run:
+    name, equals, place = text.partition("=")
+    folder = Path(place if equals else text)
+    file = folder / TABLE if folder.is_dir() else folder
+    if not file.is_file():
+        raise UirError(f"{file}: no such file; name what `maskdcpt eval --out` wrote")
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UirError(f"{file}: is no {TABLE} of `maskdcpt eval --out` ({error})") from error
+    if metric not in table.column_names:
+        known = [column for column in table.column_names if column not in _OF_IMAGES]
+        raise UsageError(f"{file} has no {metric!r}: {nearest(metric, known)}")
+    return _Run(name if equals else folder.name, {row["key"]: row for row in table.to_pylist()})

@@ -1,0 +1,94 @@
+"""The best, the median and the worst image of each group, as it was given, restored, and its GT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskdcpt.evaluation.cases import Case
+from maskdcpt.evaluation.evaluator import Judge
+from maskdcpt.evaluation.scores import ImageScore
+from maskdcpt.images import image_tensor, picture_grid, to_rgb, write_picture
+from uirdata.errors import ImageError, PairError, ShardError
+from uirdata.html_pages import centre
+from uirdata.images import RgbImage
+
+SIDE_PX = 320
+"""Of the middle window that is shown."""
+
+PLACES = ("best", "median", "worst")
+SHOWN = "shown"
+"""Folder of the same pictures one by one, whole, beside that of the grids."""
+
+_MOST_PX = 1600 * 1600
+
+
+def extremes(rows: Sequence[ImageScore]) -> dict[str, int]:
+    """
+    Choose the best, the median and the worst of one group: by what was gained over the LQ, by PSNR.
+
+    Without GT by the first learned metric that they have, where less is better.
+
+    Returns:
+        Place to position in `rows`; none twice, so that a group of two has two. Empty where nothing was scored.
+    """
+    gains = [_goodness(row) for row in rows]
+    known = sorted((index for index, gain in enumerate(gains) if gain is not None), key=lambda i: -(gains[i] or 0.0))
+    if not known:
+        return {}
+    chosen: dict[str, int] = {}
+    for place, position in zip(PLACES, (known[0], known[len(known) // 2], known[-1]), strict=True):
+        if position not in chosen.values():
+            chosen[place] = position
+    return chosen
+
+
+def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore], judge: Judge) -> None:
+    """
+    Write grids/<group>.png, a line for each of the best, median and worst, with LQ, restored and GT; and the same
+    pictures whole, as shown/<group>/<place>-lq.png, -restored.png and -gt.png.
+
+    Args:
+        folder: of the evaluation.
+        cases: of the images.
+        rows: their scores, in the same order.
+        judge: restores them again; it gives the same.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.test_set or row.degradation, []).append(index)
+    for name, members in groups.items():
+        lines = []
+        for place, position in extremes([rows[index] for index in members]).items():
+            try:
+                loaded = cases[members[position]].load()
+            except (ShardError, ImageError, PairError):
+                # It was read once; what is gone since has its row, and no picture.
+                continue
+            shown = {"lq": to_rgb(image_tensor(loaded.lq)[0]), "restored": judge.restore(loaded.lq)}
+            shown |= {} if loaded.gt is None else {"gt": loaded.gt}
+            lines.append([image_tensor(_square(image))[0] for image in shown.values()])
+            for what, image in shown.items():
+                if image.shape[0] * image.shape[1] <= _MOST_PX:
+                    write_picture(folder / SHOWN / name / f"{place}-{what}.png", image)
+        if lines:
+            write_picture(folder / "grids" / f"{name}.png", picture_grid(lines))
+
+
+def _square(image: RgbImage) -> RgbImage:
+    """Cut the middle, and fill what is missing with black, so that lines of a grid are of one size."""
+    window = centre(image, SIDE_PX)
+    missing = [(0, SIDE_PX - side) for side in window.shape[:2]]
+    return np.pad(window, (*missing, (0, 0)))
+
+
+def _goodness(row: ImageScore) -> float | None:
+    if row.psnr is not None and row.lq_psnr is not None:
+        return row.psnr - row.lq_psnr
+    known = [value for name, value in row.learned.items() if not name.startswith("lq_") and value is not None]
+    return -known[0] if known else None

@@ -1,0 +1,112 @@
+"""The rows of an evaluation in a folder, written one by one, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from maskdcpt.evaluation.scores import EvalReport, ImageScore
+from uirdata.errors import UsageError
+from uirdata.storage.files import storage_error, writing
+
+TABLE = "images.parquet"
+REPORT = "report.json"
+
+_ROWS = "images*.jsonl"
+
+
+class ScoreRows:
+    """
+    Rows by the key of their case.
+
+    Each process writes a file of its own and reads those of all: an evaluation may go on with another number of them.
+
+    Args:
+        folder: of the evaluation; None keeps nothing.
+        identity: what its scores depend on; a folder of another one is refused.
+        rank: of this process.
+
+    Attributes:
+        known: what was judged before.
+
+    Raises:
+        UsageError: the folder holds another evaluation.
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path | None, identity: Mapping[str, Any], rank: int = 0) -> None:
+        self.known: dict[str, ImageScore] = {}
+        self._folder = folder
+        self._file = None if folder is None else folder / f"images-{rank}.jsonl"
+        # As JSON gives it back.
+        self._identity = json.loads(json.dumps(identity))
+        if folder is None or self._file is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            own = self._read(self._file)
+            for path in sorted(folder.glob(_ROWS)):
+                self.known |= self._read(path)
+            with writing(self._file) as partial:
+                # A killed run may leave half a line; what is kept is written anew.
+                kept = [_line(score) for score in own.values()]
+                partial.write_text(json.dumps(self._identity) + "\n" + "".join(kept), encoding="utf-8")
+        except OSError as error:
+            raise storage_error(folder, error) from error
+
+    def add(self, score: ImageScore) -> None:
+        """Keep a row."""
+        self.known[score.key] = score
+        if self._file is None:
+            return
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(_line(score))
+        except OSError as error:
+            raise storage_error(self._file, error) from error
+
+    def gather(self) -> None:
+        """Read what the other processes wrote; all must have finished."""
+        if self._folder is not None:
+            for path in sorted(self._folder.glob(_ROWS)):
+                self.known |= self._read(path)
+
+    def finish(self, report: EvalReport) -> None:
+        """Write images.parquet and report.json."""
+        if self._folder is None:
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with writing(self._folder / TABLE) as partial:
+            pq.write_table(pa.Table.from_pylist([row.flat() for row in report.images]), partial)
+        with writing(self._folder / REPORT) as partial:
+            partial.write_text(json.dumps(report.to_document(), indent=2) + "\n", encoding="utf-8")
+
+    def _read(self, path: Path) -> dict[str, ImageScore]:
+        if not path.exists():
+            return {}
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if not lines:
+            return {}
+        if _parsed(lines[0]) != self._identity:
+            raise UsageError(
+                f"{path.parent} holds another evaluation (other weights, samples or protocol); choose another --out"
+            )
+        rows = (row for line in lines[1:] if (row := _parsed(line)) is not None)
+        return {row["key"]: ImageScore(**row) for row in rows}
+
+
+def _line(score: ImageScore) -> str:
+    return json.dumps(asdict(score)) + "\n"
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

@@ -1,0 +1,282 @@
+"""What an evaluation gives: a row for each image, and means that say over what they were taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from maskdcpt.evaluation.significance import confidence_interval
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """
+    How images are restored and compared.
+
+    Attributes:
+        weights: params_ema or params of the checkpoint.
+        quantise: round LQs and outputs to 256 levels first, as if they had been saved; the published files do not.
+        y_channel: compare the luma alone (BT.601, 16..235).
+        crop_border: pixels left out on each side.
+        tile_px: restore in tiles of this side where an image is larger; 0 takes it whole, as published.
+        limit: images of each degradation or test set; 0 takes all.
+        learned: names of the learned metrics.
+        swapped_mosaic: red and blue of mosaics are exchanged, as in the published test.
+    """
+
+    weights: str = "params_ema"
+    quantise: bool = False
+    y_channel: bool = False
+    crop_border: int = 0
+    tile_px: int = 0
+    limit: int = 0
+    learned: tuple[str, ...] = ()
+    swapped_mosaic: bool = False
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """
+    One image.
+
+    Attributes:
+        key: of the sample.
+        degradation: of the sample.
+        level: of the sample.
+        source: of the sample.
+        height: in pixels.
+        width: in pixels.
+        psnr: of the restored image, in dB; 100 where it equals its GT. None where the checkpoint does not restore, or
+            there is no GT.
+        ssim: of the restored image; None where it does not restore, there is no GT, or it is smaller than the window.
+        lq_psnr: of the LQ itself; None without a GT.
+        lq_ssim: of the LQ itself.
+        named: the class that the classifier gave; "" where there is no classifier.
+        test_set: name of it; "" for samples of shards.
+        scene: what it shows.
+        learned: learned metrics by name; those of the LQ begin with "lq_".
+    """
+
+    key: str
+    degradation: str
+    level: str
+    source: str
+    height: int
+    width: int
+    psnr: float | None
+    ssim: float | None
+    lq_psnr: float | None
+    lq_ssim: float | None
+    named: str
+    test_set: str = ""
+    scene: str = ""
+    learned: Mapping[str, float | None] = field(default_factory=dict)
+
+    def value(self, metric: str) -> float | None:
+        """Give a score by name, such as psnr, lq_ssim or lpips."""
+        if metric in ("psnr", "ssim", "lq_psnr", "lq_ssim"):
+            found: float | None = getattr(self, metric)
+            return found
+        return self.learned.get(metric)
+
+    def flat(self) -> dict[str, Any]:
+        """Give the row of a table, a column for each learned metric."""
+        row = asdict(self)
+        row.update(row.pop("learned"))
+        return row
+
+
+@dataclass(frozen=True)
+class Means:
+    """
+    Means over the images of one degradation or test set, or over several of those.
+
+    Attributes:
+        name: of the degradation or test set; "mean" for the mean over them.
+        images: how many.
+        psnr: restored, in dB.
+        lq_psnr: given, in dB.
+        ssim: restored.
+        lq_ssim: given.
+        accuracy: share that the classifier named rightly.
+        degradation: of the images.
+        learned: learned metrics by name, those of a set among them; those of the LQs begin with "lq_".
+        intervals: 95 % of the restored images' means, by metric.
+        expected: how many images were published; 0 where nobody says.
+        contamination: what is known of its scenes in the training data.
+    """
+
+    name: str
+    images: int
+    psnr: float | None
+    lq_psnr: float | None
+    ssim: float | None
+    lq_ssim: float | None
+    accuracy: float | None
+    degradation: str = ""
+    learned: Mapping[str, float | None] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    expected: int = 0
+    contamination: tuple[str, ...] = ()
+
+    @property
+    def gain(self) -> float | None:
+        """PSNR that restoration brought, in dB."""
+        return None if self.psnr is None or self.lq_psnr is None else self.psnr - self.lq_psnr
+
+    def value(self, metric: str) -> float | None:
+        """Give a mean by name, such as psnr, lq_ssim or lpips."""
+        if metric in ("psnr", "ssim", "lq_psnr", "lq_ssim", "accuracy"):
+            found: float | None = getattr(self, metric)
+            return found
+        return self.learned.get(metric)
+
+
+@dataclass(frozen=True)
+class CellMeans:
+    """
+    A cell of a table of the paper.
+
+    Attributes:
+        table: its number.
+        name: the table's columns begin with it.
+        sets: the test sets that it is the mean of.
+        missing: those that are not there: the cell is not the paper's then.
+        values: by metric, the mean of the sets.
+        pooled: by metric, the mean over all images of the sets.
+        note: what is open.
+    """
+
+    table: int
+    name: str
+    sets: tuple[str, ...]
+    missing: tuple[str, ...]
+    values: Mapping[str, float]
+    pooled: Mapping[str, float]
+    note: str
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """
+    What came of an evaluation.
+
+    Attributes:
+        checkpoint: the file.
+        shards: the folder; for a bench the root.
+        split: that was judged; "" for a bench.
+        protocol: how.
+        class_names: what the classifier may answer.
+        images: a row an image, in the order of the shards.
+        by_degradation: means within each degradation, in the order in which they lie in the shards.
+        mean: over degradations; for a bench over test sets.
+        unreadable: samples that could not be read, with the reason.
+        bench: name of it; "" for shards.
+        by_set: means within each test set of a bench.
+        cells: of the paper's table.
+        missing: test sets that are not there, with the reason.
+        training: what the checkpoint was trained on, in sentences.
+        engine: of the learned metrics, with its release; "" for none.
+        variants: of the learned metrics, as they are pinned.
+        digests: sha256 of the weights of learned metrics, and of the checkpoint.
+        backbone: of the checkpoint.
+    """
+
+    checkpoint: str
+    shards: str
+    split: str
+    protocol: Protocol
+    class_names: tuple[str, ...]
+    images: tuple[ImageScore, ...]
+    by_degradation: tuple[Means, ...]
+    mean: Means
+    unreadable: Mapping[str, str]
+    bench: str = ""
+    by_set: tuple[Means, ...] = ()
+    cells: tuple[CellMeans, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    training: tuple[str, ...] = ()
+    engine: str = ""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    backbone: str = ""
+
+    @property
+    def groups(self) -> tuple[Means, ...]:
+        """What is shown line by line: test sets of a bench, degradations of shards."""
+        return self.by_set or self.by_degradation
+
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Count for each true degradation which class was named."""
+        counts: dict[str, dict[str, int]] = {}
+        for image in self.images:
+            if image.named:
+                row = counts.setdefault(image.degradation, dict.fromkeys(self.class_names, 0))
+                row[image.named] += 1
+        return counts
+
+    def to_document(self) -> dict[str, Any]:
+        """Give plain values, without the rows of the images."""
+        document = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "images"}
+        document |= {
+            "protocol": asdict(self.protocol),
+            "by_degradation": [asdict(means) for means in self.by_degradation],
+            "by_set": [asdict(means) for means in self.by_set],
+            "cells": [asdict(cell) for cell in self.cells],
+            "mean": asdict(self.mean),
+            "confusion": self.confusion(),
+        }
+        return document
+
+
+def means_of(images: Iterable[ImageScore], name: str, *, intervals: bool = True) -> Means:
+    """Average the rows of one degradation or test set."""
+    rows = list(images)
+    named = [(row.degradation, row.named) for row in rows if row.named]
+    learned = list(dict.fromkeys(metric for row in rows for metric in row.learned))
+    found: dict[str, tuple[float, float]] = {}
+    for metric in ("psnr", "ssim", *(name for name in learned if not name.startswith("lq_"))):
+        known = [(value, row.scene) for row in rows if (value := row.value(metric)) is not None]
+        interval = confidence_interval([v for v, _ in known], [s for _, s in known]) if known and intervals else None
+        if interval is not None:
+            found[metric] = interval
+    degradations = {row.degradation for row in rows}
+    return Means(
+        name=name,
+        images=len(rows),
+        psnr=mean_of(row.psnr for row in rows),
+        lq_psnr=mean_of(row.lq_psnr for row in rows),
+        ssim=mean_of(row.ssim for row in rows),
+        lq_ssim=mean_of(row.lq_ssim for row in rows),
+        accuracy=mean_of(float(truth in class_name.split("+")) for truth, class_name in named),
+        degradation=degradations.pop() if len(degradations) == 1 else "",
+        learned={metric: mean_of(row.learned.get(metric) for row in rows) for metric in learned},
+        intervals=found,
+    )
+
+
+def mean_of_means(parts: Sequence[Means]) -> Means:
+    """Average means, each with the same weight however many images it has."""
+
+    def over(value: Callable[[Means], float | None]) -> float | None:
+        return mean_of(value(part) for part in parts)
+
+    learned = list(dict.fromkeys(metric for part in parts for metric in part.learned))
+    return Means(
+        name="mean",
+        images=sum(part.images for part in parts),
+        psnr=over(lambda part: part.psnr),
+        lq_psnr=over(lambda part: part.lq_psnr),
+        ssim=over(lambda part: part.ssim),
+        lq_ssim=over(lambda part: part.lq_ssim),
+        accuracy=over(lambda part: part.accuracy),
+        learned={metric: mean_of(part.learned.get(metric) for part in parts) for metric in learned},
+    )
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Average what is there; None where nothing is."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return math.fsum(known) / len(known) if known else None

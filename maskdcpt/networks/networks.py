@@ -1,0 +1,148 @@
+"""A backbone with the heads that its objective needs, as one module: what is trained, saved and loaded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from maskdcpt.backbones import Backbone, Encoded, create_backbone
+from maskdcpt.config.train_config import ObjectiveConfig, SizeValue, TrainConfig
+from maskdcpt.masking import BACKENDS, DENSE, Backend, PatchMask
+from maskdcpt.networks.classifier import DegradationClassifier, classifier_for
+from maskdcpt.networks.decoder import ReconstructionDecoder, decoder_for
+
+NETWORKS = ("backbone", "classifier", "reconstruction")
+"""The parts, as they are named in checkpoints."""
+
+_CLASSIFYING = frozenset({"maskdcpt", "dcpt", "classification"})
+_RECONSTRUCTING = frozenset({"maskdcpt", "reconstruction"})
+
+
+class Networks(nn.Module):
+    """
+    A backbone and its heads.
+
+    Attributes:
+        backbone: restores, and gives features.
+        classifier: features to logits of the degradation; None where the objective has none.
+        reconstruction: masked features to the whole image; None where the objective has none.
+        backend: how masked stages are computed.
+        objective: what they were trained for, where a checkpoint says so: a classifier is asked as it was trained.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classifier: DegradationClassifier | None = None,
+        reconstruction: ReconstructionDecoder | None = None,
+        *,
+        backend: Backend = DENSE,
+        objective: ObjectiveConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+        self.reconstruction = reconstruction
+        self.backend = backend
+        self.objective = objective
+
+    @staticmethod
+    def create(config: TrainConfig, classes: int) -> Networks:
+        """
+        Make the networks of a run with fresh weights, the same for the same seed.
+
+        Args:
+            config: names backbone, size and objective; its seed decides the weights.
+            classes: how many labels there are.
+
+        Raises:
+            UsageError: no such backbone, or an argument that it does not have.
+        """
+        # The generator of the process is put back: who calls this finds it as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.loop.seed)
+            backbone = build_backbone(config.model.backbone, config.model.size)
+            heads = _heads(backbone, config.objective, classes)
+            return Networks(backbone, *heads, backend=BACKENDS[config.model.masking])
+
+    def encode(self, image: Tensor, mask: PatchMask | None = None) -> Encoded:
+        """Compute everything but the backbone's last layer; masked stages as `model.masking` of the run says."""
+        return self.backbone.encode(image, mask, backend=self.backend)
+
+    def classify(self, features: list[Tensor]) -> Tensor:
+        """
+        Give (B, K) logits of the degradation from a backbone's features (finest last).
+
+        Raises:
+            ValueError: there is no classifier.
+        """
+        if self.classifier is None:
+            raise ValueError("these networks have no degradation classifier")
+        logits: Tensor = self.classifier(features[::-1])
+        return logits
+
+    def reconstruct(self, encoded: Encoded, mask: PatchMask) -> Tensor:
+        """Give the whole image, (B, 3, H, W), from what was seen: by the decoder, else by the backbone's last layer."""
+        if self.reconstruction is None:
+            return self.backbone.head(encoded.last)
+        image: Tensor = self.reconstruction(encoded, mask)
+        return image
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Give the weights as `<network>.<key>`."""
+        return dict(self.named_parameters())
+
+    @contextmanager
+    def using(self, weights: Mapping[str, Tensor] | None) -> Iterator[Networks]:
+        """Work with other weights, such as a running average, while the block runs; None changes nothing."""
+        if weights is None:
+            yield self
+            return
+        own = {name: parameter for name, parameter in self.named_parameters() if name in weights}
+        kept = {name: parameter.data for name, parameter in own.items()}
+        try:
+            for name, parameter in own.items():
+                parameter.data = weights[name]
+            yield self
+        finally:
+            for name, parameter in own.items():
+                parameter.data = kept[name]
+
+
+def save_memory(backbone: Backbone) -> None:
+    """
+    Forget what blocks compute inside, and compute it again on the way back (Chen et al., 2016).
+
+    Keys stay as they are. It costs about a third more time.
+    """
+    for block in blocks_of(backbone):
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def blocks_of(backbone: nn.Module) -> list[nn.Module]:
+    """Give the parts that a network computes one after the other: the members of the lists that it calls `blocks`."""
+    lists = (getattr(module, "blocks", None) for module in backbone.modules())
+    return [block for found in lists if isinstance(found, nn.ModuleList) for block in found]
+
+
+def build_backbone(name: str, size: Mapping[str, SizeValue]) -> Backbone:
+    """Make a backbone from a configuration's or a checkpoint's words; errors as `create_backbone`."""
+    return create_backbone(
+        name, **{key: list(value) if isinstance(value, tuple) else value for key, value in size.items()}
+    )
+
+
+def _heads(
+    backbone: Backbone, objective: ObjectiveConfig, classes: int
+) -> tuple[DegradationClassifier | None, ReconstructionDecoder | None]:
+    classifier, reconstruction = None, None
+    if objective.kind in _CLASSIFYING:
+        classifier = classifier_for(backbone, classes)
+    if objective.kind in _RECONSTRUCTING and objective.reconstruction == "decoder":
+        reconstruction = decoder_for(backbone)
+    return classifier, reconstruction

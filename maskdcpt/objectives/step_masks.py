@@ -1,0 +1,25 @@
+"""The patch mask of a step."""
+
+from __future__ import annotations
+
+import torch
+
+from maskdcpt.config.train_config import UNMASKED, TrainConfig
+from maskdcpt.masking import MASK_KINDS, PatchMask
+from uirdata.seeding import seed_for
+
+
+def step_mask(config: TrainConfig, step: int, batch: int, crop: int) -> PatchMask | None:
+    """
+    Draw the mask of a step's whole batch, from a generator that knows only (seed, step).
+
+    RAM hides the same pixels in the whole batch, as its release does; None for objectives without a mask.
+    """
+    objective = config.objective
+    if objective.kind in UNMASKED:
+        return None
+    generator = torch.Generator().manual_seed(seed_for(config.loop.seed, str(step), "mask"))
+    count = 1 if objective.kind == "ram" else batch
+    draw = MASK_KINDS[objective.mask_method]
+    mask = draw(count, crop, crop, objective.mask_patch, objective.mask_ratio, generator)
+    return PatchMask(mask.visible.expand(batch, -1, -1, -1))

@@ -1,0 +1,53 @@
+"""The page of restored pictures: each before and after, with a handle between them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maskdcpt.pages.slider import SLIDER_STYLE, slider
+from maskdcpt.restoring.files import Restored
+from maskdcpt.restoring.image_files import Picture, Pixels
+from uirdata.html_pages import html_table, write_page
+from uirdata.images import RgbImage
+
+
+class RestoredPage:
+    """
+    A page that is filled while pictures are restored, so that no more than one of them is in memory.
+
+    Args:
+        target: of the page.
+        checkpoint: for the heading.
+    """
+
+    def __init__(self, target: Path, checkpoint: str) -> None:
+        self._target = target
+        self._checkpoint = checkpoint
+        self._parts: list[str] = []
+
+    def add(self, result: Restored, before: Picture, after: Pixels) -> None:
+        """Take a picture."""
+        seen = f", seen as {result.degradation}" if result.degradation else ""
+        title = f"{result.source.name}: {result.width} x {result.height}{seen}"
+        self._parts.append(f"<h2>{html.escape(title)}</h2>{slider(_eight_bits(before.pixels), _eight_bits(after))}")
+
+    def write(self, results: Sequence[Restored]) -> None:
+        """
+        Write the page, with what was not restored at its end.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        body = [SLIDER_STYLE, f"<p>Restored by {html.escape(self._checkpoint)}. Drag the handle.</p>", *self._parts]
+        bad = [{"picture": str(result.source), "why not": result.problem} for result in results if result.problem]
+        if bad:
+            body.append(f"<h2>Not restored</h2>{html_table(bad)}")
+        write_page(self._target, "Restored pictures", body)
+
+
+def _eight_bits(pixels: Pixels) -> RgbImage:
+    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)

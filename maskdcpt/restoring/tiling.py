@@ -1,0 +1,111 @@
+"""Images restored in overlapping tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from maskdcpt.networks.networks import Networks
+
+
+def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
+    """Restore (B, 3, H, W), whole where `tile_px` is 0 or larger than the image."""
+    backbone = networks.backbone
+    if tile_px:
+        overlap, multiple = min(64, tile_px // 4), backbone.multiple
+        return restore_in_tiles(
+            backbone.restore, lq, tile_px=tile_px, overlap_px=overlap, multiple=multiple, rim_px=overlap // 4
+        )
+    return backbone.restore(lq)
+
+
+def starts(size: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:
+    """
+    Say where tiles begin along one side: they overlap by `overlap` at least, and the last reaches to the end.
+
+    Each begins at a multiple of `multiple`, so that strides and windows lie as they do in the whole; the last one may
+    then be longer by less than that.
+
+    >>> starts(300, 128, 32)
+    [0, 96, 172]
+    >>> starts(300, 128, 32, multiple=16)
+    [0, 96, 160]
+    >>> starts(100, 128, 32)
+    [0]
+    """
+    if tile <= overlap or overlap < 0:
+        raise ValueError(f"tiles of {tile} cannot overlap by {overlap}")
+    if size <= tile:
+        return [0]
+    step = (tile - overlap) // multiple * multiple
+    if not step:
+        raise ValueError(f"tiles of {tile} that overlap by {overlap} cannot begin at multiples of {multiple}")
+    last = (size - tile) // multiple * multiple
+    return [*range(0, last, step), last]
+
+
+def restore_in_tiles(
+    network: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    tile_px: int = 512,
+    overlap_px: int = 64,
+    multiple: int = 1,
+    rim_px: int = 0,
+) -> Tensor:
+    """
+    Restore a (B, C, H, W) image of any size tile by tile, in constant memory of the network.
+
+    Where tiles overlap they are blended with weights that rise linearly from a tile's edge, so no seam shows. What a
+    network computes from the whole image (channel attention, prompts) it computes from each tile: the result is not
+    that of the whole image. For a network that looks no further than `rim_px` it is, but for rounding, if tiles begin
+    at multiples of its strides.
+
+    Args:
+        network: (B, C, h, w) to (B, C, h, w) for any h, w up to `tile_px + multiple`, such as a backbone's `restore`.
+        image: in 0..1.
+        tile_px: side of a tile.
+        overlap_px: by how much neighbours overlap, at least.
+        multiple: tiles begin at multiples of it.
+        rim_px: pixels along a tile's inner edges that are thrown away.
+
+    Returns:
+        (B, C, H, W), in the image's dtype.
+
+    Raises:
+        ValueError: more than one tile is needed, and the overlap is not smaller than a tile, or two rims fill it.
+    """
+    height, width = image.shape[-2:]
+    if height <= tile_px and width <= tile_px:
+        return network(image)
+    if rim_px and 2 * rim_px >= overlap_px:
+        raise ValueError(f"rims of {rim_px} leave nothing of an overlap of {overlap_px} to blend")
+    rows, columns = (starts(size, tile_px, overlap_px, multiple) for size in (height, width))
+    # Sums in float32 at least: bf16 weights do not add up to one.
+    wide = torch.promote_types(image.dtype, torch.float32)
+    total = torch.zeros(image.shape, dtype=wide, device=image.device)
+    weights = torch.zeros((height, width), dtype=wide, device=image.device)
+    for top in rows:
+        bottom = height if top == rows[-1] else top + tile_px
+        for left in columns:
+            right = width if left == columns[-1] else left + tile_px
+            part = image[..., top:bottom, left:right]
+            weight = _ramp(top, bottom, height, overlap_px, rim_px, total)[:, None]
+            weight = weight * _ramp(left, right, width, overlap_px, rim_px, total)
+            total[..., top:bottom, left:right] += network(part).to(wide) * weight
+            weights[top:bottom, left:right] += weight
+    return (total / weights).to(image.dtype)
+
+
+def _ramp(start: int, end: int, whole: int, overlap: int, rim: int, like: Tensor) -> Tensor:
+    """Weights along a tile's side: 1 inside and at the picture's own border, falling over the overlap elsewhere."""
+    place = torch.arange(end - start, dtype=like.dtype, device=like.device) + 0.5
+    weight = torch.ones_like(place)
+    slope = overlap - 2 * rim
+    if overlap and start > 0:
+        weight = torch.minimum(weight, (place - rim) / slope)
+    if overlap and end < whole:
+        weight = torch.minimum(weight, (end - start - place - rim) / slope)
+    return weight.clamp(min=0.0)

@@ -1,0 +1,371 @@
+"""
+How far features tell degradations apart before and after training: the paper's preliminary study (Fig. 2).
+
+Nearest neighbours on flattened features, no training of their own. The paper leaves k, the images and the split open;
+the protocol here is: the middle window of the first images of each class, the last feature before restoration, its
+visible places only, k = 5, Euclidean, two thirds of each class to know and one third to tell, five seeds (those of
+DCPT's script). What DCPT's script does otherwise is the other protocol: channels in the order blue, green, red, a third
+of all images to tell whatever their classes, and fresh weights from its own distribution. It reads a feature of a
+network that was never released, for which the same last feature stands here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from maskdcpt.backbones import Backbone
+from maskdcpt.compute.devices import chosen_device
+from maskdcpt.config.toml import read_config
+from maskdcpt.config.train_config import DataConfig
+from maskdcpt.data.samples import Samples, open_samples
+from maskdcpt.data.windows import middle_window
+from maskdcpt.images import to_tensor
+from maskdcpt.masking import PatchMask, random_patch_mask
+from maskdcpt.networks.networks import Networks, build_backbone
+from maskdcpt.training.run_folder import CONFIG
+from maskdcpt.weights.build import networks_of
+from maskdcpt.weights.checkpoints import Checkpoint, checkpoint_folders, load_checkpoint
+from uirdata.errors import UirError, UsageError
+from uirdata.progress import Progress, Silent
+from uirdata.seeding import rng_for, seed_for
+
+SEEDS = (0, 223, 929, 1234, 10086)
+NEIGHBOURS = 5
+IN_MEMORY_BYTES = 2**30
+"""More than so many bytes of features lie in a file while they are compared."""
+
+ProbeProtocol = Literal["paper", "released"]
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """
+    What is probed.
+
+    Attributes:
+        backbone: name, for fresh weights.
+        split: of the shards.
+        subset: of the shards; "" takes all.
+        per_class: images of each class, at most.
+        crop: side of the middle window, in pixels.
+        ratios: hidden shares to try.
+        patch: side of the masks' patches, in pixels.
+        protocol: ours for what the paper leaves open, or that of DCPT's script.
+        everywhere: features of hidden places count, too; else of visible ones alone.
+    """
+
+    backbone: str = "nafnet"
+    split: str = "test"
+    subset: str = ""
+    per_class: int = 100
+    crop: int = 128
+    ratios: tuple[float, ...] = (0.0,)
+    patch: int = 16
+    protocol: ProbeProtocol = "paper"
+    everywhere: bool = False
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """
+    Accuracy at one mask ratio and one step of a training.
+
+    Attributes:
+        ratio: hidden share.
+        accuracy: mean over the seeds, 0 to 1.
+        spread: standard deviation over the seeds.
+        chance: what guessing the most frequent class would give.
+        images: how many.
+        step: of the training; 0 for fresh weights.
+    """
+
+    ratio: float
+    accuracy: float
+    spread: float
+    chance: float
+    images: int
+    step: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """
+    Features laid out in the plane by t-SNE.
+
+    Attributes:
+        points: (N, 2).
+        labels: (N,), positions in `class_names`.
+        class_names: the classes.
+    """
+
+    points: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+
+def probe_features(
+    checkpoint: str | Path | None,
+    shards: str | Path | Samples,
+    settings: ProbeSettings | None = None,
+    *,
+    every_step: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[ProbeResult]:
+    """
+    Measure how well the neighbours of a feature name its degradation.
+
+    Args:
+        checkpoint: whose backbone is probed; None probes fresh weights of `settings.backbone`, of the published size.
+        shards: a folder, or samples that are open already.
+        settings: the protocol.
+        every_step: probe each checkpoint of a run, and the weights that it began with: the left half of Fig. 2.
+        device: auto, cpu, cuda, ...
+        progress: told about images.
+
+    Raises:
+        UsageError: there are fewer than three images of a class, or `every_step` is asked of something else than a run.
+        CheckpointError: a checkpoint cannot be loaded.
+    """
+    chosen = settings or ProbeSettings()
+    place = chosen_device(device)
+    samples = _opened(shards, chosen)
+    indices, labels = _chosen(samples, chosen.per_class)
+    listener = progress or Silent()
+    results = []
+    for step, backbone in _backbones(checkpoint, chosen, every_step, len(samples.class_names)):
+        moved = backbone.to(place).eval()
+        for ratio in chosen.ratios:
+            task = f"features, step {step}, {ratio:.0%} hidden"
+            with _features(moved, samples, indices, replace(chosen, ratios=(ratio,)), task, listener) as features:
+                distances = squared_distances(features)
+            split = _split_script if chosen.protocol == "released" else _split_stratified
+            accuracies = [accuracy_of(distances, labels, split(labels, seed)) for seed in SEEDS]
+            results.append(
+                ProbeResult(
+                    ratio=ratio,
+                    accuracy=float(np.mean(accuracies)),
+                    spread=float(np.std(accuracies)),
+                    chance=float(np.bincount(labels).max() / len(labels)),
+                    images=len(indices),
+                    step=step,
+                )
+            )
+    return results
+
+
+def map_features(
+    checkpoint: str | Path | None,
+    shards: str | Path | Samples,
+    settings: ProbeSettings | None = None,
+    *,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> FeatureMap:
+    """
+    Lay the features of images out in the plane, as in DCPT's script: length 1, t-SNE of perplexity 30, 2,000 steps.
+
+    Args:
+        checkpoint: as in `probe_features`.
+        shards: as in `probe_features`.
+        settings: the first ratio counts.
+        device: auto, cpu, cuda, ...
+        progress: told about images.
+
+    Raises:
+        UirError: scikit-learn is not installed.
+        UsageError: there are too few images.
+    """
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise UirError("t-SNE needs scikit-learn: pip install 'universal-image-restoration[demo]'") from error
+    chosen = settings or ProbeSettings()
+    samples = _opened(shards, chosen)
+    indices, labels = _chosen(samples, chosen.per_class)
+    ((_, backbone),) = _backbones(checkpoint, chosen, False, len(samples.class_names))
+    moved = backbone.to(chosen_device(device)).eval()
+    with _features(moved, samples, indices, chosen, "features for t-SNE", progress or Silent()) as features:
+        # Distances say all that t-SNE asks: |a - b|^2 = 2 - 2 a b of vectors of length 1.
+        distances = squared_distances(features, normalise=True)
+    points = TSNE(
+        2,
+        perplexity=min(30.0, (len(indices) - 1) / 3),
+        max_iter=2000,
+        metric="precomputed",
+        init="random",
+        random_state=0,
+    ).fit_transform(np.sqrt(distances))
+    return FeatureMap(np.asarray(points, dtype=np.float64), labels, samples.class_names)
+
+
+def squared_distances(features: NDArray[np.float32], *, normalise: bool = False) -> NDArray[np.float64]:
+    """
+    Give the squared Euclidean distance of each pair, summed in float64 over slices, so that a file will do.
+
+    Args:
+        features: (N, D).
+        normalise: of the vectors made one long.
+    """
+    products = np.zeros((len(features), len(features)))
+    for start in range(0, features.shape[1], 1 << 16):
+        part = np.asarray(features[:, start : start + (1 << 16)], dtype=np.float64)
+        products += part @ part.T
+    lengths = np.diag(products).copy()
+    if normalise:
+        scale = np.sqrt(np.maximum(lengths, 1e-30))
+        products /= scale[:, None] * scale[None]
+        lengths = np.diag(products).copy()
+    return np.maximum(lengths[:, None] + lengths[None] - 2 * products, 0.0)
+
+
+def accuracy_of(distances: NDArray[np.float64], labels: NDArray[np.int64], told: NDArray[np.bool_]) -> float:
+    """
+    Tell some images by the five nearest of the others.
+
+    A tie goes to the class that is first in the label order, as in scikit-learn.
+
+    Args:
+        distances: (N, N), of each pair.
+        labels: (N,).
+        told: (N,), which are told; the others are known.
+    """
+    known = labels[~told]
+    nearest = np.argsort(distances[told][:, ~told], axis=1, kind="stable")[:, :NEIGHBOURS]
+    named = np.array([np.bincount(row).argmax() for row in known[nearest]])
+    return float((named == labels[told]).mean())
+
+
+def _split_stratified(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """A third of each class is told."""
+    told = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        group = np.flatnonzero(labels == label)
+        shuffled = rng_for(seed, str(label), "probe split").permutation(group)
+        told[shuffled[: len(group) // 3]] = True
+    return told
+
+
+def _split_script(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """33 % of all are told: scikit-learn's train_test_split, which is a permutation of numpy's old generator."""
+    told = np.zeros(len(labels), dtype=bool)
+    order = np.random.RandomState(seed).permutation(len(labels))
+    told[order[: int(np.ceil(0.33 * len(labels)))]] = True
+    return told
+
+
+def _backbones(
+    checkpoint: str | Path | None, settings: ProbeSettings, every_step: bool, classes: int
+) -> Iterator[tuple[int, Backbone]]:
+    if checkpoint is None:
+        if every_step:
+            raise UsageError("the steps of a training are asked for, and no run is named: --checkpoint RUN")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone = build_backbone(settings.backbone, {})
+            if settings.protocol == "released":
+                _script_weights(backbone)
+        yield 0, backbone
+        return
+    if not every_step:
+        loaded = load_checkpoint(checkpoint)
+        yield loaded.step, networks_of(loaded, "params").backbone
+        return
+    folders = checkpoint_folders(Path(checkpoint))
+    if not folders:
+        raise UsageError(f"{checkpoint} is no run with checkpoints; name its folder")
+    # The weights that the run began with come from its seed, or from the checkpoint that it started from.
+    config = read_config(Path(checkpoint) / CONFIG)
+    if config.init.checkpoint:
+        before: Checkpoint = load_checkpoint(config.init.checkpoint)
+        yield 0, networks_of(before, config.init.weights).backbone
+    else:
+        yield 0, Networks.create(config, classes).backbone
+    for folder in folders:
+        loaded = load_checkpoint(folder)
+        yield loaded.step, networks_of(loaded, "params").backbone
+
+
+def _script_weights(backbone: Backbone) -> None:
+    """Draw weights as DCPT's script does: Kaiming uniform with a = 2, biases zero."""
+    for module in backbone.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(module.weight, a=2)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def _features(
+    backbone: Backbone,
+    samples: Samples,
+    indices: Sequence[int],
+    settings: ProbeSettings,
+    task: str,
+    progress: Progress,
+) -> Iterator[NDArray[np.float32]]:
+    """Compute the features of images, (N, D); in a file while the block runs where they are many."""
+    progress.begin(task, len(indices))
+    first = _feature(backbone, samples, indices[0], settings)
+    shape = (len(indices), first.size)
+    with tempfile.TemporaryDirectory() as folder:
+        features: NDArray[np.float32]
+        if first.nbytes * len(indices) > IN_MEMORY_BYTES:
+            features = np.memmap(Path(folder) / "features", dtype=np.float32, mode="w+", shape=shape)
+        else:
+            features = np.empty(shape, dtype=np.float32)
+        for row, index in enumerate(indices):
+            features[row] = first if row == 0 else _feature(backbone, samples, index, settings)
+            progress.advance(task)
+        progress.end(task)
+        yield features
+
+
+@torch.inference_mode()
+def _feature(backbone: Backbone, samples: Samples, index: int, settings: ProbeSettings) -> NDArray[np.float32]:
+    device = next(backbone.parameters()).device
+    window = middle_window(samples[index].lq, settings.crop)
+    if settings.protocol == "released":
+        window = window[:, :, ::-1]
+    image = to_tensor(np.ascontiguousarray(window)).to(device)
+    (ratio, *_) = settings.ratios
+    mask: PatchMask | None = None
+    if ratio:
+        generator = torch.Generator().manual_seed(seed_for(0, str(index), "probe mask"))
+        mask = random_patch_mask(1, settings.crop, settings.crop, settings.patch, ratio, generator).to(device)
+    last = backbone.encode(image, mask).last
+    if mask is not None and not settings.everywhere:
+        visible = mask.at(last.shape[-2], last.shape[-1])[0, 0]
+        last = last[:, :, visible]
+    flat: NDArray[np.float32] = last.flatten().to("cpu", torch.float32).numpy()
+    return flat
+
+
+def _opened(shards: str | Path | Samples, settings: ProbeSettings) -> Samples:
+    if isinstance(shards, (str, Path)):
+        return open_samples(DataConfig(shards=str(shards), subset=settings.subset), settings.split)
+    return shards
+
+
+def _chosen(samples: Samples, per_class: int) -> tuple[list[int], NDArray[np.int64]]:
+    places = {name: label for label, names in enumerate(samples.class_names) for name in names.split("+")}
+    labels = [places[str(name)] for name in samples.degradations]
+    indices: list[int] = []
+    for label in range(len(samples.class_names)):
+        group = [index for index, own in enumerate(labels) if own == label]
+        if 0 < len(group) < 3:
+            raise UsageError(f"there are {len(group)} images of {samples.class_names[label]}; a probe needs three")
+        indices += group[:per_class]
+    if len(indices) < NEIGHBOURS + 1:
+        raise UsageError(f"there are {len(indices)} images; a probe needs {NEIGHBOURS + 1} at least")
+    return indices, np.array([labels[index] for index in indices], dtype=np.int64)

@@ -1,0 +1,39 @@
+"""What a run would do, found without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.samples import open_samples, repeat_ratios
+from maskdcpt.data.sampling import epoch_slots
+from maskdcpt.networks.networks import Networks
+from maskdcpt.training.stages import check_sizes, stages_of
+
+
+def plan_run(config: TrainConfig) -> Mapping[str, Any]:
+    """
+    Check a configuration against its shards and networks, and say what a run of it is.
+
+    Errors as `maskdcpt.training.loop.train`.
+    """
+    samples = open_samples(config.data, config.data.split)
+    slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+    networks = Networks.create(config, len(samples.class_names))
+    check_sizes(config, networks.backbone)
+    stages = stages_of(config)
+    seen = sum((stage.end - stage.start) * stage.batch for stage in stages)
+    parameters = {
+        f"parameters of the {name}": f"{sum(p.numel() for p in part.parameters()):,}"
+        for name, part in networks.named_children()
+    }
+    return {
+        "labels": ", ".join(samples.class_names),
+        "samples": f"{len(samples):,}",
+        "samples in an epoch": f"{len(slots):,}",
+        **parameters,
+        "steps": f"{config.loop.steps:,}",
+        "crops seen": f"{seen:,} ({seen / len(slots):.1f} epochs)",
+        "stages": "; ".join(f"{s.batch} crops of {s.crop} from step {s.start:,}" for s in stages),
+    }

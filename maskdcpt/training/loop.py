@@ -1,0 +1,380 @@
+"""
+The training loop: batches in, moved weights out, and all that a killed run needs to go on as if nothing had been.
+
+Nothing here draws from a shared generator: samples, windows and masks are keyed by seed, epoch and step, so the state
+of a run is its weights, its optimiser, and how many samples it has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskdcpt.compute.distributed import Process, joined
+from maskdcpt.config.toml import to_document
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.batches import PackedBatch, join
+from maskdcpt.data.loader import crop_loader, pieces_of
+from maskdcpt.data.samples import Samples, open_samples, repeat_ratios
+from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
+from maskdcpt.data.windows import Crops
+from maskdcpt.images import picture_grid, write_picture
+from maskdcpt.masking import PatchMask
+from maskdcpt.objectives.losses import Losses
+from maskdcpt.objectives.step_masks import step_mask
+from maskdcpt.training.learner import Learner, autocast, compile_step
+from maskdcpt.training.memory_check import shortage
+from maskdcpt.training.metrics_log import MetricsLog
+from maskdcpt.training.optim import gradient_norm, rate_at, set_rate
+from maskdcpt.training.parallel import divides, quiet, together
+from maskdcpt.training.run_folder import environment, find_run, write_config
+from maskdcpt.training.run_state import RunState, prepare_state
+from maskdcpt.training.stages import Stage, stages_of
+from maskdcpt.training.step_log import Window, sentence
+from maskdcpt.training.trackers import Tracker, open_trackers
+from maskdcpt.training.validation import Validator, example_rows
+from maskdcpt.weights.checkpoints import checkpoint_folders
+from maskdcpt.weights.saving import metadata_for, prune_checkpoints, save_checkpoint
+from uirdata.errors import UirError
+from uirdata.progress import Progress, Silent
+
+
+class TrainingError(UirError):
+    """A run cannot go on: its losses are no numbers, or the memory does not hold a step."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """
+    What a run came to.
+
+    Attributes:
+        run: its folder.
+        step: how often the weights have moved (or were left, for steps that were no numbers).
+        finished: all steps are done; False when it was stopped, and `resume` goes on.
+        metrics: path of metrics.jsonl.
+        checkpoint: folder of the newest checkpoint.
+        skipped: steps that were left out because a loss or gradient was no number.
+    """
+
+    run: Path
+    step: int
+    finished: bool
+    metrics: Path
+    checkpoint: Path
+    skipped: int
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """
+    Train, from the start or from the newest checkpoint of `config.out`.
+
+    Args:
+        config: the run; `config.out` and `config.data.shards` must be set.
+        resume: go on with the run in `config.out`.
+        progress: told about steps and results.
+        stop: asked after each step; when it says True the run writes a checkpoint and ends.
+
+    Raises:
+        UsageError: the configuration does not fit the networks, the shards, or the run that it should go on with.
+        UirError: shards, checkpoints or the disk fail, or losses are no numbers again and again.
+    """
+    with joined(config.loop.device, config.loop.threads) as process:
+        samples = open_samples(config.data, config.data.split)
+        run = find_run(config, resume=resume, writes=process.leads)
+        state = prepare_state(config, samples.class_names, process.device, run if resume else None)
+        loop = _Loop(config, run, samples, state, process, progress or Silent(), resume=resume)
+        try:
+            finished = loop.go(stop or (lambda: False))
+        finally:
+            loop.close()
+        return TrainResult(run, state.step, finished, loop.log.path, checkpoint_folders(run)[-1], state.skipped)
+
+
+class _Loop:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: Path,
+        samples: Samples,
+        state: RunState,
+        process: Process,
+        progress: Progress,
+        *,
+        resume: bool,
+    ) -> None:
+        self.config, self.run, self.state, self.process, self.progress = config, run, state, process, progress
+        self.samples = samples
+        self.stages = stages_of(config)
+        slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+        self.stream = Stream(slots, config.loop.seed)
+        # Drawn here, as going back to the first epoch in the middle of a run would shuffle both again.
+        self.shown = [self.stream[number] for number in range(min(4, config.data.batch))]
+        self.validator = Validator(config, process) if config.loop.validate_images else None
+        self.learner: nn.Module = Learner(state.networks, config)
+        self._check_memory()
+        # Not before: a run that is refused leaves no trace, and one that should go on stays as it was.
+        if process.leads:
+            write_config(config, run)
+        self.learner = _wrapped(self.learner, state, config, process)
+        self.task = f"train {config.name or config.objective.kind}"
+        self.trackers: list[Tracker] = []
+        self.log = MetricsLog(run, from_step=state.step if resume else None, writes=process.leads)
+        if process.leads:
+            self.trackers = open_trackers(
+                run,
+                name=config.name or run.name,
+                tensorboard=config.loop.tensorboard,
+                tracker=config.loop.tracker,
+                config=to_document(config),
+                resume=resume,
+            )
+        self.score: float | None = None
+        self.bad_in_a_row = 0
+        self.saved = state.step if resume else 0
+
+    def go(self, stop: Callable[[], bool]) -> bool:
+        """Run to the last step, or until told to stop; say whether it is finished."""
+        self.log.write("start", self.state.step, **environment(self.config, self.process))
+        self.progress.begin(self.task, self.config.loop.steps)
+        self.progress.advance(self.task, self.state.step)
+        with closing(self._steps()) as steps:
+            if self._go_through(steps, stop):
+                self.log.write("stop", self.state.step)
+                return False
+        if not checkpoint_folders(self.run):
+            self._save()
+        return True
+
+    def _go_through(self, steps: Iterator[tuple[Stage, _Pieces]], stop: Callable[[], bool]) -> bool:
+        """Make the steps; say whether they were stopped before the last."""
+        window = Window(self.process)
+        for stage, pieces in steps:
+            try:
+                self._step(stage, pieces, window)
+            except UirError:
+                # Nobody is waited for: the other processes may wait elsewhere.
+                if self.process.leads and not self.state.divided:
+                    self._keep()
+                raise
+            self.progress.advance(self.task)
+            last = self.state.step == self.config.loop.steps
+            stopped = self.process.any(stop()) and not last
+            self._report(window, last=last or stopped)
+            if stopped:
+                return True
+        return False
+
+    def close(self) -> None:
+        """End the progress and the trackers."""
+        self.progress.end(self.task)
+        for tracker in self.trackers:
+            tracker.close()
+
+    def _check_memory(self) -> None:
+        """Refuse a run whose largest step does not fit, before its first."""
+
+        def forward(lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None) -> Tensor:
+            with autocast(self.config, self.process.device):
+                loss: Tensor = self.learner(lq, gt, label, visible)[0]
+            return loss
+
+        process = self.process
+        found = shortage(
+            self.config, self.state.networks, forward, process.device, ranks=process.ranks, local=process.local_ranks
+        )
+        if process.any(bool(found)):
+            raise TrainingError(found or "another process of this run has too little memory; its message says how much")
+
+    def _steps(self) -> Generator[tuple[Stage, _Pieces]]:
+        """Give the pieces of each step that is left."""
+        for stage in self.stages:
+            steps = stage.end - max(stage.start, self.state.step)
+            if steps <= 0:
+                continue
+            share = Share(stage.batch, stage.accumulate, self.process.rank, self.process.ranks)
+            sampler = StepSampler(self.stream, share, start=self.state.samples, steps=steps)
+            data = self.config.data
+            crops = Crops(self.samples, stage.crop, self.config.loop.seed, data.augment, data.fresh)
+            loader = crop_loader(
+                crops, sampler, workers=self.config.data.workers, pin_memory=self.process.device.type == "cuda"
+            )
+            with pieces_of(loader) as arriving:
+                for _ in range(steps):
+                    yield stage, _Pieces(share, arriving)
+
+    def _step(self, stage: Stage, pieces: _Pieces, window: Window) -> None:
+        """Move the weights once."""
+        config, state = self.config, self.state
+        seen = self._arrived(stage, pieces, window)
+        mask = step_mask(config, state.step, stage.batch, stage.crop)
+        set_rate(state.optimizer, rate_at(state.step, config.loop.steps, config.optimizer))
+        parts = [self._backward(packed, mask, pieces.share, piece) for piece, packed in enumerate(seen)]
+        norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
+        # The one place where the host waits for the device: a step that is no number must not reach the weights. Losses
+        # count too, of all processes: one that overflows has no gradient.
+        losses = torch.stack([part.total.detach() for part in parts]).sum()
+        sound = math.isfinite(float(self.process.mean(norm + 0.0 * losses)))
+        if sound:
+            state.optimizer.step()
+            self.bad_in_a_row = 0
+            window.add(parts, norm, stage.batch)
+        state.optimizer.zero_grad(set_to_none=True)
+        window.count()
+        state.step += 1
+        state.samples += stage.batch
+        if sound and state.average is not None:
+            state.average.update(state.networks.named_weights(), state.step - 1)
+        if not sound:
+            self._skip(seen)
+
+    def _arrived(self, stage: Stage, pieces: _Pieces, window: Window) -> list[PackedBatch]:
+        """Give a step's pieces. Where a process cannot read its own, all keep what is done, and none waits in vain."""
+        seen: list[PackedBatch] = []
+        failure: UirError | None = None
+        try:
+            seen = [window.waiting(pieces.arriving) for _ in range(stage.accumulate)]
+        except UirError as error:
+            failure = error
+        if self.process.any(failure is not None):
+            self._keep()
+            raise failure or TrainingError("another process of this run cannot go on; its message says why")
+        return seen
+
+    def _backward(self, packed: PackedBatch, mask: PatchMask | None, share: Share, piece: int) -> Losses:
+        device = self.process.device
+        batch = packed.unpack(device, channels_last=self.config.loop.channels_last)
+        visible = None if mask is None else mask.visible[share.slice(piece)].to(device)
+        try:
+            with quiet(self.learner, piece + 1 < share.pieces):
+                with autocast(self.config, device):
+                    losses = Losses(*self.learner(batch.lq, batch.gt, batch.label, visible))
+                (losses.total / share.pieces).backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the device has not enough memory for {share.piece} crops of {batch.lq.shape[-1]} at once; "
+                "set data.accumulate to 2 or more, or loop.checkpointing to true. Checkpoints are kept"
+            ) from error
+        return losses
+
+    def _skip(self, seen: list[PackedBatch]) -> None:
+        """Count a step that was no number; after too many in a row keep its batch and end the run."""
+        self.state.skipped += 1
+        self.bad_in_a_row += 1
+        samples = [int(number) for packed in seen for number in packed.sample]
+        self.log.write("skipped", self.state.step, samples=samples)
+        if self.bad_in_a_row < self.config.loop.nan_limit:
+            return
+        path = self.run / f"bad-batch-step-{self.state.step}-rank-{self.process.rank}.pt"
+        batch = join([packed.unpack("cpu") for packed in seen])
+        torch.save({"lq": batch.lq, "gt": batch.gt, "label": batch.label, "samples": samples}, path)
+        self._save()
+        raise TrainingError(
+            f"losses or gradients were no numbers in {self.bad_in_a_row} steps in a row, up to step {self.state.step}. "
+            f"The weights are those before them; the last batch is in {path}. Lower optimizer.lr, set "
+            "optimizer.clip_norm, or use precision float32"
+        )
+
+    def _report(self, window: Window, *, last: bool) -> None:
+        """Write what is due after a step."""
+        loop, step = self.config.loop, self.state.step
+        if last or step % loop.log_every == 0:
+            values = window.close(self.state, self.stream.epoch_length)
+            self.log.write("train", step, **values)
+            self._track(values)
+            if self.process.leads:
+                left = window.seconds_a_step * (loop.steps - step)
+                self.progress.note(sentence(step, loop.steps, values, left))
+        with window.aside():
+            if self.validator and (last or (loop.validate_every and step % loop.validate_every == 0)):
+                self._validate(self.validator)
+            if loop.sample_every and (last or step % loop.sample_every == 0):
+                self._picture()
+            if last or step % loop.checkpoint_every == 0:
+                self._save()
+
+    def _validate(self, validator: Validator) -> None:
+        with self.state.judged() as networks:
+            values = validator.validate(networks) if self.process.leads else {}
+        if self.process.leads:
+            self.score = values.get("psnr")
+            if values:
+                self.log.write("validation", self.state.step, **values)
+                self._track({f"validation/{name}": value for name, value in values.items()})
+                told = [
+                    f"{name} {values[name]:.4g}" for name in ("psnr", "lq_psnr", "accuracy", "pixel") if name in values
+                ]
+                self.progress.note(f"step {self.state.step:,}, held-out samples: {', '.join(told)}")
+        self.process.wait()
+
+    def _track(self, values: dict[str, Any]) -> None:
+        for tracker in self.trackers:
+            tracker.scalars(self.state.step, {k: v for k, v in values.items() if isinstance(v, float)})
+
+    def _picture(self) -> None:
+        """Show the first samples of the run: LQ, what the network saw of it, what it made of it, GT."""
+        with self.state.judged() as networks:
+            if not self.process.leads:
+                return
+            crops = Crops(self.samples, self.stages[0].crop, self.config.loop.seed, augment=False)
+            rows = example_rows(networks, self.config, [crops[draw] for draw in self.shown], self.process.device)
+        image = picture_grid(rows)
+        write_picture(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
+        for tracker in self.trackers:
+            tracker.picture(self.state.step, "samples", image)
+
+    def _keep(self) -> None:
+        """Keep the steps that are done when the next one fails, where they are not kept yet."""
+        self.state.optimizer.zero_grad(set_to_none=True)
+        if self.state.step != self.saved:
+            self._write()
+
+    def _save(self) -> None:
+        self._write()
+        self.process.wait()
+
+    def _write(self) -> None:
+        """Write a checkpoint: the leading process does, the others give it their parts of what is divided."""
+        leads = self.process.leads
+        tensors, state = self.state.tensors(keep=leads), self.state.capture(keep=leads)
+        if leads:
+            metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
+            save_checkpoint(self.run, self.state.step, tensors, metadata, state)
+            prune_checkpoints(self.run, self.config.loop.keep)
+        self.saved = self.state.step
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The pieces of one step, still on their way."""
+
+    share: Share
+    arriving: Iterator[PackedBatch]
+
+
+def _wrapped(learner: Learner, state: RunState, config: TrainConfig, process: Process) -> nn.Module:
+    """Give what computes a step as the configuration wants it: compiled, laid out, shared among processes."""
+    divided = divides(config, process)
+    if config.loop.compile:
+        compile_step(learner, state.networks, in_blocks=divided)
+    if divided:
+        state.divide(learner, process)
+        return learner
+    if config.loop.channels_last:
+        learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return together(learner, process)

@@ -1,0 +1,87 @@
+"""The folder of a run, and the state that it goes on from."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maskdcpt.compute.distributed import Process
+from maskdcpt.config.toml import FREE_ON_RESUME, differences, read_config, to_toml
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.weights.checkpoints import checkpoint_folders
+from uirdata.errors import UsageError
+from uirdata.storage.files import storage_error, writing
+
+CONFIG = "config.toml"
+
+
+def find_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
+    """
+    Find a run's folder, and refuse one that does not go with the configuration. Nothing is written.
+
+    Args:
+        config: names the folder.
+        resume: the folder must hold this run already.
+        writes: whether this process is the one that writes.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is not asked for, or it holds none or another one and it is.
+    """
+    if not config.out:
+        raise UsageError("no folder is named for the run: --out DIR, or out in the configuration")
+    run = Path(config.out)
+    if resume:
+        _check_same_run(config, run)
+    elif writes and checkpoint_folders(run):
+        raise UsageError(f"{run} holds a run already: --resume goes on with it, or choose another --out")
+    return run
+
+
+def write_config(config: TrainConfig, run: Path) -> None:
+    """
+    Write what a run is into its folder.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(run, error) from error
+    with writing(run / CONFIG) as partial:
+        partial.write_text(to_toml(config), encoding="utf-8")
+
+
+def environment(config: TrainConfig, process: Process) -> dict[str, Any]:
+    """Give what a run's numbers may depend on beside its configuration."""
+    try:
+        own = version("universal-image-restoration")
+    except PackageNotFoundError:
+        own = "not installed"
+    device = process.device
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": own,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "ranks": process.ranks,
+        "shards": str(Path(config.data.shards).resolve()),
+    }
+
+
+def _check_same_run(config: TrainConfig, run: Path) -> None:
+    if not checkpoint_folders(run):
+        raise UsageError(f"{run} holds no checkpoint to resume from; leave --resume out to start the run")
+    changed = [key for key in differences(config, read_config(run / CONFIG)) if key not in FREE_ON_RESUME]
+    if changed:
+        raise UsageError(
+            f"{run} was started with other values of {', '.join(changed)}; resume it with {run / CONFIG}, or start "
+            "another run"
+        )

@@ -1,0 +1,229 @@
+"""All that a run continues from: networks, optimiser, EMA and counters."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maskdcpt.compute.distributed import Process
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.networks.networks import NETWORKS, Networks, blocks_of, save_memory
+from maskdcpt.training.initial_weights import clear_head, favour_contrast, freeze_idle
+from maskdcpt.training.optim import RunningAverage, create_optimizer
+from maskdcpt.training.parallel import divide, move_parameters, part_of, whole
+from maskdcpt.training.stages import check_sizes
+from maskdcpt.weights.build import load_exactly
+from maskdcpt.weights.checkpoints import Checkpoint, check_same_classes, checkpoint_folders, load_checkpoint
+from maskdcpt.weights.saving import load_state
+
+
+class RunState:
+    """
+    All that changes while a run goes.
+
+    Attributes:
+        networks: the weights.
+        optimizer: and its moments.
+        average: the running average of the weights; None where none is kept.
+        class_names: the label order.
+        step: how many steps are done.
+        samples: how many samples were seen.
+        skipped: steps that were left out because they were no numbers.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        optimizer: torch.optim.Optimizer,
+        average: RunningAverage | None,
+        class_names: tuple[str, ...],
+    ) -> None:
+        self.networks = networks
+        self.optimizer = optimizer
+        self.average = average
+        self.class_names = class_names
+        self.step = 0
+        self.samples = 0
+        self.skipped = 0
+        self._whole: Networks | None = None
+
+    @property
+    def divided(self) -> bool:
+        """Whether this process holds only a part of the weights."""
+        return self._whole is not None
+
+    def divide(self, root: nn.Module, process: Process) -> None:
+        """
+        Leave each process its part of the weights, the moments and the average; errors as `parallel.divide`.
+
+        Args:
+            root: has the networks, and computes the losses.
+            process: all must call.
+        """
+        # Other tensors take the place of the parameters; what knew those by identity learns of these.
+        before = dict(self.networks.named_parameters())
+        self._whole = copy.deepcopy(self.networks).requires_grad_(False) if process.leads else self.networks
+        divide(root, blocks_of(self.networks.backbone), process)
+        after = dict(self.networks.named_parameters())
+        move_parameters(self.optimizer, {before[name]: after[name] for name in before})
+        if self.average is not None:
+            self.average.weights = {name: part_of(w, after[name]) for name, w in self.average.weights.items()}
+
+    @contextmanager
+    def judged(self) -> Iterator[Networks]:
+        """
+        Give the networks with the weights to judge a run by, the running average where one is kept, while a block runs.
+
+        Where weights are divided all processes must come here, and only the leading one can use what it is given.
+        """
+        averaged = self.average.weights if self.average else None
+        if self._whole is None:
+            networks, weights = self.networks, averaged
+        else:
+            networks, weights = self._whole, None
+            self._gather(networks, averaged or self.networks.named_weights())
+        networks.eval()
+        try:
+            with torch.no_grad(), networks.using(weights):
+                yield networks
+        finally:
+            networks.train()
+
+    @torch.no_grad()
+    def _gather(self, into: Networks, weights: Mapping[str, Tensor]) -> None:
+        leads = into is not self.networks
+        kept = into.named_weights()
+        for name, weight in weights.items():
+            gathered = whole(weight, keep=leads)
+            if leads:
+                kept[name].copy_(gathered)
+
+    def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """
+        Give the weights as they are named in a checkpoint.
+
+        Args:
+            keep: False for a process that only gives its part of divided ones: all must call together.
+        """
+        named = {f"params.{name}": weight for name, weight in self.networks.named_weights().items()}
+        if self.average is not None:
+            named |= {f"params_ema.{name}": weight for name, weight in self.average.weights.items()}
+        return {name: self._kept(weight, keep) for name, weight in named.items()}
+
+    def _kept(self, tensor: Tensor, keep: bool) -> Tensor:
+        # One after the other to the host: a device that holds parts because the whole is too much keeps only parts.
+        return whole(tensor.detach(), keep=keep).cpu() if self.divided else tensor
+
+    def _moments(self, keep: bool) -> dict[str, Any]:
+        held = self.optimizer.state_dict()
+        state = {
+            index: {name: self._kept(value, keep) for name, value in values.items()}
+            for index, values in held["state"].items()
+        }
+        return {**held, "state": state}
+
+    def capture(self, *, keep: bool = True) -> dict[str, Any]:
+        """Give what a resumed run needs beside the weights, of plain values and tensors. `keep` as in `tensors`."""
+        kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+        return {
+            "step": self.step,
+            "samples": self.samples,
+            "skipped": self.skipped,
+            "class_names": list(self.class_names),
+            "optimizer": self._moments(keep),
+            # Nothing here draws from these; whatever a caller adds to the loop may.
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "python": random.getstate(),
+            "numpy": (kind, np.asarray(keys).tolist(), position, has_gauss, gauss),
+        }
+
+    def restore(self, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
+        """
+        Take on what `tensors` and `capture` gave.
+
+        Raises:
+            CheckpointError: it belongs to other networks or labels.
+        """
+        check_same_classes(self.class_names, checkpoint, what="the run")
+        _load(self.networks, checkpoint, NETWORKS, "params")
+        if self.average is not None:
+            self.average.load(checkpoint.params_ema)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.samples, self.skipped = state["step"], state["samples"], state["skipped"]
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        random.setstate(state["python"])
+        np.random.set_state(state["numpy"])  # noqa: NPY002
+
+
+def prepare_state(
+    config: TrainConfig, class_names: tuple[str, ...], device: torch.device, resume_from: Path | None
+) -> RunState:
+    """
+    Make the networks and all that moves them: fresh, from another checkpoint, or from the run's own newest one.
+
+    Raises:
+        UsageError: backbone, sizes and crops do not go together.
+        CheckpointError: a checkpoint is missing, cut short, or of other networks or labels.
+    """
+    networks = Networks.create(config, len(class_names)).to(device)
+    check_sizes(config, networks.backbone)
+    freeze_idle(networks, config)
+    if config.loop.checkpointing:
+        save_memory(networks.backbone)
+    if resume_from is None and config.init.contrast:
+        favour_contrast(networks.backbone)
+    initial = _initial(config, networks, class_names) if resume_from is None else None
+    if resume_from is None and config.init.identity:
+        clear_head(networks.backbone)
+    heads = [head for head in (networks.classifier, networks.reconstruction) if head is not None]
+    optimizer = create_optimizer(networks.backbone, heads, config.optimizer)
+    average = None
+    if config.optimizer.ema_decay:
+        weights = networks.named_weights()
+        average = RunningAverage(weights, decay=config.optimizer.ema_decay, warmup=config.optimizer.ema_warmup)
+        if initial is not None and initial.params_ema:
+            # As in DCPT's release: the average goes on from the average that was pre-trained.
+            wanted = _parts(config)
+            average.load({**average.weights, **_chosen(initial.params_ema, wanted, average.weights)})
+    state = RunState(networks, optimizer, average, class_names)
+    if resume_from is not None:
+        folder = checkpoint_folders(resume_from)[-1]
+        state.restore(load_checkpoint(folder), load_state(folder))
+    return state
+
+
+def _initial(config: TrainConfig, networks: Networks, class_names: tuple[str, ...]) -> Checkpoint | None:
+    if not config.init.checkpoint:
+        return None
+    checkpoint = load_checkpoint(config.init.checkpoint)
+    parts = _parts(config)
+    if "classifier" in parts and networks.classifier is not None:
+        check_same_classes(class_names, checkpoint, what="the run")
+    _load(networks, checkpoint, parts, config.init.weights)
+    return checkpoint
+
+
+def _load(networks: Networks, checkpoint: Checkpoint, parts: tuple[str, ...], kind: str) -> None:
+    for part in parts:
+        module = getattr(networks, part)
+        if module is not None:
+            load_exactly(module, checkpoint, part, kind)
+
+
+def _parts(config: TrainConfig) -> tuple[str, ...]:
+    return NETWORKS if config.init.parts == "all" else ("backbone",)
+
+
+def _chosen(weights: Mapping[str, Tensor], parts: tuple[str, ...], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: w for name, w in weights.items() if name in known and name.split(".", 1)[0] in parts}

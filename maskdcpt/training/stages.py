@@ -1,0 +1,54 @@
+"""What a step works on: its crop, its batch and its mask. All follow from the configuration alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskdcpt.backbones import Backbone
+from maskdcpt.config.train_config import UNMASKED, TrainConfig
+from uirdata.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    Steps with one crop and one batch.
+
+    Attributes:
+        start: its first step.
+        end: the step after its last.
+        crop: side of the windows, in pixels.
+        batch: samples in a step, over all processes.
+        accumulate: pieces of a process's part.
+    """
+
+    start: int
+    end: int
+    crop: int
+    batch: int
+    accumulate: int
+
+
+def stages_of(config: TrainConfig) -> list[Stage]:
+    """Lay out a run's stages; one unless the configuration names changes."""
+    data = config.data
+    sizes = [(0, data.crop, data.batch, data.accumulate)]
+    sizes += [(s.start, s.crop, s.batch, s.accumulate) for s in data.stages if s.start < config.loop.steps]
+    ends = [start for start, *_ in sizes[1:]] + [config.loop.steps]
+    return [Stage(start, end, *rest) for (start, *rest), end in zip(sizes, ends, strict=True)]
+
+
+def check_sizes(config: TrainConfig, backbone: Backbone) -> None:
+    """
+    Refuse crops that the network or the mask cannot take, before the first step.
+
+    Raises:
+        UsageError: a crop is no multiple of what the backbone or the mask needs.
+    """
+    needs = {f"the backbone {config.model.backbone}": backbone.divisor}
+    if config.objective.kind not in UNMASKED:
+        needs["objective.mask_patch"] = config.objective.mask_patch
+    for stage in stages_of(config):
+        for what, multiple in needs.items():
+            if stage.crop % multiple:
+                raise UsageError(f"a crop of {stage.crop} is no multiple of {multiple}, which {what} needs")

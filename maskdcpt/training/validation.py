@@ -1,0 +1,147 @@
+"""A look at a run while it goes: figures on samples that it is not trained on, and pictures of those that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskdcpt.compute.distributed import Process
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.batches import Batch, pack
+from maskdcpt.data.samples import Samples, open_samples
+from maskdcpt.data.windows import middle_window
+from maskdcpt.metrics import psnr
+from maskdcpt.metrics.base import MOST_DB
+from maskdcpt.networks.networks import Networks
+from maskdcpt.objectives.step_masks import step_mask
+from uirdata.errors import UsageError
+from uirdata.images import RgbImage
+
+VALIDATION_CROP = 256
+"""Largest side of the windows that validations look at, in pixels: whole pictures are for `maskdcpt eval`."""
+
+
+class Validator:
+    """
+    Figures on held-out samples: the middle window of the first few of each degradation, always the same.
+
+    Args:
+        config: of the run.
+        process: that asks; only the leading one opens the shards.
+    """
+
+    def __init__(self, config: TrainConfig, process: Process) -> None:
+        self._config = config
+        self._device = process.device
+        self._samples = _held_out(config) if process.leads else None
+        self._indices = _first_of_each(self._samples, config.loop.validate_images) if self._samples else []
+
+    def validate(self, networks: Networks) -> dict[str, float]:
+        """
+        Judge networks as `RunState.judged` gives them; {} without held-out samples.
+
+        Returns:
+            For fine-tuning: `psnr` and `lq_psnr`, the mean over degradations, and `psnr/<degradation>`, in dB.
+            For pre-training: `accuracy` of the classifier on unmasked images, and `pixel`, the mean absolute difference
+            of the reconstruction under the masks of step 0.
+        """
+        if not self._samples or not self._indices:
+            return {}
+        if self._config.objective.kind == "finetune":
+            return self._restoration(networks, self._samples)
+        return self._pretraining(networks, self._samples)
+
+    def _restoration(self, networks: Networks, samples: Samples) -> dict[str, float]:
+        restored: dict[str, list[float]] = {}
+        given: dict[str, list[float]] = {}
+        for index in self._indices:
+            item = samples[index]
+            batch = _whole(item.lq, item.gt, VALIDATION_CROP, self._device)
+            name = str(samples.degradations[index])
+            image = networks.backbone.restore(batch.lq).clamp(0, 1)
+            restored.setdefault(name, []).append(_db(image, batch.gt))
+            given.setdefault(name, []).append(_db(batch.lq, batch.gt))
+        means = {name: float(np.mean(values)) for name, values in restored.items()}
+        return {
+            "psnr": float(np.mean(list(means.values()))),
+            "lq_psnr": float(np.mean([np.mean(values) for values in given.values()])),
+            **{f"psnr/{name}": value for name, value in means.items()},
+        }
+
+    def _pretraining(self, networks: Networks, samples: Samples) -> dict[str, float]:
+        crop = self._config.data.crop
+        right: list[float] = []
+        pixel: list[float] = []
+        for start in range(0, len(self._indices), 8):
+            items = [samples[index] for index in self._indices[start : start + 8]]
+            windows = [(middle_window(i.lq, crop), middle_window(i.gt, crop), i.label, 0) for i in items]
+            batch = pack(windows).unpack(self._device)
+            if networks.classifier is not None:
+                logits = networks.classify(networks.encode(batch.lq).features)
+                right += (logits.argmax(1) == batch.label).float().tolist()
+            mask = step_mask(self._config, 0, len(items), crop)
+            if networks.reconstruction is not None and mask is not None:
+                seen = mask.to(self._device)
+                image = networks.reconstruct(networks.encode(batch.lq, seen), seen)
+                pixel += (image - batch.gt).abs().mean((1, 2, 3)).tolist()
+        figures = {"accuracy": right, "pixel": pixel}
+        return {name: float(np.mean(values)) for name, values in figures.items() if values}
+
+
+def example_rows(
+    networks: Networks, config: TrainConfig, crops: Sequence[tuple[RgbImage, RgbImage, int, int]], device: torch.device
+) -> list[list[Tensor]]:
+    """
+    Show what networks, as `RunState.judged` gives them, make of some crops.
+
+    Returns:
+        A row a crop of (3, H, W) images: the LQ, what was seen of it (masked objectives), what was made of it, the GT.
+    """
+    kind = config.objective.kind
+    batch = pack(crops).unpack(device)
+    mask = step_mask(config, 0, len(crops), batch.lq.shape[-1])
+    if mask is None:
+        columns = [batch.lq, networks.backbone(batch.gt if kind == "dcpt" else batch.lq), batch.gt]
+    else:
+        seen = mask.to(device)
+        hidden = seen.hide(batch.lq)
+        made = (
+            networks.backbone(hidden) if kind == "ram" else networks.reconstruct(networks.encode(batch.lq, seen), seen)
+        )
+        columns = [batch.lq, hidden, made, batch.gt]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _held_out(config: TrainConfig) -> Samples | None:
+    split = config.data.validation_split
+    if not split:
+        return None
+    try:
+        return open_samples(config.data, split)
+    except UsageError:
+        # Many shard folders have no such split; the training split of the same folder was opened before.
+        return None
+
+
+def _first_of_each(samples: Samples, count: int) -> list[int]:
+    taken: dict[str, list[int]] = {}
+    for index, name in enumerate(samples.degradations):
+        group = taken.setdefault(str(name), [])
+        if len(group) < count:
+            group.append(index)
+    return [index for group in taken.values() for index in group]
+
+
+def _whole(lq: RgbImage, gt: RgbImage, most: int, device: torch.device) -> Batch:
+    """Cut the middle of large images; small ones stay whole."""
+    height, width = min(most, lq.shape[0]), min(most, lq.shape[1])
+    top, left = (lq.shape[0] - height) // 2, (lq.shape[1] - width) // 2
+    window = np.s_[top : top + height, left : left + width]
+    return pack([(lq[window], gt[window], 0, 0)]).unpack(device)
+
+
+def _db(image: Tensor, gt: Tensor) -> float:
+    return min(MOST_DB, float(psnr(image, gt)[0]))

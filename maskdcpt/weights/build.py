@@ -1,0 +1,71 @@
+"""Networks built from a checkpoint."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from maskdcpt.networks.classifier import classifier_for
+from maskdcpt.networks.networks import Networks, build_backbone
+from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+
+
+def classifier_before(own: Checkpoint) -> Checkpoint | None:
+    """
+    Give the pre-training that a fine-tuned checkpoint started from, for its classifier: it can name what is restored.
+
+    None where the checkpoint has a classifier itself, started from nothing that has one, or that is not there any more.
+    """
+    if own.config is None or not own.config.init.checkpoint or own.weights("classifier"):
+        return None
+    try:
+        before = load_checkpoint(own.config.init.checkpoint)
+    except CheckpointError:
+        # Moved or deleted since; what asks does without.
+        return None
+    return before if before.weights("classifier") else None
+
+
+def networks_of(source: Checkpoint, kind: str = "params_ema") -> Networks:
+    """
+    Build the networks of a checkpoint with their weights: the backbone, and the classifier where there is one.
+
+    Args:
+        source: what `load_checkpoint` gave.
+        kind: params_ema, or params; each stands in for the other where it is missing.
+
+    Raises:
+        CheckpointError: the weights are not those of the network that the checkpoint names.
+    """
+    backbone = build_backbone(source.backbone, source.size)
+    load_exactly(backbone, source, "backbone", kind)
+    classifier = None
+    if source.weights("classifier", kind):
+        classifier = classifier_for(backbone, len(source.class_names))
+        load_exactly(classifier, source, "classifier", kind)
+    return Networks(backbone, classifier, objective=source.config.objective if source.config else None)
+
+
+def load_exactly(module: nn.Module, source: Checkpoint, part: str, kind: str) -> None:
+    """
+    Copy one part's weights into a module; all must be there, in the same shapes, and none be left over.
+
+    Args:
+        module: changed in place.
+        source: where the weights come from.
+        part: backbone, classifier or reconstruction.
+        kind: params or params_ema.
+
+    Raises:
+        CheckpointError: the part is missing or of another size.
+    """
+    weights = source.weights(part, kind)
+    own = module.state_dict()
+    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    wrong += [key for key in weights if key not in own]
+    if wrong:
+        raise CheckpointError(
+            f"{source.path}: its {part} ({source.backbone} {dict(source.size)}) is not the one that is "
+            f"wanted: {len(wrong)} weights are missing, left over or of another size, such as {wrong[0]}. Set "
+            "model.backbone and model.size to those of the checkpoint"
+        )
+    module.load_state_dict(weights)

@@ -1,0 +1,173 @@
+"""A checkpoint's backbone for other programs: files that they load, checked before they get their name."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from maskdcpt.backbones import Backbone
+from maskdcpt.weights.build import networks_of
+from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.convert import to_original
+from uirdata.errors import UirError, UsageError
+from uirdata.storage.files import writing
+
+ENDINGS = (".pth", ".safetensors", ".onnx")
+
+Layout = Literal["maskdcpt", "original"]
+
+ONNX_TOLERANCE = 1e-3
+"""Largest difference from torch that an ONNX file may have, of the largest value of the output."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """
+    What was written.
+
+    Attributes:
+        file: its name.
+        tensors: how many weights.
+        checked: how it was checked; "" where it was not.
+    """
+
+    file: Path
+    tensors: int
+    checked: str = ""
+
+
+def export_backbone(
+    checkpoint: Checkpoint | str | Path, out: Path, weights: str = "params_ema", layout: Layout = "maskdcpt"
+) -> Exported:
+    """
+    Write the backbone's weights, or the backbone itself.
+
+    Args:
+        checkpoint: what `load_checkpoint` takes.
+        out: `.pth` gives {"params": ..., "params_ema": ...}, as BasicSR-style code loads; `.safetensors` gives the
+            chosen weights alone, with backbone, size and what they were trained on as metadata; `.onnx` the network,
+            for (B, 3, H, W) in 0..1 with H and W multiples of what its metadata says.
+        weights: params_ema or params, for `.safetensors` and `.onnx`.
+        layout: the published keys, or those of the network's own authors, which spandrel reads.
+
+    Raises:
+        UsageError: `out` has another ending, or the network has no such layout.
+        CheckpointError: the checkpoint cannot be loaded.
+        UirError: ONNX is not installed, or gives something else than torch.
+        StorageError: `out` cannot be written.
+    """
+    loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
+    if out.suffix not in ENDINGS:
+        raise UsageError(f"{out}: exports are {', '.join(ENDINGS)}")
+    if out.suffix == ".onnx":
+        return _export_onnx(loaded, out, weights)
+    both = {kind: _named(loaded, kind, layout) for kind in ("params", "params_ema")}
+    with writing(out) as partial:
+        if out.suffix == ".pth":
+            torch.save(both, partial)
+        else:
+            save_file(both[weights], partial, metadata=plain_metadata(loaded))
+    return Exported(out, len(both[weights]))
+
+
+def plain_metadata(checkpoint: Checkpoint) -> dict[str, str]:
+    """Say what exported weights are, in texts that name nothing of this machine."""
+    config = checkpoint.config
+    return {
+        "backbone": checkpoint.backbone,
+        "size": json.dumps(dict(checkpoint.size)),
+        "step": str(checkpoint.step),
+        "objective": config.objective.kind if config else "",
+        "subset": config.data.subset if config else "",
+        "class_names": json.dumps(checkpoint.class_names),
+        "pixels": "RGB in 0..1, (B, 3, H, W); the output is not clipped",
+    }
+
+
+def _named(checkpoint: Checkpoint, kind: str, layout: Layout) -> dict[str, Tensor]:
+    weights = checkpoint.weights("backbone", kind)
+    chosen = to_original(checkpoint.backbone, weights) if layout == "original" else weights
+    return {key: tensor.contiguous() for key, tensor in chosen.items()}
+
+
+def _export_onnx(checkpoint: Checkpoint, out: Path, weights: str) -> Exported:
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch's exporter works with it
+    except ImportError as error:
+        raise UirError("ONNX needs two packages: pip install onnx onnxscript (and onnxruntime, to check it)") from error
+    backbone = networks_of(checkpoint, weights).backbone.eval()
+    side = 4 * backbone.multiple
+    example = torch.rand(1, 3, side, side + backbone.multiple, generator=torch.Generator().manual_seed(0))
+    any_size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with _quiet():
+        program = torch.onnx.export(
+            backbone,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=["lq"],
+            output_names=["restored"],
+            dynamic_shapes=(any_size,),
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    for key, text in {**plain_metadata(checkpoint), "multiple": str(backbone.multiple)}.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
+    data = model.SerializeToString()
+    checked = _check_onnx(data, backbone)
+    with writing(out) as partial:
+        partial.write_bytes(data)
+    return Exported(out, len(backbone.state_dict()), checked)
+
+
+def _check_onnx(data: bytes, backbone: Backbone) -> str:
+    """Compare with torch at two sizes, neither the one that was traced."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for rows, columns in ((6, 3), (3, 7)):
+        generator = torch.Generator().manual_seed(rows)
+        image = torch.rand(1, 3, rows * backbone.multiple, columns * backbone.multiple, generator=generator)
+        with torch.inference_mode():
+            expected = backbone(image).numpy()
+        (found,) = session.run(None, {"lq": image.numpy()})
+        worst = max(worst, float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max()))))
+    if worst > ONNX_TOLERANCE:
+        raise UirError(f"ONNX gives something else than torch: they differ by {worst:.1g} of the largest value")
+    return f"onnxruntime {onnxruntime.__version__} differs from torch by {worst:.1g} of the largest value"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's reports off stdout, which is for data."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def as_mapping(exported: Exported) -> Mapping[str, object]:
+    """Give plain values."""
+    return {"file": str(exported.file), "tensors": exported.tensors, "checked": exported.checked}

@@ -1,0 +1,142 @@
+"""Checkpoints written: aside, synced, read back, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from maskdcpt.config.toml import to_toml
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.weights.checkpoints import FORMAT, MODEL, STATE, CheckpointError, _read_safetensors, checkpoint_folders
+from uirdata.errors import StorageError
+from uirdata.storage.files import storage_error
+
+
+def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, score: float | None) -> dict[str, str]:
+    """Give what `model.safetensors` says of itself. `score` is the mean PSNR of a validation at this step."""
+    return {
+        "format": FORMAT,
+        "backbone": config.model.backbone,
+        "size": json.dumps(dict(config.model.size)),
+        "class_names": json.dumps(class_names),
+        "step": str(step),
+        "objective": config.objective.kind,
+        "score": "" if score is None else repr(score),
+        "config": to_toml(config),
+    }
+
+
+def save_checkpoint(
+    run: Path, step: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], state: Mapping[str, Any]
+) -> Path:
+    """
+    Write a checkpoint and read it back.
+
+    Args:
+        run: the run's folder.
+        step: how often the weights have moved.
+        tensors: under their full names, `params.<network>.<key>` and so on.
+        metadata: texts.
+        state: what a resumed run needs, of plain values and tensors.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        StorageError: the disk is full, cannot be written, or gave back other bytes.
+    """
+    final = run / "checkpoints" / f"step-{step:06d}"
+    partial = final.with_name(f".{final.name}.part")
+    held = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(held, partial / MODEL, metadata=dict(metadata))
+        torch.save(dict(state), partial / STATE)
+        for name in (MODEL, STATE):
+            _sync(partial / name)
+        _check_written(partial, held)
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync(final.parent)
+    except OSError as error:
+        raise storage_error(final, error) from error
+    except (SafetensorError, RuntimeError) as error:
+        # Both libraries hide the system's error in a text of their own.
+        raise StorageError(
+            f"{final}: cannot be written ({error}). Earlier checkpoints are kept; free some space and resume"
+        ) from error
+    return final
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """
+    Read what a resumed run needs.
+
+    Raises:
+        CheckpointError: it is missing or cut short.
+    """
+    file = folder / STATE
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{file}: no such file; the checkpoint can be used, but no run can go on from it"
+        ) from None
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise CheckpointError(
+            f"{file}: is damaged ({type(error).__name__}); delete {folder.name} to resume from an older one"
+        ) from error
+    return state
+
+
+def prune_checkpoints(run: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints and the one with the best score."""
+    folders = checkpoint_folders(run)
+    scored = [(float(text), folder) for folder in folders if (text := _read_metadata(folder / MODEL).get("score"))]
+    best = max(scored)[1] if scored else None
+    for folder in folders[:-keep]:
+        if folder != best:
+            # Renamed first: a folder that is half gone must not look like a checkpoint.
+            doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _read_metadata(file: Path) -> dict[str, str]:
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            return opened.metadata() or {}
+    except (SafetensorError, OSError):
+        # A damaged checkpoint has no score; loading it says what is wrong.
+        return {}
+
+
+def _check_written(folder: Path, held: Mapping[str, Tensor]) -> None:
+    written, _ = _read_safetensors(folder / MODEL)
+    # Bytes are compared, as a weight that is no number does not equal itself.
+    same = written.keys() == held.keys() and all(_bytes_equal(written[name], held[name]) for name in held)
+    if not same:
+        raise StorageError(f"{folder / MODEL}: what was read back is not what was written; the disk is failing")
+    load_state(folder)
+
+
+def _bytes_equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.flatten().view(torch.uint8), other.flatten().view(torch.uint8))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

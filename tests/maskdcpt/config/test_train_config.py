@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from maskdcpt.backbones.awareness import AWARE
+from maskdcpt.config.experiments import experiments
+from maskdcpt.config.preset_values import VARIANTS
+from maskdcpt.config.presets import PRESETS, find_preset
+from maskdcpt.config.toml import (
+    config_from_toml,
+    differences,
+    json_schema,
+    keys_of,
+    read_config,
+    to_toml,
+    with_settings,
+)
+from maskdcpt.config.train_config import Aware, TrainConfig
+from maskdcpt.evaluation.paper_tables import load_table
+from uirdata.errors import UsageError
+
+SETTINGS = [
+    "optimizer.lr=1e-4",
+    "model.size.width=16",
+    "model.size.enc_blk_nums=[1, 2]",
+    "data.repeat.haze=3",
+    "data.repeat.rain-streak=300",
+    "data.stages=[{start = 5, crop = 16, batch = 4}]",
+    'out=runs/with "quotes"',
+    "objective.pixel=charbonnier",
+]
+
+
+def test_a_written_configuration_reads_back_as_itself() -> None:
+    config = with_settings(TrainConfig(), SETTINGS)
+    assert config.model.size == {"width": 16, "enc_blk_nums": (1, 2)}
+    assert config.data.repeat == {"haze": 3, "rain-streak": 300}
+    assert config_from_toml(to_toml(config), where="here") == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_toml_and_says_where_its_values_come_from(name: str) -> None:
+    preset = find_preset(name)
+    text = to_toml(preset.config, preset.origin)
+    assert config_from_toml(text, where=name) == preset.config
+    assert all(preset.origin.values())
+    assert set(keys_of(preset.config)) <= preset.origin.keys()
+    changed = [key for key in differences(preset.config, TrainConfig()) if key in keys_of(preset.config)]
+    assert not [key for key in changed if preset.origin[key] == "ours: the default"]
+    shown = [line for line in text.splitlines() if "  # " in line]
+    assert len(shown) == len(preset.origin)
+
+
+def test_the_papers_pre_training_is_the_default() -> None:
+    preset = find_preset("pretrain-5d-nafnet").config
+    assert (preset.optimizer.lr, preset.optimizer.lr_decoders, preset.optimizer.weight_decay) == (3e-4, 1e-4, 0.0)
+    assert (preset.loop.steps, preset.data.crop, preset.data.batch) == (100_000, 256, 16)
+    assert (preset.objective.mask_patch, preset.objective.mask_ratio, preset.objective.focal_gamma) == (16, 0.5, 2.0)
+    assert preset.optimizer == TrainConfig().optimizer
+    assert preset.objective == TrainConfig().objective
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'pretrain-5d-nafnet'"):
+        find_preset("pretrain-5d-nafnt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("optimizer.lrr=1", r"unknown key 'optimizer\.lrr'; did you mean 'lr'"),
+        ("optmizer.lr=1", "unknown key 'optmizer'; did you mean 'optimizer'"),
+        ("data.stages=[{start=5, crop=16, bach=1}]", "data.stages"),
+        ("optimizer.lr=abc", r"optimizer\.lr is 'abc'"),
+        ("data.batch=true", r"data\.batch is True"),
+        ("data.crop=1.5", r"data\.crop is 1\.5"),
+        ("data.crop=3", r"data\.crop is 3; at least 8"),
+        ("loop.steps=0", r"loop\.steps is 0; at least 1"),
+        ("objective.kind=maskdcp", r"objective\.kind is 'maskdcp'.*'maskdcpt'"),
+        ("objective.mask_ratio=1.0", "a share, from 0 to below 1"),
+        ("optimizer.ema_decay=1.0", "from 0 to below 1"),
+        ("data.stages=[{start=9, crop=16, batch=1}, {start=5, crop=16, batch=1}]", "they must rise"),
+        ("loop", "is not KEY=VALUE"),
+        ("name.inner=1", "holds one value, not a table"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_key(setting: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        with_settings(TrainConfig(), [setting])
+
+
+def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    with pytest.raises(UsageError, match=r"run\.toml: cannot be read"):
+        read_config(path)
+    path.write_text("[optimizer\n")
+    with pytest.raises(UsageError, match=r"run\.toml: no TOML"):
+        read_config(path)
+    path.write_text("[optimizer]\nlr = nan\n")
+    with pytest.raises(UsageError, match=r"run\.toml: "):
+        read_config(path)
+
+
+def test_differences_name_the_keys() -> None:
+    other = with_settings(TrainConfig(), ["optimizer.lr=1e-4", "model.size.width=8"])
+    assert differences(TrainConfig(), other) == ["model.size.width", "optimizer.lr"]
+    assert differences(other, other) == []
+
+
+def test_the_schema_describes_every_key() -> None:
+    text = json.dumps(json_schema())
+    for key in ("mask_ratio", "lr_decoders", "nan_limit", "stages", "additionalProperties"):
+        assert key in text
+
+
+OURS_TO_TRAIN = {
+    1: r"(SwinIR|NAFNet|Restormer|PromptIR)(\+(RAM|DCPT|MaskDCPT))?",
+    2: "(Mask)?DCPT",
+    3: r"(SwinIR|NAFNet|Restormer|PromptIR)(-5D)?(\+(RAM|DCPT|MaskDCPT))?(-12D)?",
+    4: "(Mask)?DCPT-NAFNet",
+    5: "((Mask)?DCPT-)?Restormer",
+    6: "(Mask)?DCPT-NAFNet",
+    **dict.fromkeys((7, 8, 9, 10), ".*"),
+    11: ".*",
+}
+"""Which rows of each table are networks and pre-trainings of this project; the others are other authors' programs."""
+
+
+def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() -> None:
+    for table in (load_table(number) for number in range(1, 12)):
+        ours = {row.method for row in table.rows if re.fullmatch(OURS_TO_TRAIN[table.number], row.method)}
+        found = [one for one in experiments() if one.table == table.number]
+        assert {one.row for one in found} == ours, table.title
+        for one in found:
+            finetune = find_preset(one.finetune).config
+            assert finetune.objective.kind == "finetune"
+            if one.pretrain:
+                pretrain = find_preset(one.pretrain).config
+                assert pretrain.model == finetune.model
+                assert pretrain.objective.kind != "finetune"
+                assert f"--init runs/{one.pretrain}" in one.commands[1]
+
+
+def test_every_preset_stands_in_a_row_or_is_a_small_one() -> None:
+    named = {name for one in experiments() for name in (one.pretrain, one.finetune)}
+    sizes = ("sample", "small", "medium")
+    small = {f"{what}-{size}" for what in ("pretrain", "finetune") for size in sizes}
+    assert {name for name in PRESETS if name not in named} == small
+    for size in sizes:
+        assert find_preset(f"pretrain-{size}").config.model == find_preset(f"finetune-{size}").config.model
+
+
+def test_presets_of_table_xi_name_networks_that_exist_and_survive_being_written_down() -> None:
+    for name, values in VARIANTS.items():
+        config = find_preset(f"finetune-5d-{name}").config
+        assert config.model.size == {"aware": values["model.size.aware"][0]}
+        assert config_from_toml(to_toml(config), where="here") == config
+    kinds = {values["model.size.aware"][0] for values in VARIANTS.values()}
+    assert kinds == set(AWARE) == set(get_args(Aware)) - {"none"}

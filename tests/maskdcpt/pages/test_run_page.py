@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli.maskdcpt import program
+from maskdcpt.pages.run_page import confusion_table, scatter
+from maskdcpt.pages.slider import SLIDER_STYLE, slider
+from maskdcpt.restoring.restorer import Restorer
+from maskdcpt.studies.timing import BenchSettings, measure
+from maskdcpt.training.loop import train
+from tests.maskdcpt.tiny import TYPES, picture, tiny_config, write_shards
+from uirdata.errors import UirError
+from uirdata.html_pages import write_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fine-tuned run with its page; the classifier is that of the pre-training before it."""
+    folder = tmp_path_factory.mktemp("runs")
+    shards = write_shards(folder / "shards", train=2, test=4)
+    pre = train(tiny_config(shards, folder / "pre", "loop.steps=2")).run
+    fine = train(
+        tiny_config(shards, folder / "fine", "objective.kind=finetune", "loop.steps=4", f"init.checkpoint={pre}")
+    ).run
+    result = CliRunner().invoke(program, ["report", str(fine), "--shards", str(shards), "-q"])
+    assert result.exit_code == 0, result.output
+    return fine
+
+
+def test_a_page_holds_everything_and_loads_nothing(run: Path) -> None:
+    text = (run / "report.html").read_text()
+    assert text.count('class="slider"') == 9
+    for title in ("Evaluation test", "Named degradations", "Curves", "Features in the plane"):
+        assert f"<h2>{title}</h2>" in text
+    assert len(re.findall(r"<circle", text)) == 12 + 3
+    assert text.count("<polyline") >= 2
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
+    assert "http" not in text
+    rows = json.loads((run / "test" / "report.json").read_text())["by_degradation"]
+    assert all(f"{row['psnr']:.2f}" in text for row in rows)
+
+
+def test_the_page_of_an_evaluation_alone_and_of_nothing(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(program, ["report", str(run / "test"), "--out", str(tmp_path / "page.html")])
+    assert result.exit_code == 0, result.output
+    assert 'class="slider"' in (tmp_path / "page.html").read_text()
+    (tmp_path / "empty").mkdir()
+    nothing = CliRunner().invoke(program, ["report", str(tmp_path / "empty")])
+    assert nothing.exit_code == 2
+    assert "holds neither a run nor an evaluation" in nothing.output
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
+    # A person drags the handle, which is a range input; the script does to it what the browser does then.
+    probe = """<script>addEventListener("load",()=>{const box=document.querySelector(".slider");
+    const input=box.querySelector("input"),over=box.querySelector(".over");
+    const at=()=>getComputedStyle(over).clipPath;const before=at();
+    const r=input.getBoundingClientRect();
+    const hit=document.elementFromPoint(r.left+r.width/2,Math.min(r.top+r.height/2,innerHeight-1));
+    input.value=20;input.dispatchEvent(new Event("input",{bubbles:true}));
+    document.title=[before,at(),box.querySelectorAll("img")[1].naturalWidth,hit?hit.tagName:""].join("|")})</script>"""
+    page = tmp_path / "page.html"
+    write_page(page, "a slider", [SLIDER_STYLE, slider(picture(1), picture(2)), probe])
+    assert CHROMIUM is not None
+    switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    command = [CHROMIUM, *switches.split(), "--disable-component-update", "--disable-sync"]
+    done = subprocess.run(
+        [*command, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None, done.stdout[:500]
+    before, after, width, hit = title[1].split("|")
+    assert before == "inset(0px 0px 0px 50%)"
+    assert after == "inset(0px 0px 0px 20%)"
+    assert width == str(48 * 6)
+    assert hit == "INPUT"
+
+
+def test_a_restorer_names_with_the_classifier_of_the_pre_training_before(run: Path) -> None:
+    assert Restorer(run).name(picture(1)) in TYPES
+
+
+def test_sliders_refuse_pictures_of_two_sizes() -> None:
+    with pytest.raises(ValueError, match="one size"):
+        slider(picture(1), picture(1)[:20])
+
+
+def test_counts_are_the_darker_the_more_they_are() -> None:
+    text = confusion_table({"haze": {"haze": 3, "jpeg": 1}, "jpeg": {"haze": 0, "jpeg": 4}})
+    assert [float(x) for x in re.findall(r"168,([\d.]+)\)", text)] == pytest.approx([0.56, 0.19, 0.0, 0.75])
+
+
+def test_points_are_drawn_with_their_names() -> None:
+    text = scatter(np.array([[0.0, 0.0], [1.0, 2.0]]), [0, 2], ["haze", "rain", "snow"])
+    assert text.count("<title>") == 2
+    assert "rain" not in text
+
+
+def test_every_way_to_compute_is_timed(run: Path) -> None:
+    measured = measure(BenchSettings(checkpoint=run, side=40, patch=8, repeats=2), device="cpu")
+    ways = {row.way: row for row in measured.rows}
+    assert {"plain", "masked, dense", "masked, gather"} <= ways.keys()
+    assert ways["plain"].over_plain == 1.0
+    assert ways["plain"].peak_bytes is not None
+    assert ways["plain"].peak_bytes > 40 * 40 * 4 * 4
+    assert ways["plain"].images_per_second == pytest.approx(1000 / ways["plain"].milliseconds)  # type: ignore[operator]
+    assert all(row.problem or row.milliseconds for row in measured.rows)
+    assert "1 x 3 x 40 x 40" in measured.title
+    training = measure(BenchSettings(checkpoint=run, side=32, patch=8, repeats=1, training=True), device="cpu")
+    assert "forward and backward" in training.title
+    with pytest.raises(UirError, match="do not go with a network"):
+        measure(BenchSettings(checkpoint=run, side=32, patch=6), device="cpu")
+
+
+def test_bench_and_probe_are_commands(run: Path, tmp_path: Path) -> None:
+    timed = CliRunner().invoke(
+        program, ["bench", "--checkpoint", str(run), "--size", "32", "--patch", "8", "--repeats", "1", "--json", "-q"]
+    )
+    assert timed.exit_code == 0, timed.output
+    assert json.loads(timed.stdout)["rows"][0]["way"] == "plain"
+    shards = run.parent / "shards"
+    args = ["probe", "--shards", str(shards), "--checkpoint", str(run), "--crop", "32", "--patch", "8", "-q"]
+    probed = CliRunner().invoke(
+        program, [*args, "--tsne", str(tmp_path / "t.png"), "--figure", str(tmp_path / "f.pdf")]
+    )
+    assert probed.exit_code == 0, probed.output
+    assert (tmp_path / "t.png").stat().st_size > 1000
+    assert (tmp_path / "f.pdf").stat().st_size > 1000
+    assert len(TYPES) == 3

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from maskdcpt.config.train_config import OptimizerConfig
+from maskdcpt.training.optim import RunningAverage, create_optimizer, gradient_norm, rate_at, set_rate
+
+
+def test_the_cosine_goes_from_the_full_rate_to_the_final_one_as_published() -> None:
+    config = OptimizerConfig(lr=3e-4, schedule="cosine", final_lr=1e-6)
+    rates = [3e-4 * rate_at(step, 1_000_000, config) for step in (0, 100_000, 500_000, 1_000_000)]
+    assert rates[0] == 3e-4
+    # The factor at 100,000 of a million steps is 0.976.
+    assert rates[1] / 3e-4 == pytest.approx(0.976, abs=5e-4)
+    assert rates[2] == pytest.approx((3e-4 + 1e-6) / 2)
+    assert rates[3] == pytest.approx(1e-6)
+
+
+def test_restormers_schedule_stays_and_then_falls() -> None:
+    config = OptimizerConfig(lr=3e-4, schedule="cosine", final_lr=1e-6, constant_steps=92_000)
+    assert rate_at(91_999, 300_000, config) == rate_at(92_000, 300_000, config) == 1.0
+    half = rate_at(92_000 + 104_000, 300_000, config)
+    assert 3e-4 * half == pytest.approx((3e-4 + 1e-6) / 2)
+
+
+def test_a_warm_up_rises_from_above_zero_to_the_full_rate() -> None:
+    config = OptimizerConfig(warmup_steps=4)
+    assert [rate_at(step, 100, config) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_backbone_and_decoders_have_their_own_rates_and_no_decay() -> None:
+    backbone, decoder = nn.Linear(2, 2), nn.Linear(2, 1)
+    backbone.bias.requires_grad_(False)
+    optimizer = create_optimizer(backbone, [decoder], OptimizerConfig())
+    assert [(g["lr"], g["weight_decay"], len(g["params"])) for g in optimizer.param_groups] == [
+        (3e-4, 0.0, 1),
+        (1e-4, 0.0, 2),
+    ]
+    set_rate(optimizer, 0.5)
+    assert [g["lr"] for g in optimizer.param_groups] == [1.5e-4, 5e-5]
+
+
+def test_gradients_are_scaled_down_to_the_norm_and_the_norm_before_is_told() -> None:
+    module = nn.Linear(2, 1, bias=False)
+    optimizer = create_optimizer(module, [], OptimizerConfig())
+    module.weight.grad = torch.tensor([[3.0, 4.0]])
+    assert float(gradient_norm(optimizer, 0.0)) == 5.0
+    assert module.weight.grad.tolist() == [[3.0, 4.0]]
+    assert float(gradient_norm(optimizer, 1.0)) == 5.0
+    torch.testing.assert_close(module.weight.grad, torch.tensor([[0.6, 0.8]]), rtol=1e-5, atol=0)
+
+
+def test_one_gradient_that_is_no_number_shows_in_the_norm() -> None:
+    module = nn.Linear(2, 2)
+    optimizer = create_optimizer(module, [], OptimizerConfig())
+    module.weight.grad, module.bias.grad = torch.zeros(2, 2), torch.tensor([0.0, float("nan")])
+    assert not math.isfinite(float(gradient_norm(optimizer, 0.01)))
+
+
+def test_the_average_forgets_at_its_rate() -> None:
+    average = RunningAverage({"w": torch.zeros(1)}, decay=0.9, warmup=False)
+    for step in range(3):
+        average.update({"w": torch.ones(1)}, step)
+    assert float(average.weights["w"]) == pytest.approx(1 - 0.9**3)
+
+
+def test_the_average_forgets_faster_at_the_start_when_told() -> None:
+    average = RunningAverage({"w": torch.zeros(1)}, decay=0.9, warmup=True)
+    average.update({"w": torch.ones(1)}, 0)
+    assert float(average.weights["w"]) == pytest.approx(0.9)
+    average.update({"w": torch.zeros(1)}, 1_000)
+    assert float(average.weights["w"]) == pytest.approx(0.81)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.uirdata.pipeline.trees import small_source, small_subset
+from uirdata.images import CODECS
+from uirdata.pipeline.building.sample_plan import expected_samples, make_plan
+from uirdata.pipeline.building.size_estimates import Sizes
+from uirdata.sources import load_sources
+from uirdata.subsets import load_subset
+
+
+def sizes_of(samples: object) -> Sizes:
+    sizes = Sizes()
+    for sample in samples:  # type: ignore[attr-defined]
+        sizes.add(sample)
+    return sizes
+
+
+def test_lazy_shards_keep_a_gt_once_and_published_pairs_whole(tmp_path: Path) -> None:
+    layout, sources = small_source(tmp_path)
+    plan = make_plan(small_subset(per_image=3), sources, layout)
+    samples = list(plan.samples())
+    haze = sizes_of(sample for sample in samples if sample.degradation == "haze")
+    assert [kept == lazy > 0 for kept, lazy in haze.lazily().values()] == [True] * len(CODECS)
+    noise = sizes_of(s for s in samples if (s.degradation, s.split) == ("noise", "train"))
+    for codec, gt, lq in (("webp", 0.479, 0.787), ("png", 0.618, 0.9)):
+        kept, lazy = noise.lazily()[codec]  # type: ignore[index]
+        assert kept / lazy == pytest.approx(3 * (gt + lq) / gt, rel=1e-3)
+
+
+def test_the_whole_set_is_three_times_smaller_lazily() -> None:
+    subset, sources, sizes = load_subset("full"), load_sources(), Sizes()
+    for name in subset.sources:
+        sizes.add_expected(subset, sources[name], expected_samples(subset, sources[name]))
+    for kept, lazy in sizes.lazily().values():
+        # The README says so.
+        assert kept / lazy == pytest.approx(3.0, abs=0.05)
+        assert 1.5e12 < kept < 2.5e12
+
+
+def test_what_is_expected_of_a_source_is_what_its_crops_would_be() -> None:
+    subset, sources = load_subset("full"), load_sources()
+    expected = Sizes()
+    expected.add_expected(subset, sources["bsds500"], [(("train", "noise", "bsds500"), 60)])
+    kept, lazy = expected.lazily()["webp"]
+    assert kept == pytest.approx(60 * 512 * 512 * 3 * (0.479 + 0.787), rel=1e-6)
+    assert lazy == pytest.approx(10 * 512 * 512 * 3 * 0.479, rel=1e-6)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from tests.uirdata.degradations.pictures import scene
+from uirdata.degradations import DEGRADATIONS
+from uirdata.errors import UsageError
+from uirdata.images import decode_image
+from uirdata.pipeline.reporting.levels_page import write_levels_page
+
+
+def pictures(page: str):
+    found = re.findall(r'<img alt="([^"]+)" src="data:image/webp;base64,([^"]+)">', page)
+    return [(name, decode_image(base64.b64decode(data), name=name)) for name, data in found]
+
+
+def test_the_page_shows_every_level_of_the_asked_types(tmp_path):
+    page = tmp_path / "levels.html"
+    write_levels_page(page, scene(120, 150), seed=3, names=["jpeg", "snow"], side=32)
+    shown = pictures(page.read_text())
+    levels = [level.name for name in ("jpeg", "snow") for level in DEGRADATIONS[name].levels]
+    assert [name for name, _ in shown] == ["the photograph", *levels]
+    gt = shown[0][1]
+    assert gt.shape == (32, 32, 3)
+    # A picture per level, none of them the photograph itself.
+    assert all(lq.shape == gt.shape and not np.array_equal(lq, gt) for _, lq in shown[1:])
+    assert "http" not in page.read_text()
+
+
+def test_a_photograph_smaller_than_a_picture_will_do_and_a_type_that_is_not_there_will_not(tmp_path):
+    write_levels_page(tmp_path / "a.html", scene(9, 14), seed=0, names=["mosaic"], side=32)
+    with pytest.raises(UsageError, match="haze"):
+        write_levels_page(tmp_path / "b.html", scene(), seed=0, names=["hazze"])
+    assert not (tmp_path / "b.html").exists()

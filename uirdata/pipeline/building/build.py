@@ -1,0 +1,196 @@
+"""
+Building shards: a restartable job whose result does not depend on how it ran.
+
+A pool is a folder of finished shards, listed in info.json. A build plans its samples, takes away those that the pool
+has, and deals the rest to new shards. Each shard is one task; a finished one is known by the digest of its plan, so a
+build that was killed does only what is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+
+from uirdata.errors import ShardError
+from uirdata.pipeline.building.build_plan import BuildPlan, Slice, plan_build
+from uirdata.pipeline.building.engines import Engine, LocalEngine
+from uirdata.pipeline.building.object_pool import ObjectPool
+from uirdata.pipeline.building.shard_task import Pixels, ShardTask
+from uirdata.progress import Progress, Silent
+from uirdata.storage.files import storage_error
+from uirdata.storage.shards import INFO, list_shards, part_path, read_info, write_json
+from uirdata.storage.tables import write_rows
+
+REJECTED = "rejected.parquet"
+UNFINISHED = ".unfinished.json"
+_REJECTED_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("key", "shard", "source", "level", "gt_path", "lq_path", "reason")]
+)
+_LIBRARIES = ("fpng", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+
+
+Classes = Sequence[Sequence[str]]
+"""Labels in order; the degradations of one entry share a label."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A sample that could not be made."""
+
+    key: str
+    shard: str
+    source: str
+    level: str
+    gt_path: str
+    lq_path: str
+    reason: str
+
+
+@dataclass
+class BuildReport:
+    """
+    What came of a build.
+
+    Attributes:
+        shards: built now.
+        samples: in the shards built now.
+        rejected: samples of the whole pool that could not be made.
+        complete: all shards of the build are there; False while other slices are at work.
+    """
+
+    shards: int = 0
+    samples: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    complete: bool = True
+
+
+def build(
+    plan: BuildPlan,
+    *,
+    subsets: Mapping[str, Classes],
+    pixels: Pixels,
+    engine: Engine | None = None,
+    discard: bool = False,
+    progress: Progress | None = None,
+    pool: ObjectPool | None = None,
+) -> BuildReport:
+    """
+    Build what is left of a plan.
+
+    Args:
+        plan: from `plan_build`.
+        subsets: what it is built for, with the label order, which is noted in info.json.
+        pixels: where pixels come from: source files, or a lazy pool.
+        engine: where shards are made; this process when None.
+        discard: delete the shards of another unfinished build, which otherwise are an error.
+        progress: is told of samples.
+        pool: where the shards lie in object storage; the plan's folder is then the one that holds its manifest here.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; finished shards stay.
+        ShardError: another build is at work in the folder, or was left unfinished there.
+        UirError: a worker died; finished shards stay.
+    """
+    listener = progress or Silent()
+    with only_builder(plan.folder, plan.task):
+        if plan.stale:
+            _discard_stale(plan, discard, pool)
+        write_json(plan.folder / UNFINISHED, {"subset": "+".join(subsets)})
+        tasks = (ShardTask(plan.folder, shard, pixels, plan.settings, pool) for shard in plan.shards())
+        report = BuildReport()
+        listener.begin("samples", plan.todo_samples)
+        for state in (engine or LocalEngine()).run(tasks, listener):
+            if pool is not None:
+                pool.take(state)
+            report.shards += 1
+            report.samples += state.samples
+        listener.end("samples")
+        if pool is not None and plan.left_samples:
+            pool.bring()  # other machines may have put their part there meanwhile
+        report.complete = _is_complete(plan)
+        if report.complete:
+            report.rejected = _finish(plan, subsets)
+            if pool is not None:
+                pool.publish()
+            (plan.folder / UNFINISHED).unlink(missing_ok=True)
+    return report
+
+
+def _discard_stale(plan: BuildPlan, discard: bool, pool: ObjectPool | None) -> None:
+    unfinished = plan.folder / UNFINISHED
+    name = json.loads(unfinished.read_text())["subset"] if unfinished.exists() else "another subset"
+    if not discard:
+        raise ShardError(
+            f"{plan.folder}: an unfinished build of {name}, or one with other settings, left {len(plan.stale)} shards "
+            f"here ({plan.stale[0]}, ...). Finish it with the command that began it, or delete them with --discard"
+        )
+    for path in plan.stale:
+        if pool is not None:
+            pool.delete(path)
+        part_path(plan.folder, path).unlink()
+        (plan.folder / path).unlink(missing_ok=True)
+
+
+def _is_complete(plan: BuildPlan) -> bool:
+    if not plan.left_samples:
+        return True
+    again = plan_build(plan.folder, plan.plan, plan.settings)
+    return not again.todo
+
+
+def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
+    folder = plan.folder
+    info = read_info(folder)
+    states = list_shards(folder)
+    rejected = [Rejected(**row) for state in states for row in json.loads(state.rejected)]
+    write_rows(folder / REJECTED, (vars(row) for row in rejected), _REJECTED_SCHEMA)
+    cuts = {"/".join(group.group): [group.crop.size, group.crop.stride] for group in plan.plan.groups}
+    classes = {name: [list(types) for types in order] for name, order in subsets.items()}
+    write_json(
+        folder / INFO,
+        {
+            "format": 1,
+            "made_by": f"universal-image-restoration {version('universal-image-restoration')}",
+            "libraries": {name: version(name) for name in _LIBRARIES} | {"machine": platform.machine()},
+            "seed": plan.settings.seed,
+            "codec": plan.settings.codec,
+            "lazy": plan.settings.lazy,
+            "subsets": info.get("subsets", {}) | classes,
+            "crops": info.get("crops", {}) | cuts,
+            "shards": {
+                state.path: {"samples": state.samples, "bytes": state.size, "sha256": state.sha256} for state in states
+            },
+        },
+    )
+    return rejected
+
+
+@contextmanager
+def only_builder(folder: Path, task: Slice) -> Iterator[None]:
+    """Hold the folder: alone, or together with other slices of the same build."""
+    whole = task.parts == 1
+    locks = [(".lock", fcntl.LOCK_EX if whole else fcntl.LOCK_SH)]
+    if not whole:
+        locks.append((f".lock-{task.part}-of-{task.parts}", fcntl.LOCK_EX))
+    with ExitStack() as held:
+        for name, kind in locks:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context((folder / name).open("w"))
+            except OSError as error:
+                raise storage_error(folder, error) from error
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ShardError(
+                    f"{folder}: another build is writing here; wait for it, or use another --out"
+                ) from None
+        yield

@@ -1,0 +1,88 @@
+"""Crops written as image files."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
+from pathlib import Path
+
+from uirdata.errors import ImageError, PairError
+from uirdata.images import encode_image
+from uirdata.pipeline.building.sample_plan import Left, Plan
+from uirdata.pipeline.building.sample_reader import SampleReader
+from uirdata.planning import PlannedSample
+from uirdata.progress import Progress, Silent
+from uirdata.storage.files import writing
+
+
+def export_crops(
+    plan: Plan,
+    folders: Mapping[str, Path],
+    out: Path,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[Left]:
+    """
+    Write crops as PNG files, `out/<split>/<degradation>/{gt,lq}/<key>.png`; files that are there stay.
+
+    Args:
+        plan: what to cut.
+        folders: where the files of each source lie.
+        out: where to.
+        jobs: photographs at once.
+        progress: is told of crops.
+
+    Returns:
+        What could not be written, with the reason.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    listener = progress or Silent()
+    listener.begin("crops", sum(1 for _ in plan.samples()))
+
+    def export(samples: list[PlannedSample]) -> list[Left]:
+        # A reader of its own: it keeps one image, and threads work on different ones.
+        reader = SampleReader(folders, plan.seed)
+        failures = []
+        for sample in samples:
+            try:
+                _export(sample, reader, out)
+            except (ImageError, PairError) as error:
+                failures.append(Left(sample.key, str(error)))
+            listener.advance("crops")
+        return failures
+
+    images = (list(group) for _, group in groupby(plan.samples(), lambda sample: (sample.group, sample.gt_path)))
+    # Threads are enough: decoding, filters and encoding let go of the interpreter.
+    with ThreadPoolExecutor(jobs) as pool:
+        failures = [failure for left in _ahead(pool, export, images, jobs) for failure in left]
+    listener.end("crops")
+    return failures
+
+
+def _export(sample: PlannedSample, reader: SampleReader, out: Path) -> None:
+    folder = out / sample.split / sample.degradation
+    targets = folder / "gt" / f"{sample.key}.png", folder / "lq" / f"{sample.key}.png"
+    if all(target.exists() for target in targets):
+        return
+    gt, lq, _ = reader.pixels(sample)
+    for target, image in zip(targets, (gt, lq), strict=True):
+        with writing(target) as partial:
+            partial.write_bytes(encode_image(image, "png"))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor,
+    work: Callable[[list[PlannedSample]], list[Left]],
+    items: Iterator[list[PlannedSample]],
+    jobs: int,
+) -> Iterator[list[Left]]:
+    """Give results in order, with only a few items begun ahead: a plan may have millions."""
+    waiting = deque(pool.submit(work, item) for item in islice(items, 2 * jobs))
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(pool.submit(work, item) for item in islice(items, 1))

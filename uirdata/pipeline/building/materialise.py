@@ -1,0 +1,116 @@
+"""A lazy pool made into one that keeps every LQ: the same bytes as if it had been built that way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from uirdata.errors import ImageError, ShardError
+from uirdata.images import CODECS, RgbImage
+from uirdata.pipeline.building.build import BuildReport, build
+from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
+from uirdata.pipeline.building.engines import Engine
+from uirdata.pipeline.building.sample_plan import Plan
+from uirdata.pipeline.building.shard_task import Reader
+from uirdata.planning import CropSetting, PlannedSample
+from uirdata.progress import Progress
+from uirdata.storage.reading import ShardDataset, open_shards
+from uirdata.storage.shards import list_shards, part_path, read_info
+from uirdata.storage.tables import read_table
+
+_PLANNED = tuple(field.name for field in fields(PlannedSample))
+
+
+def materialise(
+    lazy: Path, out: Path, *, shard_bytes: int, engine: Engine | None = None, progress: Progress | None = None
+) -> BuildReport:
+    """
+    Build a pool that keeps every LQ from a lazy one; source files are not needed.
+
+    Samples that the lazy pool had to leave out are not in it.
+
+    Raises:
+        ShardError: `lazy` is no lazy pool, or not whole.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    info = read_info(lazy)
+    if not info.get("lazy"):
+        raise ShardError(f"{lazy} is not lazy: its shards hold every LQ already")
+    open_shards(lazy)  # says what is missing before anything is written
+    codec = next(codec for codec in CODECS if codec == info["codec"])
+    settings = BuildSettings(seed=info["seed"], codec=codec, shard_bytes=shard_bytes)
+    groups = tuple(
+        StoredGroup((group[0], group[1], group[2]), CropSetting(*info["crops"]["/".join(group)]), lazy)
+        for group in sorted({_group(state.path) for state in list_shards(lazy)})
+    )
+    plan = plan_build(out, Plan(groups, settings.seed, ()), settings)
+    return build(plan, subsets=info["subsets"], pixels=PoolPixels(lazy), engine=engine, progress=progress)
+
+
+@dataclass(frozen=True)
+class StoredGroup:
+    """
+    The samples of one split, degradation and source, as a pool's manifest lists them.
+
+    Attributes:
+        group: split, degradation, source.
+        crop: how its images were cut.
+        folder: the pool.
+    """
+
+    group: tuple[str, str, str]
+    crop: CropSetting
+    folder: Path
+
+    def samples(self, seed: int) -> Iterator[PlannedSample]:  # noqa: ARG002  the manifest has been drawn already
+        """Give the samples in the order in which they were planned."""
+        for state in list_shards(self.folder):
+            if _group(state.path) == self.group:
+                for batch in read_table(part_path(self.folder, state.path)).to_batches():
+                    for row in batch.to_pylist():
+                        yield planned_sample(row)
+
+
+@dataclass(frozen=True)
+class PoolPixels:
+    """
+    Pixels from a pool.
+
+    Attributes:
+        folder: the pool.
+    """
+
+    folder: Path
+
+    def open(self) -> Reader:
+        """Give a reader."""
+        return _PoolReader(open_shards(self.folder))
+
+
+class _PoolReader:
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._dataset = dataset
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {key: number for number, key in enumerate(self._dataset.keys)}
+
+    def pixels(self, sample: PlannedSample) -> tuple[RgbImage, RgbImage, str]:
+        number = self._numbers.get(sample.key)
+        if number is None:
+            raise ImageError(f"{self._dataset.folder}: {sample.key} is gone")
+        item = self._dataset[number]
+        return item.gt, item.lq, item.record.recipe
+
+
+def planned_sample(row: dict[str, Any]) -> PlannedSample:
+    """Give the plan that a sample of a manifest was made from."""
+    return PlannedSample(**{name: row[name] for name in _PLANNED if name != "made"}, made=bool(row["recipe"]))
+
+
+def _group(path: str) -> tuple[str, str, str]:
+    split, degradation, name = path.split("/")
+    return split, degradation, name.rpartition("-")[0]

@@ -1,0 +1,62 @@
+"""Names of archives, their pieces, listings and journals."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from uirdata.layout import Layout
+from uirdata.sources import RemoteFile
+from uirdata.storage.archives import kind_of_name
+
+
+def journal_path(source: str, layout: Layout, name: str) -> Path:
+    """Give the file that remembers what came out of an archive."""
+    return layout.source(source) / ".uir" / (name.replace("/", "__") + ".jsonl")
+
+
+def tree_journal(source: str, layout: Layout) -> Path:
+    """Give the file that remembers what was taken from a tree of the user's."""
+    return journal_path(source, layout, "tree")
+
+
+def archive_name(file: RemoteFile) -> str:
+    """Give the name of the archive that a file is, or is a piece of."""
+    return file.part_of or file.name
+
+
+def listing_path(source: str, layout: Layout, name: str) -> Path:
+    """Give the file that remembers what a folder of a host holds."""
+    return layout.downloads(source) / (name + ".listing.json")
+
+
+def read_listing(path: Path) -> list[dict[str, str]] | None:
+    """Give what a folder of a host holds, or None where it was not listed yet."""
+    try:
+        rows = json.loads(path.read_text())["files"]
+        return [{"path": str(row["path"]), "where": str(row["where"]), "host": str(row["host"])} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+_PIECE = re.compile(
+    r"(.+\.(?:zip|7z|rar|tar|tgz|tar\.(?:gz|xz|bz2|zst)))\.(?:part-?)?(?:\d{1,4}|[a-z]{2,3})", re.IGNORECASE
+)
+"""How `split` and others name pieces: "x.tar.gz.part-aa", "x.zip.001"."""
+
+
+def whole_name(path: str) -> str:
+    """
+    Give the name of the archive that a file of a folder is, or is a piece of.
+
+    >>> whole_name("Snow100k.tar.gz.part-ab")
+    'Snow100k.tar.gz'
+    """
+    match = None if kind_of_name(path) else _PIECE.fullmatch(path)
+    return match[1] if match else path
+
+
+def below(folder: str, name: str) -> str:
+    """Join a folder, which may be "", and a path."""
+    return f"{folder.strip('/')}/{name}" if folder.strip("/") else name

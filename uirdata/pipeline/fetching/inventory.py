@@ -1,0 +1,309 @@
+"""What a source holds: its files paired by the rules, their sizes compared, and a row for each in pairs.parquet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from uirdata.errors import ImageError, SourceError
+from uirdata.images import image_size
+from uirdata.layout import Layout
+from uirdata.pairing import LeftOut, Pair, Pairing, find_pairs
+from uirdata.patterns import is_image_name
+from uirdata.progress import Progress
+from uirdata.sources import Source
+from uirdata.storage.checks import Checks, FileCheck, PairCheck, pair_key
+from uirdata.storage.downloads import hash_file
+from uirdata.storage.pair_tables import PAIRS_SCHEMA
+from uirdata.storage.tables import write_rows
+
+PairKind = tuple[str, str, bool]
+"""Split, degradation, real."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """
+    What was found in a source.
+
+    Attributes:
+        found: usable pairs (clean images among them), by split, degradation and real.
+        left_out: pairs and files that are not used, by the reason up to its first colon.
+        examples: a path for each of those reasons.
+        skipped: files that the manifest leaves aside on purpose.
+        unknown: images that no rule looks at; the first hundred.
+        unknown_count: how many there are.
+    """
+
+    found: Mapping[PairKind, int]
+    left_out: Mapping[str, int]
+    examples: Mapping[str, str]
+    skipped: int
+    unknown: tuple[str, ...]
+    unknown_count: int
+
+    @property
+    def total(self) -> int:
+        """All usable pairs."""
+        return sum(self.found.values())
+
+
+def files_root(source: Source, layout: Layout) -> Path:
+    """Give the folder that the paths of a source's pairs are relative to."""
+    return source.local_dir if source.local_dir is not None else layout.source(source.id)
+
+
+def list_files(root: Path) -> list[str]:
+    """
+    List all files below a folder, sorted, with "/"; without hidden ones and what this program writes there.
+
+    Raises:
+        SourceError: the folder cannot be read.
+    """
+    found: list[str] = []
+    waiting = [""]
+    seen: set[tuple[int, int]] = set()
+    try:
+        while waiting:
+            prefix = waiting.pop()
+            stat = (root / prefix).stat()
+            # Links to folders are followed, for users keep data sets so; one that leads back up is followed once.
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            with os.scandir(root / prefix) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    path = prefix + entry.name
+                    if entry.is_dir():
+                        waiting.append(path + "/")
+                    elif entry.is_file() and path != "pairs.parquet":
+                        found.append(path)
+    except FileNotFoundError:
+        raise SourceError(f"{root}: no such folder; `uir fetch` brings the source") from None
+    except OSError as error:
+        raise SourceError(f"{root}: cannot be read: {error.strerror or error}") from error
+    return sorted(found)
+
+
+def pair_files(source: Source, layout: Layout) -> Pairing:
+    """
+    Pair the files of a source by its rules.
+
+    Raises:
+        SourceError: its folder is not there.
+    """
+    root = files_root(source, layout)
+
+    def read_text(name: str) -> str:
+        return (root / name).read_text(encoding="utf-8", errors="replace")
+
+    names: list[str] = []
+    odd: list[str] = []
+    for name in list_files(root):
+        (odd if _unwritable(name) else names).append(name)
+    found = find_pairs(source, names, read_text)
+    left = [LeftOut(_unwritable(name), "its name is not UTF-8: rename the file") for name in odd if is_image_name(name)]
+    return replace(found, left_out=(*found.left_out, *left))
+
+
+def _unwritable(name: str) -> str:
+    """Give a name whose bytes are no UTF-8, so that no table can hold it, as people can read it; "" for others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
+    return ""
+
+
+def take_inventory(source: Source, layout: Layout, *, jobs: int, progress: Progress) -> Inventory:
+    """
+    Pair the files, read the size of each image from its header, and write pairs.parquet.
+
+    What a deep verification said about files that have not changed since stays true.
+
+    Args:
+        source: the source.
+        layout: where it lies.
+        jobs: headers read at once.
+        progress: hears how far it is.
+
+    Raises:
+        SourceError: its folder is not there.
+        StorageError: pairs.parquet cannot be written.
+    """
+    pairing = pair_files(source, layout)
+    with Checks(layout.source(source.id)) as checks:
+        read_headers(source, layout, pairing, checks, jobs=jobs, progress=progress)
+        return write_inventory(source, layout, pairing, checks)
+
+
+def read_headers(
+    source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, jobs: int, progress: Progress
+) -> None:
+    """Read the size of every image of a pair that is new or has changed."""
+    root = files_root(source, layout)
+    paths = sorted({path for pair in pairing.pairs for path in (pair.gt, pair.lq) if path})
+    task = f"{source.id}: reading sizes"
+    progress.begin(task, len(paths))
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        for batch in _batches(paths, 2048):
+            for check in pool.map(lambda path: _header(root, path, checks), batch, chunksize=64):
+                if check is not None:
+                    checks.put_file(check)
+            progress.advance(task, len(batch))
+    checks.forget_others(paths)
+    progress.end(task)
+
+
+def write_inventory(
+    source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, keep: bool = True
+) -> Inventory:
+    """
+    Write pairs.parquet from what is known of the files and pairs.
+
+    Args:
+        source: whose.
+        layout: where it lies.
+        pairing: of its names.
+        checks: of its files and pairs.
+        keep: write it; else only count.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    found: Counter[PairKind] = Counter()
+    left: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        for row in _rows(source, pairing, checks):
+            if row["ok"]:
+                found[(row["split"], row["degradation"], row["real"])] += 1
+            else:
+                reason = str(row["reason"]).partition(":")[0]
+                left[reason] += 1
+                examples.setdefault(reason, row["lq"] or row["gt"])
+            yield row
+
+    if keep:
+        write_rows(layout.pairs(source.id), rows(), PAIRS_SCHEMA)
+    else:
+        for _ in rows():
+            pass
+    return Inventory(
+        found=dict(sorted(found.items())),
+        left_out=dict(sorted(left.items())),
+        examples=examples,
+        skipped=pairing.skipped,
+        unknown=pairing.unknown[:100],
+        unknown_count=len(pairing.unknown),
+    )
+
+
+def _rows(source: Source, pairing: Pairing, checks: Checks) -> Iterator[Mapping[str, Any]]:
+    order = {"train": 0, "val": 1, "test": 2}
+    pairs = sorted(pairing.pairs, key=lambda p: (order.get(p.split, 3), p.degradation, p.real, p.gt, p.lq))
+    for pair in pairs:
+        height, width, reason = _judge(pair, checks)
+        yield _row(source, pair, height, width, reason)
+    for left in sorted(pairing.left_out, key=lambda left: left.path):
+        yield _left_row(source, left)
+
+
+def _judge(pair: Pair, checks: Checks) -> tuple[int, int, str]:
+    """Give height, width and the reason to leave a pair out; "" if there is none."""
+    gt = checks.file(pair.gt) if pair.gt else None
+    lq = checks.file(pair.lq) if pair.lq else None
+    for role, check in (("GT", gt), ("LQ", lq)):
+        if check is not None and check.problem:
+            return 0, 0, f"the {role} cannot be used: {check.problem}"
+    if gt is None or lq is None:
+        only = gt or lq
+        return (only.height, only.width, "") if only is not None else (0, 0, "there is no file")
+    border = 2 * pair.gt_border
+    if (gt.height - border, gt.width - border) != (lq.height, lq.width):
+        cut = f" less {pair.gt_border} at each side" if pair.gt_border else ""
+        return 0, 0, f"sizes differ: LQ {lq.width}x{lq.height}, GT {gt.width}x{gt.height}{cut}"
+    known = checks.pair(pair_key(gt, lq, pair.gt_border)) if gt.sha256 and lq.sha256 else None
+    return lq.height, lq.width, _content_reason(pair, gt, lq, known)
+
+
+def _content_reason(pair: Pair, gt: FileCheck, lq: FileCheck, known: PairCheck | None) -> str:
+    if known is None:
+        if gt.sha256 and gt.sha256 == lq.sha256 and pair.drop_identical:
+            return "identical: the LQ is the GT, bit for bit"
+        return ""
+    if known.identical and pair.drop_identical:
+        return "identical: the LQ is the GT, pixel for pixel"
+    return known.problem
+
+
+def _row(source: Source, pair: Pair, height: int, width: int, reason: str) -> Mapping[str, Any]:
+    return {
+        "source": source.id,
+        "split": pair.split,
+        "degradation": pair.degradation,
+        "real": pair.real,
+        "gt": pair.gt,
+        "lq": pair.lq,
+        "level": pair.level,
+        "scene": pair.scene,
+        "gt_border": pair.gt_border,
+        "height": height,
+        "width": width,
+        "ok": not reason,
+        "reason": reason,
+    }
+
+
+def _left_row(source: Source, left: LeftOut) -> Mapping[str, Any]:
+    return {
+        "source": source.id,
+        "split": "",
+        "degradation": "",
+        "real": False,
+        "gt": left.path,
+        "lq": "",
+        "level": "",
+        "scene": "",
+        "gt_border": 0,
+        "height": 0,
+        "width": 0,
+        "ok": False,
+        "reason": left.reason,
+    }
+
+
+def _header(root: Path, path: str, checks: Checks) -> FileCheck | None:
+    """Read a header; None where the file has not changed since the last time."""
+    try:
+        stat = (root / path).stat()
+    except OSError as error:
+        return FileCheck(path=path, size=0, mtime_ns=0, problem=f"it cannot be read ({error.strerror})")
+    held = checks.file(path)
+    if held is not None and (held.size, held.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+        return None
+    if held is not None and held.sha256 and held.size == stat.st_size:
+        # Touched, copied or restored: the same bytes need no second look.
+        with contextlib.suppress(OSError):
+            if hash_file(root / path)[0] == held.sha256:
+                return replace(held, mtime_ns=stat.st_mtime_ns)
+    try:
+        height, width = image_size(root / path)
+    except ImageError as error:
+        problem = str(error).removeprefix(f"{root / path}: ").removesuffix("; fetch or copy it again")
+        return FileCheck(path=path, size=stat.st_size, mtime_ns=stat.st_mtime_ns, problem=problem)
+    return FileCheck(path=path, size=stat.st_size, mtime_ns=stat.st_mtime_ns, height=height, width=width)
+
+
+def _batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

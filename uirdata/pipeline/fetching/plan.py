@@ -1,0 +1,331 @@
+"""What a fetch would do: from manifests, from what is here, and from a folder of the user's; the net is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from uirdata.errors import StorageError, UsageError, nearest
+from uirdata.hosts import Host, open_hosts
+from uirdata.layout import Layout
+from uirdata.pipeline.fetching.archive_names import (
+    archive_name,
+    below,
+    journal_path,
+    listing_path,
+    read_listing,
+    tree_journal,
+    whole_name,
+)
+from uirdata.pipeline.fetching.user_folder import Given, GivenTree, find_tree
+from uirdata.sources import Mirror, RemoteFile, Source
+from uirdata.storage.archives import read_journal
+from uirdata.storage.files import free_bytes
+from uirdata.storage.partial import bytes_here
+from uirdata.storage.receipts import Receipts
+
+State = Literal["here", "partial", "given", "missing", "by hand"]
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """
+    A file of a source, and what has to be done for it.
+
+    Attributes:
+        file: as the manifest says.
+        state: here; partial (some of it came); given (it lies in the user's folder); missing (it will be fetched);
+            by hand (a person has to get it).
+        here_bytes: of it that need not come again.
+        to_fetch: bytes that will come over the net; None where nobody has said how large it is, 0 where none.
+        given: where it lies in the user's folder.
+        todo: what a person has to do, now (by hand) or before (a token); "" if nothing.
+        mirrors: those that a program can use, in order.
+    """
+
+    file: RemoteFile
+    state: State
+    here_bytes: int
+    to_fetch: int | None
+    given: Path | None
+    todo: str
+    mirrors: tuple[Mirror, ...]
+
+
+@dataclass(frozen=True)
+class PlannedSource:
+    """
+    A source, and what has to be done for it.
+
+    Attributes:
+        source: as the manifest says.
+        files: all of the chosen set, in the order of the manifest.
+        file_set: name of the chosen alternative; "" for the source's own files.
+        tree: its files, unpacked already, in the user's folder; None where they are not.
+        gate: the most that a person has to do: "", "token", "form", "login" or "by hand".
+    """
+
+    source: Source
+    files: tuple[PlannedFile, ...]
+    file_set: str
+    tree: GivenTree | None
+    gate: str
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """
+    What a fetch would do.
+
+    Attributes:
+        layout: where it goes.
+        sources: in the order that they were asked for.
+        bytes_to_fetch: over the net, as far as sizes are known.
+        unknown_sizes: files to fetch whose size nobody has published.
+        bytes_on_disk: more than now once all is unpacked, archives kept; as far as sizes are known.
+        bytes_pruned: the same with archives removed.
+        free_bytes: on the disk of the root.
+    """
+
+    layout: Layout
+    sources: tuple[PlannedSource, ...]
+    bytes_to_fetch: int
+    unknown_sizes: int
+    bytes_on_disk: int
+    bytes_pruned: int
+    free_bytes: int
+
+    @property
+    def by_hand(self) -> tuple[tuple[Source, PlannedFile], ...]:
+        """All files that a person has to get."""
+        return tuple((s.source, f) for s in self.sources for f in s.files if f.state == "by hand")
+
+    def refuse_if_too_large(self, *, prune: bool = False) -> None:
+        """
+        Make sure that it fits.
+
+        Raises:
+            StorageError: it does not.
+        """
+        needed = self.bytes_pruned if prune else self.bytes_on_disk
+        if needed > self.free_bytes:
+            advice = "" if prune else "; --prune, which removes archives once they are unpacked, needs less"
+            raise StorageError(
+                f"{self.layout.root}: this needs about {needed / 1e9:.1f} GB, and {self.free_bytes / 1e9:.1f} GB "
+                f"are free. Nothing was fetched. Fetch fewer sources, or use --root on a larger disk{advice}"
+            )
+
+
+def plan_fetch(
+    sources: Sequence[Source],
+    layout: Layout,
+    *,
+    from_dir: Path | None = None,
+    hosts: Mapping[str, Host] | None = None,
+    alternative: str = "",
+) -> FetchPlan:
+    """
+    Decide what a fetch would do. Nothing is written, and the net is not asked.
+
+    Args:
+        sources: which ones.
+        layout: where they go.
+        from_dir: a folder of files that the user got by hand, at any depth.
+        hosts: by name; all of them by default.
+        alternative: name of the file set to take where a source has it; "" chooses by what is here and reachable.
+
+    Raises:
+        SourceError: receipts cannot be read.
+        UsageError: the user's folder is not there, or no source has the alternative.
+    """
+    known = sorted({a.name for source in sources for a in source.alternatives})
+    if alternative and alternative not in known:
+        says = nearest(alternative, known) if known else "they are packed in one way only"
+        raise UsageError(f"no file set of these sources is called {alternative!r}: {says}")
+    hosts = hosts if hosts is not None else open_hosts()
+    given = Given(from_dir, layout.root) if from_dir is not None else None
+    planned = tuple(
+        _plan_source(source, layout, given, hosts, alternative, alone=len(sources) == 1) for source in sources
+    )
+    files = [file for source in planned for file in source.files]
+    needs = [_needs(source, layout) for source in planned]
+    return FetchPlan(
+        layout=layout,
+        sources=planned,
+        bytes_to_fetch=sum(file.to_fetch or 0 for file in files),
+        unknown_sizes=sum(file.to_fetch is None for file in files),
+        bytes_on_disk=sum(kept for kept, _, _ in needs),
+        bytes_pruned=sum(pruned for _, pruned, _ in needs) + max((largest for _, _, largest in needs), default=0),
+        free_bytes=free_bytes(layout.root),
+    )
+
+
+def is_here(source: Source, file: RemoteFile, layout: Layout, receipts: Receipts) -> bool:
+    """Say whether a file, or what came out of it, is here."""
+    if file.archive == "folder":
+        listing = read_listing(listing_path(source.id, layout, file.name))
+        if not listing:
+            return False
+        return all(
+            _arrived(source, f"{file.name}/{row['path']}", below(file.unpack_to, row["path"]), layout, receipts)
+            for row in listing
+        )
+    placed = below(file.unpack_to, file.name) if not file.archive else ""
+    return _arrived(source, file.name, placed, layout, receipts, archive_name(file))
+
+
+def _arrived(source: Source, name: str, placed: str, layout: Layout, receipts: Receipts, archive: str = "") -> bool:
+    receipt = receipts.get(name)
+    if receipt is None:
+        return False
+    for path in (layout.downloads(source.id) / name, layout.source(source.id) / placed if placed else None):
+        if path is not None and path.is_file() and path.stat().st_size == receipt.bytes:
+            return True
+    # The archive was removed after it was unpacked.
+    return bool(read_journal(journal_path(source.id, layout, archive or whole_name(name)))[1])
+
+
+def _plan_source(
+    source: Source, layout: Layout, given: Given | None, hosts: Mapping[str, Host], alternative: str, *, alone: bool
+) -> PlannedSource:
+    if source.local_dir is not None:
+        return PlannedSource(source, (), "", None, "")
+    receipts = Receipts(layout.receipts(source.id))
+    adopted = bool(read_journal(tree_journal(source.id, layout))[1])
+    sets = [("", source.files), *((a.name, a.files) for a in source.alternatives)]
+    planned = [
+        (name, tuple(_plan_file(source, file, layout, receipts, given, hosts, adopted=adopted) for file in files))
+        for name, files in sets
+    ]
+    if alternative and any(name == alternative for name, _ in planned):
+        planned = [item for item in planned if item[0] == alternative]
+    name, files = min(planned, key=lambda item: _effort(item[1]))
+    tree = None
+    if given is not None and _may_be_unpacked(files, has_own_folder=(given.folder / source.id).is_dir()):
+        tree = find_tree(source, given, alone=alone)
+        if tree is not None:
+            files = tuple(PlannedFile(f.file, "given", 0, 0, tree.root, "", f.mirrors) for f in files)
+    return PlannedSource(source, files, name, tree, _gate(files))
+
+
+def _may_be_unpacked(files: Sequence[PlannedFile], *, has_own_folder: bool) -> bool:
+    """
+    Say whether the user's folder may hold what comes out of the archives: no archive is here or given, nor all else.
+
+    In a folder DIR/<id> all is taken to be unpacked unless there is an archive.
+    """
+    enough = ("here",) if has_own_folder else ("here", "given")
+    if all(file.state in enough for file in files) or any(file.state == "partial" for file in files):
+        return False
+    return not any(file.state in ("here", "given") and file.file.archive not in ("", "folder") for file in files)
+
+
+def _effort(files: Sequence[PlannedFile]) -> tuple[int, int]:
+    """How much is left of a set of files: what a person has to do counts first, then whether any of it is here."""
+    by_hand = sum(file.state == "by hand" for file in files)
+    started = any(file.state in ("here", "given", "partial") for file in files)
+    return by_hand, 0 if started else 1
+
+
+def _gate(files: Sequence[PlannedFile]) -> str:
+    for gate in ("by hand", "form", "login", "token"):
+        for file in files:
+            if file.state == "by hand" and gate == "by hand":
+                return gate
+            if file.state == "missing" and file.mirrors and all(mirror.access == gate for mirror in file.mirrors):
+                return gate
+    return ""
+
+
+def _plan_file(
+    source: Source,
+    file: RemoteFile,
+    layout: Layout,
+    receipts: Receipts,
+    given: Given | None,
+    hosts: Mapping[str, Host],
+    *,
+    adopted: bool,
+) -> PlannedFile:
+    mirrors = tuple(m for m in file.mirrors if _is_automatic(m, hosts))
+    if adopted or is_here(source, file, layout, receipts):
+        return PlannedFile(file, "here", file.expected_size or 0, 0, None, "", mirrors)
+    target = layout.downloads(source.id) / file.name
+    if file.archive != "folder" and target.is_file():
+        # Put there by hand, or its receipt is gone: it is checked when it is fetched.
+        return PlannedFile(file, "given", target.stat().st_size, 0, target, "", mirrors)
+    found = given.find(file) if given is not None else None
+    if found is not None:
+        return PlannedFile(file, "given", _size_of(found), 0, found, "", mirrors)
+    here = bytes_here(target.with_name(target.name + ".part"))
+    size = file.expected_size
+    left = None if size is None else max(0, size - here)
+    if not mirrors:
+        return PlannedFile(file, "by hand", here, 0, None, by_hand_todo(source, file, layout, hosts), mirrors)
+    return PlannedFile(file, "partial" if here else "missing", here, left, None, _token_todo(mirrors, hosts), mirrors)
+
+
+def _is_automatic(mirror: Mirror, hosts: Mapping[str, Host]) -> bool:
+    host = hosts.get(mirror.host)
+    if host is None or mirror.access in ("form", "login", "by-hand"):
+        return False
+    return host.reach(mirror.where).way != "by hand"
+
+
+def _token_todo(mirrors: Sequence[Mirror], hosts: Mapping[str, Host]) -> str:
+    """Say what to do where every way asks for a token; the first way's."""
+    first = mirrors[0]
+    if any(m.access == "open" and hosts[m.host].reach(m.where).way == "automatic" for m in mirrors):
+        return ""
+    reach = hosts[first.host].reach(first.where)
+    if reach.way == "token":
+        return reach.todo
+    link = hosts[first.host].link(first.where)
+    return f"log in at {link}, accept its terms, and set a token (HF_TOKEN for Hugging Face)"
+
+
+def by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mapping[str, Host]) -> str:
+    """Say which page to open, what to take from it and where to put it."""
+    ways = []
+    for mirror in file.mirrors:
+        host = hosts.get(mirror.host)
+        if host is None:
+            continue
+        reach = host.reach(mirror.where)
+        link = host.link(mirror.where)
+        note = f" ({mirror.note})" if mirror.note else ""
+        ways.append((reach.todo if reach.way == "by hand" and mirror.host != "manual" else f"open {link}") + note)
+    if all(mirror.host == "package" for mirror in file.mirrors):
+        return f"{'; or '.join(dict.fromkeys(ways))}; then run the same command again"
+    target = layout.downloads(source.id) / file.name
+    steps = "; or ".join(dict.fromkeys(ways)) or "nobody knows where it is"
+    what = "save the files of the folder as" if file.archive == "folder" else "save it as"
+    return f"{steps}; then {what} {target}, or run `uir fetch {source.id} --from DIR` on the folder where you keep it"
+
+
+def _needs(planned: PlannedSource, layout: Layout) -> tuple[int, int, int]:
+    """Give bytes that a source adds to the disk: archives kept, archives pruned, and its largest archive."""
+    if planned.tree is not None:
+        return planned.tree.bytes, planned.tree.bytes, 0
+    kept = pruned = largest = 0
+    for entry in planned.files:
+        if entry.state == "by hand":
+            continue
+        # What is given is a second name of the user's file where both are on one disk, and a copy where not.
+        size = entry.here_bytes if entry.state == "given" else entry.file.expected_size or 0
+        unpacked = bool(read_journal(journal_path(planned.source.id, layout, archive_name(entry.file)))[1])
+        coming = 0 if entry.state == "here" else size if entry.state == "given" else max(0, size - entry.here_bytes)
+        packed = entry.file.archive not in ("", "folder")
+        out = size if packed and not unpacked else 0
+        kept += coming + out
+        pruned += out if packed else coming
+        largest = max(largest, coming if packed else 0)
+    return kept, pruned, largest
+
+
+def _size_of(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())

@@ -1,0 +1,375 @@
+"""Bringing the files of one source into its downloads folder, each with a receipt."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from uirdata.errors import ArchiveError, DownloadError, StorageError, UirError
+from uirdata.hosts import Host, Listed
+from uirdata.layout import Layout
+from uirdata.pipeline.fetching.archive_names import archive_name, journal_path, listing_path, read_listing, whole_name
+from uirdata.pipeline.fetching.plan import PlannedFile
+from uirdata.progress import Progress
+from uirdata.sources import Mirror, RemoteFile, Source
+from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
+from uirdata.storage.downloads import Arrived, Expected, Listener, Pace, Place, download, hash_file, mismatch
+from uirdata.storage.files import free_bytes, storage_error, writing
+from uirdata.storage.receipts import Receipt, Receipts, now
+from uirdata.transfer import Interrupted
+
+FileState = Literal["here", "arrived", "given", "by hand", "failed"]
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """
+    What came of a file.
+
+    Attributes:
+        name: of the file.
+        state: here (it was), arrived (over the net), given (from the user's folder), by hand, failed.
+        message: what a person has to do, what went wrong, or where it came from.
+        bytes: that came over the net.
+    """
+
+    name: str
+    state: FileState
+    message: str = ""
+    bytes: int = 0
+
+
+class Bringer:
+    """Brings files of one source; safe to use from several threads."""
+
+    def __init__(
+        self,
+        source: Source,
+        layout: Layout,
+        hosts: Mapping[str, Host],
+        *,
+        pace: Pace,
+        progress: Progress,
+        jobs: int,
+        accept_changed: bool,
+    ) -> None:
+        """
+        Keep what all files share.
+
+        Raises:
+            SourceError: the receipts cannot be read.
+        """
+        self._source = source
+        self._layout = layout
+        self._hosts = hosts
+        self._pace = pace
+        self._progress = progress
+        self._jobs = jobs
+        self._accept_changed = accept_changed
+        self.receipts = Receipts(layout.receipts(source.id))
+
+    def bring(self, planned: PlannedFile) -> FileOutcome:
+        """Bring one file; what goes wrong is in the outcome."""
+        name = planned.file.name
+        if planned.state == "here":
+            return FileOutcome(name, "here")
+        if planned.state == "by hand":
+            return FileOutcome(name, "by hand", planned.todo)
+        try:
+            if planned.file.archive == "folder":
+                return self._bring_folder(planned)
+            if planned.given is not None:
+                return self._take_or_download(planned, planned.given)
+            return self._download(planned)
+        except UirError as error:
+            todo = f". {planned.todo[:1].upper()}{planned.todo[1:]}" if planned.todo else ""
+            return FileOutcome(name, "failed", f"{error}{todo}")
+
+    def _take_or_download(self, planned: PlannedFile, given: Path) -> FileOutcome:
+        """Take a file; one that lies in our downloads and is not what it should be is put aside and fetched."""
+        try:
+            return self._take(planned.file, given)
+        except (DownloadError, ArchiveError) as error:
+            if given != self._layout.downloads(self._source.id) / planned.file.name or not planned.mirrors:
+                raise
+            aside = given.with_name(given.name + ".aside")
+            try:
+                given.replace(aside)
+            except OSError as trouble:
+                raise storage_error(aside, trouble) from error
+            self._progress.note(f"{error}. It is kept as {aside}, and fetched anew")
+            return self._download(planned)
+
+    def _download(self, planned: PlannedFile) -> FileOutcome:
+        file = planned.file
+        places = [self._place(mirror) for mirror in planned.mirrors]
+        arrived = self._arrive(file, places, quiet=False)
+        return FileOutcome(file.name, "arrived", f"from {arrived.url}", arrived.bytes)
+
+    def _arrive(self, file: RemoteFile, places: list[Place], *, quiet: bool, sha256: str = "") -> Arrived:
+        target = self._layout.downloads(self._source.id) / file.name
+        expected = self._expected(file)
+        if sha256 and not expected.sha256:
+            expected = replace(expected, sha256=sha256, said_by="the host's listing")
+        task = f"{self._source.id}/{file.name}"
+        listener = Listener() if quiet else _Bar(self._progress, task)
+        try:
+            arrived = download(
+                target,
+                places,
+                expected,
+                pace=self._pace,
+                listener=listener,
+                explain=functools.partial(self._explain, file),
+            )
+        finally:
+            if not quiet:
+                self._progress.end(task)
+        pinned = bool(file.sha256 or file.md5)
+        if file.archive and not file.part_of and not pinned and (fault := fault_of(file.archive, [target])):
+            rejected = target.with_name(target.name + ".rejected")
+            target.replace(rejected)
+            raise ArchiveError(
+                f"{file.name} came from {arrived.url}, but {fault}. It is kept as {rejected}; open the link in a "
+                "browser to see what is wrong, and use --from"
+            )
+        self._sign(file, target, arrived.url, arrived.sha256, arrived.md5, arrived.bytes, quiet=quiet)
+        if arrived.differs:
+            self._progress.note(
+                f"{task}: its bytes are not those of the manifest, as happens with this file; sha256 {arrived.sha256}"
+            )
+        return arrived
+
+    def _take(self, file: RemoteFile, given: Path) -> FileOutcome:
+        """Take a file from the user's folder: as a second name where the disk can, else as a copy."""
+        target = self._layout.downloads(self._source.id) / file.name
+        expected = self._expected(file)
+        try:
+            sha256, md5 = hash_file(given, md5=bool(file.md5))
+            size = given.stat().st_size
+        except OSError as error:
+            raise DownloadError(f"{given}: cannot be read: {error.strerror or error}") from error
+        if not file.repacked and (wrong := mismatch(expected, size=size, sha256=sha256, md5=md5)):
+            raise DownloadError(f"{given} is not {file.name}: {wrong}; {self._explain(file, given) or 'fetch it anew'}")
+        if file.archive and not file.part_of and (fault := fault_of(file.archive, [given])):
+            raise ArchiveError(f"{given} is not {file.name}: {fault}; download it anew")
+        if given != target:
+            _link_or_copy(given, target)
+        self._sign(file, target, given.as_uri(), sha256, md5, size, quiet=False)
+        return FileOutcome(file.name, "given", f"from {given}")
+
+    def _bring_folder(self, planned: PlannedFile) -> FileOutcome:
+        file = planned.file
+        if planned.given is not None:
+            return self._take_folder(file, planned.given)
+        listing = self._listing(planned)
+        task = f"{self._source.id}/{file.name}"
+        self._progress.begin(task, len(listing))
+        failed: list[str] = []
+        size = 0
+
+        def one(row: Mapping[str, str]) -> int:
+            child = RemoteFile(f"{file.name}/{row['path']}", (), archive=_archive(row["path"]))
+            receipt = self.receipts.get(child.name)
+            target = self._layout.downloads(self._source.id) / child.name
+            if receipt is not None and target.is_file() and target.stat().st_size == receipt.bytes:
+                return 0
+            if (
+                receipt is not None
+                and read_journal(journal_path(self._source.id, self._layout, whole_name(child.name)))[1]
+            ):
+                return 0
+            place = self._place(Mirror(row["host"], row["where"], "third-party"))
+            return self._arrive(child, [place], quiet=True).bytes
+
+        with ThreadPoolExecutor(max_workers=self._jobs) as pool:
+            futures = [pool.submit(one, row) for row in listing]
+            for row, future in zip(listing, futures, strict=True):
+                try:
+                    size += future.result()
+                except UirError as error:
+                    failed.append(f"{row['path']}: {error}")
+                self._progress.advance(task)
+        self.receipts.flush()
+        self._progress.end(task)
+        if failed:
+            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+            raise DownloadError(f"{len(failed)} of {len(listing)} files did not arrive: {failed[0]}{more}")
+        return FileOutcome(file.name, "arrived", f"{len(listing)} files", size)
+
+    def _listing(self, planned: PlannedFile) -> list[dict[str, str]]:
+        """Ask the first mirror that answers what the folder holds, once."""
+        path = listing_path(self._source.id, self._layout, planned.file.name)
+        held = read_listing(path)
+        if held:
+            return held
+        said: list[str] = []
+        for mirror in planned.mirrors:
+            host = self._hosts[mirror.host]
+            try:
+                listed = self._patiently(functools.partial(host.files, mirror.where))
+            except DownloadError as error:
+                said.append(str(error))
+                continue
+            if not listed:
+                said.append(f"{host.link(mirror.where)} is empty")
+                continue
+            self._refuse_if_too_large(planned.file.name, sum(item.size or 0 for item in listed))
+            rows = [{"path": item.path, "where": item.where, "host": mirror.host} for item in listed]
+            _refuse_outside(planned.file.name, rows)
+            with writing(path) as partial:
+                partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
+            return rows
+        raise DownloadError(f"{planned.file.name} cannot be listed. " + "; ".join(said))
+
+    def _refuse_if_too_large(self, name: str, size: int) -> None:
+        free = free_bytes(self._layout.downloads(self._source.id))
+        if size > free:
+            raise StorageError(
+                f"{name}: its files have {size:,} bytes, and {free:,} are free on the disk. Nothing of it was fetched; "
+                "make room, and run the same command again"
+            )
+
+    def _patiently(self, ask: Callable[[], tuple[Listed, ...]]) -> tuple[Listed, ...]:
+        for tries in range(1, self._pace.attempts):
+            try:
+                return ask()
+            except Interrupted as error:
+                wait = self._pace.first_wait_s * 2.0 ** (tries - 1)
+                if self._pace.cancel.wait(min(max(wait, error.retry_after_s or 0.0), self._pace.longest_retry_after_s)):
+                    raise
+        return ask()
+
+    def _take_folder(self, file: RemoteFile, given: Path) -> FileOutcome:
+        rows = []
+        for path in sorted(p for p in given.rglob("*") if p.is_file() and not p.name.startswith(".")):
+            relative = path.relative_to(given).as_posix()
+            self._take(RemoteFile(f"{file.name}/{relative}", (), archive=_archive(relative)), path)
+            rows.append({"path": relative, "where": path.as_uri(), "host": "manual"})
+        with writing(listing_path(self._source.id, self._layout, file.name)) as partial:
+            partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
+        self.receipts.flush()
+        return FileOutcome(file.name, "given", f"{len(rows)} files from {given}")
+
+    def _expected(self, file: RemoteFile) -> Expected:
+        if file.sha256 or file.md5:
+            return Expected(file.size, file.sha256, file.md5, loose=file.repacked)
+        receipt = self.receipts.get(file.name)
+        if receipt is None or file.repacked or self._accept_changed:
+            return Expected(file.size, loose=file.repacked)
+        return Expected(receipt.bytes, receipt.sha256, said_by=f"the receipt of its first download ({receipt.when})")
+
+    def _explain(self, file: RemoteFile, other: Path) -> str:
+        """Say what a file of other bytes is: no archive at all, the same files packed anew, or other files."""
+        advice = (
+            "if its authors released it anew, run again with --accept-changed"
+            if not (file.sha256 or file.md5)
+            else "if its authors released it anew, the manifest needs its new hash (`uir verify --pin` prints it)"
+        )
+        if not file.archive or file.archive == "folder" or file.part_of:
+            return advice
+        if fault := fault_of(file.archive, [other]):
+            return f"{fault}; try again later, or another mirror"
+        journal = journal_path(self._source.id, self._layout, archive_name(file))
+        before, _ = read_journal(journal)
+        if not before:
+            return advice
+        try:
+            after = Counter(member_hashes(file.archive, [other]))
+        except ArchiveError as error:
+            return f"{error}"
+        known = Counter(entry.sha256 for entry in before)
+        if after == known:
+            return (
+                f"it holds the same {len(before)} files, bit for bit: it was only packed again, so the files that are "
+                f"unpacked here stay good; {advice}"
+            )
+        return (
+            f"{sum((known - after).values())} of the {len(before)} files that are unpacked here are not in it; {advice}"
+        )
+
+    def _sign(self, file: RemoteFile, target: Path, url: str, sha256: str, md5: str, size: int, *, quiet: bool) -> None:
+        published = bool(file.sha256 or file.md5)
+        known = self.receipts.get(file.name)
+        receipt = Receipt(
+            url=url,
+            sha256=sha256,
+            bytes=size,
+            when=now(),
+            md5=md5,
+            mtime_ns=target.stat().st_mtime_ns,
+            pinned_by="manifest" if published else "first use",
+        )
+        self.receipts.put(file.name, receipt)
+        if not published and known is None and not quiet:
+            self._progress.note(
+                f"{self._source.id}/{file.name}: nobody has published its hash. Its sha256 {sha256} is kept in "
+                f"{self._layout.receipts(self._source.id)}, and later downloads are held to it"
+            )
+
+    def _place(self, mirror: Mirror) -> Place:
+        host = self._hosts[mirror.host]
+        name = mirror.where if mirror.where.startswith("http") else f"{mirror.host}:{mirror.where}"
+        return Place(name, functools.partial(host.open, mirror.where), host.connections)
+
+
+class _Bar(Listener):
+    """Passes on how far a file is."""
+
+    def __init__(self, progress: Progress, task: str) -> None:
+        self._progress = progress
+        self._task = task
+
+    def start(self, here: int, total: int | None) -> None:
+        """Begin, or begin again."""
+        self._progress.begin(self._task, total, "bytes")
+        if here:
+            self._progress.advance(self._task, here)
+
+    def advance(self, amount: int) -> None:
+        """Go on."""
+        self._progress.advance(self._task, amount)
+
+
+def _archive(path: str) -> Literal["", "zip", "tar", "7z", "rar", "parquet", "mat", "folder"]:
+    kinds: Mapping[str, Literal["zip", "tar", "7z", "rar", "parquet", "mat"]] = {
+        "zip": "zip",
+        "tar": "tar",
+        "7z": "7z",
+        "rar": "rar",
+        "parquet": "parquet",
+        "mat": "mat",
+    }
+    return kinds.get(kind_of_name(path), "")
+
+
+def _refuse_outside(name: str, rows: list[dict[str, str]]) -> None:
+    for row in rows:
+        parts = row["path"].split("/")
+        if row["path"].startswith("/") or ".." in parts or "\\" in row["path"] or "\x00" in row["path"]:
+            raise DownloadError(f"{name}: the host lists {row['path']!r}, which is no name below a folder; refused")
+
+
+def _link_or_copy(given: Path, target: Path) -> None:
+    partial = target.with_name(target.name + ".copy")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(given.resolve(), partial)
+        except OSError:
+            shutil.copy2(given, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise storage_error(target, error) from error
+
+
+__all__ = ["Bringer", "FileOutcome", "FileState"]

@@ -1,0 +1,173 @@
+"""From a source's downloads to its folder: archives unpacked, plain files given their place."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from uirdata.errors import SourceError
+from uirdata.layout import Layout
+from uirdata.pipeline.fetching.archive_names import (
+    archive_name,
+    below,
+    journal_path,
+    listing_path,
+    read_listing,
+    whole_name,
+)
+from uirdata.progress import Progress
+from uirdata.sources import RemoteFile, Source
+from uirdata.storage.archives import Unpacked, kind_of_name, put_file, read_journal, unpack
+from uirdata.storage.downloads import Pace
+from uirdata.storage.receipts import Receipts
+
+_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class Package:
+    """
+    Something to be put into the source's folder.
+
+    Attributes:
+        name: of the archive or the file, below the downloads.
+        kind: how it is packed; "" for a plain file.
+        parts: its pieces, in order, below the downloads.
+        below: folder below the source's folder where it goes.
+    """
+
+    name: str
+    kind: str
+    parts: tuple[str, ...]
+    below: str
+
+
+def packages(source: Source, files: Sequence[RemoteFile], layout: Layout) -> Iterator[Package]:
+    """Give what there is to unpack, in the order of the manifest; pieces of one archive together."""
+    groups: dict[str, list[RemoteFile]] = {}
+    for file in files:
+        groups.setdefault(archive_name(file), []).append(file)
+    for name, pieces in groups.items():
+        first = pieces[0]
+        if first.archive == "folder":
+            rows = read_listing(listing_path(source.id, layout, name)) or []
+            yield from _folder_packages(name, first.unpack_to, [row["path"] for row in rows])
+        else:
+            kind = first.archive or (kind_of_name(name) if first.part_of else "")
+            yield Package(name, kind, tuple(piece.name for piece in pieces), first.unpack_to)
+
+
+def unpack_all(
+    source: Source,
+    files: Sequence[RemoteFile],
+    layout: Layout,
+    *,
+    receipts: Receipts,
+    pace: Pace,
+    progress: Progress,
+    prune: bool,
+) -> None:
+    """
+    Put everything that is here into the source's folder; what is there already is passed over.
+
+    Archives inside archives are unpacked too, to a depth of three.
+
+    Args:
+        source: whose files.
+        files: those that are here.
+        layout: where they lie.
+        receipts: of the source.
+        pace: its `cancel` stops the work between two files.
+        progress: hears how far it is.
+        prune: remove archives once they are unpacked.
+
+    Raises:
+        ArchiveError: an archive is broken or not safe.
+        StorageError: the disk is full or cannot be written.
+    """
+    root = layout.source(source.id)
+    downloads = layout.downloads(source.id)
+    for package in packages(source, files, layout):
+        paths = [downloads / part for part in package.parts]
+        if not package.kind:
+            if paths[0].is_file():
+                put_file(paths[0], root, below(package.below, PurePosixPath(package.name).name))
+            continue
+        journal = journal_path(source.id, layout, package.name)
+        if not all(path.is_file() for path in paths):
+            entries, whole = read_journal(journal)
+            if not whole:
+                raise SourceError(f"{package.name}: {', '.join(p.name for p in paths if not p.is_file())} is missing")
+        else:
+            signed = [receipts.get(part) for part in package.parts]
+            digest = "+".join(receipt.sha256 if receipt is not None else "" for receipt in signed)
+            entries = _unpack(source, layout, package, paths, digest, pace, progress)
+        _unpack_nested(source, layout, entries, pace, progress, depth=1)
+        if prune:
+            _remove(paths)
+
+
+def inner_folder(path: str, kind: str) -> str:
+    """Give the folder that an archive among other files is unpacked to: tables and arrays get one of their own."""
+    parent = str(PurePosixPath(path).parent)
+    folder = "" if parent == "." else parent
+    return below(folder, PurePosixPath(path).stem) if kind == "mat" else folder
+
+
+def _folder_packages(name: str, unpack_to: str, paths: Sequence[str]) -> Iterator[Package]:
+    pieces: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        pieces.setdefault(whole_name(path), []).append(path)
+    for path, parts in pieces.items():
+        kind = kind_of_name(path)
+        inner = inner_folder(path, kind)
+        folder = below(unpack_to, inner) if inner else unpack_to
+        yield Package(f"{name}/{path}", kind, tuple(f"{name}/{part}" for part in parts), folder)
+
+
+def _unpack(
+    source: Source,
+    layout: Layout,
+    package: Package,
+    paths: Sequence[Path],
+    digest: str,
+    pace: Pace,
+    progress: Progress,
+) -> tuple[Unpacked, ...]:
+    task = f"{source.id}: unpacking {package.name}"
+    progress.begin(task, sum(path.stat().st_size for path in paths), "bytes")
+    try:
+        return unpack(
+            package.kind,
+            paths,
+            layout.source(source.id),
+            package.below,
+            journal_path(source.id, layout, package.name),
+            archive_sha256=digest,
+            on_bytes=functools.partial(progress.advance, task),
+            stop=pace.cancel.is_set,
+        )
+    finally:
+        progress.end(task)
+
+
+def _unpack_nested(
+    source: Source, layout: Layout, entries: Sequence[Unpacked], pace: Pace, progress: Progress, *, depth: int
+) -> None:
+    if depth > _DEPTH:
+        return
+    for entry in entries:
+        kind = kind_of_name(entry.path)
+        if not kind:
+            continue
+        package = Package(f"nested/{entry.path}", kind, (), inner_folder(entry.path, kind))
+        path = layout.source(source.id) / entry.path
+        inner = _unpack(source, layout, package, [path], entry.sha256, pace, progress)
+        _unpack_nested(source, layout, inner, pace, progress, depth=depth + 1)
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,248 @@
+"""The files that a publication consists of, and whether the Hub has their bytes: shards, tables, pages, manifests."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from uirdata.errors import PublishError, ShardError, StorageError
+from uirdata.hosts.repository import Entry
+from uirdata.pipeline.publishing.card import card, describe_briefly, evaluation
+from uirdata.pipeline.publishing.card_metadata import licence_identifiers
+from uirdata.pipeline.publishing.croissant import croissant
+from uirdata.pipeline.publishing.publication import TABLES, Publication, samples_of_shards
+from uirdata.sources import MANIFESTS
+from uirdata.storage.downloads import hash_file
+from uirdata.storage.files import storage_error, writing
+from uirdata.storage.image_tables import write_image_table
+from uirdata.storage.shards import INFO, MANIFEST, ShardState, part_path, write_json
+
+CARD, CROISSANT, EVALUATION, REJECTED = "README.md", "croissant.json", "eval.yaml", "rejected.parquet"
+
+_WORK, _LEDGER = ".push", "tables.json"
+_NAME_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """A table of a shard that is made when it is sent, since there is no room for all of them at once."""
+
+    folder: Path
+    state: ShardState
+
+
+@dataclass(frozen=True)
+class OutFile:
+    """
+    A file to publish.
+
+    Attributes:
+        path: in the repository.
+        content: a file of the disk, the bytes themselves, or a table that is still to be made.
+        size: bytes; of a table that was never made, about.
+        sha256: as the manifest has it for shards, and the ledger for tables that were made; "" for others.
+    """
+
+    path: str
+    content: Path | bytes | ImageTable
+    size: int
+    sha256: str = ""
+
+    @property
+    def is_shard(self) -> bool:
+        """Say whether it is one of the tars."""
+        return self.path.endswith(".tar")
+
+
+class Tables:
+    """
+    Makes tables in a hidden folder beside the shards, and remembers the hashes of those it made.
+
+    A table's name has the hash of its shard, so what is remembered is never out of date.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._work = folder / _WORK
+        self._ledger = self._work / _LEDGER
+        self._known = _read_ledger(self._ledger)
+
+    def known(self, path: str) -> tuple[int, str] | None:
+        """Give size and sha256 of a table that was made once; None of another."""
+        return self._known.get(path)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """
+        Hold the hidden folder, empty of what an interrupted push left.
+
+        Raises:
+            PublishError: another push from this folder is at work.
+            StorageError: the folder cannot be written.
+        """
+        try:
+            self._work.mkdir(exist_ok=True)
+            file = (self._work / "lock").open("w")
+        except OSError as error:
+            raise storage_error(self._work, error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise PublishError(
+                    f"{self._work.parent} is being published by another command right now; wait for it to end"
+                ) from None
+            self._clear()
+            yield
+            self._clear()
+
+    def make(self, path: str, table: ImageTable) -> Path:
+        """
+        Make a table.
+
+        Raises:
+            PublishError: its shard was changed since it was built.
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        target = self._place(path)
+        try:
+            size, sha256 = write_image_table(table.folder, table.state, target)
+        except ShardError as error:
+            raise PublishError(f"{error}. Nothing was published") from error
+        self._known[path] = (size, sha256)
+        write_json(self._ledger, {name: {"size": size, "sha256": sha} for name, (size, sha) in self._known.items()})
+        return target
+
+    def measure(self, path: str, table: ImageTable) -> tuple[int, str]:
+        """Make a table and take it away again; give its size and sha256."""
+        self.make(path, table).unlink()
+        return self._known[path]
+
+    def drop(self, paths: Iterable[str]) -> None:
+        """Take away tables that are on the Hub now."""
+        for path in paths:
+            self._place(path).unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        for path in self._work.glob("*.parquet*"):
+            path.unlink(missing_ok=True)
+
+    def _place(self, path: str) -> Path:
+        return self._work / path.replace("/", "-")
+
+
+def outgoing(publication: Publication, endpoint: str, tables: Tables) -> Iterator[OutFile]:
+    """List all that the repository will have of us."""
+    folder = publication.folder
+    for state in publication.shards:
+        if not publication.recipes_only:
+            yield OutFile(state.path, folder / state.path, state.size, state.sha256)
+        part = part_path(folder, state.path)
+        yield _out(part, f"{MANIFEST}/{part.name}")
+    if publication.tables:
+        yield from _tables(publication, tables)
+    for name in (INFO, REJECTED):
+        if (folder / name).exists():
+            yield _out(folder / name, name)
+    for name, data in pages(publication, endpoint).items():
+        yield OutFile(name, data, len(data))
+    if publication.recipes_only:
+        for path in sorted((MANIFESTS / "overlaps").glob("*.txt")):
+            yield _out(path, f"overlaps/{path.name}")
+        for name, path in publication.manifests.items():
+            yield _out(path, f"sources/{name}.toml")
+
+
+def pages(publication: Publication, endpoint: str) -> dict[str, bytes]:
+    """
+    Write README.md, croissant.json and eval.yaml, by name.
+
+    Args:
+        publication: what they speak of.
+        endpoint: of the Hub.
+    """
+    document = croissant(
+        publication,
+        description=describe_briefly(publication),
+        endpoint=endpoint,
+        licences=licence_identifiers(publication),
+    )
+    texts = {
+        CARD: card(publication),
+        CROISSANT: json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        EVALUATION: evaluation(publication),
+    }
+    return {name: text.encode() for name, text in texts.items() if text}
+
+
+def write_pages(folder: Path, written: Mapping[str, bytes]) -> None:
+    """
+    Keep the pages in the shard folder.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    for name, data in written.items():
+        with writing(folder / name) as partial:
+            partial.write_bytes(data)
+
+
+def is_there(file: OutFile, entry: Entry | None) -> bool:
+    """Say whether an entry of the repository has a file's bytes; of a table that was never made, its name will do."""
+    if entry is None:
+        return False
+    if isinstance(file.content, ImageTable) and not file.sha256:
+        return True
+    return entry.size == file.size and holds(entry, file, file.sha256 or sha256_of(file.content))
+
+
+def holds(entry: Entry, file: OutFile, sha256: str) -> bool:
+    """Say whether an entry has a file's bytes: large files are told by sha256, small ones by git's hash."""
+    if entry.sha256 or isinstance(file.content, ImageTable):
+        return entry.sha256 == sha256
+    data = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+    return entry.blob == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def sha256_of(content: Path | bytes | ImageTable) -> str:
+    """
+    Hash what is to be sent.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    if isinstance(content, ImageTable):
+        raise ValueError("a table has to be made first")
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    try:
+        return hash_file(content)[0]
+    except OSError as error:
+        raise StorageError(f"{content}: cannot be read ({error.strerror})") from error
+
+
+def _tables(publication: Publication, tables: Tables) -> Iterator[OutFile]:
+    sizes = samples_of_shards(publication.table)
+    for state in publication.shards:
+        if not state.samples:
+            continue
+        path = f"{TABLES}/{state.path.removesuffix('.tar')}-{state.sha256[:_NAME_DIGITS]}.parquet"
+        size, sha256 = tables.known(path) or (sizes[state.path][1], "")
+        yield OutFile(path, ImageTable(publication.folder, state), size, sha256)
+
+
+def _out(path: Path, name: str) -> OutFile:
+    return OutFile(name, path, path.stat().st_size)
+
+
+def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
+    """Read what was remembered; a ledger that is broken is none, and is written again."""
+    try:
+        document = json.loads(path.read_text())
+        return {name: (int(row["size"]), str(row["sha256"])) for name, row in document.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

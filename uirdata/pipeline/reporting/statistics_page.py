@@ -1,0 +1,182 @@
+"""Reports: what a shard folder holds, as values and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from uirdata.degradations import DEGRADATIONS
+from uirdata.html_pages import bars, centre, data_uri, figure, html_table, write_page
+from uirdata.paper_table import RowAccount, account, load_paper_table
+from uirdata.pipeline.building.build import REJECTED
+from uirdata.pipeline.opening import open_shards
+from uirdata.sources import load_sources
+from uirdata.statistics import COUNTED_COLUMNS, BesidePaper, Count, beside_paper, count_by, counts_as_rows
+from uirdata.storage.reading import ShardDataset
+from uirdata.storage.shards import MANIFEST, read_info
+from uirdata.storage.tables import read_table
+
+_GROUPINGS = ("degradation", "source", "split", "level")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """
+    What a shard folder holds.
+
+    Attributes:
+        table: of its manifest, the columns that are counted.
+        paper: rows of the paper's table, and the sources that feed them.
+        rejected: reason to number of samples that could not be made.
+        left_out: for degradation, source, split and level, how many samples of each could not be made.
+        made_by: the release that built the folder.
+    """
+
+    table: pa.Table
+    paper: tuple[RowAccount, ...]
+    rejected: Mapping[str, int]
+    made_by: str
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return int(self.table.num_rows)
+
+    def count(self, what: str) -> list[Count]:
+        """Count by degradation, source, split or level."""
+        return count_by(self.table, what, self.left_out.get(what, {}))
+
+    def beside_paper(self) -> list[BesidePaper]:
+        """Set the training samples beside the paper's table."""
+        return beside_paper(self.table, self.paper)
+
+    def tables(self) -> dict[str, list[Mapping[str, object]]]:
+        """Give the counts as tables by title."""
+        return {
+            **{f"by {what}": counts_as_rows(self.count(what), what) for what in _GROUPINGS},
+            "beside the paper's table": [
+                {"row": row.row, "train samples": row.samples, "UIR-2.5M": row.paper, "difference": row.difference}
+                for row in self.beside_paper()
+            ],
+        }
+
+
+def count_shards(shards: str | Path) -> Statistics:
+    """
+    Count a shard folder, or shards that lie elsewhere; of these nothing but the manifest is fetched.
+
+    Raises:
+        ShardError: it is none, or not whole.
+    """
+    # The same checks as a reader makes: a count of what cannot be read would be a lie.
+    folder = open_shards(shards).folder
+    rejected: Counter[str] = Counter()
+    left_out: dict[str, Counter[str]] = {name: Counter() for name in _GROUPINGS}
+    if (folder / REJECTED).exists():
+        for row in read_table(folder / REJECTED).to_pylist():
+            split, degradation, _ = row["shard"].split("/")
+            rejected[row["reason"]] += 1
+            for name, value in {**row, "degradation": degradation, "split": split}.items():
+                if name in left_out:
+                    left_out[name][value] += 1
+    return Statistics(
+        read_table(folder / MANIFEST, columns=COUNTED_COLUMNS),
+        account(load_paper_table(), load_sources()),
+        rejected,
+        str(read_info(folder).get("made_by", "an unfinished build")),
+        left_out,
+    )
+
+
+def contact_sheet(dataset: ShardDataset, *, columns: int = 3, side: int = 160) -> Iterable[tuple[str, list[str]]]:
+    """
+    Show a few pairs of each degradation, LQ and GT side by side.
+
+    Yields:
+        A degradation and its pictures as data URIs of at most 2 `side` x `side` pixels.
+    """
+    by_type: dict[str, list[int]] = {}
+    for index, name in enumerate(dataset.degradations):
+        by_type.setdefault(name, []).append(index)
+    for name in (n for n in DEGRADATIONS if n in by_type):
+        # Spread over the samples, so that the pictures are not four crops of one photograph.
+        numbers = np.linspace(0, len(by_type[name]) - 1, num=min(columns, len(by_type[name])), dtype=int)
+        items = [dataset[by_type[name][int(i)]] for i in numbers]
+        yield name, [data_uri(np.hstack([centre(item.lq, side), centre(item.gt, side)])) for item in items]
+
+
+def level_pictures(dataset: ShardDataset, *, most: int = 60, side: int = 120) -> Iterable[tuple[str, int, list[str]]]:
+    """
+    Show the first sample of each level.
+
+    Args:
+        dataset: what to show.
+        most: levels per degradation, spread over all; published names may carry thousands of levels.
+        side: of a picture, pixels.
+
+    Yields:
+        A degradation, how many levels of it there are, and the pictures as HTML figures.
+    """
+    first: dict[str, dict[str, int]] = {}
+    for index, (name, level) in enumerate(zip(dataset.degradations, dataset.levels, strict=True)):
+        first.setdefault(name, {}).setdefault(level, index)
+    for name in (n for n in DEGRADATIONS if n in first):
+        known = [level.name for level in DEGRADATIONS[name].levels]
+        levels = sorted(first[name], key=lambda level: (known.index(level) if level in known else len(known), level))
+        shown = np.linspace(0, len(levels) - 1, num=min(most, len(levels)), dtype=int)
+        yield (
+            name,
+            len(levels),
+            [
+                figure(centre(dataset[first[name][levels[i]]].lq, side), levels[i] or "level not known")
+                for i in shown.tolist()
+            ],
+        )
+
+
+def write_statistics_page(shards: str | Path, target: Path) -> None:
+    """
+    Write `uir stats --html`: counts, bars and pictures of a shard folder.
+
+    Raises:
+        ShardError: the folder is none, or not whole.
+        StorageError: the page cannot be written.
+    """
+    dataset = open_shards(shards)
+    statistics = count_shards(shards)
+    counts = statistics.count("degradation")
+    body = [
+        f"<p>{statistics.samples:,} samples; built by {html.escape(statistics.made_by)}.</p>",
+        "<h2>Samples of each degradation</h2>",
+        bars({count.name: count.samples for count in counts}),
+        "<h2>Megabytes of each source</h2>",
+        bars({count.name: round(count.size_bytes / 1e6, 1) for count in statistics.count("source")}),
+        "<h2>Pictures</h2><p>Left the LQ, right its GT: the centre of each crop, pixel for pixel.</p>",
+    ]
+    for name, pictures in contact_sheet(dataset):
+        images = "".join(f'<img alt="{name}" src="{uri}">' for uri in pictures)
+        body.append(f'<h3>{html.escape(name)}</h3><div class="row">{images}</div>')
+    body.append("<h2>Levels</h2><p>The centre of the first LQ of each level, pixel for pixel.</p>")
+    for name, number, figures in level_pictures(dataset):
+        body.append(f'<h3>{html.escape(name)}: {number:,}</h3><div class="row">{"".join(figures)}</div>')
+    for title, rows in statistics.tables().items():
+        body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
+    body.append("<h2>How the paper's numbers arise</h2>" + "".join(map(_explained, statistics.beside_paper())))
+    if statistics.rejected:
+        body.append(
+            f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}"
+        )
+    write_page(target, f"Shards in {str(shards).rstrip('/').rpartition('/')[2]}", body)
+
+
+def _explained(row: BesidePaper) -> str:
+    parts = "".join(f"<li>{html.escape(part)}</li>" for part in row.parts)
+    note = f"<p>{html.escape(row.note)}</p>" if row.note else ""
+    return f"<h3>{html.escape(row.row)}: {row.samples:,} of {row.paper:,}</h3><ul>{parts}</ul>{note}"

@@ -1,0 +1,305 @@
+"""Is what is here what was published: bytes, archives, pairs, and with `deep` every pixel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Literal
+
+from uirdata.errors import SourceError, StorageError, UirError
+from uirdata.layout import Layout
+from uirdata.pairing import Pairing
+from uirdata.pipeline.fetching.inventory import (
+    Inventory,
+    PairKind,
+    files_root,
+    pair_files,
+    read_headers,
+    write_inventory,
+)
+from uirdata.pipeline.verifying.byte_checks import Fault, all_files, compare_hashes, verify_bytes
+from uirdata.pipeline.verifying.pixel_checks import Group, Seen, inspect_groups
+from uirdata.progress import Progress
+from uirdata.sources import Feed, Source
+from uirdata.storage.checks import Checks, FileCheck, pair_key
+from uirdata.storage.receipts import Receipts
+
+VerifyState = Literal["good", "faulty", "absent"]
+
+_LQS_AT_ONCE = 16
+_GROUPS_AT_ONCE = 8
+FEW_GROUPS = 16
+"""So few are looked at faster than other processes start."""
+
+
+@dataclass(frozen=True)
+class SourceVerification:
+    """
+    What is known of a source now.
+
+    Attributes:
+        id: of the source.
+        state: good; faulty (something is wrong or missing); absent (nothing of it is here).
+        files_ok: downloads and unpacked files that are as they came.
+        missing: files that are gone.
+        changed: files that are not as they came.
+        inventory: pairs found and left out; None where nothing could be paired.
+        published: pairs that its authors speak of, by split, degradation and real.
+        paper: rows of the paper's table that it feeds.
+        warnings: what a deep look found and did not leave out, counted, by the text up to the first colon.
+        warning_examples: a pair for each of those.
+        known_defects: what the manifest says is wrong with the published data.
+        todo: what to do.
+    """
+
+    id: str
+    state: VerifyState
+    files_ok: int
+    missing: tuple[Fault, ...]
+    changed: tuple[Fault, ...]
+    inventory: Inventory | None
+    published: Mapping[PairKind, int]
+    paper: tuple[Feed, ...]
+    warnings: Mapping[str, int]
+    warning_examples: Mapping[str, str]
+    known_defects: tuple[str, ...]
+    todo: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """
+    What was verified.
+
+    Attributes:
+        sources: in the order that they were asked for.
+        deep: every pixel was looked at.
+    """
+
+    sources: tuple[SourceVerification, ...]
+    deep: bool
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing is wrong with what is here."""
+        return all(source.state != "faulty" for source in self.sources)
+
+
+def verify(sources: Sequence[Source], layout: Layout, *, deep: bool, jobs: int, progress: Progress) -> VerifyReport:
+    """
+    Check what is here, and write pairs.parquet anew.
+
+    Without `deep`: sizes of all files, hashes of those that were touched since they came, the pairing, and the size of
+    every image from its header. With it: every image is decoded, and every LQ compared with its GT. What has not
+    changed since an earlier run is not looked at again, and a run that is stopped goes on where it was.
+
+    Args:
+        sources: which ones.
+        layout: where they lie.
+        deep: look at every pixel.
+        jobs: processes.
+        progress: hears how far it is.
+    """
+    return VerifyReport(
+        tuple(_verify_source(s, layout, deep=deep, jobs=jobs, progress=progress) for s in sources), deep
+    )
+
+
+def pin_lines(source: Source, layout: Layout) -> tuple[str, ...]:
+    """
+    Give the lines that pin a source's files in its manifest: name, size and sha256 of what arrived.
+
+    Raises:
+        SourceError: the receipts cannot be read.
+    """
+    receipts = Receipts(layout.receipts(source.id))
+    lines: list[str] = []
+    for file in all_files(source):
+        receipt = receipts.get(file.name)
+        if receipt is None or (file.sha256 == receipt.sha256 and file.size == receipt.bytes):
+            continue
+        lines += ["[[files]]", f'name = "{file.name}"', f"size = {receipt.bytes}", f'sha256 = "{receipt.sha256}"', ""]
+    return tuple(lines[:-1])
+
+
+def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, progress: Progress) -> SourceVerification:
+    problems: list[str] = []
+    missing: list[Fault] = []
+    changed: list[Fault] = []
+    files_ok = 0
+    try:
+        files_ok = verify_bytes(source, layout, missing, changed, progress)
+    except UirError as error:
+        problems.append(str(error))
+    inventory = None
+    unkept: tuple[str, ...] = ()
+    warnings: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    absent = source.local_dir is None and not layout.source(source.id).is_dir()
+    if not absent:
+        try:
+            pairing = pair_files(source, layout)
+            with Checks(layout.source(source.id)) as checks:
+                read_headers(source, layout, pairing, checks, jobs=jobs, progress=progress)
+                if deep:
+                    _inspect(source, layout, pairing, checks, jobs=jobs, progress=progress)
+                    compare_hashes(source, layout, checks, changed)
+                try:
+                    inventory = write_inventory(source, layout, pairing, checks)
+                except StorageError as error:
+                    # On a disk that is shared for reading the answer is as true; it is only not kept.
+                    inventory = write_inventory(source, layout, pairing, checks, keep=False)
+                    unkept = (f"{error}. What stands here is true, and was not kept",)
+                _collect_warnings(pairing, checks, warnings, examples)
+        except UirError as error:
+            problems.append(str(error))
+    return SourceVerification(
+        id=source.id,
+        state="absent" if absent and not files_ok else _state(source, missing, changed, problems, inventory),
+        files_ok=files_ok,
+        missing=tuple(missing),
+        changed=tuple(changed),
+        inventory=inventory,
+        published=source.published(),
+        paper=source.feeds,
+        warnings=dict(sorted(warnings.items())),
+        warning_examples=examples,
+        known_defects=source.known_defects,
+        todo=tuple(problems) + unkept + _todo(source, layout, missing, changed, inventory, absent=absent),
+    )
+
+
+def _state(
+    source: Source, missing: list[Fault], changed: list[Fault], problems: list[str], inventory: Inventory | None
+) -> VerifyState:
+    if missing or changed or problems or inventory is None or not inventory.total:
+        return "faulty"
+    # An unreadable image of a published source came so, for its bytes are as they came; in a user's folder it is new.
+    return "faulty" if source.local_dir is not None and _unreadable(inventory) else "good"
+
+
+def _unreadable(inventory: Inventory) -> int:
+    return sum(count for reason, count in inventory.left_out.items() if reason.endswith("cannot be used"))
+
+
+def _todo(
+    source: Source,
+    layout: Layout,
+    missing: list[Fault],
+    changed: list[Fault],
+    inventory: Inventory | None,
+    *,
+    absent: bool,
+) -> tuple[str, ...]:
+    todo: list[str] = []
+    if absent:
+        return (f"uir fetch {source.id}",)
+    if changed:
+        names = ", ".join(fault.path for fault in changed[:3])
+        todo.append(
+            f"delete what changed ({names}{', ...' if len(changed) > 3 else ''}) and run `uir fetch {source.id}`"
+        )
+    elif missing:
+        todo.append(f"uir fetch {source.id}")
+    if inventory is not None:
+        if inventory.unknown_count:
+            todo.append(
+                f"{inventory.unknown_count} images fit no rule, such as {inventory.unknown[0]}: "
+                f"compare {files_root(source, layout)} with the layout in the manifest"
+            )
+        if unreadable := _unreadable(inventory):
+            todo.append(f"{unreadable} pairs have an image that cannot be used; pairs.parquet says which and why")
+    return tuple(todo)
+
+
+def _inspect(
+    source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, jobs: int, progress: Progress
+) -> None:
+    """Look at every pixel of what is new; at most a few groups a worker are in flight, so memory stays bounded."""
+    groups = list(_new_groups(source, layout, pairing, checks))
+    task = f"{source.id}: looking at pixels"
+    progress.begin(task, sum(max(1, len(group.lqs)) for group in groups))
+    batches = (groups[i : i + _GROUPS_AT_ONCE] for i in range(0, len(groups), _GROUPS_AT_ONCE))
+    for seen in _spread(batches, jobs if len(groups) > FEW_GROUPS else 1):
+        for check in seen.files:
+            checks.put_file(check)
+        for pair in seen.pairs:
+            checks.put_pair(pair)
+        checks.flush()
+        progress.advance(task, max(1, len(seen.files) - 1))
+    progress.end(task)
+
+
+def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
+    if jobs <= 1:
+        for batch in batches:
+            yield from inspect_groups(batch)
+        return
+    # A fresh interpreter: a fork of a process with threads may hang.
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
+        waiting: set[Future[list[Seen]]] = set()
+        try:
+            for batch in batches:
+                waiting.add(pool.submit(inspect_groups, batch))
+                if len(waiting) >= 3 * jobs:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield from future.result()
+            for future in waiting:
+                yield from future.result()
+        except BrokenProcessPool:
+            raise SourceError(
+                "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
+                '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _new_groups(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Iterator[Group]:
+    """Give the pairs that were not looked at since their files changed, by their GT."""
+    root = files_root(source, layout)
+    groups: dict[tuple[str, int], list[str]] = {}
+    for pair in pairing.pairs:
+        key = (pair.gt or pair.lq, pair.gt_border if pair.gt else 0)
+        lqs = groups.setdefault(key, [])
+        if pair.gt and pair.lq:
+            lqs.append(pair.lq)
+    for (first, border), lqs in groups.items():
+        gt = checks.file(first)
+        new = [lq for lq in lqs if not _is_known(gt, checks.file(lq), border, checks)]
+        if not new and gt is not None and gt.mode:
+            continue
+        if lqs and not new:
+            continue
+        for start in range(0, max(1, len(new)), _LQS_AT_ONCE):
+            yield Group(root, first, tuple(new[start : start + _LQS_AT_ONCE]), border)
+
+
+def _is_known(gt: FileCheck | None, lq: FileCheck | None, border: int, checks: Checks) -> bool:
+    if gt is None or lq is None or not gt.mode or not lq.mode:
+        return False
+    if gt.problem or lq.problem or (gt.height - 2 * border, gt.width - 2 * border) != (lq.height, lq.width):
+        return True
+    return checks.pair(pair_key(gt, lq, border)) is not None
+
+
+def _collect_warnings(pairing: Pairing, checks: Checks, warnings: Counter[str], examples: dict[str, str]) -> None:
+    for pair in pairing.pairs:
+        gt, lq = checks.file(pair.gt), checks.file(pair.lq)
+        if gt is None or lq is None or not gt.sha256 or not lq.sha256:
+            continue
+        known = checks.pair(pair_key(gt, lq, pair.gt_border))
+        if known is None or not known.warning or (known.identical and pair.drop_identical):
+            continue
+        kind = known.warning.partition(":")[0]
+        warnings[kind] += 1
+        examples.setdefault(kind, f"{pair.lq}: {known.warning}")
+
+
+__all__ = ["Fault", "SourceError", "SourceVerification", "VerifyReport", "pin_lines", "verify"]

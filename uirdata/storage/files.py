@@ -1,0 +1,94 @@
+"""Files that appear under their name only when whole."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from uirdata.errors import StorageError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """
+    Give a partial name to write to; it becomes `path` when the block ends well, after its bytes are on the disk.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _partial(path) as partial:
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """
+    Give a name beside `path` that no other process writes to; what one that died left there is overwritten.
+
+    Tasks of one build may come to the same table at the same time. Each holds a lock on the partial file that it
+    writes, and takes the next name where another holds it.
+    """
+    for number in count(1):
+        # The leading dot: pyarrow reads a folder of parts as one table and skips such names.
+        partial = path.with_name(f".{path.name}{'' if number == 1 else f'.{number}'}.part")
+        while True:
+            with partial.open("ab") as file:
+                taken = _is_locked(file)
+                # Between opening and locking, the one who held it may have given it its final name.
+                if not taken and not _is_same(file, partial):
+                    continue
+                if not taken:
+                    yield partial
+                    return
+            break
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    """Lock a file, or say that another process has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        # A file system without locks: then each shard and table must be written by one process, as everywhere else.
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    return False
+
+
+def _is_same(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def free_bytes(path: Path) -> int:
+    """Say how much room the disk of a file has, whether or not the file and its folders are there."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Say in a person's words why a file could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"{path}: the disk is full. What was finished is kept; free some space and run the same command again"
+        )
+    return StorageError(f"{path}: cannot be written: {error.strerror or error}")

@@ -1,0 +1,59 @@
+"""pairs.parquet: what was found of a source."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from uirdata.layout import Layout
+from uirdata.pairing import Pair
+from uirdata.planning import FoundPair
+from uirdata.storage.tables import read_table
+
+
+def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
+    """Read the usable pairs of a source from its pairs.parquet; None where it was not fetched."""
+    path = layout.pairs(source)
+    if not path.exists():
+        return None
+    return [
+        FoundPair(
+            Pair(
+                source=row["source"],
+                split=row["split"],
+                degradation=row["degradation"],
+                real=row["real"],
+                gt=row["gt"],
+                lq=row["lq"],
+                level=row["level"],
+                scene=row["scene"],
+                gt_border=row["gt_border"],
+            ),
+            row["height"],
+            row["width"],
+        )
+        for batch in read_table(path).to_batches(max_chunksize=10_000)
+        for row in batch.to_pylist()
+        if row["ok"]
+    ]
+
+
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("degradation", pa.string()),
+        ("real", pa.bool_()),
+        ("gt", pa.string()),
+        ("lq", pa.string()),
+        ("level", pa.string()),
+        ("scene", pa.string()),
+        ("gt_border", pa.int32()),
+        # Of the LQ and of the GT after its border is cut: they are equal wherever `ok`. 0 where it could not be read.
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("ok", pa.bool_()),
+        # Why the pair is left out; "" where `ok`.
+        ("reason", pa.string()),
+    ]
+)
+"""Rows of pairs.parquet: the fields of `pairing.Pair`, its size, and whether it is used."""
