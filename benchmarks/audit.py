@@ -26,10 +26,18 @@ import numpy as np
 from PIL import Image
 
 from tests.uirdata.pipeline.auditing.test_audit import COPIES, generated, pictures
-from uirdata.fingerprints import FLIPS, WHOLE_DISTANCE, WINDOW_DISTANCE, Hashes, HashIndex, fingerprint, flipped
 from uirdata.images import RgbImage, decode_image, encode_image
 from uirdata.pipeline.auditing.audit import audit
 from uirdata.screening import measure, sharpness_energies
+from uirdata.similarity.fingerprints import (
+    FLIPS,
+    WHOLE_DISTANCE,
+    WINDOW_DISTANCE,
+    Hashes,
+    HashIndex,
+    fingerprint,
+    flipped,
+)
 from uirdata.storage.fingerprint_cache import FingerprintCache
 
 _PLANTED = 10_000

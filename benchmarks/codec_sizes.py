@@ -1,8 +1,8 @@
 """
 Bytes of lossless pictures, as a share of raw RGB: GT, and LQ of each type, the mean over its levels.
 
-Crops of photographs that ship inside packages, 512 pixels wide or as much as they have; `uirdata/pipeline/building/size_estimates.py`
-holds what this printed.
+Crops of photographs that ship inside packages, 512 pixels wide or as much as they have.
+`uirdata/pipeline/building/size_estimates.py` holds what this printed.
 
     python -m benchmarks.codec_sizes [--crops 4]
 """

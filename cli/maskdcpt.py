@@ -6,21 +6,21 @@ import sys
 
 import click
 
-from cli.options import Program
+from .options import Program
 
 _COMMANDS = {
-    "train": "cli.maskdcpt_train:train",
-    "plot": "cli.maskdcpt_train:plot",
-    "reproduce": "cli.maskdcpt_reproduce:reproduce",
-    "eval": "cli.maskdcpt_eval:evaluate",
-    "compare": "cli.maskdcpt_eval:compare",
-    "restore": "cli.maskdcpt_restore:restore",
-    "report": "cli.maskdcpt_study:report",
-    "table": "cli.maskdcpt_table:table",
-    "probe": "cli.maskdcpt_study:probe",
-    "bench": "cli.maskdcpt_study:bench",
-    "check-backbone": "cli.maskdcpt_study:check_backbone",
-    "export": "cli.maskdcpt_export:export",
+    "train": "maskdcpt_commands.train:train",
+    "plot": "maskdcpt_commands.plot:plot",
+    "reproduce": "maskdcpt_commands.reproduce:reproduce",
+    "eval": "maskdcpt_commands.eval:evaluate",
+    "compare": "maskdcpt_commands.compare:compare",
+    "restore": "maskdcpt_commands.restore:restore",
+    "report": "maskdcpt_commands.report:report",
+    "table": "maskdcpt_commands.table:table",
+    "probe": "maskdcpt_commands.probe:probe",
+    "bench": "maskdcpt_commands.bench:bench",
+    "check-backbone": "maskdcpt_commands.check_backbone:check_backbone",
+    "export": "maskdcpt_commands.export:export",
 }
 
 
@@ -50,5 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # torchrun starts modules: torchrun -m cli.maskdcpt train ...
     main()

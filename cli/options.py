@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cli.console import Console
 from uirdata.byte_sizes import parse_size
 from uirdata.errors import UirError, UsageError, nearest
 from uirdata.layout import Layout
+
+from .console import Console
 
 if TYPE_CHECKING:
     from uirdata.sources import Source
@@ -41,6 +42,7 @@ SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws."
 )
 CHECKPOINT_HELP = "A run, step-NNNNNN, .safetensors, .pth (also original:FILE, dcpt:FILE), or hf://OWNER/NAME[/FILE]."
+BACKBONE = click.option("--backbone", default="nafnet", show_default=True, help="For fresh weights.")
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
@@ -80,7 +82,7 @@ class Program(click.Group):
         if cmd_name not in self._where:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self._where[cmd_name].partition(":")
-        command = getattr(import_module(module), attribute)
+        command = getattr(import_module(f".{module}", __package__), attribute)
         assert isinstance(command, click.Command)
         return command
 

@@ -6,19 +6,19 @@ import sys
 
 import click
 
-from cli.options import Program
+from .options import Program
 
 _COMMANDS = {
-    "sources": "cli.uir_sources:sources",
-    "fetch": "cli.uir_sources:fetch",
-    "verify": "cli.uir_sources:verify",
-    "crop": "cli.uir_crop:crop",
-    "build-shards": "cli.uir_build:build_shards",
-    "stats": "cli.uir_stats:stats",
-    "audit": "cli.uir_audit:audit",
-    "push-hf": "cli.uir_push:push_hf",
-    "degradations": "cli.uir_degradations:degradations",
-    "demo": "cli.demo:demo",
+    "sources": "uir_commands.sources:sources",
+    "fetch": "uir_commands.fetch:fetch",
+    "verify": "uir_commands.verify:verify",
+    "crop": "uir_commands.crop:crop",
+    "build-shards": "uir_commands.build:build_shards",
+    "stats": "uir_commands.stats:stats",
+    "audit": "uir_commands.audit:audit",
+    "push-hf": "uir_commands.push:push_hf",
+    "degradations": "uir_commands.degradations:degradations",
+    "demo": "uir_commands.demo:demo",
 }
 
 

@@ -12,16 +12,25 @@ import pytest
 TREE = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, unpacked far from it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+def build(folder: Path, how: str) -> Path:
+    """A wheel of this tree as pip builds it, unpacked far from it."""
+    command = [sys.executable, "-c", f"import hatchling.build as backend; backend.{how}({str(folder)!r})"]
     subprocess.run(command, cwd=TREE, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, beside a distribution that has packages called `cli` and `manifests`, as others do."""
+    site = build(tmp_path_factory.mktemp("wheel"), "build_wheel")
+    for name in ("cli", "manifests"):
+        assert not (site / name).exists()
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text("raise ImportError('this is the package of somebody else')\n")
+    return site
 
 
 def run(installed: Path, folder: Path, code: str) -> str:
@@ -34,12 +43,12 @@ def run(installed: Path, folder: Path, code: str) -> str:
 
 
 def uir(*arguments: str) -> str:
-    return f"import sys; sys.argv[1:] = {list(arguments)!r}; from cli.uir import main; main()"
+    return f"import sys; sys.argv[1:] = {list(arguments)!r}; from uir_cli.uir import main; main()"
 
 
 def test_an_installed_wheel_finds_its_manifests_and_brings_the_sample_home(installed: Path, tmp_path: Path) -> None:
     where = run(installed, tmp_path, "import uirdata.sources as s; print(s.MANIFESTS)").strip()
-    assert Path(where) == installed / "manifests"
+    assert Path(where) == installed / "uirdata" / "manifests"
     listed = json.loads(run(installed, tmp_path, uir("sources", "--json")))
     assert {"gopro", "sample", "lsdir"} <= {source["id"] for source in listed}
     (outcome,) = json.loads(run(installed, tmp_path, uir("fetch", "--subset", "sample", "--json", "-q")))
@@ -48,9 +57,30 @@ def test_an_installed_wheel_finds_its_manifests_and_brings_the_sample_home(insta
 
 def test_the_wheel_holds_the_packages_and_the_facts_and_nothing_else(installed: Path) -> None:
     top = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
-    assert top == {"uirdata", "maskdcpt", "cli", "manifests"}
-    assert (installed / "manifests/subsets.toml").is_file()
+    assert top - {"cli", "manifests"} == {"uirdata", "maskdcpt", "uir_cli"}
+    assert (installed / "uirdata/manifests/subsets.toml").is_file()
+    assert not list(installed.rglob("__pycache__"))
     assert (installed / "uirdata/py.typed").is_file()
     (metadata,) = installed.glob("*.dist-info/METADATA")
     requires = [line for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist")]
     assert not any("torch" in line and "extra ==" not in line for line in requires)
+
+
+def test_both_programs_start_in_a_folder_that_has_a_cli_of_its_own(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "__init__.py").write_text("raise ImportError('this is the folder of somebody else')\n")
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+    for program in ("uir", "maskdcpt"):
+        # Without -P: the current folder is searched first, as for everything that is started with -m.
+        command = [sys.executable, "-m", f"uir_cli.{program}", "--help"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"Usage: {program}" in done.stdout
+
+
+def test_an_editable_install_runs_the_command_line_of_the_checkout(tmp_path: Path) -> None:
+    site = build(tmp_path, "build_editable")
+    top = {path.name for path in site.iterdir() if not path.name.endswith((".dist-info", ".pth"))}
+    assert top == {"uir_cli"}
+    where = run(site, tmp_path, "import uir_cli.uir as m; print(m.__file__)").strip()
+    assert Path(where) == TREE / "cli" / "uir.py"

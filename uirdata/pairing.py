@@ -7,8 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from uirdata.pair_rules import SPLITS, TYPES, UNSEEN, Example, ExamplePair, Exclude, PairRule, Split, rule_faults
-from uirdata.patterns import compile_pattern, fill_template, is_image_name
+from uirdata.manifest_syntax.pair_rules import (
+    SPLITS,
+    TYPES,
+    UNSEEN,
+    Example,
+    ExamplePair,
+    Exclude,
+    PairRule,
+    Split,
+    rule_faults,
+)
+from uirdata.manifest_syntax.patterns import compile_pattern, fill_template, is_image_name
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,17 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from uirdata.errors import ManifestError
-from uirdata.pair_rules import Exclude, PairRule, rule_faults
-from uirdata.patterns import compile_pattern
-from uirdata.typed_toml import STRICT, read_toml, typed
+from uirdata.manifest_syntax.pair_rules import Exclude, PairRule, rule_faults
+from uirdata.manifest_syntax.patterns import compile_pattern
+from uirdata.manifest_syntax.typed_toml import STRICT, read_toml, typed
 
 Trust = Literal["official", "repack", "third-party"]
 Access = Literal["open", "token", "form", "login", "by-hand"]
 Archive = Literal["", "zip", "tar", "7z", "rar", "parquet", "mat", "folder"]
 
-MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
-"""Our own manifests: beside the package, in a checkout and in an installed wheel alike."""
+_PACKAGE = Path(__file__).resolve().parent
+MANIFESTS = _PACKAGE / "manifests" if (_PACKAGE / "manifests").is_dir() else _PACKAGE.parent / "manifests"
+"""Our own manifests: inside an installed package, beside it in a checkout."""
 
 NOT_SOURCES = ("subsets.toml", "paper_table.toml")
 """What else may lie in a folder of manifests."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS
-from uirdata.paper_table import RowAccount
+from uirdata.facts.paper_table import RowAccount
 
 COUNTED_COLUMNS = [
     "degradation",

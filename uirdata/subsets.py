@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from uirdata.errors import ManifestError, UsageError, nearest
-from uirdata.pair_rules import TYPES, Split
+from uirdata.manifest_syntax.pair_rules import TYPES, Split
+from uirdata.manifest_syntax.typed_toml import STRICT, read_toml, typed
 from uirdata.sources import MANIFESTS, Source, load_sources
-from uirdata.typed_toml import STRICT, read_toml, typed
 
 
 @dataclass(frozen=True)

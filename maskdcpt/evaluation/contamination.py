@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskdcpt.evaluation.test_sets import TestSet
+from uirdata.facts.overlaps import Overlap, load_overlaps
 from uirdata.layout import Layout
-from uirdata.overlaps import Overlap, load_overlaps
 from uirdata.pipeline.building.sample_plan import scenes_held
 from uirdata.storage.pair_tables import read_found
 

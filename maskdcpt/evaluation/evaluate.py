@@ -40,8 +40,8 @@ from maskdcpt.metrics.learned import LearnedScorer, digest, learned_metrics
 from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.weights.training_data import training_data
 from uirdata.errors import SourceError, UsageError
+from uirdata.facts.overlaps import load_overlaps
 from uirdata.layout import Layout
-from uirdata.overlaps import load_overlaps
 from uirdata.progress import Progress, Silent
 
 __all__ = [

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from uir_cli.maskdcpt import program
 
 import maskdcpt
-from cli.maskdcpt import program
 from maskdcpt.backbones.checking import check_backbone, load_class
 from maskdcpt.masking import masked, random_patch_mask
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner, Result
+from uir_cli.uir import program
 
-from cli.uir import program
 from maskdcpt import demo
 from maskdcpt.config.presets import Preset, find_preset
 from uirdata.subsets import Subset, Use

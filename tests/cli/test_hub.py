@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from uir_cli.maskdcpt import program as maskdcpt
+from uir_cli.uir import program as uir
 
-from cli.maskdcpt import program as maskdcpt
-from cli.uir import program as uir
 from maskdcpt.config.toml import to_toml
 from tests.hub import WRITER, Hub
 from tests.maskdcpt.tiny import tiny_config

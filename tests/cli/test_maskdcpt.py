@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from uir_cli.maskdcpt import program
 
-from cli.maskdcpt import program
 from maskdcpt.config.toml import to_toml
 from tests.maskdcpt.tiny import picture, tiny_config, write_shards
 from uirdata.images import read_image
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_is_quick_and_does_not_import_torch() -> None:
     code = (
-        "import sys\nfrom cli.maskdcpt import program\n"
+        "import sys\nfrom uir_cli.maskdcpt import program\n"
         "try:\n    program.main(args=sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "assert not {'torch', 'pyarrow', 'pydantic'} & set(sys.modules), sorted(sys.modules)\n"
     )

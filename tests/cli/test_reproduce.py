@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from uir_cli.maskdcpt import program
 
-from cli.maskdcpt import program
 from maskdcpt.studies.ablation_arms import ARMS, DEFAULT_ARMS, SIZES, TEST_LEVELS, TRAIN_LEVELS
 from maskdcpt.studies.reproduce import Outcome, Task, plain
 from maskdcpt.studies.reproduction_report import summarise

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from uir_cli.console import cell, size_text
+from uir_cli.options import Size
+from uir_cli.uir import program
 
-from cli.console import cell, size_text
-from cli.options import Size
-from cli.uir import program
 from tests.conftest import picture, write_png
 from tests.uirdata.pipeline.test_all_sources import example_tree
 from uirdata import open_shards
@@ -42,7 +42,7 @@ def built(tmp_path: Path, photos: Path) -> Path:
 
 def test_help_answers_without_heavy_imports() -> None:
     code = (
-        "import sys; from cli.uir import program\n"
+        "import sys; from uir_cli.uir import program\n"
         "try: program.main(args=['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'pyarrow', 'numpy', 'cv2', 'datasets', 'huggingface_hub', 'pydantic'} & set(sys.modules)\n"
@@ -58,7 +58,7 @@ def test_a_plan_needs_no_network_and_no_library_of_a_host(tmp_path: Path) -> Non
         "import socket, sys\n"
         "def refuse(*_): raise AssertionError('asked the net')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "from cli.uir import program\n"
+        "from uir_cli.uir import program\n"
         "program.main(args=['fetch', '--subset', '5d', '--dry-run', '--root', sys.argv[1]], standalone_mode=False)\n"
         "heavy = {'torch', 'cv2', 'scipy', 'datasets', 'huggingface_hub'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -213,7 +213,7 @@ def test_json_is_alone_on_stdout(tmp_path: Path, photos: Path) -> None:
 def test_uir_root_is_the_default_of_root(tmp_path: Path, photos: Path) -> None:
     root = built(tmp_path, photos)
     environment = {**os.environ, "UIR_ROOT": str(root)}
-    command = [sys.executable, "-c", "from cli.uir import main; main()", "stats", "--json"]
+    command = [sys.executable, "-c", "from uir_cli.uir import main; main()", "stats", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["folder"] == str(root / "shards")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from uir_cli.uir import program
 
-from cli.uir import program
 from tests.conftest import picture, write_png
 from uirdata.images import RgbImage
 from uirdata.storage.tables import read_table

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from uir_cli.uir import program
 
-from cli.uir import program
 from tests.conftest import picture, write_png
 
 SUBSET = """
@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_ctrl_c_ends_a_build_with_130_in_one_line_and_what_was_finished_stays(root: Path) -> None:
-    command = "from cli.uir import main; main()", "build-shards", "--subset", "small", "--root", str(root)
+    command = "from uir_cli.uir import main; main()", "build-shards", "--subset", "small", "--root", str(root)
     process = subprocess.Popen(
         [sys.executable, "-c", *command, "--workers", "2", "--shard-size", "300kB"],
         start_new_session=True,

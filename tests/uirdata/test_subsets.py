@@ -6,7 +6,7 @@ import pytest
 
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import ManifestError, UsageError
-from uirdata.local_sources import local_source
+from uirdata.facts.local_sources import local_source
 from uirdata.pairing import TYPES
 from uirdata.sources import load_sources
 from uirdata.subsets import Subset, Use, load_subset, load_subsets, subset_of

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.storage.files import storage_error, writing
-from uirdata.storage.members import Limits, Names, members_digest
-from uirdata.storage.packed import Member, fault_of, kind_of_name, read_members, reading
+from uirdata.storage.formats.members import Limits, Names, members_digest
+from uirdata.storage.formats.packed import Member, fault_of, kind_of_name, read_members, reading
 
 __all__ = [
     "Limits",

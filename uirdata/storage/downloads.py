@@ -8,9 +8,9 @@ from pathlib import Path
 
 from uirdata.errors import DownloadError
 from uirdata.storage.files import storage_error
-from uirdata.storage.filling import Contradiction, Filling
-from uirdata.storage.partial import Partial, discard
-from uirdata.storage.terms import Arrived, Expected, Listener, Pace, Place, RateLimit, WrongBytes, mismatch
+from uirdata.storage.transfers.filling import Contradiction, Filling
+from uirdata.storage.transfers.partial import Partial, discard
+from uirdata.storage.transfers.terms import Arrived, Expected, Listener, Pace, Place, RateLimit, WrongBytes, mismatch
 from uirdata.transfer import Interrupted, RangeRefused, Unreachable
 
 __all__ = [

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from uirdata.fingerprints import VERSION, WINDOWS, Fingerprint, Hashes
+from uirdata.similarity.fingerprints import VERSION, WINDOWS, Fingerprint, Hashes
 from uirdata.storage.tables import read_table, write_rows
 
 _SCHEMA = pa.schema(

@@ -15,9 +15,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor
+from uir_cli.maskdcpt import program
+from uir_cli.uir import program as uir
 
-from cli.maskdcpt import program
-from cli.uir import program as uir
 from maskdcpt.backbones import create_backbone
 from maskdcpt.evaluation.cases import set_cases
 from maskdcpt.evaluation.compare import compare_runs

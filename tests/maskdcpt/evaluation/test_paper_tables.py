@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from uir_cli.maskdcpt import program
 
-from cli.maskdcpt import program
 from maskdcpt.evaluation.paper_tables import (
     difference_row,
     lines,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from uir_cli.maskdcpt import program
 
-from cli.maskdcpt import program
 from maskdcpt.pages.run_page import confusion_table, scatter
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.restoring.restorer import Restorer

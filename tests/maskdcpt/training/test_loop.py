@@ -53,7 +53,7 @@ def assert_same(one: dict[str, object], other: dict[str, object]) -> None:
 
 
 def in_a_fresh_process(config: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.maskdcpt", "train", "--config", str(config), "--out", str(out), *more]
+    command = [sys.executable, "-m", "uir_cli.maskdcpt", "train", "--config", str(config), "--out", str(out), *more]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_in_a_fresh_process_to_the_same_weights(shards: Pat
 def test_a_termination_signal_saves_and_ends_with_3(shards: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(to_toml(tiny_config(shards, tmp_path / "run", "loop.steps=100000", "data.workers=1")))
-    command = [sys.executable, "-m", "cli.maskdcpt", "train", "--config", str(config), "-q"]
+    command = [sys.executable, "-m", "uir_cli.maskdcpt", "train", "--config", str(config), "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         wait_for(lambda: bool(checkpoint_folders(tmp_path / "run")))
         # To the whole group, as Slurm sends it: the loader's processes get it too.

@@ -8,8 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors import safe_open
+from uir_cli.maskdcpt import program
 
-from cli.maskdcpt import program
 from maskdcpt.backbones import create_backbone
 from maskdcpt.training.loop import train
 from maskdcpt.weights.build import networks_of

@@ -19,8 +19,8 @@ from uirdata.pipeline.fetching.fetch import fetch, plan_fetch
 from uirdata.progress import Silent
 from uirdata.sources import Mirror, RemoteFile, Source, load_sources
 from uirdata.storage.downloads import Pace
-from uirdata.storage.receipts import Receipts
 from uirdata.storage.tables import read_table
+from uirdata.storage.transfers.receipts import Receipts
 from uirdata.transfer import Unreachable
 
 REPO = "someone/Rain"

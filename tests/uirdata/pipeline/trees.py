@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.conftest import picture, write_png
+from uirdata.facts.local_sources import local_source
 from uirdata.layout import Layout
-from uirdata.local_sources import local_source
 from uirdata.pairing import Pair
 from uirdata.sources import Source
 from uirdata.storage.pair_tables import PAIRS_SCHEMA

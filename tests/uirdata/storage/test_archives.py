@@ -24,9 +24,9 @@ import pytest
 from tests.conftest import picture
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.images import decode_image, encode_image
-from uirdata.storage import packed
 from uirdata.storage.archives import Limits, fault_of, kind_of_name, member_hashes, read_journal, unpack
-from uirdata.storage.members import Names, members_digest
+from uirdata.storage.formats import packed
+from uirdata.storage.formats.members import Names, members_digest
 
 FILES = {"a/1.png": b"one", "a/b/2.png": b"two" * 1000, "3.txt": b""}
 

@@ -20,7 +20,7 @@ from uirdata.errors import DownloadError, StorageError
 from uirdata.hosts.http import Http
 from uirdata.hosts.web import WebClient
 from uirdata.storage.downloads import Expected, Listener, Pace, Place, RateLimit, download
-from uirdata.storage.partial import Partial, bytes_here
+from uirdata.storage.transfers.partial import Partial, bytes_here
 
 QUICK = Pace(attempts=4, first_wait_s=0.001, longest_wait_s=0.002, stall_s=0.3, piece_bytes=32 << 10)
 CONTENT = random.Random(7).randbytes(300_000)
@@ -209,7 +209,7 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
 def test_a_file_for_which_there_is_no_room_is_refused_before_its_first_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uirdata.storage.filling.free_bytes", lambda _: len(CONTENT) - 1)
+    monkeypatch.setattr("uirdata.storage.transfers.filling.free_bytes", lambda _: len(CONTENT) - 1)
     with serving({"/f": CONTENT, "/g": CONTENT[:-1]}) as server:
         with pytest.raises(DownloadError, match=rf"has {len(CONTENT):,} bytes, and {len(CONTENT) - 1:,} are free"):
             download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)

@@ -16,9 +16,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.alignment import Part, common_parts, correlation, cut, flip_image
 from uirdata.errors import ImageError
-from uirdata.fingerprints import (
+from uirdata.pipeline.auditing.gt_images import Picture, look_at
+from uirdata.pipeline.building.sample_plan import Left
+from uirdata.pipeline.building.sample_reader import describe_failure
+from uirdata.pipeline.parallel import in_order
+from uirdata.progress import Progress, Silent
+from uirdata.similarity.alignment import Part, common_parts, correlation, cut, flip_image
+from uirdata.similarity.fingerprints import (
     FLIPS,
     MIN_WINDOWS,
     WHOLE_DISTANCE,
@@ -29,11 +34,6 @@ from uirdata.fingerprints import (
     flipped,
     place,
 )
-from uirdata.pipeline.auditing.gt_images import Picture, look_at
-from uirdata.pipeline.building.sample_plan import Left
-from uirdata.pipeline.building.sample_reader import describe_failure
-from uirdata.pipeline.parallel import in_order
-from uirdata.progress import Progress, Silent
 from uirdata.storage.fingerprint_cache import Batch, FingerprintCache, Wholes
 
 Kind = Literal["exact", "near", "crop"]

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uirdata.errors import ImageError, ShardError
-from uirdata.fingerprints import fingerprint
 from uirdata.images import RgbImage, decode_image, pixel_sha256
 from uirdata.layout import Layout
 from uirdata.pipeline.building.sample_plan import Left
 from uirdata.pipeline.building.sample_reader import describe_failure
 from uirdata.pipeline.parallel import in_order
 from uirdata.progress import Progress, Silent
+from uirdata.similarity.fingerprints import fingerprint
 from uirdata.storage.fingerprint_cache import FingerprintCache, Seen
 from uirdata.storage.pair_tables import read_found
 from uirdata.storage.shards import MANIFEST, list_shards

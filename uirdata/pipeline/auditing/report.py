@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from uirdata.alignment import Part, flip_image
 from uirdata.errors import ImageError
+from uirdata.facts.overlaps import parse_overlaps
 from uirdata.html_pages import data_uri, html_table, write_page
 from uirdata.images import RgbImage
-from uirdata.overlaps import parse_overlaps
 from uirdata.pipeline.auditing.audit import AuditReport, Hit
 from uirdata.pipeline.auditing.gt_images import Picture
+from uirdata.similarity.alignment import Part, flip_image
 from uirdata.storage.files import writing
 from uirdata.storage.tables import write_rows
 
@@ -102,7 +102,7 @@ def write_audit_page(report: AuditReport, target: Path) -> None:
 
 def write_overlaps(hits: Iterable[Hit], folder: Path) -> list[Path]:
     """
-    Write, for each benchmark, the list of training scenes that it holds, in the format of `uirdata.overlaps`.
+    Write, for each benchmark, the list of training scenes that it holds, in the format of `uirdata.facts.overlaps`.
 
     Scenes that an earlier audit wrote stay; a list says for each source what it rests on.
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from uirdata.errors import SourceError, UsageError
+from uirdata.facts.overlaps import Overlap, overlapping_scenes
+from uirdata.facts.paper_table import account, load_paper_table
 from uirdata.layout import Layout
-from uirdata.overlaps import Overlap, overlapping_scenes
-from uirdata.paper_table import account, load_paper_table
 from uirdata.planning import CropSetting, FoundPair, Group, GroupPlan, PlannedSample
 from uirdata.sources import Source
 from uirdata.storage.pair_tables import read_found

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from uirdata.errors import SourceError, UirError, UsageError
+from uirdata.facts.local_sources import local_source, source_to_toml
 from uirdata.hosts import Host, WebClient, open_hosts
 from uirdata.layout import Layout
-from uirdata.local_sources import local_source, source_to_toml
 from uirdata.pipeline.fetching.archive_names import archive_name, tree_journal
 from uirdata.pipeline.fetching.inventory import Inventory, take_inventory
 from uirdata.pipeline.fetching.plan import FetchPlan, PlannedFile, PlannedSource, by_hand_todo, plan_fetch

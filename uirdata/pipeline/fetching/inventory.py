@@ -14,8 +14,8 @@ from typing import Any
 from uirdata.errors import ImageError, SourceError
 from uirdata.images import image_size
 from uirdata.layout import Layout
+from uirdata.manifest_syntax.patterns import is_image_name
 from uirdata.pairing import LeftOut, Pair, Pairing, find_pairs
-from uirdata.patterns import is_image_name
 from uirdata.progress import Progress
 from uirdata.sources import Source
 from uirdata.storage.checks import Checks, FileCheck, PairCheck, pair_key

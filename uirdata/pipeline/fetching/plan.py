@@ -23,8 +23,8 @@ from uirdata.pipeline.fetching.user_folder import Given, GivenTree, find_tree
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import read_journal
 from uirdata.storage.files import free_bytes
-from uirdata.storage.partial import bytes_here
-from uirdata.storage.receipts import Receipts
+from uirdata.storage.transfers.partial import bytes_here
+from uirdata.storage.transfers.receipts import Receipts
 
 State = Literal["here", "partial", "given", "missing", "by hand"]
 

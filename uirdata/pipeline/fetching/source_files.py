@@ -23,7 +23,7 @@ from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
 from uirdata.storage.downloads import Arrived, Expected, Listener, Pace, Place, download, hash_file, mismatch
 from uirdata.storage.files import free_bytes, storage_error, writing
-from uirdata.storage.receipts import Receipt, Receipts, now
+from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted
 
 FileState = Literal["here", "arrived", "given", "by hand", "failed"]

@@ -21,7 +21,7 @@ from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
 from uirdata.storage.archives import Unpacked, kind_of_name, put_file, read_journal, unpack
 from uirdata.storage.downloads import Pace
-from uirdata.storage.receipts import Receipts
+from uirdata.storage.transfers.receipts import Receipts
 
 _DEPTH = 3
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from uirdata.degradations import DEGRADATIONS
-from uirdata.overlaps import load_overlaps
+from uirdata.facts.overlaps import load_overlaps
 from uirdata.pipeline.publishing.card_metadata import metadata
 from uirdata.pipeline.publishing.publication import RECIPES, TABLES, Configuration, Publication
 from uirdata.pipeline.reporting.statistics_page import Statistics, count_shards

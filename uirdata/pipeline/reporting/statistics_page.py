@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from uirdata.degradations import DEGRADATIONS
+from uirdata.facts.paper_table import RowAccount, account, load_paper_table
 from uirdata.html_pages import bars, centre, data_uri, figure, html_table, write_page
-from uirdata.paper_table import RowAccount, account, load_paper_table
 from uirdata.pipeline.building.build import REJECTED
 from uirdata.pipeline.opening import open_shards
 from uirdata.sources import load_sources

@@ -16,7 +16,7 @@ from uirdata.sources import RemoteFile, Source
 from uirdata.storage.archives import Unpacked, read_journal, rewrite_journal
 from uirdata.storage.checks import Checks
 from uirdata.storage.downloads import hash_file
-from uirdata.storage.receipts import Receipt, Receipts
+from uirdata.storage.transfers.receipts import Receipt, Receipts
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from uirdata.pipeline.verifying.pixel_checks import Group, Seen, inspect_groups
 from uirdata.progress import Progress
 from uirdata.sources import Feed, Source
 from uirdata.storage.checks import Checks, FileCheck, pair_key
-from uirdata.storage.receipts import Receipts
+from uirdata.storage.transfers.receipts import Receipts
 
 VerifyState = Literal["good", "faulty", "absent"]
 

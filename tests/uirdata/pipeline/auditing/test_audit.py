@@ -12,9 +12,9 @@ from PIL import Image
 from tests.conftest import picture, write_png
 from tests.uirdata.pipeline.trees import small_source, small_subset
 from uirdata.errors import ManifestError
+from uirdata.facts.overlaps import load_overlaps
 from uirdata.images import RgbImage
-from uirdata.overlaps import load_overlaps
-from uirdata.patterns import compile_pattern
+from uirdata.manifest_syntax.patterns import compile_pattern
 from uirdata.pipeline.auditing.audit import AuditReport, audit
 from uirdata.pipeline.auditing.gt_images import Picture, Place, shard_pictures, source_pictures
 from uirdata.pipeline.auditing.report import count_hits, scene_pattern, write_audit_page, write_hits, write_overlaps

@@ -8,9 +8,9 @@ import fsspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from uir_cli.uir import program
 
 import uirdata
-from cli.uir import program
 from tests.uirdata.pipeline.building.test_build import SETTINGS, digests
 from tests.uirdata.pipeline.building.test_build import run as run_locally
 from tests.uirdata.pipeline.trees import small_source, small_subset

@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import picture, write_png
 from uirdata.cropping import Box
+from uirdata.facts.local_sources import local_source
 from uirdata.images import RgbImage, decode_image, read_image
 from uirdata.layout import Layout
-from uirdata.local_sources import local_source
 from uirdata.pairing import Pair
 from uirdata.pipeline.building import screen
 from uirdata.pipeline.building.sample_plan import Plan, make_plan

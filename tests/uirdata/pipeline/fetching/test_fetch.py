@@ -22,8 +22,8 @@ from uirdata.pipeline.fetching.fetch import FetchReport, SourceOutcome, add_loca
 from uirdata.progress import Silent
 from uirdata.sources import FileSet, Mirror, RemoteFile, Source, load_sources, read_source
 from uirdata.storage.downloads import Pace
-from uirdata.storage.receipts import Receipts
 from uirdata.storage.tables import read_table
+from uirdata.storage.transfers.receipts import Receipts
 
 QUICK = Pace(attempts=3, first_wait_s=0.001, longest_wait_s=0.002, stall_s=0.5)
 RULE = PairRule("train", "haze", False, "**/gt/{n}.png", "**/lq/{n}.png")

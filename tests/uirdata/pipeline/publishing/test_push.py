@@ -80,7 +80,7 @@ def test_killed_in_the_middle_nothing_shows_and_the_next_push_sends_what_is_left
     server: Hub, pool: Path, tmp_path: Path
 ) -> None:
     manifests(tmp_path / "manifests")
-    command = "import sys; from cli.uir import main; main()"
+    command = "import sys; from uir_cli.uir import main; main()"
     environment = {**os.environ, "HF_HUB_DISABLE_XET": "1", "UIR_ROOT": str(tmp_path)}
     server.upload_takes_s = 0.2
     process = subprocess.Popen(

@@ -351,7 +351,7 @@ def test_a_touched_download_on_a_disk_that_cannot_be_written_is_hashed_each_time
     def refuse(*_: object) -> None:
         raise StorageError("receipts.json: cannot be written: Read-only file system")
 
-    monkeypatch.setattr("uirdata.storage.receipts.Receipts._write", refuse)
+    monkeypatch.setattr("uirdata.storage.transfers.receipts.Receipts._write", refuse)
     (found,) = verify([source], layout, deep=False, jobs=1, progress=Notes()).sources
     assert found.state == "good"
     assert len(said) == 1

@@ -1,0 +1,1 @@
+"""The commands of `maskdcpt`, a file each."""

@@ -1,0 +1,84 @@
+"""maskdcpt export: networks for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from uirdata.errors import UsageError
+
+from ..console import Console
+from ..options import CHECKPOINT, DRY_RUN, common
+
+
+@click.command()
+@CHECKPOINT
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".pth, .safetensors or .onnx.")
+@click.option("--hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub, with a card.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Write what --hub would put there.")
+@click.option("--results", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="For the card.")
+@click.option("--licence", default="", metavar="ID", help="Of the weights, for the card, such as cc-by-nc-4.0.")
+@click.option("--private", is_flag=True, help="Where --hub makes the repository.")
+@click.option(
+    "--layout",
+    type=click.Choice(["maskdcpt", "original"]),
+    default="maskdcpt",
+    show_default=True,
+    help="The published keys, or those of the network's authors (nafnet, restormer), which spandrel reads.",
+)
+@click.option("--raw", is_flag=True, help="Take the raw weights, not their running average.")
+@DRY_RUN
+@common
+def export(
+    checkpoint: str | Path,
+    out: Path | None,
+    hub: str | None,
+    folder: Path | None,
+    results: tuple[Path, ...],
+    licence: str,
+    private: bool,
+    layout: str,
+    raw: bool,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Write a checkpoint's backbone for other programs.
+
+    .pth is what BasicSR-style code loads ({"params": ..., "params_ema": ...}), .safetensors the same keys without a
+    prefix; both load back here. .onnx is the network itself, compared with torch where onnxruntime is installed. --hub
+    makes a model repository: weights, configuration and a card with results and training data.
+
+    \b
+    Examples:
+      maskdcpt export --checkpoint runs/fine --out nafnet.pth
+      maskdcpt export --checkpoint runs/fine --out nafnet.onnx
+      maskdcpt export --checkpoint runs/fine --hub me/nafnet-5d --results results/nafnet --licence cc-by-nc-4.0
+    """
+    from maskdcpt.weights.export import as_mapping, export_backbone
+    from maskdcpt.weights.model_card import push_model, write_model_folder
+
+    if out is None and hub is None and folder is None:
+        raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")
+    weights = "params" if raw else "params_ema"
+    if dry_run:
+        planned = [str(place) for place in (out, folder, hub) if place is not None]
+        console.data({"would write": planned})
+        console.line(f"would write {', '.join(planned)}")
+        return
+    document: dict[str, object] = {}
+    if out is not None:
+        written = export_backbone(checkpoint, out, weights, "original" if layout == "original" else "maskdcpt")
+        document |= as_mapping(written)
+        console.line(f"{out}: {written.tensors:,} tensors" + (f"; {written.checked}" if written.checked else ""))
+    if folder is not None:
+        name = (hub or folder.name).rpartition("/")[2]
+        write_model_folder(checkpoint, folder, name=name, results=results, licence=licence, weights=weights)
+        document["folder"] = str(folder)
+        console.line(str(folder))
+    if hub is not None:
+        pushed = push_model(checkpoint, hub, results=results, licence=licence, weights=weights, private=private)
+        document |= {"link": pushed.link, "commit": pushed.commit}
+        console.line(f"{pushed.link} at {pushed.commit}")
+    console.data(document)

@@ -1,0 +1,137 @@
+"""maskdcpt restore: pictures of any kind and size."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uirdata.errors import PartlyDone, UirError, UsageError
+
+from ..console import Console
+from ..options import CHECKPOINT, DEVICE, DRY_RUN, Size, common
+
+if TYPE_CHECKING:
+    from maskdcpt.restoring.files import Restored
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True), metavar="FILE...")
+@CHECKPOINT
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; needed unless FILE is -.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page, before and after.")
+@click.option(
+    "--tile", "tile_px", type=click.IntRange(0), help="Tiles of this side; 0 never cuts.  [default: by memory]"
+)
+@click.option(
+    "--memory", type=Size(), metavar="SIZE", help="What it may take, such as 4GB.  [default: half of what is free]"
+)
+@click.option("--self-ensemble", is_flag=True, help="Average over eight flips and turns: eight times as long.")
+@click.option(
+    "--classifier", type=click.Path(path_type=Path), help="Pre-trained checkpoint that names the degradation."
+)
+@DEVICE
+@DRY_RUN
+@common
+def restore(
+    files: tuple[Path, ...],
+    checkpoint: str | Path,
+    out: Path | None,
+    overwrite: bool,
+    page: Path | None,
+    tile_px: int | None,
+    memory: int | None,
+    self_ensemble: bool,
+    classifier: str | Path | None,
+    device: str,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Restore pictures of any size: files, folders, or patterns. `-` reads one from stdin and writes PNG to stdout.
+
+    Results are PNGs in --out, under the names of the sources; 16 bits, colour profile, alpha and EXIF are kept, and
+    what EXIF turns is turned. Nothing is replaced without --overwrite. A picture is restored whole where the memory
+    does, else in overlapping tiles. One that cannot be read is told of, the others are restored, exit code 3.
+
+    \b
+    Examples:
+      maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
+      maskdcpt restore pictures 'more/*.png' --checkpoint nafnet_maskdcpt_5d.pth --out restored --page look.html
+      maskdcpt restore - --checkpoint runs/fine < photo.jpg > restored.png
+      maskdcpt restore photo.jpg --checkpoint hf://Jiakui/MaskDCPT/nafnet_maskdcpt_5d.pth --out restored
+    """
+    piped = files == (Path("-"),)
+    if not piped and Path("-") in files:
+        raise UsageError("- stands alone: one picture from stdin to stdout")
+    if out is None and not piped:
+        raise UsageError("--out DIR is needed: where restored pictures go")
+    if piped and (out is not None or page is not None):
+        raise UsageError("- writes to stdout; leave --out and --page away")
+    from maskdcpt.restoring.files import plan_files, restore_bytes, restore_files
+    from maskdcpt.restoring.restorer import Restorer
+
+    if dry_run and out is not None:
+        planned = plan_files(files, out)
+        console.data([_plain(plan) for plan in planned])
+        console.table([{"source": str(p.source), "target": str(p.target or ""), "problem": p.problem} for p in planned])
+        return
+    restorer = Restorer(
+        checkpoint,
+        classifier=classifier,
+        device=device,
+        tile_px=tile_px,
+        self_ensemble=self_ensemble,
+        memory=memory,
+    )
+    if out is None:
+        png, _ = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
+        sys.stdout.buffer.write(png)
+        return
+    from maskdcpt.pages.restored_page import RestoredPage
+
+    pages = RestoredPage(page, str(checkpoint)) if page is not None else None
+    with console.progress() as progress:
+        results = restore_files(
+            files,
+            out,
+            restorer,
+            overwrite=overwrite,
+            progress=progress,
+            on_picture=pages.add if pages is not None else None,
+        )
+    if pages is not None:
+        pages.write(results)
+    _tell(results, console)
+    if page is not None:
+        console.line(str(page))
+    _raise_for(results)
+
+
+def _tell(results: list[Restored], console: Console) -> None:
+    console.data([_plain(result) for result in results])
+    for result in results:
+        remarks = [text for text in (result.degradation and f"seen: {result.degradation}", result.remark) if text]
+        if result.target is not None:
+            console.line(f"{result.target}" + (f" ({'; '.join(remarks)})" if remarks else ""))
+        elif console.quiet:
+            # Without -q the line was shown when it happened.
+            console.warning(result.problem)
+
+
+def _plain(result: Restored) -> dict[str, Any]:
+    return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(result).items()}
+
+
+def _raise_for(results: list[Restored]) -> None:
+    bad = [result for result in results if result.problem]
+    if len(bad) == len(results):
+        raise UirError(
+            f"none of {len(results)} was restored, the first: {bad[0].problem}" if bad[1:] else bad[0].problem
+        )
+    if bad:
+        raise PartlyDone(f"{len(bad)} of {len(results)} were not restored, the first: {bad[0].problem}")

@@ -1,0 +1,165 @@
+"""uir audit: what is twice in a pool of shards, and what of it a benchmark holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from uirdata.errors import PartlyDone, UsageError
+from uirdata.layout import Layout
+
+from ..console import Console
+from ..options import DRY_RUN, JOBS, ROOT, all_sources, common, find_subset
+
+if TYPE_CHECKING:
+    from uirdata.pipeline.auditing.audit import AuditReport
+    from uirdata.pipeline.auditing.gt_images import Picture
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME",
+    help="Benchmarks: a subset or source that was fetched, or another shard folder. May be given several times.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The hits. [default: ROOT/audit.parquet]")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look at them.")
+@click.option(
+    "--write-overlaps",
+    is_flag=True,
+    help="Write the training scenes that benchmarks hold to ROOT/overlaps, for `--variant clean`.",
+)
+@JOBS
+@ROOT
+@DRY_RUN
+@common
+def audit(
+    folder: Path | None,
+    against: tuple[str, ...],
+    out: Path | None,
+    page: Path | None,
+    write_overlaps: bool,
+    jobs: int,
+    root: Path,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Find training pictures that are there twice, or that a benchmark holds.
+
+    Looks at the GT of the training samples in DIR, a shard folder (ROOT/shards without it), and compares them with each
+    other, with DIR's own val and test samples, and with --against. Finds equal pixels, copies that were re-encoded,
+    resized, flipped or changed in brightness, and crops. Changes no shard; fingerprints are kept in ROOT/cache.
+
+    \b
+    Examples:
+      uir audit
+      uir audit --against bench --html audit.html
+      uir audit /data/shards --against cbsd68 --against /data/other-shards --write-overlaps
+    """
+    from uirdata.pipeline.auditing.audit import audit as run
+    from uirdata.pipeline.auditing.gt_images import shard_pictures
+    from uirdata.pipeline.auditing.report import write_audit_page, write_hits
+    from uirdata.pipeline.auditing.report import write_overlaps as write_lists
+    from uirdata.storage.fingerprint_cache import FingerprintCache
+
+    layout = Layout(root)
+    folder = folder or layout.shards
+    mine = shard_pictures(folder, ("train",))
+    theirs, missing = _benchmarks(layout, against)
+    theirs = [*shard_pictures(folder, ("val", "test")), *theirs]
+    if dry_run:
+        console.data({"pictures": len(mine), "benchmark_pictures": len(theirs), "not_fetched": missing})
+        console.line(f"to compare: {len(mine):,} training pictures of {folder} with {len(theirs):,} of benchmarks")
+        return
+    with console.progress() as progress:
+        report = run(mine, theirs, FingerprintCache(layout.fingerprints), workers=jobs, progress=progress)
+    target = out or layout.audit
+    write_hits(report, target)
+    lists = write_lists(report.against, layout.overlaps) if write_overlaps else []
+    _show(console, report, target, lists, missing)
+    if page is not None:
+        write_audit_page(report, page)
+        console.remark(f"wrote {page}")
+    _end(console, report, missing)
+
+
+def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], list[str]]:
+    """Turn --against into pictures, and name the sources that were not fetched."""
+    from uirdata.pipeline.auditing.gt_images import shard_pictures, source_pictures
+    from uirdata.pipeline.building.sample_reader import source_folders
+
+    sources = all_sources(layout)
+    found: list[Picture] = []
+    missing: list[str] = []
+    splits: dict[str, set[str]] = {}
+    for name in names:
+        if Path(name).is_dir():
+            found += shard_pictures(Path(name), ("train", "val", "test"))
+        elif name in sources:
+            splits.setdefault(name, set()).update(_test_splits(layout, name))
+        else:
+            for use in find_subset(layout, name).uses:
+                if use.split != "train":
+                    splits.setdefault(use.source, set()).add(use.split)
+    folders = source_folders(sources, layout, splits)
+    for name, wanted in splits.items():
+        pictures = source_pictures(name, folders[name], layout, wanted)
+        found += pictures or []
+        missing += [name] if pictures is None else []
+    if names and not found:
+        raise UsageError(
+            f"there is nothing to compare with: {', '.join(missing) or ', '.join(names)}. "
+            f"`uir fetch {missing[0] if missing else names[0]}` brings it"
+        )
+    return found, missing
+
+
+def _test_splits(layout: Layout, name: str) -> set[str]:
+    """A source that is named counts with its val and test parts; one that has neither, with all of it."""
+    from uirdata.storage.pair_tables import read_found
+
+    splits = {item.pair.split for item in read_found(layout, name) or ()}
+    return splits - {"train"} or splits or {"test"}
+
+
+def _show(console: Console, report: AuditReport, target: Path, lists: list[Path], missing: list[str]) -> None:
+    from uirdata.pipeline.auditing.report import count_hits
+
+    tables = {"in a benchmark": count_hits(report.against), "twice in the data set": count_hits(report.within)}
+    console.data(
+        {
+            "pictures": report.pictures,
+            "benchmark_pictures": report.benchmark_pictures,
+            "hits": str(target),
+            "overlap_lists": [str(path) for path in lists],
+            "not_fetched": missing,
+            "failures": [vars(failure) for failure in report.failures],
+            **tables,
+        }
+    )
+    for title, rows in tables.items():
+        console.table(rows, title=title)
+    console.line(
+        f"{report.pictures:,} training pictures, {report.benchmark_pictures:,} of benchmarks: "
+        f"{len(report.against):,} hits in benchmarks, {len(report.within):,} within; {target}"
+    )
+    for path in lists:
+        console.line(f"wrote {path}; `--variant clean` leaves these scenes out")
+
+
+def _end(console: Console, report: AuditReport, missing: list[str]) -> None:
+    for failure in report.failures[:10]:
+        console.warning(failure.reason)
+    if missing:
+        console.warning(f"not fetched, so not compared: {', '.join(missing)}")
+    if report.failures:
+        raise PartlyDone(
+            f"{len(report.failures):,} pictures could not be read; mend them and run the same command again"
+        )
+    if missing:
+        raise PartlyDone(f"{len(missing)} benchmarks are not there; fetch them and run the same command again")

@@ -1,0 +1,250 @@
+"""uir build-shards: from what was found to shards."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from uirdata.errors import PartlyDone, UsageError
+from uirdata.layout import Layout
+
+from ..console import Console
+from ..options import DRY_RUN, ROOT, SEED, SUBSET, ShardPlace, Size, common
+from .plan_options import SIZE, STRIDE, VARIANT, expected_of, plan_of, remark_left, show_plan
+from .screen_option import SCREEN, screened_plan
+
+if TYPE_CHECKING:
+    from uirdata.pipeline.building.build_plan import Slice
+    from uirdata.pipeline.building.engines import Engine
+    from uirdata.pipeline.building.object_pool import ObjectPool
+    from uirdata.pipeline.building.sample_plan import Plan
+
+
+class Part(click.ParamType["Slice"]):
+    """One part of several: 3/16."""
+
+    name = "part"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Slice:
+        """Parse it."""
+        from uirdata.pipeline.building.build_plan import Slice
+
+        part, slash, parts = str(value).partition("/")
+        if not (slash and part.isdecimal() and parts.isdecimal()):
+            self.fail(f"{value!r} is no part; write it like 3/16", param, ctx)
+        return Slice(int(part), int(parts))
+
+
+@click.command("build-shards")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@SUBSET
+@click.option(
+    "--out",
+    type=ShardPlace(),
+    help="The shard folder, or one in object storage, such as s3://bucket/shards. [default: ROOT/shards]",
+)
+@click.option(
+    "--workers",
+    "--jobs",
+    "workers",
+    type=click.IntRange(1),
+    default=os.cpu_count(),
+    show_default="cores",
+    help="Processes.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Ray: the cluster of RAY_ADDRESS, or one on this machine.",
+)
+@click.option("--shard-size", type=Size(), default="1GB", show_default=True, help="About how large a tar becomes.")
+@click.option(
+    "--codec",
+    type=click.Choice(["webp", "png"]),
+    default="webp",
+    show_default=True,
+    help="Both are lossless: webp is smaller, png ten times as fast to write and three times to read.",
+)
+@SIZE
+@STRIDE
+@VARIANT
+@SCREEN
+@SEED
+@click.option("--lazy", is_flag=True, help="Keep recipes instead of the LQ that are made; readers make them.")
+@click.option(
+    "--materialise",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Make the lazy shards in DIR into ones that hold every LQ, in --out. Needs no source files.",
+)
+@click.option(
+    "--from-hub", metavar="REPO", help="Rebuild what was published there, from your own downloads, to the same bytes."
+)
+@click.option("--task", type=Part(), metavar="I/N", help="Build only the I-th of N parts, as on a Slurm array.")
+@click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
+@click.option("--discard", is_flag=True, help="Delete what another unfinished build left in the folder.")
+@ROOT
+@DRY_RUN
+@common
+def build_shards(
+    ids: tuple[str, ...],
+    subset: str | None,
+    out: str | Path | None,
+    workers: int,
+    engine: str,
+    shard_size: int,
+    codec: str,
+    size: int | None,
+    stride: int | None,
+    variant: str,
+    screen: bool,
+    seed: int,
+    lazy: bool,
+    materialise: Path | None,
+    from_hub: str | None,
+    task: Slice | None,
+    retry_rejected: bool,
+    discard: bool,
+    root: Path,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Crop, degrade and write what has been fetched as WebDataset shards.
+
+    Adds to a folder of shards and never rewrites what is whole there. The same input, seed and version give the same
+    bytes on any number of workers; killed and started again, it does what is left.
+
+    \b
+    Examples:
+      uir build-shards --subset sample
+      uir build-shards --subset 5d --out /data/shards --workers 16
+      uir build-shards --subset 5d --out s3://bucket/shards --engine ray
+      uir build-shards --subset 5d --dry-run
+      uir build-shards --from-hub OWNER/NAME --out rebuilt
+      uir build-shards --from-hub OWNER/NAME --out rebuilt --task $SLURM_ARRAY_TASK_ID/8
+      uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
+    """
+    from uirdata.images import CODECS
+    from uirdata.pipeline.building.build import build
+    from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
+    from uirdata.pipeline.building.sample_reader import source_folders
+    from uirdata.pipeline.building.shard_task import SourcePixels
+
+    from .rebuild import rebuild_from
+
+    layout = Layout(root)
+    pool = _object_pool(layout, out) if isinstance(out, str) else None
+    if pool is not None and (materialise is not None or from_hub is not None):
+        raise UsageError("--materialise and --from-hub need a folder of this machine for --out")
+    out = pool.folder if pool is not None else Path(out) if out is not None else None
+    if materialise is not None:
+        _materialise(console, materialise, out, shard_size, _engine(engine, workers), dry_run)
+        return
+    folder = out or layout.shards
+    if from_hub is not None:
+        rebuild_from(console, from_hub, layout, folder, _engine(engine, workers), task=task, dry_run=dry_run)
+        return
+    chosen, sources, plan = plan_of(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
+    plan, _ = screened_plan(
+        console, layout, plan, sources, screen=screen, workers=workers, dry_run=dry_run, trust_files=True
+    )
+    settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size, lazy=lazy)
+    todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
+    if dry_run:
+        show_plan(console, plan, "", expected_of(chosen, sources, plan), lazy=lazy)
+        console.line(
+            f"to build: {todo.todo_samples:,} samples in {len(todo.todo):,} shards; "
+            f"already in {folder}: {todo.here_samples:,}"
+            + (f"; other tasks: {todo.left_samples:,}" if todo.left_samples else "")
+        )
+        return
+    remark_left(console, plan)
+    with console.progress() as progress:
+        report = build(
+            todo,
+            subsets={chosen.name: chosen.classes},
+            pixels=SourcePixels(source_folders(sources, layout, plan.sources), seed),
+            engine=_engine(engine, workers),
+            discard=discard,
+            progress=progress,
+            pool=pool,
+        )
+    place = pool.place if pool is not None else str(folder)
+    console.data(
+        {
+            "folder": place,
+            "subset": chosen.name,
+            "shards_built": report.shards,
+            "samples_built": report.samples,
+            "samples_already_there": todo.here_samples,
+            "complete": report.complete,
+            "rejected": [asdict(row) for row in report.rejected],
+            "sources_left_out": [asdict(item) for item in plan.left],
+        }
+    )
+    console.line(
+        f"{report.samples:,} samples in {report.shards:,} new shards; {todo.here_samples:,} were there. In {place}"
+    )
+    if not report.complete:
+        console.line("other tasks of this build have shards left; the last one to end writes info.json")
+    _end_build(console, folder, report.rejected, plan)
+
+
+def _object_pool(layout: Layout, place: str) -> ObjectPool:
+    """Open a pool in object storage; its manifest is kept in the root."""
+    from uirdata.pipeline.building.object_pool import ObjectPool
+
+    if place.startswith(("hf://", "http://", "https://")):
+        raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
+    name = re.sub(r"[^A-Za-z0-9.-]+", "--", place).strip("-")
+    pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / name)
+    pool.bring()
+    return pool
+
+
+def _engine(name: str, workers: int) -> Engine:
+    from uirdata.pipeline.building.engines import LocalEngine, RayEngine
+
+    return RayEngine() if name == "ray" else LocalEngine(workers)
+
+
+def _materialise(
+    console: Console, lazy: Path, out: Path | None, shard_size: int, engine: Engine, dry_run: bool
+) -> None:
+    from uirdata.pipeline.building.materialise import materialise
+    from uirdata.storage.reading import open_shards
+
+    if out is None:
+        raise UsageError("--materialise needs --out: a folder for the shards that hold every LQ")
+    if dry_run:
+        console.line(f"to build: {len(open_shards(lazy)):,} samples of {lazy}, in {out}")
+        return
+    with console.progress() as progress:
+        report = materialise(lazy, out, shard_bytes=shard_size, engine=engine, progress=progress)
+    console.data({"folder": str(out), "shards_built": report.shards, "samples_built": report.samples})
+    console.line(f"{report.samples:,} samples in {report.shards:,} new shards. In {out}")
+
+
+def _end_build(console: Console, folder: Path, rejected: Sequence[object], plan: Plan) -> None:
+    from uirdata.pipeline.building.build import REJECTED, Rejected
+
+    reasons = Counter(row.reason for row in rejected if isinstance(row, Rejected))
+    for reason, number in reasons.most_common(10):
+        console.warning(f"{number:,} samples left out: {reason}")
+    if rejected:
+        raise PartlyDone(
+            f"{len(rejected):,} samples could not be made; {folder / REJECTED} lists them. "
+            "Mend their files and run the same command with --retry-rejected"
+        )
+    if plan.left:
+        raise PartlyDone("some sources of the subset are not there; fetch them and run the same command again")

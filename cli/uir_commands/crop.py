@@ -1,0 +1,86 @@
+"""uir crop: the plan of the crops, and the crops as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from uirdata.errors import PartlyDone
+from uirdata.layout import Layout
+
+from ..console import Console
+from ..options import DRY_RUN, JOBS, ROOT, SEED, SUBSET, common
+from .plan_options import SIZE, STRIDE, VARIANT, expected_of, plan_of, remark_left, show_plan
+from .screen_option import SCREEN, screened_plan
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@SUBSET
+@SIZE
+@STRIDE
+@VARIANT
+@SCREEN
+@SEED
+@click.option(
+    "--export", type=click.Path(path_type=Path, file_okay=False), help="Also write the crops there, as PNG files."
+)
+@ROOT
+@JOBS
+@DRY_RUN
+@common
+def crop(
+    ids: tuple[str, ...],
+    subset: str | None,
+    size: int | None,
+    stride: int | None,
+    variant: str,
+    screen: bool,
+    seed: int,
+    export: Path | None,
+    root: Path,
+    jobs: int,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Plan the crops of what has been fetched.
+
+    Writes ROOT/plan.parquet, a row for each sample that `uir build-shards` would make: source, crop, degradation,
+    level. Pixels are touched only with --export and --screen; the scores of --screen are kept beside each source's
+    pairs.parquet, and `uir build-shards --screen` leaves out the same crops.
+
+    \b
+    Examples:
+      uir crop --subset sample
+      uir crop my-photos --screen
+      uir crop my-photos --size 256 --stride 128 --export crops
+    """
+    from uirdata.pipeline.building.export_crops import export_crops
+    from uirdata.pipeline.building.sample_plan import write_plan
+    from uirdata.pipeline.building.sample_reader import source_folders
+
+    layout = Layout(root)
+    chosen, sources, plan = plan_of(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
+    plan, screened = screened_plan(console, layout, plan, sources, screen=screen, workers=jobs, dry_run=dry_run)
+    if not dry_run:
+        write_plan(layout.plan, plan.samples())
+    expected = expected_of(chosen, sources, plan) if dry_run else None
+    samples = show_plan(console, plan, "" if dry_run else str(layout.plan), expected, screened)
+    if not dry_run:
+        remark_left(console, plan)
+    if export is not None and not dry_run:
+        folders = source_folders(sources, layout, plan.sources)
+        with console.progress() as progress:
+            failures = export_crops(plan, folders, export, jobs=jobs, progress=progress)
+        for failure in failures:
+            console.warning(failure.reason)
+        console.line(f"{samples - len(failures):,} pairs of crops in {export}")
+        if failures:
+            raise PartlyDone(
+                f"{len(failures)} crops could not be made; mend the files above and run the same command again"
+            )
+    unread = sum(len(report.failures) for report in screened)
+    if unread:
+        raise PartlyDone(f"{unread:,} images could not be read; mend the files above and run the same command again")

@@ -1,0 +1,114 @@
+"""uir fetch: download, check and unpack sources; find their pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from uirdata.errors import UsageError
+from uirdata.layout import Layout
+
+from ..console import Console
+from ..options import DRY_RUN, JOBS, ROOT, SUBSET, Size, all_sources, chosen_sources, common
+from .source_views import show_plan, show_report
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@SUBSET
+@click.option(
+    "--from",
+    "from_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Take files that you have: downloads made by hand, or, for an ID of your own, a folder of your images.",
+)
+@click.option("--degradation", metavar="TYPE", default="", help="Of your own LQ images: one of the nineteen types.")
+@click.option("--lq", metavar="NAME", default="", help="Your folder of LQ images, below --from.")
+@click.option("--gt", metavar="NAME", default="", help="Your folder of GT images, below --from.")
+@click.option("--test-share", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Of your scenes, for test.")
+@click.option("--licence", default="unknown", help="Of your images.")
+@click.option("--prune", is_flag=True, help="Remove archives once they are unpacked.")
+@click.option("--limit", type=Size(), metavar="SIZE", help="At most so many bytes a second, over all files.")
+@click.option("--accept-changed", is_flag=True, help="Take files that differ from their first download.")
+@click.option("--alternative", metavar="NAME", default="", help="Take the file set of this name, where there is one.")
+@ROOT
+@JOBS
+@DRY_RUN
+@common
+def fetch(
+    ids: tuple[str, ...],
+    subset: str | None,
+    from_dir: Path | None,
+    degradation: str,
+    lq: str,
+    gt: str,
+    test_share: float,
+    licence: str,
+    prune: bool,
+    limit: int | None,
+    accept_changed: bool,
+    alternative: str,
+    root: Path,
+    jobs: int,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Download, check and unpack sources; find their pairs.
+
+    What is here already is not fetched again, and an interrupted file goes on where it was. Files that need a form or a
+    browser are named with their page; put them anywhere and give the folder with --from.
+
+    \b
+    Examples:
+      uir fetch --subset sample
+      uir fetch --subset 5d --dry-run
+      uir fetch gopro --from ~/Downloads
+      uir fetch my-photos --from ~/Pictures --test-share 0.1
+      uir fetch my-haze --from ~/haze --lq hazy --gt clear --degradation haze
+    """
+    from uirdata.pipeline.fetching.fetch import add_local_source, plan_fetch
+    from uirdata.pipeline.fetching.fetch import fetch as run_fetch
+
+    layout = Layout(root)
+    if not ids and subset is None:
+        raise UsageError("say what to fetch: IDs, or --subset NAME; `uir sources` lists both")
+    known = all_sources(layout)
+    own = [name for name in ids if name not in known or known[name].local_dir is not None]
+    if from_dir is not None and len(ids) == 1 and own and subset is None:
+        if dry_run:
+            raise UsageError(f"{ids[0]} is a folder of your own: nothing would be fetched, so there is nothing to show")
+        wanted = [
+            add_local_source(
+                ids[0],
+                from_dir,
+                layout,
+                lq=lq,
+                gt=gt,
+                degradation=degradation,
+                test_share=test_share,
+                licence=licence,
+            )
+        ]
+        from_dir = None
+    else:
+        if lq or gt or degradation or test_share:
+            raise UsageError("--lq, --gt, --degradation and --test-share describe a folder of your own: ID --from DIR")
+        wanted = chosen_sources(layout, ids, subset)
+    plan = plan_fetch(wanted, layout, from_dir=from_dir, alternative=alternative)
+    if dry_run:
+        show_plan(console, plan)
+        plan.refuse_if_too_large(prune=prune)
+        return
+    with console.progress() as progress:
+        report = run_fetch(
+            plan,
+            jobs=jobs,
+            progress=progress,
+            prune=prune,
+            limit_bytes_per_s=limit,
+            accept_changed=accept_changed,
+        )
+    show_report(console, report)

@@ -1,0 +1,302 @@
+"""How sources, plans of a fetch, and what came of it are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from uirdata.errors import PartlyDone, SourceError
+
+from ..console import Console, size_text
+
+if TYPE_CHECKING:
+    from uirdata.pipeline.fetching.fetch import FetchPlan, FetchReport
+    from uirdata.pipeline.fetching.inventory import Inventory
+    from uirdata.pipeline.verifying.verify import SourceVerification
+    from uirdata.sources import RemoteFile, Source
+
+ACCESS = {
+    "open": "automatic",
+    "token": "needs a token: accept the terms on its page, then set HF_TOKEN",
+    "login": "needs an account of its site",
+    "form": "needs a form, answered by mail",
+    "by-hand": "by hand, in a browser",
+}
+
+
+_GATES = {
+    "token": "need a token",
+    "login": "need an account of their site",
+    "form": "need a form",
+    "by hand": "have files that you have to get by hand",
+}
+
+
+def show_source(console: Console, source: Source) -> None:
+    """Show one source whole."""
+    console.line(f"{source.title}  ({source.id})")
+    console.line(f"  {source.homepage}" if source.homepage else "  your own folder")
+    console.line(f"  licence: {source.licence}")
+    console.line(f"  reached: {ACCESS[source.access]}; {cost_text(source)} to download")
+    if source.layout:
+        console.line(f"  layout: {source.layout}")
+    _show_files(console, source.files)
+    for alternative in source.alternatives:
+        console.line(f"  or, with --alternative {alternative.name}: {alternative.note or 'the same pictures'}")
+        _show_files(console, alternative.files)
+    console.table(
+        [
+            {
+                "split": rule.split,
+                "type": rule.degradation or "clean",
+                "real": rule.real,
+                "published": rule.published,
+                "LQ": rule.lq or "made here",
+                "GT": rule.gt,
+            }
+            for rule in source.pairs
+        ],
+        right=["published"],
+    )
+    for defect in source.known_defects:
+        console.line(f"  known defect: {defect}")
+    for aside in source.left_aside:
+        console.line(f"  left aside: {aside.where}: {aside.reason}")
+    for feed in source.feeds:
+        number = "an unknown number" if feed.pairs is None else f"{feed.pairs:,}"
+        console.line(f"  feeds {feed.row}: {number} of its pairs; {feed.how}")
+    console.line()
+
+
+def _show_files(console: Console, files: Sequence[RemoteFile]) -> None:
+    """List files, each with its mirrors in order of trust, and what each mirror asks of the user."""
+    console.table(
+        [
+            {
+                "file": file.name if first else "",
+                "size": size_text(file.expected_size) if first else "",
+                "host": mirror.host,
+                "where": mirror.where,
+                "trust": mirror.trust,
+                "reached": ACCESS[mirror.access].split(":")[0],
+                "note": mirror.note,
+            }
+            for file in files
+            for first, mirror in zip((True, *(False for _ in file.mirrors[1:])), file.mirrors, strict=True)
+        ],
+        right=["size"],
+    )
+
+
+def show_plan(console: Console, plan: FetchPlan) -> None:
+    """Show what a fetch would do."""
+    rows = [
+        {
+            "id": source.source.id,
+            "file": file.file.name,
+            "state": file.state,
+            "to fetch": size_text(file.to_fetch),
+            "licence": first_words(file.file.licence or source.source.licence),
+            "what you have to do": file.todo,
+        }
+        for source in plan.sources
+        for file in source.files
+    ]
+    console.data(
+        {
+            "files": rows,
+            "sources": [
+                {"id": entry.source.id, "licence": entry.source.licence, "gate": entry.gate} for entry in plan.sources
+            ],
+            "bytes_to_fetch": plan.bytes_to_fetch,
+            "unknown_sizes": plan.unknown_sizes,
+            "bytes_on_disk": plan.bytes_on_disk,
+            "bytes_on_disk_pruned": plan.bytes_pruned,
+            "free_bytes": plan.free_bytes,
+        }
+    )
+    console.table(rows, right=["to fetch"])
+    for gate, meaning in _GATES.items():
+        if names := [entry.source.id for entry in plan.sources if entry.gate == gate]:
+            console.line(f"{meaning}: {', '.join(names)}")
+    unknown = f" and {_of_unknown_size(plan.unknown_sizes)}" if plan.unknown_sizes else ""
+    console.line(
+        f"to fetch: {size_text(plan.bytes_to_fetch)}{unknown}; on the disk once unpacked: "
+        f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "
+        f"free: {size_text(plan.free_bytes)}"
+    )
+
+
+def show_report(console: Console, report: FetchReport) -> None:
+    """Show what came of a fetch.
+
+    Raises:
+        SourceError: nothing came.
+        PartlyDone: something is left.
+    """
+    console.data(
+        [
+            {
+                "id": outcome.id,
+                "state": outcome.state,
+                "pairs": outcome.inventory.total if outcome.inventory else 0,
+                "left_out": dict(outcome.inventory.left_out) if outcome.inventory else {},
+                "files": [asdict(file) for file in outcome.files],
+                "problems": list(outcome.problems),
+            }
+            for outcome in report.sources
+        ]
+    )
+    console.table(
+        [
+            {
+                "id": outcome.id,
+                "state": outcome.state,
+                "pairs": outcome.inventory.total if outcome.inventory else 0,
+                "fetched": size_text(sum(file.bytes for file in outcome.files)),
+            }
+            for outcome in report.sources
+        ],
+        right=["fetched"],
+    )
+    for outcome in report.sources:
+        if outcome.inventory is not None:
+            _show_left_out(console, outcome.id, outcome.inventory)
+        for todo in outcome.todo:
+            console.line(f"{outcome.id}: {todo}")
+        for file in outcome.files:
+            if file.state == "failed":
+                console.warning(f"{outcome.id}: {file.name}: {file.message}")
+        for problem in outcome.problems:
+            console.warning(f"{outcome.id}: {problem}")
+    if report.is_complete:
+        return
+    states = {outcome.state for outcome in report.sources}
+    left = ", ".join(outcome.id for outcome in report.sources if outcome.state != "done")
+    if states == {"failed"}:
+        raise SourceError(f"nothing could be fetched of {left}; why stands above")
+    raise PartlyDone(f"not all is here yet of {left}; do what stands above, then run the same command again")
+
+
+def _show_left_out(console: Console, name: str, inventory: Inventory) -> None:
+    for reason, number in inventory.left_out.items():
+        console.warning(f"{name}: {number:,} left out: {reason} (such as {inventory.examples.get(reason, '')})")
+    if inventory.unknown_count:
+        console.warning(f"{name}: {inventory.unknown_count:,} images fit no rule, such as {inventory.unknown[0]}")
+
+
+def show_counts(console: Console, items: Sequence[SourceVerification]) -> None:
+    """Set the pairs that were found beside those that the authors publish, and what the paper makes of them."""
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        if item.inventory is None:
+            continue
+        kinds = sorted({*item.inventory.found, *item.published})
+        feeds = "; ".join(
+            f"{feed.row}: {'an unknown number' if feed.pairs is None else f'{feed.pairs:,}'}" for feed in item.paper
+        )
+        for kind in kinds:
+            split, degradation, real = kind
+            found, published = item.inventory.found.get(kind, 0), item.published.get(kind)
+            rows.append(
+                {
+                    "id": item.id,
+                    "split": split,
+                    "type": degradation or "clean",
+                    "real": real,
+                    "found": found,
+                    "published": published,
+                    "difference": None if published is None else found - published,
+                    "gives to the paper's rows": feeds if kind == kinds[0] else "",
+                }
+            )
+    console.table(rows, right=["found", "published", "difference"])
+
+
+def show_verification(console: Console, item: SourceVerification) -> None:
+    """Show what is wrong with a source, and how to mend it."""
+    for fault in (*item.missing[:10], *item.changed[:10]):
+        console.warning(f"{item.id}: {fault.path}: {fault.reason}")
+    if item.inventory is not None:
+        _show_left_out(console, item.id, item.inventory)
+    for text, number in item.warnings.items():
+        console.warning(f"{item.id}: {number:,} pairs: {text} (such as {item.warning_examples.get(text, '')})")
+    if item.state != "absent":
+        for defect in item.known_defects:
+            console.remark(f"{item.id}: known defect: {defect}")
+    for todo in item.todo:
+        console.line(f"{item.id}: {todo}")
+
+
+def verification_document(item: SourceVerification) -> dict[str, Any]:
+    """Give what a verification found as a JSON document."""
+    inventory = item.inventory
+    return {
+        "id": item.id,
+        "state": item.state,
+        "pairs": inventory.total if inventory else 0,
+        "found": _by_kind(inventory.found) if inventory else [],
+        "published": _by_kind(item.published),
+        "left_out": dict(inventory.left_out) if inventory else {},
+        "files_ok": item.files_ok,
+        "missing": [asdict(fault) for fault in item.missing],
+        "changed": [asdict(fault) for fault in item.changed],
+        "warnings": dict(item.warnings),
+        "paper": [asdict(feed) for feed in item.paper],
+        "known_defects": list(item.known_defects),
+        "todo": list(item.todo),
+    }
+
+
+def _by_kind(counts: Any) -> list[dict[str, Any]]:
+    return [
+        {"split": split, "degradation": degradation or "clean", "real": real, "pairs": number}
+        for (split, degradation, real), number in counts.items()
+    ]
+
+
+def source_document(source: Source) -> dict[str, Any]:
+    """Give a source as a JSON document."""
+    known, unknown = cost_of(source)
+    return {
+        "id": source.id,
+        "title": source.title,
+        "types": list(source.degradations),
+        "clean": source.is_clean,
+        "pairs": _by_kind(source.published()),
+        "bytes": None if unknown else known,
+        "known_bytes": known,
+        "unknown_sizes": unknown,
+        "licence": source.licence,
+        "redistributable": source.redistributable,
+        "access": source.access,
+        "homepage": source.homepage,
+        "files": [asdict(file) for file in source.files],
+        "alternatives": [asdict(alternative) for alternative in source.alternatives],
+        "left_aside": [asdict(aside) for aside in source.left_aside],
+        "known_defects": list(source.known_defects),
+        "feeds": [asdict(feed) for feed in source.feeds],
+    }
+
+
+def cost_of(source: Source) -> tuple[int, int]:
+    """Give how many bytes of a source are downloaded, and of how many files nobody has said the size."""
+    sizes = [file.expected_size for file in source.files]
+    return sum(size or 0 for size in sizes), sizes.count(None)
+
+
+def cost_text(source: Source) -> str:
+    """Say what a source costs in bytes."""
+    known, unknown = cost_of(source)
+    more = _of_unknown_size(unknown) if unknown else ""
+    return " and ".join(part for part in (size_text(known) if known or not unknown else "", more) if part)
+
+
+def _of_unknown_size(files: int) -> str:
+    return f"{files} file{'s' if files > 1 else ''} of unknown size"
+
+
+def first_words(text: str, limit: int = 40) -> str:
+    """Give the beginning of a text."""
+    return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0] + " ..."

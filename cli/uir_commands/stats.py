@@ -1,0 +1,68 @@
+"""uir stats: what shards hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from uirdata.layout import Layout
+
+from ..console import Console, size_text
+from ..options import DRY_RUN, ROOT, ShardPlace, common
+
+
+@click.command()
+@click.argument("folder", required=False, type=ShardPlace(), metavar="[DIR]")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page.")
+@click.option("--levels", is_flag=True, help="Count each level too.")
+@click.option("--explain", is_flag=True, help="Say source by source how the paper's numbers arise.")
+@ROOT
+@DRY_RUN
+@common
+def stats(
+    folder: str | Path | None,
+    page: Path | None,
+    levels: bool,
+    explain: bool,
+    root: Path,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Count shards: samples, images, pixels and bytes, beside the paper's table.
+
+    DIR is a shard folder, or shards elsewhere, of which the manifest is fetched; without it ROOT/shards.
+
+    \b
+    Examples:
+      uir stats
+      uir stats hf://datasets/OWNER/NAME
+      uir stats /data/shards --html stats.html
+      uir stats --explain
+    """
+    from uirdata.pipeline.reporting.statistics_page import count_shards, write_statistics_page
+
+    folder = folder or Layout(root).shards
+    statistics = count_shards(folder)
+    tables = statistics.tables()
+    console.data({"folder": str(folder), "samples": statistics.samples, "rejected": statistics.rejected, **tables})
+    for title, rows in tables.items():
+        # A hundred levels would push the rest off the screen.
+        if title != "by level" or levels:
+            console.table([_readable(row) for row in rows], title=title, right=["bytes", "real"])
+    if explain:
+        for row in statistics.beside_paper():
+            console.line(f"{row.row}: {row.samples:,} of {row.paper:,}. {row.note}".rstrip())
+            for part in row.parts:
+                console.line(f"    {part}")
+    for reason, number in statistics.rejected.items():
+        console.line(f"left out {number:,}: {reason}")
+    if page is not None and not dry_run:
+        write_statistics_page(folder, page)
+        console.remark(f"wrote {page}")
+
+
+def _readable(row: object) -> dict[str, object]:
+    assert isinstance(row, dict)
+    return {key: size_text(value) if key == "bytes" else value for key, value in row.items()}

@@ -1,0 +1,94 @@
+"""uir verify: bytes, archives and pairs checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from uirdata.errors import SourceError
+from uirdata.layout import Layout
+
+from ..console import Console
+from ..options import DRY_RUN, JOBS, ROOT, SUBSET, chosen_sources, common
+from .source_views import show_counts, show_verification, verification_document
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@SUBSET
+@click.option("--deep", is_flag=True, help="Decode every image, and compare every LQ with its GT.")
+@click.option("--pin", is_flag=True, help="Print the lines that pin what arrived in the manifests.")
+@ROOT
+@JOBS
+@DRY_RUN
+@common
+def verify(
+    ids: tuple[str, ...],
+    subset: str | None,
+    deep: bool,
+    pin: bool,
+    root: Path,
+    jobs: int,
+    dry_run: bool,
+    console: Console,
+) -> None:
+    """
+    Check bytes, archives and pairs: what is wrong, where, and how to mend it.
+
+    Writes ROOT/sources/ID/pairs.parquet anew. A second run looks only at what changed. Without arguments it checks all
+    that has been fetched.
+
+    \b
+    Examples:
+      uir verify
+      uir verify --subset sample --deep
+    """
+    from uirdata.pipeline.verifying.verify import pin_lines
+    from uirdata.pipeline.verifying.verify import verify as run_verify
+
+    layout = Layout(root)
+    chosen = chosen_sources(layout, ids, subset)
+    if not ids and subset is None:
+        chosen = [source for source in chosen if layout.pairs(source.id).exists()]
+        if not chosen:
+            raise SourceError(f"nothing has been fetched into {root}; `uir fetch --subset sample` is a beginning")
+    if dry_run:
+        rows = [{"id": source.id, "would write": str(layout.pairs(source.id))} for source in chosen]
+        console.data(rows)
+        console.table(rows)
+        return
+    if pin:
+        lines = {source.id: pin_lines(source, layout) for source in chosen}
+        console.data({name: list(of_source) for name, of_source in lines.items()})
+        for name, of_source in lines.items():
+            if of_source:
+                console.line(f"# {name}.toml")
+            for line in of_source:
+                console.line(line)
+        return
+    with console.progress() as progress:
+        report = run_verify(chosen, layout, deep=deep, jobs=jobs, progress=progress)
+    console.data([verification_document(item) for item in report.sources])
+    console.table(
+        [
+            {
+                "id": item.id,
+                "state": item.state,
+                "pairs found": item.inventory.total if item.inventory else 0,
+                "published": sum(item.published.values()) or None,
+                "left out": sum(item.inventory.left_out.values()) if item.inventory else 0,
+                "files well": item.files_ok,
+                "missing": len(item.missing),
+                "changed": len(item.changed),
+            }
+            for item in report.sources
+        ],
+        right=["published"],
+    )
+    show_counts(console, report.sources)
+    for item in report.sources:
+        show_verification(console, item)
+    faulty = [item.id for item in report.sources if item.state == "faulty"]
+    if faulty:
+        raise SourceError(f"something is wrong with {', '.join(faulty)}; what to do stands above")

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from uirdata.errors import SourceError
+from uirdata.storage.checks import Checks, FileCheck, PairCheck
+from uirdata.storage.transfers import receipts as module
+from uirdata.storage.transfers.receipts import Receipt, Receipts
+
+ONE = Receipt("http://x/f", "ab" * 32, 5, "2026-01-01T00:00:00+00:00")
+
+
+def test_receipts_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "receipts.json"
+    book = Receipts(path)
+    book.put("b.zip", ONE)
+    book.put("a.zip", ONE)
+    assert list(Receipts(path).all().items()) == [("a.zip", ONE), ("b.zip", ONE)]
+    assert Receipts(path).get("c.zip") is None
+
+
+def test_many_receipts_are_not_written_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FEW", 10)
+    book = Receipts(tmp_path / "r.json")
+    for i in range(500):
+        book.put(f"{i:03d}", ONE)
+    assert len(Receipts(tmp_path / "r.json").all()) < 500
+    book.flush()
+    assert len(Receipts(tmp_path / "r.json").all()) == 500
+
+
+def test_receipts_that_cannot_be_read_are_not_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "receipts.json"
+    path.write_text("{")
+    with pytest.raises(SourceError, match="hashes that later downloads are checked against"):
+        Receipts(path)
+    assert path.read_text() == "{"
+
+
+def test_what_is_known_survives_a_torn_line_and_another_run(tmp_path: Path) -> None:
+    with Checks(tmp_path) as checks:
+        checks.put_file(FileCheck("a", 1, 2, 3, 4))
+        checks.put_pair(PairCheck("k", identical=False, shift=1.5, likeness=0.5))
+    path = tmp_path / ".uir/checks.jsonl"
+    path.write_text(path.read_text() + '{"path":"b","si')
+    with Checks(tmp_path) as checks:
+        assert checks.file("a") == FileCheck("a", 1, 2, 3, 4)
+        assert checks.file("b") is None
+        checks.put_file(FileCheck("c", 5, 6))
+    with Checks(tmp_path) as checks:
+        assert checks.file("c") == FileCheck("c", 5, 6)
+        assert checks.pair("k") == PairCheck("k", identical=False, shift=1.5, likeness=0.5)
+
+
+def test_what_is_known_does_not_grow_without_end(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    for run in range(6):
+        with Checks(tmp_path) as checks:
+            for i in range(500):
+                checks.put_file(FileCheck(str(i), run, 0))
+    assert len((tmp_path / ".uir/checks.jsonl").read_text().splitlines()) < 4 * 500
+    with Checks(tmp_path) as checks:
+        assert checks.file("499") == FileCheck("499", 5, 0)
+    assert time.monotonic() - begin < 10

@@ -1,0 +1,184 @@
+"""A user's own folder as a source: clean photographs, or an LQ and a GT folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from uirdata.errors import UsageError, nearest
+from uirdata.manifest_syntax.pair_rules import TYPES, PairRule
+from uirdata.sources import ID, Source
+
+FOLDER_NAMES: tuple[tuple[str, str, str], ...] = (
+    ("lq", "gt", ""),
+    ("lq", "hq", ""),
+    ("lr", "hr", ""),
+    ("input", "target", ""),
+    ("input", "gt", ""),
+    ("input", "groundtruth", ""),
+    ("input", "ground_truth", ""),
+    ("source", "target", ""),
+    ("degraded", "clean", ""),
+    ("hazy", "clear", "haze"),
+    ("hazy", "gt", "haze"),
+    ("haze", "clear", "haze"),
+    ("blur", "sharp", "motion-blur"),
+    ("blur", "gt", "motion-blur"),
+    ("noisy", "clean", "noise"),
+    ("noisy", "gt", "noise"),
+    ("low", "high", "low-light"),
+    ("low", "normal", "low-light"),
+    ("rainy", "gt", "rain-streak"),
+    ("rain", "norain", "rain-streak"),
+    ("snow", "gt", "snow"),
+    ("moire", "gt", "moire"),
+)
+"""Names of LQ and GT folders that people use, and the degradation that they tell of; "" for none."""
+
+
+def local_source(
+    name: str,
+    folder: Path,
+    *,
+    lq: str = "",
+    gt: str = "",
+    degradation: str = "",
+    real: bool = True,
+    test_share: float = 0.0,
+    title: str = "",
+    licence: str = "unknown",
+) -> Source:
+    """
+    Describe a folder as a source. Its files stay where they are.
+
+    Without `lq` and `gt`, two folders directly below it with usual names (hazy/clear, blur/sharp, lq/gt, ...) are taken
+    as LQ and GT; without such two, every image below the folder is a clean photograph.
+
+    Args:
+        name: the id that the source gets.
+        folder: where the images lie, at any depth.
+        lq: folder of the LQ, below `folder`; goes with `gt`.
+        gt: folder of the GT. A GT has the name of its LQ, up to the ending.
+        degradation: type of the LQ; may be left out where the names of the folders tell.
+        real: the LQ are captured, not made.
+        test_share: share of the scenes, 0 to 1, that go to the test split; which ones, their names decide.
+        title: for people.
+        licence: of the images.
+
+    Raises:
+        UsageError: the name cannot be an id, the folder is not there, or what it holds cannot be told.
+    """
+    if not ID.fullmatch(name):
+        raise UsageError(f"a source cannot be called {name!r}: write small letters, digits and hyphens")
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give the folder that holds the images")
+    if not 0.0 <= test_share < 1.0:
+        raise UsageError(f"a test share of {test_share} cannot be; it must be at least 0 and less than 1")
+    if bool(lq) != bool(gt):
+        raise UsageError("an LQ folder and a GT folder go together; give both, or neither for clean photographs")
+    if not lq:
+        lq, gt, told = _usual_folders(folder)
+        degradation = degradation or told
+    if lq:
+        rule = _paired_rule(folder, lq, gt, degradation, real, test_share)
+    elif degradation:
+        raise UsageError(
+            f"{folder} has no two folders that look like LQ and GT; name them, "
+            f"or leave {degradation} out to take its images as clean photographs"
+        )
+    else:
+        rule = PairRule("train", "", real, "{path:.+}.{image}", "", test_share=test_share)
+    return Source(
+        id=name,
+        title=title or f"the folder {folder.name}",
+        licence=licence,
+        files=(),
+        pairs=(rule,),
+        local_dir=folder,
+    )
+
+
+def source_to_toml(source: Source) -> str:
+    """Write a source as a manifest that `sources.read_source` reads back as an equal one."""
+    values = {f.name: getattr(source, f.name) for f in fields(source) if not _is_default(source, f.name)}
+    tables = {
+        name: value for name, value in values.items() if isinstance(value, tuple) and value and is_dataclass(value[0])
+    }
+    lines = [f"{name} = {_value(value)}" for name, value in values.items() if name not in tables]
+    for name, entries in tables.items():
+        for entry in entries:
+            lines += ["", f"[[{name}]]"]
+            lines += [f"{key} = {_value(item)}" for key, item in _items(entry).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _usual_folders(folder: Path) -> tuple[str, str, str]:
+    present = {child.name.lower(): child.name for child in folder.iterdir() if child.is_dir()}
+    for lq, gt, told in FOLDER_NAMES:
+        if lq in present and gt in present:
+            return present[lq], present[gt], told
+    return "", "", ""
+
+
+def _paired_rule(folder: Path, lq: str, gt: str, degradation: str, real: bool, test_share: float) -> PairRule:
+    if not degradation:
+        raise UsageError(f"{folder}: say which degradation {lq} holds; one of: {', '.join(TYPES)}")
+    if degradation not in TYPES:
+        raise UsageError(f"there is no degradation {degradation!r}: {nearest(degradation, TYPES)}")
+    below = [_below(folder, name) for name in (lq, gt)]
+    if below[0] == below[1]:
+        raise UsageError(f"{lq} cannot hold the LQ and the GT at once")
+    return PairRule(
+        split="train",
+        degradation=degradation,
+        real=real,
+        gt=f"{below[1]}/{{path}}.{{image}}",
+        lq=f"{below[0]}/{{path:.+}}.{{image}}",
+        test_share=test_share,
+    )
+
+
+def _below(folder: Path, name: str) -> str:
+    path = (folder / name).resolve()
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder")
+    if not path.is_relative_to(folder) or path == folder:
+        raise UsageError(f"{path} is not below {folder}; give the folder that holds both LQ and GT")
+    relative = path.relative_to(folder).as_posix()
+    if any(character in relative for character in "{}*"):
+        raise UsageError(f"{path}: a folder's name with {{, }} or * cannot be written in a pattern; rename it")
+    return relative
+
+
+def _is_default(value: Any, name: str) -> bool:
+    field = next(f for f in fields(value) if f.name == name)
+    if field.default is not MISSING:
+        return bool(getattr(value, name) == field.default)
+    return field.default_factory is not MISSING and bool(getattr(value, name) == field.default_factory())
+
+
+def _items(value: Any) -> dict[str, Any]:
+    return {f.name: getattr(value, f.name) for f in fields(value) if not _is_default(value, f.name)}
+
+
+def _value(value: Any) -> str:
+    if is_dataclass(value):
+        return _value(_items(value))
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    if isinstance(value, Path):
+        return _text(str(value))
+    if isinstance(value, str):
+        return _text(value)
+    return json.dumps(value)
+
+
+def _text(value: str) -> str:
+    # A basic string of TOML is one of JSON, but for DEL, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

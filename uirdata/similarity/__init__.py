@@ -1,0 +1,1 @@
+"""Do two images show the same? Perceptual hashes propose, aligned pixels decide."""

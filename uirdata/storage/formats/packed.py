@@ -1,0 +1,367 @@
+"""Reading archives as a stream of members, one function a format."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, BinaryIO, Literal, Protocol
+
+from uirdata.errors import ArchiveError
+from uirdata.manifest_syntax.patterns import is_image_name
+from uirdata.storage.formats.members import Limits
+
+Kind = Literal["file", "symlink", "hardlink", "device"]
+
+
+class Readable(Protocol):
+    """An open file, as far as unpacking needs it."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Give up to so many bytes; none at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+@dataclass(frozen=True)
+class Member:
+    """
+    A thing in an archive; folders are not told.
+
+    Attributes:
+        name: as written there.
+        kind: file, symlink, hardlink, or device (also pipes and sockets).
+        size: bytes once unpacked, as the archive says; None where it does not.
+        target: of a link.
+        open: gives its bytes; call it before the next member is asked for.
+    """
+
+    name: str
+    kind: Kind
+    size: int | None
+    target: str
+    open: Callable[[], Readable]
+
+
+class Joined(io.RawIOBase):
+    """Several files read as one: a split archive."""
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        super().__init__()
+        self._parts = tuple(parts)
+        self._sizes = [part.stat().st_size for part in parts]
+        self._size = sum(self._sizes)
+        self._at = 0
+        self._open: tuple[int, BinaryIO] | None = None
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def tell(self) -> int:
+        """Give the offset."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: object) -> int:
+        """Read up to the end of the part that the offset lies in."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        start = 0
+        for index, size in enumerate(self._sizes):
+            if self._at < start + size:
+                file = self._part(index)
+                file.seek(self._at - start)
+                block = file.read(min(len(view), start + size - self._at))
+                view[: len(block)] = block
+                self._at += len(block)
+                return len(block)
+            start += size
+        return 0
+
+    def close(self) -> None:
+        """Close the part that is open."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+        super().close()
+
+    def _part(self, index: int) -> BinaryIO:
+        if self._open is None or self._open[0] != index:
+            if self._open is not None:
+                self._open[1].close()
+            self._open = (index, self._parts[index].open("rb"))
+        return self._open[1]
+
+
+def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
+    """
+    Give the members of an archive in the order of their bytes.
+
+    Args:
+        kind: zip, tar, 7z, rar, parquet or mat.
+        parts: the archive; several are joined.
+        limits: asked before a directory is read that could be too large.
+
+    Raises:
+        ArchiveError: it is of a kind that cannot be read here. What libraries raise of broken ones is for `reading`.
+    """
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise ValueError(f"{kind!r} is no kind of archive; expected one of: {', '.join(_READERS)}")
+    return reader(parts, limits)
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """
+    Turn what the libraries say of a broken archive into one error. Members are read inside of the block too.
+
+    Raises:
+        ArchiveError: the archive is cut short or not what its name says.
+    """
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        lzma.LZMAError,
+        zlib.error,
+        gzip.BadGzipFile,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise ArchiveError(
+            f"{name} cannot be unpacked: {error or type(error).__name__}. It is cut short or not what its name says; "
+            "delete it and fetch it again"
+        ) from error
+
+
+def kind_of_name(name: str) -> str:
+    """Guess how a file is packed from its name; "" for a plain file."""
+    lower = name.lower()
+    for kind, endings in _ENDINGS.items():
+        if lower.endswith(endings):
+            return kind
+    return ""
+
+
+def fault_of(kind: str, parts: Sequence[Path]) -> str:
+    """Say at a glance why a file cannot be the archive that it should be; "" if nothing is to be seen."""
+    with parts[0].open("rb") as file:
+        head = file.read(512)
+    if kind == "zip":
+        with _joined(parts) as whole:
+            if not zipfile.is_zipfile(whole):
+                what = "cut short" if head.startswith(b"PK") else "no zip"
+                return f"it is {what}: the directory at its end is missing"
+        return ""
+    starts = _STARTS.get(kind)
+    if starts and not head.startswith(starts):
+        return f"it is no {kind}: it begins with {head[:8]!r}"
+    return ""
+
+
+_ENDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "zip": (".zip",),
+        "tar": (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst", ".tzst"),
+        "7z": (".7z",),
+        "rar": (".rar",),
+        "parquet": (".parquet",),
+        "mat": (".mat",),
+    }
+)
+_STARTS: Mapping[str, bytes | tuple[bytes, ...]] = MappingProxyType(
+    {"7z": b"7z\xbc\xaf\x27\x1c", "rar": b"Rar!\x1a\x07", "parquet": b"PAR1", "mat": (b"MATLAB 5.0", b"MATLAB 7.3")}
+)
+
+
+def _joined(parts: Sequence[Path]) -> BinaryIO:
+    if len(parts) == 1:
+        return parts[0].open("rb")
+    return io.BufferedReader(Joined(parts), 1 << 20)
+
+
+def _zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
+    with _joined(parts) as whole:
+        _refuse_huge_directory(whole, parts[0].name, limits)
+        whole.seek(0)
+        with zipfile.ZipFile(whole) as archive:
+            for info in archive.infolist():
+                if info.is_dir():
+                    continue
+                mode = info.external_attr >> 16
+                if info.flag_bits & 1:
+                    raise ArchiveError(f"{parts[0].name} is locked with a password; unpack it yourself and use --from")
+                if stat.S_ISLNK(mode):
+                    target = archive.read(info).decode("utf-8", "replace") if info.file_size < 4096 else "/"
+                    yield Member(info.filename, "symlink", 0, target, io.BytesIO)
+                elif stat.S_IFMT(mode) in (0, stat.S_IFREG):
+                    yield Member(info.filename, "file", info.file_size, "", partial(archive.open, info))
+                else:
+                    yield Member(info.filename, "device", 0, "", io.BytesIO)
+
+
+def _refuse_huge_directory(whole: BinaryIO, name: str, limits: Limits) -> None:
+    """Read how many entries a zip says it has, before zipfile makes an object of each."""
+    size = whole.seek(0, io.SEEK_END)
+    whole.seek(max(0, size - 66_000))
+    tail = whole.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 22:
+        return
+    count = int.from_bytes(tail[at + 10 : at + 12], "little")
+    length = int.from_bytes(tail[at + 12 : at + 16], "little")
+    at64 = tail.rfind(b"PK\x06\x06", 0, at)
+    if at64 >= 0 and len(tail) >= at64 + 48:
+        count = int.from_bytes(tail[at64 + 32 : at64 + 40], "little")
+        length = int.from_bytes(tail[at64 + 40 : at64 + 48], "little")
+    # The count may lie, the length cannot: zipfile reads by it. An entry has at least 46 bytes.
+    if count > limits.entries or length > limits.entries * (46 + limits.name_bytes):
+        raise ArchiveError(f"{name} says that it has {count:,} entries; no published source has. Nothing of it is kept")
+
+
+def _tar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(_joined(parts))
+        yield from _tar_members(_decompressed(raw, stack), parts[0].name, limits)
+
+
+def _tar_members(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Member]:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        # Folders count too: a tar of a million empty ones takes its time.
+        for entries, info in enumerate(archive, start=1):
+            if entries > limits.entries:
+                raise ArchiveError(
+                    f"{name} has more than {limits.entries:,} entries; no published source has. Nothing of it is kept"
+                )
+            # The list that tarfile keeps of all members is of no use here, and grows.
+            archive.members = []  # type: ignore[attr-defined]
+            if info.isreg():
+                yield Member(info.name, "file", info.size, "", partial(_extracted, archive, info))
+            elif info.issym() or info.islnk():
+                yield Member(info.name, "symlink" if info.issym() else "hardlink", 0, info.linkname, io.BytesIO)
+            elif not info.isdir():
+                yield Member(info.name, "device", 0, "", io.BytesIO)
+
+
+def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Readable:
+    file = archive.extractfile(info)
+    if file is None:
+        raise ArchiveError(f"{info.name} has no bytes")
+    return file
+
+
+def _decompressed(raw: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO:
+    head = raw.read(6)
+    raw.seek(0)
+    if head.startswith(b"\x1f\x8b"):
+        return stack.enter_context(gzip.GzipFile(fileobj=raw))  # type: ignore[return-value]
+    if head.startswith(b"\xfd7zXZ\x00"):
+        return stack.enter_context(lzma.LZMAFile(raw))  # type: ignore[return-value]
+    if head.startswith(b"BZh"):
+        return stack.enter_context(bz2.BZ2File(raw))  # type: ignore[return-value]
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        import pyarrow as pa
+
+        # Python has no zstd of its own before 3.14; pyarrow brings one.
+        unpacked: BinaryIO = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+        return unpacked
+    return raw
+
+
+def _seven_zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
+    try:
+        import py7zr
+    except ModuleNotFoundError:
+        raise ArchiveError(f"{parts[0].name} is a 7z archive: pip install py7zr, and run the command again") from None
+    with _joined(parts) as whole, py7zr.SevenZipFile(whole) as archive:
+        if archive.needs_password():
+            raise ArchiveError(f"{parts[0].name} is locked with a password; unpack it yourself and use --from")
+        infos = [info for info in archive.files if not info.is_directory]
+        for info in infos:
+            if info.is_symlink or info.is_junction or info.is_socket:
+                yield Member(info.filename, "device", 0, "", io.BytesIO)
+        sizes = {info.filename: info.uncompressed for info in infos}
+        declared = sum(sizes.values())
+        packed = sum(part.stat().st_size for part in parts)
+        if declared > limits.total(packed) or len(infos) > limits.entries:
+            raise ArchiveError(f"{parts[0].name} would unpack to {declared:,} bytes in {len(infos):,} files; refused")
+        yield from _through_pipe(archive, sizes)
+
+
+def _through_pipe(archive: object, sizes: Mapping[str, int]) -> Iterator[Member]:
+    """Let py7zr push its files through a bounded queue, so that none has to fit into memory."""
+    from uirdata.storage.formats.seven_zip import pushed_members
+
+    for name, stream in pushed_members(archive):
+        yield Member(name, "file", sizes.get(name), "", partial(_same, stream))
+
+
+def _same(stream: Readable) -> Readable:
+    return stream
+
+
+def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
+    from uirdata.storage.formats import rar
+
+    program = rar.find_program(parts)
+    if program.gives_tar:
+        with rar.as_tar(program, parts[0]) as stream:
+            for member in _tar_members(stream, parts[0].name, limits):
+                if member.kind == "file" and not member.size and is_image_name(member.name):
+                    # So it gives files that the archive only keeps as references to equal ones.
+                    raise ArchiveError(
+                        f"{parts[0].name}: bsdtar gives no bytes of {member.name}; unpack it yourself with unrar, and "
+                        "use --from"
+                    )
+                yield member
+        return
+    for name, opener in rar.members(program, parts[0], limits.entries):
+        yield Member(name, "file", None, "", opener)
+
+
+def _parquet(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
+    from uirdata.storage.formats.tabular import parquet_images
+
+    for name, data in parquet_images(parts, limits.entries):
+        yield Member(name, "file", len(data), "", partial(io.BytesIO, data))
+
+
+def _mat(parts: Sequence[Path], _: Limits) -> Iterator[Member]:
+    from uirdata.storage.formats.tabular import mat_images
+
+    for name, data in mat_images(parts[0]):
+        yield Member(name, "file", len(data), "", partial(io.BytesIO, data))
+
+
+_READERS: Mapping[str, Callable[[Sequence[Path], Limits], Iterator[Member]]] = MappingProxyType(
+    {"zip": _zip, "tar": _tar, "7z": _seven_zip, "rar": _rar, "parquet": _parquet, "mat": _mat}
+)

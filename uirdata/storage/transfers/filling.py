@@ -1,0 +1,328 @@
+"""Filling one partial file from one place: streams, resuming, and the doubts about what a server says."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from uirdata.storage.files import free_bytes
+from uirdata.storage.transfers.partial import Partial
+from uirdata.storage.transfers.terms import Arrived, Expected, Listener, Pace, Place, WrongBytes, mismatch
+from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, looks_like_html, page_title
+
+_READ_BACK = 1 << 20
+_SYNC_EVERY = 64 << 20
+_OVERLAP = 4096
+_PROGRESS = 16 << 10
+
+
+class Contradiction(Exception):
+    """The file at the place is not the one whose beginning is here: begin again."""
+
+    def __init__(self, message: str, *, ranges: bool = True) -> None:
+        super().__init__(message)
+        self.ranges = ranges
+
+
+class Filling:
+    """One attempt to fill a partial file from one place."""
+
+    def __init__(
+        self,
+        part: Path,
+        name: str,
+        place: Place,
+        expected: Expected,
+        pace: Pace,
+        listener: Listener,
+        *,
+        ranges: bool,
+    ) -> None:
+        self._part = part
+        self._name = name
+        self._place = place
+        self._expected = expected
+        self._pace = pace
+        self._listener = listener
+        self._ranges = ranges
+        self._opened: Incoming | None = None
+        self._url = place.name
+        self._stop = threading.Event()
+        self._errors: list[Exception] = []
+        self._lock = threading.Lock()
+        self._taken: set[int] = set()
+
+    def run(self, target: Path) -> Arrived:
+        """Fill it, check it, give it its name."""
+        partial = self._begin()
+        try:
+            self._listener.start(partial.here, partial.total)
+            sha256, md5 = self._fill(partial)
+            for name, found in (("sha256", sha256), ("md5", md5)):
+                if found and partial.promised.get(name, found) != found:
+                    raise Contradiction(f"its {name} is {found}, the server promised {partial.promised[name]}")
+            size = partial.total or 0
+            wrong = mismatch(self._expected, size=size, sha256=sha256, md5=md5)
+            if wrong and not self._expected.loose:
+                raise WrongBytes(wrong)
+            partial.finish(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.close()
+            raise
+        return Arrived(
+            self._place.name, self._url, sha256, md5 if self._expected.md5 else "", size, differs=bool(wrong)
+        )
+
+    def _begin(self) -> Partial:
+        partial = Partial.load(self._part)
+        if partial is not None:
+            # With a pinned hash any place may go on with what another began: a mistake cannot stay unseen.
+            if (partial.place == self._place.name or self._expected.sha256) and (self._ranges or partial.pieces == 1):
+                if partial.place != self._place.name:
+                    partial.validator = ""
+                return partial
+            partial.close()
+        opened = self._retrying(lambda: self._place.open())
+        self._opened = opened
+        try:
+            self._note(opened)
+            if (
+                not self._expected.loose
+                and not self._expected.sha256
+                and None not in (self._expected.size, opened.total)
+                and self._expected.size != opened.total
+            ):
+                # With a hash the file is fetched all the same, to be told apart from one that was packed again.
+                raise Unreachable(
+                    f"{self._url} has {opened.total} bytes; {self._expected.said_by} says {self._expected.size}"
+                )
+            if opened.total is not None and opened.total > (free := free_bytes(self._part.parent)):
+                # Another place may tell another length, so this is no error of the disk yet.
+                raise Unreachable(
+                    f"{self._url} has {opened.total:,} bytes, and {free:,} are free on the disk; make room, and run "
+                    "the same command again"
+                )
+            many = self._ranges and opened.ranges and self._place.connections > 1
+            whole = max(1, opened.total or 1)
+            # Not too many slots in the state file.
+            piece = max(self._pace.piece_bytes, whole // 4096) if many else whole
+            return Partial.create(
+                self._part,
+                place=self._place.name,
+                validator=opened.validator,
+                total=opened.total,
+                piece_bytes=piece,
+                promised=opened.digests,
+            )
+        except BaseException:
+            opened.close()
+            raise
+
+    def _fill(self, partial: Partial) -> tuple[str, str]:
+        count = max(1, min(self._place.connections, partial.pieces))
+        threads = [threading.Thread(target=self._work, args=(partial,), daemon=True) for _ in range(count)]
+        sha256 = hashlib.sha256()
+        md5 = hashlib.md5(usedforsecurity=False) if self._expected.md5 or "md5" in partial.promised else None
+        hashed = 0
+        next_sync = partial.here + _SYNC_EVERY
+
+        def follow() -> int:
+            at = hashed
+            while at < partial.frontier and not self._stop.is_set():
+                block = partial.read(at, min(_READ_BACK, partial.frontier - at))
+                sha256.update(block)
+                if md5 is not None:
+                    md5.update(block)
+                at += len(block)
+            return at
+
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                hashed = follow()
+                if partial.here >= next_sync:
+                    partial.sync()
+                    next_sync = partial.here + _SYNC_EVERY
+                threads[0].join(timeout=0.1) if threads[0].is_alive() else time.sleep(0.02)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            if self._opened is not None:
+                self._opened.close()
+        if self._errors:
+            # A contradiction explains the errors of the other streams.
+            raise min(self._errors, key=lambda error: not isinstance(error, (Contradiction, RangeRefused)))
+        if self._pace.cancel.is_set() and not partial.is_whole:
+            raise Interrupted("stopped; the same command goes on from here")
+        self._stop.clear()
+        hashed = follow()
+        return sha256.hexdigest(), md5.hexdigest() if md5 is not None else ""
+
+    def _work(self, partial: Partial) -> None:
+        try:
+            while not self._stopping() and (piece := self._next_piece(partial)) is not None:
+                self._fetch_piece(partial, piece)
+        except Exception as error:
+            with self._lock:
+                self._errors.append(error)
+            self._stop.set()
+
+    def _next_piece(self, partial: Partial) -> int | None:
+        with self._lock:
+            for piece in range(partial.pieces):
+                if piece not in self._taken and not partial.is_done(piece):
+                    self._taken.add(piece)
+                    return piece
+        return None
+
+    def _fetch_piece(self, partial: Partial, piece: int) -> None:
+        tries = 0
+        while not partial.is_done(piece) and not self._stopping():
+            before = partial.done(piece)
+            reason = Interrupted("the stream ended early")
+            try:
+                self._stream(partial, piece)
+            except Interrupted as error:
+                reason = error
+            if partial.is_done(piece) or self._stopping():
+                return
+            tries = 1 if partial.done(piece) - before >= _PROGRESS else tries + 1
+            if tries >= self._pace.attempts:
+                raise Interrupted(f"{reason}; given up after {tries} attempts, what came is kept")
+            self._wait(tries, reason.retry_after_s)
+
+    def _stream(self, partial: Partial, piece: int) -> None:
+        start, end = partial.span(piece)
+        at = start + partial.done(piece)
+        opened, self_opened = None, False
+        with self._lock:
+            if at == 0 and self._opened is not None:
+                opened, self._opened, self_opened = self._opened, None, True
+        # Without a validator, the last bytes that are here are asked for once more and must be the same.
+        again = 0 if partial.validator else min(_OVERLAP, at - start)
+        if opened is None:
+            stop = None if partial.total is None or end >= partial.total else end
+            opened = self._place.open(start=at - again, stop=stop, validator=partial.validator)
+        try:
+            if not self_opened:
+                self._note(opened)
+            skip = self._agreed(partial, opened, at - again)
+            overlap = partial.read(at - again, again)
+            blocks = _skipping(self._watched(opened), skip)
+            for block in _after_overlap(blocks, overlap):
+                if at == 0:
+                    self._refuse_page(block)
+                block = block[: end - at]
+                partial.write(piece, block)
+                at += len(block)
+                self._listener.advance(len(block))
+                if at >= end:
+                    return
+                if self._stopping():
+                    return
+            if partial.total is None:
+                partial.end_here()
+        finally:
+            opened.close()
+
+    def _agreed(self, partial: Partial, opened: Incoming, wanted: int) -> int:
+        """Check that the stream is of the same file; say how many of its first bytes are here already."""
+        if opened.validator and partial.validator and opened.validator != partial.validator:
+            raise Contradiction(f"{self._url} changed while it was fetched")
+        if opened.total is not None and partial.total is not None and opened.total != partial.total:
+            raise Contradiction(f"{self._url} has {opened.total} bytes now; it had {partial.total}")
+        if opened.start == wanted:
+            if not partial.validator:
+                partial.validator = opened.validator
+            return 0
+        if opened.start != 0:
+            raise Contradiction(f"{self._url} gives bytes from {opened.start} on; {wanted} was asked for", ranges=False)
+        if partial.pieces > 1 or not partial.validator:
+            raise Contradiction(f"{self._url} ignores byte ranges", ranges=False)
+        return wanted
+
+    def _watched(self, opened: Incoming) -> Iterator[bytes]:
+        """Pass on what comes, at the allowed speed; drop a stream that only trickles."""
+        window, came = time.monotonic(), 0
+        for block in _peeked(opened.chunks):
+            if self._pace.limit is not None:
+                self._pace.limit.take(len(block))
+            came += len(block)
+            yield block
+            if came >= self._pace.stall_bytes:
+                window, came = time.monotonic(), 0
+            elif time.monotonic() - window > self._pace.stall_s:
+                raise Interrupted(f"{self._url}: {came} bytes in {self._pace.stall_s:.0f} seconds")
+
+    def _refuse_page(self, block: bytes) -> None:
+        if looks_like_html(block) and not self._name.lower().endswith((".html", ".htm")):
+            title = page_title(block)
+            raise Unreachable(
+                f"{self._url}: a web page came instead of the file" + (f" ({title!r})" if title else "") + "; "
+                "the link is dead, or wants a login or a click: open it in a browser and use --from"
+            )
+
+    def _note(self, opened: Incoming) -> None:
+        self._url = opened.url
+
+    def _retrying(self, ask: Callable[[], Incoming]) -> Incoming:
+        for tries in range(1, self._pace.attempts + 1):
+            try:
+                return ask()
+            except Interrupted as error:
+                if tries == self._pace.attempts or self._stopping():
+                    raise Interrupted(f"{error}; given up after {tries} attempts") from error
+                self._wait(tries, error.retry_after_s)
+        raise AssertionError("unreachable")
+
+    def _wait(self, tries: int, retry_after_s: float | None) -> None:
+        if retry_after_s is not None and retry_after_s > self._pace.longest_retry_after_s:
+            raise Unreachable(f"{self._url} says to come back in {retry_after_s / 60:.0f} minutes")
+        wait = min(self._pace.longest_wait_s, self._pace.first_wait_s * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.0)
+        until = time.monotonic() + max(wait, retry_after_s or 0.0)
+        while (left := until - time.monotonic()) > 0 and not self._stopping():
+            self._stop.wait(min(left, 0.5))
+
+    def _stopping(self) -> bool:
+        return self._stop.is_set() or self._pace.cancel.is_set()
+
+
+def _peeked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Gather the first 512 bytes into one block, so that a page can be told from a file."""
+    head = b""
+    for block in chunks:
+        head += block
+        if len(head) >= 512:
+            break
+    if head:
+        yield head
+    yield from chunks
+
+
+def _skipping(blocks: Iterator[bytes], skip: int) -> Iterator[bytes]:
+    for block in blocks:
+        if skip >= len(block):
+            skip -= len(block)
+            continue
+        yield block[skip:]
+        skip = 0
+
+
+def _after_overlap(blocks: Iterator[bytes], overlap: bytes) -> Iterator[bytes]:
+    """Pass on what follows the overlap, which must be what is here."""
+    for block in blocks:
+        if overlap:
+            shared = min(len(overlap), len(block))
+            if block[:shared] != overlap[:shared]:
+                raise Contradiction("the file changed since its beginning came")
+            overlap, block = overlap[shared:], block[shared:]
+        if block:
+            yield block
