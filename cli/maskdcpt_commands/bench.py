@@ -47,9 +47,9 @@ def bench(
       maskdcpt bench
       maskdcpt bench --backbone restormer --size 128 --batch 4 --training --device cuda
     """
-    from maskdcpt.studies.timing import BenchSettings, measure
+    from maskdcpt.studies.timing import TimingSettings, measure
 
-    settings = BenchSettings(
+    settings = TimingSettings(
         backbone=backbone,
         checkpoint=checkpoint,
         side=side,

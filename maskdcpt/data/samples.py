@@ -55,7 +55,7 @@ class Samples(Protocol):
 
     def __getitem__(self, index: int, /) -> Item: ...
 
-    def place(self, index: int) -> Place:
+    def place(self, index: int) -> SampleInfo:
         """Say how large a sample is and what it shows, without its pixels."""
         ...
 
@@ -64,7 +64,7 @@ class Samples(Protocol):
         ...
 
 
-class Place(Protocol):
+class SampleInfo(Protocol):
     """What is known of a sample before its pixels are read; `uirdata.open_shards(...).place(i)` gives one."""
 
     @property

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from maskdcpt.data.batches import PackedBatch, empty_batch
-from maskdcpt.data.samples import Place, Samples
+from maskdcpt.data.samples import SampleInfo, Samples
 from maskdcpt.data.sampling import Draw
 from uirdata.images import RgbImage, Window
 from uirdata.seeding import rng_for, seed_for
@@ -91,7 +91,7 @@ def turn_into(into: RgbImage, image: RgbImage, turn: int) -> None:
 class Cut(NamedTuple):
     """Where a drawing is cut, which way it is turned, and from which seed its LQ is made anew, if at all."""
 
-    place: Place
+    place: SampleInfo
     window: Window
     turn: int
     fresh: int | None

@@ -21,7 +21,7 @@ from maskdcpt.config.train_config import DataConfig
 from maskdcpt.data.samples import Samples, open_samples
 from maskdcpt.evaluation.cases import found_sets, sample_cases
 from maskdcpt.evaluation.contamination import contamination
-from maskdcpt.evaluation.evaluator import Judge
+from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.image_grids import write_grids
 from maskdcpt.evaluation.job import Done, Job, Setting, run_job
 from maskdcpt.evaluation.score_files import REPORT, TABLE
@@ -88,7 +88,7 @@ def evaluate(
         progress: told about images.
 
     Raises:
-        UsageError: there is no such split, nothing to judge, or `out` holds another evaluation.
+        UsageError: there is no such split, nothing to evaluate, or `out` holds another evaluation.
         UirError: the checkpoint or the shards cannot be read, a metric's weights are missing, or `out` cannot be
             written.
     """
@@ -105,10 +105,12 @@ def evaluate(
         raise UsageError(f"{where} has no sample of the split {split}")
     with joined(how.device, torch.get_num_threads()) as process:
         learned = _scorer(chosen, how, process)
-        judge = Judge(restoring, naming, chosen, process.device, class_names=samples.class_names, learned=learned)
+        evaluator = Evaluator(
+            restoring, naming, chosen, process.device, class_names=samples.class_names, learned=learned
+        )
         digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
         place = {"shards": _place(where), "split": split, "subset": subset, "samples": _samples_digest(samples)}
-        done = run_job(Job(judge, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
+        done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
         names = list(dict.fromkeys(row.degradation for row in done.rows))
         parts = tuple(
             _with_set_metrics(means_of((r for r in done.rows if r.degradation == name), name), name, done)
@@ -119,7 +121,7 @@ def evaluate(
             shards=where,
             split=split,
             protocol=chosen,
-            class_names=judge.class_names,
+            class_names=evaluator.class_names,
             images=done.rows,
             by_degradation=parts,
             mean=mean_of_means(parts),
@@ -128,7 +130,7 @@ def evaluate(
             backbone=restoring.backbone,
             **_learned_facts(learned, digests),
         )
-        _finish(report, done, judge, out, process, grids=how.grids)
+        _finish(report, done, evaluator, out, process, grids=how.grids)
         return report
 
 
@@ -182,10 +184,10 @@ def evaluate_bench(
     cases = [case for found in by_set.values() for case in found]
     with joined(how.device, torch.get_num_threads()) as process:
         learned = _scorer(chosen, how, process)
-        judge = Judge(restoring, naming, chosen, process.device, learned=learned)
+        evaluator = Evaluator(restoring, naming, chosen, process.device, learned=learned)
         digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
         place = {"bench": bench.name, "root": _place(str(root))}
-        done = run_job(Job(judge, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
+        done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
         training = training_data(restoring)
         overlaps = load_overlaps()
         known = {test_set.name: test_set for test_set in bench.sets}
@@ -203,7 +205,7 @@ def evaluate_bench(
             shards=str(root),
             split="",
             protocol=chosen,
-            class_names=judge.class_names,
+            class_names=evaluator.class_names,
             images=done.rows,
             by_degradation=tuple(means_of((r for r in done.rows if r.degradation == kind), kind) for kind in kinds),
             mean=mean_of_means(parts),
@@ -216,7 +218,7 @@ def evaluate_bench(
             backbone=restoring.backbone,
             **_learned_facts(learned, digests),
         )
-        _finish(report, done, judge, out, process, grids=how.grids)
+        _finish(report, done, evaluator, out, process, grids=how.grids)
         return report
 
 
@@ -320,11 +322,13 @@ def _learned_facts(learned: LearnedScorer | None, digests: Mapping[str, str]) ->
     return {"engine": learned.engine, "variants": variants, "digests": {**digests, **learned.digests}}
 
 
-def _finish(report: EvalReport, done: Done, judge: Judge, out: Path | None, process: Process, *, grids: bool) -> None:
+def _finish(
+    report: EvalReport, done: Done, evaluator: Evaluator, out: Path | None, process: Process, *, grids: bool
+) -> None:
     if process.leads and out is not None:
         done.kept.finish(report)
-        if grids and judge.restores:
-            write_grids(out, done.cases, done.rows, judge)
+        if grids and evaluator.restores:
+            write_grids(out, done.cases, done.rows, evaluator)
     process.wait()
 
 

@@ -23,7 +23,7 @@ from maskdcpt.weights.checkpoints import Checkpoint
 from uirdata.errors import UsageError
 
 
-class Judge:
+class Evaluator:
     """
     The networks and metrics of an evaluation, on their device.
 
@@ -74,7 +74,7 @@ class Judge:
             )
 
     @torch.inference_mode()
-    def judge(
+    def score(
         self, cases: Sequence[Case], loaded: Sequence[Loaded], pictures: Sequence[tuple[Path, Path]] = ()
     ) -> list[ImageScore]:
         """

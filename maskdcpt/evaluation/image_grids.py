@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from maskdcpt.evaluation.cases import Case
-from maskdcpt.evaluation.evaluator import Judge
+from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import ImageScore
 from maskdcpt.images import image_tensor, picture_grid, to_rgb, write_picture
 from uirdata.errors import ImageError, PairError, ShardError
@@ -45,7 +45,7 @@ def extremes(rows: Sequence[ImageScore]) -> dict[str, int]:
     return chosen
 
 
-def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore], judge: Judge) -> None:
+def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore], evaluator: Evaluator) -> None:
     """
     Write grids/<group>.png, a line for each of the best, median and worst, with LQ, restored and GT; and the same
     pictures whole, as shown/<group>/<place>-lq.png, -restored.png and -gt.png.
@@ -54,7 +54,7 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
         folder: of the evaluation.
         cases: of the images.
         rows: their scores, in the same order.
-        judge: restores them again; it gives the same.
+        evaluator: restores them again; it gives the same.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -70,7 +70,7 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
             except (ShardError, ImageError, PairError):
                 # It was read once; what is gone since has its row, and no picture.
                 continue
-            shown = {"lq": to_rgb(image_tensor(loaded.lq)[0]), "restored": judge.restore(loaded.lq)}
+            shown = {"lq": to_rgb(image_tensor(loaded.lq)[0]), "restored": evaluator.restore(loaded.lq)}
             shown |= {} if loaded.gt is None else {"gt": loaded.gt}
             lines.append([image_tensor(_square(image))[0] for image in shown.values()])
             for what, image in shown.items():

@@ -11,7 +11,7 @@ from typing import Any
 
 from maskdcpt.compute.distributed import Process
 from maskdcpt.evaluation.cases import Case, Loaded
-from maskdcpt.evaluation.evaluator import Judge
+from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.score_files import ScoreRows
 from maskdcpt.evaluation.scores import ImageScore, Protocol
 from maskdcpt.metrics.learned import Engine, learned_metrics
@@ -45,7 +45,7 @@ class Job:
     What is to be judged, and how.
 
     Attributes:
-        judge: restores and scores.
+        evaluator: restores and scores.
         cases: the images, the same list in every process.
         protocol: changes the numbers.
         setting: does not.
@@ -53,7 +53,7 @@ class Job:
         process: this one, of all that share the work.
     """
 
-    judge: Judge
+    evaluator: Evaluator
     cases: Sequence[Case]
     protocol: Protocol
     setting: Setting
@@ -83,7 +83,7 @@ class Done:
 
 def run_job(job: Job, identity: Mapping[str, Any], progress: Progress) -> Done:
     """
-    Judge what was not judged before, this process's share of it, and gather all.
+    Evaluator what was not judged before, this process's share of it, and gather all.
 
     Args:
         job: what and how.
@@ -128,7 +128,7 @@ def _judge_share(job: Job, kept: ScoreRows, folder: Path, progress: Progress) ->
     try:
         for cases, loaded in _batches(waiting, job.setting.batch, unreadable, progress):
             pictures = [_pictures(case, folder) for case in cases] if draws else []
-            for score in job.judge.judge(cases, loaded, pictures):
+            for score in job.evaluator.score(cases, loaded, pictures):
                 kept.add(score)
             progress.advance("evaluate", len(cases))
     finally:
@@ -173,7 +173,7 @@ def _pictures(case: Case, folder: Path) -> tuple[Path, Path]:
 
 def _set_metrics(job: Job, folder: Path) -> dict[str, dict[str, float | None]]:
     """Compute what is of a set, for each group of images."""
-    scorer = job.judge.learned
+    scorer = job.evaluator.learned
     if scorer is None or not scorer.of_sets or not folder.is_dir():
         return {}
     return {

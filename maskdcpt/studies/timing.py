@@ -28,7 +28,7 @@ PLAIN = "plain"
 
 
 @dataclass(frozen=True)
-class BenchSettings:
+class TimingSettings:
     """
     What is timed.
 
@@ -85,7 +85,7 @@ class Measured:
     rows: tuple[BenchRow, ...]
 
 
-def measure(settings: BenchSettings, *, device: str = "auto", progress: Progress | None = None) -> Measured:
+def measure(settings: TimingSettings, *, device: str = "auto", progress: Progress | None = None) -> Measured:
     """
     Time the plain network and each backend of masked computation.
 
@@ -147,7 +147,7 @@ def _masked(backbone: Backbone, images: Tensor, mask: PatchMask, backend: Backen
 
 
 def _timed(
-    work: Callable[[], Tensor], backbone: Backbone, settings: BenchSettings, device: torch.device
+    work: Callable[[], Tensor], backbone: Backbone, settings: TimingSettings, device: torch.device
 ) -> tuple[float, int | None]:
     cuda = device.type == "cuda"
     if cuda:
@@ -172,7 +172,7 @@ def _row(way: str, times: list[float], base: float, batch: int, peak: int | None
     return BenchRow(way, 1000 * median, batch / median, median / base, peak)
 
 
-def _backbone(settings: BenchSettings) -> Backbone:
+def _backbone(settings: TimingSettings) -> Backbone:
     if settings.checkpoint is not None:
         return networks_of(load_checkpoint(settings.checkpoint), "params").backbone
     with torch.random.fork_rng(devices=[]):
@@ -187,7 +187,7 @@ def _fitting(side: int, multiple: int, patch: int) -> int:
     return -(-side // step) * step
 
 
-def _title(settings: BenchSettings, backbone: Backbone, side: int, device: torch.device) -> str:
+def _title(settings: TimingSettings, backbone: Backbone, side: int, device: torch.device) -> str:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
     what = "forward and backward" if settings.training else "forward"

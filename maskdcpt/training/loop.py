@@ -37,7 +37,7 @@ from maskdcpt.training.parallel import divides, quiet, together
 from maskdcpt.training.run_folder import environment, find_run, write_config
 from maskdcpt.training.run_state import RunState, prepare_state
 from maskdcpt.training.stages import Stage, stages_of
-from maskdcpt.training.step_log import Window, sentence
+from maskdcpt.training.step_log import StepTimer, sentence
 from maskdcpt.training.trackers import Tracker, open_trackers
 from maskdcpt.training.validation import Validator, example_rows
 from maskdcpt.weights.checkpoints import checkpoint_folders
@@ -163,7 +163,7 @@ class _Loop:
 
     def _go_through(self, steps: Iterator[tuple[Stage, _Pieces]], stop: Callable[[], bool]) -> bool:
         """Make the steps; say whether they were stopped before the last."""
-        window = Window(self.process)
+        window = StepTimer(self.process)
         for stage, pieces in steps:
             try:
                 self._step(stage, pieces, window)
@@ -218,7 +218,7 @@ class _Loop:
                 for _ in range(steps):
                     yield stage, _Pieces(share, arriving)
 
-    def _step(self, stage: Stage, pieces: _Pieces, window: Window) -> None:
+    def _step(self, stage: Stage, pieces: _Pieces, window: StepTimer) -> None:
         """Move the weights once."""
         config, state = self.config, self.state
         seen = self._arrived(stage, pieces, window)
@@ -243,7 +243,7 @@ class _Loop:
         if not sound:
             self._skip(seen)
 
-    def _arrived(self, stage: Stage, pieces: _Pieces, window: Window) -> list[PackedBatch]:
+    def _arrived(self, stage: Stage, pieces: _Pieces, window: StepTimer) -> list[PackedBatch]:
         """Give a step's pieces. Where a process cannot read its own, all keep what is done, and none waits in vain."""
         seen: list[PackedBatch] = []
         failure: UirError | None = None
@@ -290,7 +290,7 @@ class _Loop:
             "optimizer.clip_norm, or use precision float32"
         )
 
-    def _report(self, window: Window, *, last: bool) -> None:
+    def _report(self, window: StepTimer, *, last: bool) -> None:
         """Write what is due after a step."""
         loop, step = self.config.loop, self.state.step
         if last or step % loop.log_every == 0:

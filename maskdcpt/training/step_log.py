@@ -19,7 +19,7 @@ from maskdcpt.objectives.losses import Losses
 from maskdcpt.training.run_state import RunState
 
 
-class Window:
+class StepTimer:
     """Sums over the steps since the last row of metrics, and where their time went."""
 
     def __init__(self, process: Process) -> None:

@@ -41,7 +41,7 @@ class Validator:
 
     def validate(self, networks: Networks) -> dict[str, float]:
         """
-        Judge networks as `RunState.judged` gives them; {} without held-out samples.
+        Evaluator networks as `RunState.judged` gives them; {} without held-out samples.
 
         Returns:
             For fine-tuning: `psnr` and `lq_psnr`, the mean over degradations, and `psnr/<degradation>`, in dB.

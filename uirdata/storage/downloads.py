@@ -10,15 +10,24 @@ from uirdata.errors import DownloadError
 from uirdata.storage.files import storage_error
 from uirdata.storage.transfers.filling import Contradiction, Filling
 from uirdata.storage.transfers.partial import Partial, discard
-from uirdata.storage.transfers.terms import Arrived, Expected, Listener, Pace, Place, RateLimit, WrongBytes, mismatch
+from uirdata.storage.transfers.terms import (
+    Arrived,
+    DownloadSource,
+    Expected,
+    Listener,
+    Pace,
+    RateLimit,
+    WrongBytes,
+    mismatch,
+)
 from uirdata.transfer import Interrupted, RangeRefused, Unreachable
 
 __all__ = [
     "Arrived",
+    "DownloadSource",
     "Expected",
     "Listener",
     "Pace",
-    "Place",
     "RateLimit",
     "download",
     "hash_file",
@@ -31,7 +40,7 @@ _CONTRADICTIONS = 3
 
 def download(
     target: Path,
-    places: Sequence[Place],
+    places: Sequence[DownloadSource],
     expected: Expected,
     *,
     pace: Pace | None = None,
@@ -92,7 +101,7 @@ def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:
     return hashes[0].hexdigest(), hashes[1].hexdigest() if md5 else ""
 
 
-def _in_order(part: Path, places: Sequence[Place], expected: Expected) -> list[Place]:
+def _in_order(part: Path, places: Sequence[DownloadSource], expected: Expected) -> list[DownloadSource]:
     """Begin with the place that the partial file comes from; with a pinned hash all places are alike."""
     partial = None if expected.sha256 else Partial.load(part)
     if partial is None:
@@ -101,7 +110,9 @@ def _in_order(part: Path, places: Sequence[Place], expected: Expected) -> list[P
     return sorted(places, key=lambda place: place.name != partial.place)
 
 
-def _from_place(target: Path, part: Path, place: Place, expected: Expected, pace: Pace, listener: Listener) -> Arrived:
+def _from_place(
+    target: Path, part: Path, place: DownloadSource, expected: Expected, pace: Pace, listener: Listener
+) -> Arrived:
     ranges = True
     for again in range(_CONTRADICTIONS + 1):
         filling = Filling(part, target.name, place, expected, pace, listener, ranges=ranges)

@@ -47,7 +47,7 @@ class ShardItem:
     record: Record
 
 
-class Place(NamedTuple):
+class SampleLocation(NamedTuple):
     """
     Where a sample lies and how large it is.
 
@@ -113,7 +113,7 @@ class ShardDataset(Sequence[ShardItem]):
         lq, gt = self.pair(record)
         return ShardItem(record.key, lq, gt, self._label[record.degradation], record)
 
-    def place(self, index: int) -> Place:
+    def place(self, index: int) -> SampleLocation:
         """
         Give what a loader needs to know of a sample before it reads pixels: a tenth of the time of its record.
 
@@ -121,11 +121,11 @@ class ShardDataset(Sequence[ShardItem]):
             IndexError: there is no such number.
         """
         row, columns = self._row(index)
-        values = {name: columns[name][row].as_py() for name in Place._fields if name != "label"}
-        return Place(label=self._label[columns["degradation"][row].as_py()], **values)
+        values = {name: columns[name][row].as_py() for name in SampleLocation._fields if name != "label"}
+        return SampleLocation(label=self._label[columns["degradation"][row].as_py()], **values)
 
     def pair(
-        self, place: Place | Record, window: Window | None = None, *, fresh: int | None = None
+        self, place: SampleLocation | Record, window: Window | None = None, *, fresh: int | None = None
     ) -> tuple[RgbImage, RgbImage]:
         """
         Read the pixels of a sample.
@@ -238,7 +238,9 @@ class ShardDataset(Sequence[ShardItem]):
                     "delete the tar and run `uir build-shards` again"
                 )
 
-    def _image(self, place: Place | Record, offset: int, size: int, role: str, window: Window | None) -> RgbImage:
+    def _image(
+        self, place: SampleLocation | Record, offset: int, size: int, role: str, window: Window | None
+    ) -> RgbImage:
         path = f"{self.folder}/{place.shard}"
         if self._remote is not None:
             data = self._remote.read(place.shard, offset, size)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from uirdata.errors import DownloadError, ShardError
 from uirdata.storage.cache_room import CacheRoom
-from uirdata.storage.downloads import Expected, Pace, Place, download
+from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
 from uirdata.storage.files import storage_error, writing
 from uirdata.storage.shards import INFO, list_shards, part_path, read_info
 from uirdata.transfer import Opener
@@ -129,7 +129,7 @@ class RemoteShards:
 
     def _fetch(self, shard: str, path: Path) -> None:
         sha256, size = self._shards[shard]
-        place = Place(f"{self._folder.name}/{shard}", self._files(shard))
+        place = DownloadSource(f"{self._folder.name}/{shard}", self._files(shard))
         with _alone(path.with_suffix(".lock")):
             if not _is_here(path, size):
                 try:
@@ -224,7 +224,7 @@ def _shards_in(folder: RemoteFolder, data: bytes) -> dict[str, str]:
 
 def _download(target: Path, folder: RemoteFolder, files: Files, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    download(target, [Place(f"{folder.name}/{name}", files(name))], Expected(), pace=Pace())
+    download(target, [DownloadSource(f"{folder.name}/{name}", files(name))], Expected(), pace=Pace())
 
 
 @contextmanager

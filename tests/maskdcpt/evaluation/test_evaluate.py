@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maskdcpt.evaluation.evaluate import evaluate, plan_shards
-from maskdcpt.evaluation.evaluator import Judge
+from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import Protocol
 from maskdcpt.images import to_tensor
 from maskdcpt.metrics import psnr, ssim
@@ -92,9 +92,9 @@ def test_an_interrupted_evaluation_goes_on_and_another_one_is_not_mixed_in(
     (out / "images-0.jsonl").write_text("\n".join(lines[:5]) + "\n" + lines[5][:20])
 
     judged = []
-    real = Judge.judge
+    real = Evaluator.score
     monkeypatch.setattr(
-        Judge, "judge", lambda self, cases, *rest: judged.extend(c.key for c in cases) or real(self, cases, *rest)
+        Evaluator, "score", lambda self, cases, *rest: judged.extend(c.key for c in cases) or real(self, cases, *rest)
     )
     assert evaluate(fine, shards, out=out) == whole
     assert len(judged) == 5

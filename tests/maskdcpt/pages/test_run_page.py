@@ -14,7 +14,7 @@ from uir_cli.maskdcpt import program
 from maskdcpt.pages.run_page import confusion_table, scatter
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.restoring.restorer import Restorer
-from maskdcpt.studies.timing import BenchSettings, measure
+from maskdcpt.studies.timing import TimingSettings, measure
 from maskdcpt.training.loop import train
 from tests.maskdcpt.tiny import TYPES, picture, tiny_config, write_shards
 from uirdata.errors import UirError
@@ -112,7 +112,7 @@ def test_points_are_drawn_with_their_names() -> None:
 
 
 def test_every_way_to_compute_is_timed(run: Path) -> None:
-    measured = measure(BenchSettings(checkpoint=run, side=40, patch=8, repeats=2), device="cpu")
+    measured = measure(TimingSettings(checkpoint=run, side=40, patch=8, repeats=2), device="cpu")
     ways = {row.way: row for row in measured.rows}
     assert {"plain", "masked, dense", "masked, gather"} <= ways.keys()
     assert ways["plain"].over_plain == 1.0
@@ -121,10 +121,10 @@ def test_every_way_to_compute_is_timed(run: Path) -> None:
     assert ways["plain"].images_per_second == pytest.approx(1000 / ways["plain"].milliseconds)  # type: ignore[operator]
     assert all(row.problem or row.milliseconds for row in measured.rows)
     assert "1 x 3 x 40 x 40" in measured.title
-    training = measure(BenchSettings(checkpoint=run, side=32, patch=8, repeats=1, training=True), device="cpu")
+    training = measure(TimingSettings(checkpoint=run, side=32, patch=8, repeats=1, training=True), device="cpu")
     assert "forward and backward" in training.title
     with pytest.raises(UirError, match="do not go with a network"):
-        measure(BenchSettings(checkpoint=run, side=32, patch=6), device="cpu")
+        measure(TimingSettings(checkpoint=run, side=32, patch=6), device="cpu")
 
 
 def test_bench_and_probe_are_commands(run: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.uirdata.servers import Habits, serving
 from uirdata.errors import DownloadError, StorageError
 from uirdata.hosts.http import Http
 from uirdata.hosts.web import WebClient
-from uirdata.storage.downloads import Expected, Listener, Pace, Place, RateLimit, download
+from uirdata.storage.downloads import DownloadSource, Expected, Listener, Pace, RateLimit, download
 from uirdata.storage.transfers.partial import Partial, bytes_here
 
 QUICK = Pace(attempts=4, first_wait_s=0.001, longest_wait_s=0.002, stall_s=0.3, piece_bytes=32 << 10)
@@ -27,9 +27,9 @@ CONTENT = random.Random(7).randbytes(300_000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
-def place(url: str, connections: int = 1, stall_s: float = 0.3) -> Place:
+def place(url: str, connections: int = 1, stall_s: float = 0.3) -> DownloadSource:
     host = Http(WebClient(stall_s=stall_s))
-    return Place(url, functools.partial(host.open, url), connections)
+    return DownloadSource(url, functools.partial(host.open, url), connections)
 
 
 def test_a_file_gets_its_name_only_when_it_is_whole_and_right(tmp_path: Path) -> None:
@@ -284,10 +284,10 @@ import functools, sys
 from pathlib import Path
 from uirdata.hosts.http import Http
 from uirdata.hosts.web import WebClient
-from uirdata.storage.downloads import Expected, Pace, Place, download
+from uirdata.storage.downloads import Expected, Pace, DownloadSource, download
 url, target = sys.argv[1:]
 opener = functools.partial(Http(WebClient()).open, url)
-download(Path(target), [Place(url, opener, 3)], Expected(), pace=Pace(piece_bytes=256 << 10))
+download(Path(target), [DownloadSource(url, opener, 3)], Expected(), pace=Pace(piece_bytes=256 << 10))
 """
 
 

@@ -25,7 +25,7 @@ _PLACES = ["gt_sha256", "shard", "gt_offset", "gt_size"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ImageLocation:
     """
     Where the bytes of a picture lie.
 
@@ -95,7 +95,7 @@ class Picture:
     height: int
     width: int
     content: str
-    place: Place
+    place: ImageLocation
 
 
 def shard_pictures(folder: Path, splits: Collection[str]) -> list[Picture]:
@@ -112,7 +112,7 @@ def shard_pictures(folder: Path, splits: Collection[str]) -> list[Picture]:
         for row in batch.to_pylist():
             key = (row["gt_sha256"], row["source"], row["scene"], row["split"])
             if row["split"] in splits and key not in found:
-                place = Place(folder / row["shard"], row["gt_offset"], row["gt_size"])
+                place = ImageLocation(folder / row["shard"], row["gt_offset"], row["gt_size"])
                 about = {name: row[name] for name in _COLUMNS}
                 found[key] = Picture(pool=str(folder), **about, content=row["gt_sha256"], place=place)
     return list(found.values())
@@ -127,7 +127,7 @@ def source_pictures(source: str, folder: Path, layout: Layout, splits: Collectio
     for item in pairs:
         pair = item.pair
         if pair.gt and pair.split in splits:
-            place = Place(folder / pair.gt, border=pair.gt_border)
+            place = ImageLocation(folder / pair.gt, border=pair.gt_border)
             about = (source, pair.split, pair.scene, pair.gt)
             picture = Picture("", *about, 0, 0, item.height, item.width, content="", place=place)
             found.setdefault((pair.gt, pair.gt_border), picture)
@@ -178,7 +178,7 @@ def _good(
             failures.append(Left(f"{picture.source}/{picture.gt_path}", seen))
 
 
-def _file_content(place: Place) -> tuple[str, str]:
+def _file_content(place: ImageLocation) -> tuple[str, str]:
     """Give the content's name, or why there is none."""
     try:
         return f"{hashlib.sha256(place.data()).hexdigest()}-{place.border}", ""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from uirdata.errors import StorageError
 from uirdata.hosts.objects import Objects
-from uirdata.storage.downloads import Expected, Pace, Place, download
+from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, part_path
 from uirdata.transfer import Interrupted
 
@@ -84,7 +84,7 @@ class ObjectPool:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        download(target, [Place(address, functools.partial(Objects().open, address))], Expected(), pace=Pace())
+        download(target, [DownloadSource(address, functools.partial(Objects().open, address))], Expected(), pace=Pace())
 
     def _put(self, folder: Path, name: str) -> None:
         try:

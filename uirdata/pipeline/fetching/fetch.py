@@ -19,7 +19,7 @@ from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import archive_name, tree_journal
 from uirdata.pipeline.fetching.inventory import Inventory, take_inventory
 from uirdata.pipeline.fetching.plan import FetchPlan, PlannedFile, PlannedSource, by_hand_todo, plan_fetch
-from uirdata.pipeline.fetching.source_files import Bringer, FileOutcome
+from uirdata.pipeline.fetching.source_files import FileOutcome, SourceDownloader
 from uirdata.pipeline.fetching.unpack import unpack_all
 from uirdata.progress import Progress
 from uirdata.sources import MANIFESTS, Source
@@ -231,7 +231,7 @@ class _Run:
             work: dict[Future[object], str] = {}
             came: dict[str, list[FileOutcome]] = {}
             left: dict[str, int] = {}
-            bringers: dict[str, Bringer] = {}
+            bringers: dict[str, SourceDownloader] = {}
             planned = {source.source.id: source for source in sources}
             try:
                 for name, source in planned.items():
@@ -277,8 +277,8 @@ class _Run:
             ways.append(f"{first.name}, of its authors: {by_hand_todo(source, first, self._layout, self._hosts)}")
         return ways if others else ways[1:]
 
-    def _bringer(self, source: Source) -> Bringer:
-        return Bringer(
+    def _bringer(self, source: Source) -> SourceDownloader:
+        return SourceDownloader(
             source,
             self._layout,
             self._hosts,
@@ -288,7 +288,7 @@ class _Run:
             accept_changed=self._accept_changed,
         )
 
-    def _settle(self, planned: PlannedSource, bringer: Bringer, came: list[FileOutcome]) -> SourceOutcome:
+    def _settle(self, planned: PlannedSource, bringer: SourceDownloader, came: list[FileOutcome]) -> SourceOutcome:
         """Unpack what came, pair it, and say how far the source is."""
         source = planned.source
         order = {file.file.name: index for index, file in enumerate(planned.files)}

@@ -19,7 +19,7 @@ from uirdata.pipeline.fetching.archive_names import (
     tree_journal,
     whole_name,
 )
-from uirdata.pipeline.fetching.user_folder import Given, GivenTree, find_tree
+from uirdata.pipeline.fetching.user_folder import GivenTree, UserFolder, find_tree
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import read_journal
 from uirdata.storage.files import free_bytes
@@ -145,7 +145,7 @@ def plan_fetch(
         says = nearest(alternative, known) if known else "they are packed in one way only"
         raise UsageError(f"no file set of these sources is called {alternative!r}: {says}")
     hosts = hosts if hosts is not None else open_hosts()
-    given = Given(from_dir, layout.root) if from_dir is not None else None
+    given = UserFolder(from_dir, layout.root) if from_dir is not None else None
     planned = tuple(
         _plan_source(source, layout, given, hosts, alternative, alone=len(sources) == 1) for source in sources
     )
@@ -188,7 +188,13 @@ def _arrived(source: Source, name: str, placed: str, layout: Layout, receipts: R
 
 
 def _plan_source(
-    source: Source, layout: Layout, given: Given | None, hosts: Mapping[str, Host], alternative: str, *, alone: bool
+    source: Source,
+    layout: Layout,
+    given: UserFolder | None,
+    hosts: Mapping[str, Host],
+    alternative: str,
+    *,
+    alone: bool,
 ) -> PlannedSource:
     if source.local_dir is not None:
         return PlannedSource(source, (), "", None, "")
@@ -244,7 +250,7 @@ def _plan_file(
     file: RemoteFile,
     layout: Layout,
     receipts: Receipts,
-    given: Given | None,
+    given: UserFolder | None,
     hosts: Mapping[str, Host],
     *,
     adopted: bool,

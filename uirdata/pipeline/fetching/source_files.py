@@ -21,7 +21,7 @@ from uirdata.pipeline.fetching.plan import PlannedFile
 from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
-from uirdata.storage.downloads import Arrived, Expected, Listener, Pace, Place, download, hash_file, mismatch
+from uirdata.storage.downloads import Arrived, DownloadSource, Expected, Listener, Pace, download, hash_file, mismatch
 from uirdata.storage.files import free_bytes, storage_error, writing
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted
@@ -47,7 +47,7 @@ class FileOutcome:
     bytes: int = 0
 
 
-class Bringer:
+class SourceDownloader:
     """Brings files of one source; safe to use from several threads."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Bringer:
         arrived = self._arrive(file, places, quiet=False)
         return FileOutcome(file.name, "arrived", f"from {arrived.url}", arrived.bytes)
 
-    def _arrive(self, file: RemoteFile, places: list[Place], *, quiet: bool, sha256: str = "") -> Arrived:
+    def _arrive(self, file: RemoteFile, places: list[DownloadSource], *, quiet: bool, sha256: str = "") -> Arrived:
         target = self._layout.downloads(self._source.id) / file.name
         expected = self._expected(file)
         if sha256 and not expected.sha256:
@@ -315,10 +315,10 @@ class Bringer:
                 f"{self._layout.receipts(self._source.id)}, and later downloads are held to it"
             )
 
-    def _place(self, mirror: Mirror) -> Place:
+    def _place(self, mirror: Mirror) -> DownloadSource:
         host = self._hosts[mirror.host]
         name = mirror.where if mirror.where.startswith("http") else f"{mirror.host}:{mirror.where}"
-        return Place(name, functools.partial(host.open, mirror.where), host.connections)
+        return DownloadSource(name, functools.partial(host.open, mirror.where), host.connections)
 
 
 class _Bar(Listener):
@@ -372,4 +372,4 @@ def _link_or_copy(given: Path, target: Path) -> None:
         raise storage_error(target, error) from error
 
 
-__all__ = ["Bringer", "FileOutcome", "FileState"]
+__all__ = ["FileOutcome", "FileState", "SourceDownloader"]

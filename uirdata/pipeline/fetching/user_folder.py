@@ -36,7 +36,7 @@ class GivenTree:
     bytes: int
 
 
-class Given:
+class UserFolder:
     """The user's folder. It is read once, and its files are hashed only where a name or a size speaks for them."""
 
     def __init__(self, folder: Path, root: Path) -> None:
@@ -137,7 +137,7 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def find_tree(source: Source, given: Given, *, alone: bool) -> GivenTree | None:
+def find_tree(source: Source, given: UserFolder, *, alone: bool) -> GivenTree | None:
     """
     Find a source's files where they are unpacked already: below DIR/<id>, or DIR itself.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from uirdata.storage.files import free_bytes
 from uirdata.storage.transfers.partial import Partial
-from uirdata.storage.transfers.terms import Arrived, Expected, Listener, Pace, Place, WrongBytes, mismatch
+from uirdata.storage.transfers.terms import Arrived, DownloadSource, Expected, Listener, Pace, WrongBytes, mismatch
 from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, looks_like_html, page_title
 
 _READ_BACK = 1 << 20
@@ -36,7 +36,7 @@ class Filling:
         self,
         part: Path,
         name: str,
-        place: Place,
+        place: DownloadSource,
         expected: Expected,
         pace: Pace,
         listener: Listener,

@@ -11,7 +11,7 @@ from uirdata.transfer import Opener
 
 
 @dataclass(frozen=True)
-class Place:
+class DownloadSource:
     """
     Where a file can be had.
 

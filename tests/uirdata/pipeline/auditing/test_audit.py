@@ -16,7 +16,7 @@ from uirdata.facts.overlaps import load_overlaps
 from uirdata.images import RgbImage
 from uirdata.manifest_syntax.patterns import compile_pattern
 from uirdata.pipeline.auditing.audit import AuditReport, audit
-from uirdata.pipeline.auditing.gt_images import Picture, Place, shard_pictures, source_pictures
+from uirdata.pipeline.auditing.gt_images import ImageLocation, Picture, shard_pictures, source_pictures
 from uirdata.pipeline.auditing.report import count_hits, scene_pattern, write_audit_page, write_hits, write_overlaps
 from uirdata.pipeline.building.build import build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
@@ -69,7 +69,7 @@ def pictures(folder: Path, source: str, images: dict[str, RgbImage], split: str 
     for name, image in images.items():
         path = write_png(folder / source / f"{name}.png", np.ascontiguousarray(image))
         height, width = image.shape[:2]
-        found.append(Picture("", source, split, name, path.name, 0, 0, height, width, "", Place(path)))
+        found.append(Picture("", source, split, name, path.name, 0, 0, height, width, "", ImageLocation(path)))
     return found
 
 
@@ -114,7 +114,7 @@ def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
     train = pictures(tmp_path, "one", {"a": image, "b": picture(80, 90, 2)})
     (bench,) = pictures(tmp_path, "two", {"c": image}, "test")
     Image.fromarray(image).save(tmp_path / "two/c.bmp")
-    other = replace(bench, place=Place(tmp_path / "two/c.bmp"))
+    other = replace(bench, place=ImageLocation(tmp_path / "two/c.bmp"))
     report = audit(train, [bench, other], FingerprintCache(tmp_path / "cache"))
     assert [(hit.kind, hit.one.scene, hit.similarity) for hit in report.against] == [("exact", "a", 1.0)] * 2
 
@@ -135,7 +135,9 @@ def test_within_a_data_set_only_other_scenes_count(tmp_path: Path) -> None:
     images = {"a": image, "b": image, "c": as_jpeg(image), "d": picture(200, 260, 6)}
     train = pictures(tmp_path, "one", images)
     # Two crops of one scene overlap by design.
-    same_scene = [replace(train[3], gt_path="d2.png", place=Place(write_png(tmp_path / "d2.png", images["d"][:180])))]
+    same_scene = [
+        replace(train[3], gt_path="d2.png", place=ImageLocation(write_png(tmp_path / "d2.png", images["d"][:180])))
+    ]
     report = audit([*train, *same_scene], [], FingerprintCache(tmp_path / "cache"))
     assert {(hit.kind, hit.one.scene, hit.other.scene) for hit in report.within} == {
         ("exact", "a", "b"),
@@ -153,7 +155,7 @@ def test_fingerprints_are_kept_by_content_and_broken_pictures_are_named(
     images = {name: picture(90, 120, seed) for seed, name in enumerate("abc")}
     train = pictures(tmp_path, "one", images)
     train[1].place.path.write_bytes(b"no picture")
-    moved = replace(train[2], place=Place(tmp_path / "gone.png"))
+    moved = replace(train[2], place=ImageLocation(tmp_path / "gone.png"))
     report = audit([*train, moved], [], FingerprintCache(tmp_path / "cache"))
     assert report.pictures == 2
     assert sorted(failure.source for failure in report.failures) == ["one/b.png", "one/c.png"]

@@ -141,9 +141,11 @@ def test_later_bytes_that_differ_are_an_error_that_knows_a_repack(tmp_path: Path
         assert outcome.files[0].state == "failed"
         assert "the receipt of its first download" in outcome.files[0].message
         journal.write_text(kept)
-        from uirdata.pipeline.fetching.source_files import Bringer
+        from uirdata.pipeline.fetching.source_files import SourceDownloader
 
-        bringer = Bringer(source, Layout(tmp_path), {}, pace=QUICK, progress=Silent(), jobs=1, accept_changed=False)
+        bringer = SourceDownloader(
+            source, Layout(tmp_path), {}, pace=QUICK, progress=Silent(), jobs=1, accept_changed=False
+        )
         (tmp_path / "again.zip").write_bytes(zipped(again))
         (tmp_path / "other.zip").write_bytes(zipped(images(seed=50)))
         (tmp_path / "page.zip").write_bytes(PAGE)
