@@ -7,7 +7,6 @@ of a run is its weights, its optimiser, and how many samples it has seen.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from maskdcpt.compute.distributed import Process, joined
 from maskdcpt.config.toml import to_document
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.batches import PackedBatch, join
+from maskdcpt.data.batches import PackedBatch
 from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import Samples, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
@@ -29,9 +28,11 @@ from maskdcpt.images import picture_grid, write_picture
 from maskdcpt.masking import PatchMask
 from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.step_masks import step_mask
+from maskdcpt.training.errors import TrainingError
 from maskdcpt.training.learner import Learner, autocast, compile_step
 from maskdcpt.training.memory_check import shortage
 from maskdcpt.training.metrics_log import MetricsLog
+from maskdcpt.training.nan_steps import NanSteps, sample_numbers
 from maskdcpt.training.optim import gradient_norm, rate_at, set_rate
 from maskdcpt.training.parallel import divides, quiet, together
 from maskdcpt.training.run_folder import environment, find_run, write_config
@@ -44,10 +45,6 @@ from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.saving import metadata_for, prune_checkpoints, save_checkpoint
 from uirdata.errors import UirError
 from uirdata.progress import Progress, Silent
-
-
-class TrainingError(UirError):
-    """A run cannot go on: its losses are no numbers, or the memory does not hold a step."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ class _Loop:
                 resume=resume,
             )
         self.score: float | None = None
-        self.bad_in_a_row = 0
+        self.nan_steps = NanSteps(run, config.loop.nan_limit, process)
         self.saved = state.step if resume else 0
 
     def go(self, stop: Callable[[], bool]) -> bool:
@@ -226,22 +223,18 @@ class _Loop:
         set_rate(state.optimizer, rate_at(state.step, config.loop.steps, config.optimizer))
         parts = [self._backward(packed, mask, pieces.share, piece) for piece, packed in enumerate(seen)]
         norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
-        # The one place where the host waits for the device: a step that is no number must not reach the weights. Losses
-        # count too, of all processes: one that overflows has no gradient.
-        losses = torch.stack([part.total.detach() for part in parts]).sum()
-        sound = math.isfinite(float(self.process.mean(norm + 0.0 * losses)))
-        if sound:
+        finite = self.nan_steps.is_finite(norm, [part.total for part in parts])
+        if finite:
             state.optimizer.step()
-            self.bad_in_a_row = 0
             window.add(parts, norm, stage.batch)
         state.optimizer.zero_grad(set_to_none=True)
         window.count()
         state.step += 1
         state.samples += stage.batch
-        if sound and state.average is not None:
+        if finite and state.average is not None:
             state.average.update(state.networks.named_weights(), state.step - 1)
-        if not sound:
-            self._skip(seen)
+        if not finite:
+            self._skip_nan_step(seen)
 
     def _arrived(self, stage: Stage, pieces: _Pieces, window: StepTimer) -> list[PackedBatch]:
         """Give a step's pieces. Where a process cannot read its own, all keep what is done, and none waits in vain."""
@@ -272,23 +265,13 @@ class _Loop:
             ) from error
         return losses
 
-    def _skip(self, seen: list[PackedBatch]) -> None:
-        """Count a step that was no number; after too many in a row keep its batch and end the run."""
+    def _skip_nan_step(self, seen: list[PackedBatch]) -> None:
         self.state.skipped += 1
-        self.bad_in_a_row += 1
-        samples = [int(number) for packed in seen for number in packed.sample]
-        self.log.write("skipped", self.state.step, samples=samples)
-        if self.bad_in_a_row < self.config.loop.nan_limit:
-            return
-        path = self.run / f"bad-batch-step-{self.state.step}-rank-{self.process.rank}.pt"
-        batch = join([packed.unpack("cpu") for packed in seen])
-        torch.save({"lq": batch.lq, "gt": batch.gt, "label": batch.label, "samples": samples}, path)
-        self._save()
-        raise TrainingError(
-            f"losses or gradients were no numbers in {self.bad_in_a_row} steps in a row, up to step {self.state.step}. "
-            f"The weights are those before them; the last batch is in {path}. Lower optimizer.lr, set "
-            "optimizer.clip_norm, or use precision float32"
-        )
+        self.log.write("skipped", self.state.step, samples=sample_numbers(seen))
+        error = self.nan_steps.skip(seen, self.state.step)
+        if error is not None:
+            self._save()
+            raise error
 
     def _report(self, window: StepTimer, *, last: bool) -> None:
         """Write what is due after a step."""

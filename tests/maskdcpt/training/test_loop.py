@@ -15,7 +15,8 @@ import torch._dynamo.utils
 
 from maskdcpt.config.toml import read_config, to_toml, with_settings
 from maskdcpt.networks.networks import Networks, save_memory
-from maskdcpt.training.loop import TrainingError, train
+from maskdcpt.training.errors import TrainingError
+from maskdcpt.training.loop import train
 from maskdcpt.training.memory_check import step_bytes
 from maskdcpt.training.metrics_log import read_curves, read_metrics
 from maskdcpt.weights.build import networks_of
@@ -182,7 +183,7 @@ def test_the_configuration_beside_the_weights_repeats_the_run(shards: Path, tmp_
     assert_same(everything(first.run), everything(again.run))
 
 
-def test_a_step_that_is_no_number_moves_nothing_and_too_many_end_the_run(
+def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import maskdcpt.training.learner as module
@@ -208,7 +209,7 @@ def test_a_step_that_is_no_number_moves_nothing_and_too_many_end_the_run(
     assert all(len(row["samples"]) == 4 for row in skipped)
 
     bad.update(range(100))
-    with pytest.raises(TrainingError, match="no numbers in 3 steps in a row, up to step 3"):
+    with pytest.raises(TrainingError, match="NaN or infinite in 3 steps in a row, up to step 3"):
         train(tiny_config(shards, tmp_path / "bad", *FINETUNE, "loop.nan_limit=3"))
     kept = torch.load(tmp_path / "bad" / "bad-batch-step-3-rank-0.pt", weights_only=True)
     assert kept["lq"].shape == (4, 3, 32, 32)

@@ -1,0 +1,70 @@
+"""Steps whose loss or gradient is NaN or infinite: skipped, counted, and the end of the run after too many in a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maskdcpt.compute.distributed import Process
+from maskdcpt.data.batches import PackedBatch, join
+from maskdcpt.training.errors import TrainingError
+
+
+class NanSteps:
+    """
+    Decides whether a step may move the weights, and counts those that may not.
+
+    Args:
+        run: folder of the run; the last batch is saved there when the limit is reached.
+        limit: skipped steps in a row that end the run.
+        process: whose part of the batch is saved, and with which the others agree.
+    """
+
+    def __init__(self, run: Path, limit: int, process: Process) -> None:
+        self._run = run
+        self._limit = limit
+        self._process = process
+        self._in_a_row = 0
+
+    def is_finite(self, norm: Tensor, losses: Sequence[Tensor]) -> bool:
+        """
+        Return whether gradients and losses of all processes are finite. The host waits for the device here.
+
+        Args:
+            norm: of the gradients, a scalar.
+            losses: of the pieces, scalars. They count too: a loss that overflows has no gradient.
+        """
+        total = torch.stack([loss.detach() for loss in losses]).sum()
+        finite = math.isfinite(float(self._process.mean(norm + 0.0 * total)))
+        if finite:
+            self._in_a_row = 0
+        return finite
+
+    def skip(self, batch: Sequence[PackedBatch], step: int) -> TrainingError | None:
+        """
+        Count a skipped step; after too many in a row save its batch and return the error that ends the run.
+
+        Args:
+            batch: its pieces on this process.
+            step: its number, counted from 1.
+        """
+        self._in_a_row += 1
+        if self._in_a_row < self._limit:
+            return None
+        path = self._run / f"bad-batch-step-{step}-rank-{self._process.rank}.pt"
+        whole = join([piece.unpack("cpu") for piece in batch])
+        torch.save({"lq": whole.lq, "gt": whole.gt, "label": whole.label, "samples": sample_numbers(batch)}, path)
+        return TrainingError(
+            f"losses or gradients were NaN or infinite in {self._in_a_row} steps in a row, up to step {step}. "
+            f"The weights are those before them; the last batch is in {path}. Lower optimizer.lr, set "
+            "optimizer.clip_norm, or use precision float32"
+        )
+
+
+def sample_numbers(batch: Sequence[PackedBatch]) -> list[int]:
+    """Return the numbers of a batch's samples in their shard dataset."""
+    return [int(number) for piece in batch for number in piece.sample]
