@@ -9,7 +9,8 @@ from pathlib import Path
 from uirdata.errors import DownloadError
 from uirdata.storage.files import storage_error
 from uirdata.storage.transfers.filling import Contradiction, Filling
-from uirdata.storage.transfers.partial import Partial, discard
+from uirdata.storage.transfers.mirror_order import mirror_order
+from uirdata.storage.transfers.partial import discard
 from uirdata.storage.transfers.terms import (
     Arrived,
     DownloadSource,
@@ -69,7 +70,7 @@ def download(
     listener = listener if listener is not None else Listener()
     part = target.with_name(target.name + ".part")
     said: list[str] = []
-    for place in _in_order(part, places, expected):
+    for place in mirror_order(part, places, expected):
         try:
             arrived = _from_place(target, part, place, expected, pace, listener)
         except WrongBytes as error:
@@ -99,15 +100,6 @@ def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:
             for digest in hashes:
                 digest.update(block)
     return hashes[0].hexdigest(), hashes[1].hexdigest() if md5 else ""
-
-
-def _in_order(part: Path, places: Sequence[DownloadSource], expected: Expected) -> list[DownloadSource]:
-    """Begin with the place that the partial file comes from; with a pinned hash all places are alike."""
-    partial = None if expected.sha256 else Partial.load(part)
-    if partial is None:
-        return list(places)
-    partial.close()
-    return sorted(places, key=lambda place: place.name != partial.place)
 
 
 def _from_place(
