@@ -36,7 +36,7 @@ def test_the_whole_set_is_three_times_smaller_lazily() -> None:
     for name in subset.sources:
         sizes.add_expected(subset, sources[name], expected_samples(subset, sources[name]))
     for kept, lazy in sizes.lazily().values():
-        # The README says so.
+        # docs/design/data.md says so.
         assert kept / lazy == pytest.approx(3.0, abs=0.05)
         assert 1.5e12 < kept < 2.5e12
 
