@@ -103,6 +103,7 @@ def test_without_its_folder_a_subset_of_the_users_own_is_refused_by_name(place: 
         maskdcpt(*words, "--dry-run"),
         maskdcpt(*words),
         maskdcpt("eval", "--shards", shards, "--subset", "mine", "--dry-run"),
+        maskdcpt("eval", "--shards", shards, "--subset", "mine", "--checkpoint", str(tmp_path / "none")),
         maskdcpt("probe", "--shards", shards, "--subset", "mine"),
     ):
         assert result.exit_code == 2, result.output
