@@ -30,7 +30,7 @@ from maskdcpt.compute.distributed import joined
 from maskdcpt.config.presets import find_preset
 from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.samples import open_samples, repeat_ratios
+from maskdcpt.data.samples import named_subset, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Stream, epoch_slots
 from maskdcpt.data.windows import Crops
 from maskdcpt.objectives.step_masks import step_mask
@@ -52,11 +52,13 @@ class Cost:
 
 def bare(config: TrainConfig, steps: int) -> Cost:
     """Cost of a step on the first batch of the run, as tensors that are there already."""
-    samples = open_samples(config.data, config.data.split)
+    subset = named_subset(config.data)
+    samples = open_samples(config.data.shards, config.data.split, subset)
     with joined(config.loop.device, config.loop.threads) as process:
         state = prepare_state(config, samples.class_names, process.device, None)
         learner = Learner(state.networks, config)
-        slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+        ratios = repeat_ratios(config.data.repeat, subset, samples)
+        slots = epoch_slots(samples.degradations, ratios, config.data.sampling)
         stream = Stream(slots, config.loop.seed)
         crops = Crops(samples, config.data.crop, config.loop.seed, config.data.augment)
         batch = crops.__getitems__([stream[number] for number in range(config.data.batch)]).unpack(process.device)

@@ -178,13 +178,25 @@ def all_sources(layout: Layout) -> dict[str, Source]:
     return dict(load_sources(extra_manifests(layout)))
 
 
-def extra_manifests(layout: Layout) -> list[Path]:
-    """Say where manifests lie besides ours."""
-    extra = [Path(part) for part in os.environ.get("UIR_MANIFESTS", "").split(os.pathsep) if part]
-    for folder in extra:
+def extra_manifests(layout: Layout | None) -> list[Path]:
+    """Return the folders with manifests besides ours: those of UIR_MANIFESTS, and the root's own; None has no root."""
+    from uirdata.sources import own_manifests
+
+    return own_manifests(layout, named_manifests())
+
+
+def named_manifests() -> list[Path]:
+    """
+    Return the folders that UIR_MANIFESTS names.
+
+    Raises:
+        UsageError: one of them is not there.
+    """
+    named = [Path(part) for part in os.environ.get("UIR_MANIFESTS", "").split(os.pathsep) if part]
+    for folder in named:
         if not folder.is_dir():
             raise UsageError(f"UIR_MANIFESTS names {folder}, which is no folder")
-    return [*extra, layout.manifests] if layout.manifests.is_dir() else extra
+    return named
 
 
 def chosen_sources(layout: Layout, ids: Sequence[str], subset: str | None) -> list[Source]:
@@ -206,13 +218,23 @@ def chosen_sources(layout: Layout, ids: Sequence[str], subset: str | None) -> li
     return [sources[name] for name in dict.fromkeys(names)]
 
 
-def find_subset(layout: Layout, name: str) -> Subset:
+def find_subset(layout: Layout | None, name: str) -> Subset:
     """
     Turn the text of --subset into a subset.
 
     Raises:
         UsageError: there is none of that name; the nearest is named.
+        ManifestError: it names a source that is not known.
     """
     from uirdata.subsets import load_subset
 
-    return load_subset(name, sources=all_sources(layout), extra=extra_manifests(layout))
+    return load_subset(name, extra=extra_manifests(layout))
+
+
+def subset_of_shards(shards: str | Path, name: str) -> Subset | None:
+    """
+    Turn the text of --subset, or of a configuration, into a subset of shards; None where it is "".
+
+    Errors as `find_subset`.
+    """
+    return find_subset(Layout.around(shards), name) if name else None

@@ -152,9 +152,9 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     # A read-only mapping cannot be sent to another process.
     sent = replace(subset, repeat=dict(subset.repeat))
     with _one_thread(), _beside(_run_from_scratch, scratch, sent) as waited:
-        pretrained = clock.step(lambda: train(pretraining, progress=progress))
+        pretrained = clock.step(lambda: train(pretraining, subset=subset, progress=progress))
         finetuning = replace(finetuning, init=replace(finetuning.init, checkpoint=str(pretrained.checkpoint)))
-        finetuned = clock.step(lambda: train(finetuning, progress=progress))
+        finetuned = clock.step(lambda: train(finetuning, subset=subset, progress=progress))
         test = open_shards(shards, "test", subset)
         judged, named = clock.step(
             lambda: (
@@ -193,7 +193,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
 
 def _run_from_scratch(config: TrainConfig, subset: Subset) -> tuple[TrainResult, EvalReport]:
     """Train and judge the network that had no pre-training."""
-    trained = train(config)
+    trained = train(config, subset=subset)
     test = open_shards(config.data.shards, "test", subset)
     return trained, evaluate(trained.checkpoint, test, out=Path(config.out) / "test")
 

@@ -17,6 +17,13 @@ class Layout:
 
     root: Path
 
+    @classmethod
+    def around(cls, shards: str | Path) -> Layout | None:
+        """Return the root that a shard folder lies in; None for an address, such as s3://bucket/shards."""
+        if not str(shards) or "://" in str(shards):
+            return None
+        return cls(Path(shards).resolve().parent)
+
     @property
     def manifests(self) -> Path:
         """Manifests of the user's own folders, written by `uir fetch ID --from DIR`."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from uirdata.errors import ManifestError
+from uirdata.layout import Layout
 from uirdata.manifest_syntax.pair_rules import Exclude, PairRule, rule_faults
 from uirdata.manifest_syntax.patterns import compile_pattern
 from uirdata.manifest_syntax.typed_toml import STRICT, read_toml, typed
@@ -260,6 +261,24 @@ def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
     """
     paths = manifest_paths(extra)
     return MappingProxyType({name: read_source(paths[name]) for name in sorted(paths)})
+
+
+def own_manifests(layout: Layout | None, named: Sequence[Path] = ()) -> list[Path]:
+    """
+    Return the folders with the user's own manifests, each once, as `extra` of `load_sources` and `load_subset`.
+
+    Args:
+        layout: its manifests/ counts where it is there; None where the data lies elsewhere (hf://, s3://).
+        named: folders that come before it, such as those of UIR_MANIFESTS.
+    """
+    folders = [*named]
+    if layout is not None and layout.manifests.is_dir():
+        folders.append(layout.manifests)
+    # UIR_MANIFESTS may name ROOT/manifests, too: read twice, its sources would stand in their own way.
+    once: dict[Path, Path] = {}
+    for folder in folders:
+        once.setdefault(folder.resolve(), folder)
+    return list(once.values())
 
 
 def manifest_paths(extra: Sequence[Path] = ()) -> Mapping[str, Path]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from uirdata.errors import ManifestError, UsageError, nearest
 from uirdata.manifest_syntax.pair_rules import TYPES, Split
 from uirdata.manifest_syntax.typed_toml import STRICT, read_toml, typed
-from uirdata.sources import MANIFESTS, Source, load_sources
+from uirdata.sources import MANIFESTS, Source, load_sources, manifest_paths
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,12 @@ def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: S
 
     Raises:
         UsageError: there is none; the message names the nearest.
-        ManifestError: a subsets.toml says something that cannot be.
+        ManifestError: a subsets.toml says something that cannot be, or the subset names a source that is not known.
     """
-    found = load_subsets(extra)
+    found, files = _read_subsets(extra)
     if name in found:
+        # Of this subset alone: another one of the file may name a folder that `uir fetch --from` is still to add.
+        _check_sources(found[name], files[name], manifest_paths(extra) if sources is None else sources)
         return found[name]
     known = load_sources(extra) if sources is None else sources
     if name in known:
@@ -119,7 +121,13 @@ def load_subsets(extra: Sequence[Path] = ()) -> Mapping[str, Subset]:
     Raises:
         ManifestError: a subsets.toml says something that cannot be.
     """
+    return MappingProxyType(_read_subsets(extra)[0])
+
+
+def _read_subsets(extra: Sequence[Path]) -> tuple[dict[str, Subset], dict[str, Path]]:
+    """Return the subsets by name, and the file of each."""
     found: dict[str, Subset] = {}
+    files: dict[str, Path] = {}
     for folder in (MANIFESTS, *extra):
         path = folder / "subsets.toml"
         if folder != MANIFESTS and not path.exists():
@@ -127,8 +135,22 @@ def load_subsets(extra: Sequence[Path] = ()) -> Mapping[str, Subset]:
         for entry in typed(read_toml(path), _File, name=str(path)).subset:
             if entry.name in found:
                 raise ManifestError(f"{path}: there is a subset {entry.name!r} already")
-            found[entry.name] = _resolve(entry, found, path)
-    return MappingProxyType(found)
+            found[entry.name], files[entry.name] = _resolve(entry, found, path), path
+    return found, files
+
+
+def _check_sources(subset: Subset, path: Path, known: Iterable[str]) -> None:
+    ids = list(known)
+    for name in subset.sources:
+        if name not in ids:
+            hint = nearest(name, ids)
+            if not hint.startswith("did you mean"):
+                # Eighty ids in an error message help nobody.
+                hint = "`uir sources` lists what there is."
+            raise ManifestError(
+                f"{path}: the subset {subset.name} names the source {name!r}, which has no manifest: {hint} That of a "
+                "source of your own lies in a folder that UIR_MANIFESTS names, or in ROOT/manifests"
+            )
 
 
 def subset_of(source: Source) -> Subset:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from uirdata.errors import PartlyDone, UsageError
-from uirdata.layout import Layout
 
 from ..console import Console
 from ..options import (
@@ -21,7 +20,8 @@ from ..options import (
     CheckpointPlace,
     ShardPlace,
     common,
-    extra_manifests,
+    named_manifests,
+    subset_of_shards,
 )
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def evaluate(
                 protocol=bench_protocol(find_bench(bench_name), asked, **changes),
                 classifier=classifier,
                 setting=setting,
-                manifests=extra_manifests(Layout(root)),
+                manifests=named_manifests(),
                 progress=progress,
             )
         else:
@@ -152,11 +152,12 @@ def evaluate(
                 checkpoint,
                 shards,
                 split=split,
-                subset=subset,
+                subset=subset_of_shards(shards, subset),
                 out=out,
                 protocol=Protocol(**changes, learned=learned),
                 classifier=classifier,
                 setting=setting,
+                manifests=named_manifests(),
                 progress=progress,
             )
     if int(os.environ.get("RANK", "0")):
@@ -190,11 +191,10 @@ def _plan(
     from maskdcpt.evaluation.test_sets import find_bench
 
     if bench_name is not None:
-        manifests = extra_manifests(Layout(root))
-        planned = plan_bench(find_bench(bench_name), root, limit=limit, manifests=manifests)
+        planned = plan_bench(find_bench(bench_name), root, limit=limit, manifests=named_manifests())
     else:
         assert shards is not None
-        planned = plan_shards(shards, split=split, subset=subset, limit=limit)
+        planned = plan_shards(shards, split=split, subset=subset_of_shards(shards, subset), limit=limit)
     console.data([asdict(plan) for plan in planned])
     console.table(
         [

@@ -9,7 +9,7 @@ import click
 from uirdata.errors import UsageError
 
 from ..console import Console
-from ..options import CHECKPOINT, DRY_RUN, common
+from ..options import CHECKPOINT, DRY_RUN, common, named_manifests
 
 
 @click.command()
@@ -74,11 +74,27 @@ def export(
         console.line(f"{out}: {written.tensors:,} tensors" + (f"; {written.checked}" if written.checked else ""))
     if folder is not None:
         name = (hub or folder.name).rpartition("/")[2]
-        write_model_folder(checkpoint, folder, name=name, results=results, licence=licence, weights=weights)
+        write_model_folder(
+            checkpoint,
+            folder,
+            name=name,
+            results=results,
+            licence=licence,
+            weights=weights,
+            manifests=named_manifests(),
+        )
         document["folder"] = str(folder)
         console.line(str(folder))
     if hub is not None:
-        pushed = push_model(checkpoint, hub, results=results, licence=licence, weights=weights, private=private)
+        pushed = push_model(
+            checkpoint,
+            hub,
+            results=results,
+            licence=licence,
+            weights=weights,
+            manifests=named_manifests(),
+            private=private,
+        )
         document |= {"link": pushed.link, "commit": pushed.commit}
         console.line(f"{pushed.link} at {pushed.commit}")
     console.data(document)

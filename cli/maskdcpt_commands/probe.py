@@ -10,7 +10,7 @@ import click
 from uirdata.errors import UsageError
 
 from ..console import Console
-from ..options import BACKBONE, DEVICE, CheckpointPlace, ShardPlace, common
+from ..options import BACKBONE, DEVICE, CheckpointPlace, ShardPlace, common, subset_of_shards
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -75,7 +75,7 @@ def probe(
     settings = ProbeSettings(
         backbone=backbone,
         split=split,
-        subset=subset,
+        subset=subset_of_shards(shards, subset),
         per_class=per_class,
         crop=crop,
         ratios=_numbers(ratios),

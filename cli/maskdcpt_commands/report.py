@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..console import Console
-from ..options import DEVICE, ShardPlace, common
+from ..options import DEVICE, ShardPlace, common, named_manifests
 
 
 @click.command()
@@ -52,7 +52,7 @@ def report(
     target = out or run / "report.html"
     with console.progress() as progress:
         if shards is not None:
-            prepare_report(run, shards, split=split, device=device, progress=progress)
+            prepare_report(run, shards, split=split, device=device, manifests=named_manifests(), progress=progress)
         write_report(run, target, results=results, title=title)
     console.data({"page": str(target)})
     console.line(str(target))

@@ -15,10 +15,11 @@ import click
 from uirdata.errors import UsageError
 
 from ..console import Console
-from ..options import CHECKPOINT_HELP, DRY_RUN, CheckpointPlace, ShardPlace, common
+from ..options import CHECKPOINT_HELP, DRY_RUN, CheckpointPlace, ShardPlace, common, subset_of_shards
 
 if TYPE_CHECKING:
     from maskdcpt.config.train_config import TrainConfig
+    from uirdata.subsets import Subset
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -87,17 +88,19 @@ def train(
         console.data({**to_document(chosen), "origin": {**origin, **yours}} if origin else to_document(chosen))
         console.line(to_toml(chosen, {**origin, **yours}).rstrip())
         return
+    # The configuration holds a name; what UIR_MANIFESTS adds is known here alone.
+    subset = subset_of_shards(chosen.data.shards, chosen.data.subset) if chosen.data.shards else None
     if dry_run:
-        _show_plan(chosen, console)
+        _show_plan(chosen, subset, console)
         return
-    _train(chosen, resume, console)
+    _train(chosen, subset, resume, console)
 
 
-def _train(config: TrainConfig, resume: bool, console: Console) -> None:
+def _train(config: TrainConfig, subset: Subset | None, resume: bool, console: Console) -> None:
     from maskdcpt.training.loop import train as run_training
 
     with console.progress() as progress, interruptions() as caught:
-        result = run_training(config, resume=resume, progress=progress, stop=lambda: bool(caught))
+        result = run_training(config, subset=subset, resume=resume, progress=progress, stop=lambda: bool(caught))
     console.data(
         {
             "run": str(result.run),
@@ -180,10 +183,10 @@ def _print_schema() -> None:
     Console(as_json=True).data(json_schema())
 
 
-def _show_plan(config: TrainConfig, console: Console) -> None:
+def _show_plan(config: TrainConfig, subset: Subset | None, console: Console) -> None:
     from maskdcpt.training.dry_run import plan_run
 
-    plan = plan_run(config)
+    plan = plan_run(config, subset)
     rows: list[dict[str, Any]] = [{"what": name, "value": value} for name, value in plan.items()]
     console.data(plan)
     console.table([{"what": row["what"], "value": str(row["value"])} for row in rows])

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from maskdcpt.config.train_config import DataConfig
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import RgbImage, Window
+from uirdata.layout import Layout
+
+if TYPE_CHECKING:
+    from uirdata.subsets import Subset
 
 
 class Item(Protocol):
@@ -80,23 +84,22 @@ class SampleInfo(Protocol):
         """Position of its degradation in `class_names`."""
 
 
-def open_samples(data: DataConfig, split: str) -> Samples:
+def open_samples(shards: str | Path, split: str, subset: Subset | None = None) -> Samples:
     """
-    Open the shards of a run.
+    Open shards: all that a split holds, or what a subset names, in its label order.
 
     Raises:
-        UsageError: no shards are named, or no such subset or split.
+        UsageError: no shards are named, there is no such split, or nothing of the subset in it.
         ShardError: the folder has no manifest, or a shard is missing or cut short.
     """
-    from uirdata import load_subset, open_shards
+    from uirdata import open_shards
 
-    if not data.shards:
+    if not str(shards):
         raise UsageError("no shards are named: --shards DIR, or data.shards; `uir build-shards` makes them")
-    if not data.subset:
-        return open_shards(data.shards, split)
-    subset = load_subset(data.subset, extra=_own_manifests(data))
+    if subset is None:
+        return open_shards(shards, split)
     try:
-        return open_shards(data.shards, split, subset)
+        return open_shards(shards, split, subset)
     except ShardError as error:
         if "holds no sample of" not in str(error):
             raise
@@ -106,18 +109,30 @@ def open_samples(data: DataConfig, split: str) -> Samples:
         ) from error
 
 
-def repeat_ratios(data: DataConfig, samples: Samples) -> Mapping[str, int]:
-    """Give the repeat ratios of a run: its own, else those of its subset for the degradations that are there."""
-    if data.repeat or not data.subset:
-        return data.repeat
-    from uirdata import load_subset
-
+def repeat_ratios(own: Mapping[str, int], subset: Subset | None, samples: Samples) -> Mapping[str, int]:
+    """Return the repeat ratios of a run: its own, else those of its subset for the degradations that are there."""
+    if own or subset is None:
+        return own
     present = set(samples.degradations)
-    ratios = load_subset(data.subset, extra=_own_manifests(data)).repeat
-    return {name: ratio for name, ratio in ratios.items() if name in present}
+    return {name: ratio for name, ratio in subset.repeat.items() if name in present}
 
 
-def _own_manifests(data: DataConfig) -> list[Path]:
-    """Say where the user's own subsets lie: beside the shards, where `uir` keeps them."""
-    folder = Path(data.shards).resolve().parent / "manifests"
-    return [folder] if folder.is_dir() else []
+def named_subset(data: DataConfig, manifests: Sequence[Path] = ()) -> Subset | None:
+    """
+    Return the subset that a configuration names; None where it takes all that the shards hold.
+
+    Args:
+        data: of the configuration. The user's own subsets are looked for beside its shards, where `uir` keeps them.
+        manifests: further folders with subsets of the user.
+
+    Raises:
+        UsageError: there is no such subset; the nearest is named.
+        ManifestError: a subsets.toml says something that cannot be, or the subset names a source that is not known.
+    """
+    # Without shards nothing can be opened, and that is said then.
+    if not (data.subset and data.shards):
+        return None
+    from uirdata import load_subset
+    from uirdata.sources import own_manifests
+
+    return load_subset(data.subset, extra=own_manifests(Layout.around(data.shards), manifests))

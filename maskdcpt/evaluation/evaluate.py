@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from maskdcpt.compute.distributed import Process, joined
-from maskdcpt.config.train_config import DataConfig
 from maskdcpt.data.samples import Samples, open_samples
 from maskdcpt.evaluation.cases import found_sets, sample_cases
 from maskdcpt.evaluation.contamination import contamination
@@ -43,6 +42,8 @@ from uirdata.errors import SourceError, UsageError
 from uirdata.facts.overlaps import load_overlaps
 from uirdata.layout import Layout
 from uirdata.progress import Progress, Silent
+from uirdata.sources import own_manifests
+from uirdata.subsets import Subset
 
 __all__ = [
     "REPORT",
@@ -62,11 +63,12 @@ def evaluate(
     shards: str | Path | Samples,
     *,
     split: str = "test",
-    subset: str = "",
+    subset: Subset | None = None,
     out: Path | None = None,
     protocol: Protocol | None = None,
     classifier: Checkpoint | str | Path | None = None,
     setting: Setting | None = None,
+    manifests: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> EvalReport:
     """
@@ -79,12 +81,13 @@ def evaluate(
         checkpoint: or where it lies.
         shards: a shard folder, or samples that are open already.
         split: of the shards.
-        subset: of the shards; "" takes all that the split holds.
+        subset: of the shards; None takes all that the split holds.
         out: folder for a row per image (images.parquet), the report and picture grids; an evaluation that was
             interrupted goes on from its rows when it is the same one. Several processes need one.
         protocol: the published one when None.
         classifier: checkpoint whose classifier names the degradations; the checkpoint's own when None.
         setting: device, batch and the like.
+        manifests: folders of the user's own subsets, which the training of the checkpoint may have named.
         progress: told about images.
 
     Raises:
@@ -95,11 +98,7 @@ def evaluate(
     chosen, how = protocol or Protocol(), setting or Setting()
     restoring, naming = _loaded(checkpoint, classifier)
     where = str(shards) if isinstance(shards, (str, Path)) else "samples in memory"
-    samples = (
-        open_samples(DataConfig(shards=str(shards), subset=subset), split)
-        if isinstance(shards, (str, Path))
-        else shards
-    )
+    samples = open_samples(shards, split, subset) if isinstance(shards, (str, Path)) else shards
     cases = sample_cases(samples, chosen.limit)
     if not cases:
         raise UsageError(f"{where} has no sample of the split {split}")
@@ -109,7 +108,12 @@ def evaluate(
             restoring, naming, chosen, process.device, class_names=samples.class_names, learned=learned
         )
         digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
-        place = {"shards": _place(where), "split": split, "subset": subset, "samples": _samples_digest(samples)}
+        place = {
+            "shards": _place(where),
+            "split": split,
+            "subset": "" if subset is None else subset.name,
+            "samples": _samples_digest(samples),
+        }
         done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
         names = list(dict.fromkeys(row.degradation for row in done.rows))
         parts = tuple(
@@ -126,7 +130,7 @@ def evaluate(
             by_degradation=parts,
             mean=mean_of_means(parts),
             unreadable=done.unreadable,
-            training=training_data(restoring).sentences,
+            training=training_data(restoring, manifests).sentences,
             backbone=restoring.backbone,
             **_learned_facts(learned, digests),
         )
@@ -160,7 +164,7 @@ def evaluate_bench(
         protocol: the published one with the bench's metrics when None.
         classifier: as in `evaluate`.
         setting: as in `evaluate`.
-        manifests: folders of the user's own sources.
+        manifests: folders of the user's own sources and subsets, besides manifests/ of the root.
         progress: told about images.
 
     Raises:
@@ -174,7 +178,11 @@ def evaluate_bench(
         raise UsageError(f"{restoring.path}: was pre-trained, not fine-tuned: it does not restore")
     layout = Layout(root)
     by_set, missing = found_sets(
-        bench.sets, layout, limit=chosen.limit, swapped_mosaic=chosen.swapped_mosaic, manifests=manifests
+        bench.sets,
+        layout,
+        limit=chosen.limit,
+        swapped_mosaic=chosen.swapped_mosaic,
+        manifests=own_manifests(layout, manifests),
     )
     if not by_set:
         raise SourceError(
@@ -188,7 +196,7 @@ def evaluate_bench(
         digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
         place = {"bench": bench.name, "root": _place(str(root))}
         done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
-        training = training_data(restoring)
+        training = training_data(restoring, manifests)
         overlaps = load_overlaps()
         known = {test_set.name: test_set for test_set in bench.sets}
         parts = tuple(
@@ -242,22 +250,23 @@ class Planned:
 
 def plan_bench(bench: Bench, root: Path, *, limit: int = 0, manifests: Sequence[Path] = ()) -> list[Planned]:
     """Say what of a bench is there, without a checkpoint and without reading a picture."""
-    found, missing = found_sets(bench.sets, Layout(root), limit=limit, manifests=manifests)
+    layout = Layout(root)
+    found, missing = found_sets(bench.sets, layout, limit=limit, manifests=own_manifests(layout, manifests))
     return [
         Planned(test_set.name, len(found.get(test_set.name, ())), test_set.images, missing.get(test_set.name, ""))
         for test_set in bench.sets
     ]
 
 
-def plan_shards(shards: str | Path, *, split: str, subset: str = "", limit: int = 0) -> list[Planned]:
+def plan_shards(shards: str | Path, *, split: str, subset: Subset | None = None, limit: int = 0) -> list[Planned]:
     """
     Say what of a split would be judged.
 
     Raises:
-        UsageError: there is no such split.
+        UsageError: there is no such split, or nothing of the subset in it.
         ShardError: it is no shard folder.
     """
-    cases = sample_cases(open_samples(DataConfig(shards=str(shards), subset=subset), split), limit)
+    cases = sample_cases(open_samples(shards, split, subset), limit)
     counts: dict[str, int] = {}
     for case in cases:
         counts[case.degradation] = counts.get(case.degradation, 0) + 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskdcpt.config.toml import read_config
-from maskdcpt.config.train_config import DataConfig
-from maskdcpt.data.samples import Samples, open_samples
+from maskdcpt.data.samples import Samples, named_subset, open_samples
 from maskdcpt.evaluation.evaluate import Setting, evaluate
 from maskdcpt.evaluation.image_grids import PLACES, SHOWN
 from maskdcpt.evaluation.score_files import REPORT
@@ -27,6 +27,7 @@ from uirdata.html_pages import data_uri, html_table, lines_chart, write_page
 from uirdata.images import RgbImage, read_image
 from uirdata.progress import Progress
 from uirdata.storage.files import writing
+from uirdata.subsets import Subset
 
 FEATURES = "features.json"
 TESTS = "test"
@@ -35,7 +36,15 @@ _CURVES = ("loss", "pixel", "classification", "accuracy", "validation/psnr", "va
 _PER_CLASS, _CROP = 40, 64
 
 
-def prepare_report(run: Path, shards: str | Path, *, split: str, device: str, progress: Progress) -> None:
+def prepare_report(
+    run: Path,
+    shards: str | Path,
+    *,
+    split: str,
+    device: str,
+    manifests: Sequence[Path] = (),
+    progress: Progress,
+) -> None:
     """
     Make what a page shows and a run does not have yet: RUN/test, an evaluation, and RUN/features.json.
 
@@ -44,13 +53,14 @@ def prepare_report(run: Path, shards: str | Path, *, split: str, device: str, pr
         shards: to evaluate on.
         split: of the shards.
         device: auto, cpu, cuda, ...
+        manifests: folders of the user's own subsets, of which the run may name one.
         progress: told about images.
 
     Raises:
         UsageError: it is no run, or its labels are not those of the shards.
         UirError: scikit-learn is not installed, or something cannot be read or written.
     """
-    subset, samples = _samples_for(run, shards, split)
+    subset, samples = _samples_for(run, shards, split, manifests)
     evaluate(
         run,
         shards,
@@ -59,6 +69,7 @@ def prepare_report(run: Path, shards: str | Path, *, split: str, device: str, pr
         out=run / TESTS,
         classifier=_classifier_before(run, samples.class_names),
         setting=Setting(device=device),
+        manifests=manifests,
         progress=progress,
     )
     if (run / FEATURES).exists():
@@ -84,15 +95,16 @@ def prepare_report(run: Path, shards: str | Path, *, split: str, device: str, pr
         partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
 
 
-def _samples_for(run: Path, shards: str | Path, split: str) -> tuple[str, Samples]:
+def _samples_for(run: Path, shards: str | Path, split: str, manifests: Sequence[Path]) -> tuple[Subset | None, Samples]:
     """Open the run's own subset of shards; all of them where they were built for another one."""
-    subset = read_config(run / CONFIG).data.subset
+    data = replace(read_config(run / CONFIG).data, shards=str(shards))
     try:
-        return subset, open_samples(DataConfig(shards=str(shards), subset=subset), split)
+        subset = named_subset(data, manifests)
+        return subset, open_samples(shards, split, subset)
     except UirError:
-        if not subset:
+        if not data.subset:
             raise
-        return "", open_samples(DataConfig(shards=str(shards)), split)
+        return None, open_samples(shards, split)
 
 
 def _classifier_before(run: Path, class_names: tuple[str, ...]) -> Checkpoint | None:

@@ -26,7 +26,6 @@ from torch import nn
 from maskdcpt.backbones import Backbone
 from maskdcpt.compute.devices import chosen_device
 from maskdcpt.config.toml import read_config
-from maskdcpt.config.train_config import DataConfig
 from maskdcpt.data.samples import Samples, open_samples
 from maskdcpt.data.windows import middle_window
 from maskdcpt.images import to_tensor
@@ -38,6 +37,7 @@ from maskdcpt.weights.checkpoints import Checkpoint, checkpoint_folders, load_ch
 from uirdata.errors import UirError, UsageError
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for, seed_for
+from uirdata.subsets import Subset
 
 SEEDS = (0, 223, 929, 1234, 10086)
 NEIGHBOURS = 5
@@ -55,7 +55,7 @@ class ProbeSettings:
     Attributes:
         backbone: name, for fresh weights.
         split: of the shards.
-        subset: of the shards; "" takes all.
+        subset: of the shards; None takes all.
         per_class: images of each class, at most.
         crop: side of the middle window, in pixels.
         ratios: hidden shares to try.
@@ -66,7 +66,7 @@ class ProbeSettings:
 
     backbone: str = "nafnet"
     split: str = "test"
-    subset: str = ""
+    subset: Subset | None = None
     per_class: int = 100
     crop: int = 128
     ratios: tuple[float, ...] = (0.0,)
@@ -353,7 +353,7 @@ def _feature(backbone: Backbone, samples: Samples, index: int, settings: ProbeSe
 
 def _opened(shards: str | Path | Samples, settings: ProbeSettings) -> Samples:
     if isinstance(shards, (str, Path)):
-        return open_samples(DataConfig(shards=str(shards), subset=settings.subset), settings.split)
+        return open_samples(shards, settings.split, settings.subset)
     return shards
 
 

@@ -224,9 +224,7 @@ def _judge(comparison: Comparison, task: Task, config: TrainConfig, checkpoint: 
     test = _test_samples(comparison)
     run = Path(config.out)
     report = evaluate(run, test, setting=Setting(device=comparison.device, grids=False))
-    settings = ProbeSettings(
-        backbone=task.backbone, subset=SUBSET, per_class=2 * comparison.size.probed, crop=comparison.size.crop
-    )
+    settings = ProbeSettings(backbone=task.backbone, per_class=2 * comparison.size.probed, crop=comparison.size.crop)
     # The weights that fine-tuning began with come first, and those it ended with last.
     start, *_, end = probe_features(run, test, settings, every_step=True, device=comparison.device)
     accuracy: float | None = None
@@ -254,9 +252,8 @@ def _number(value: float | None) -> float:
 
 
 def _test_samples(comparison: Comparison) -> Samples:
-    from maskdcpt.config.train_config import DataConfig
-
-    return open_samples(DataConfig(shards=str(comparison.layout.shards), subset=SUBSET), "test")
+    layout = comparison.layout
+    return open_samples(layout.shards, "test", load_subset(SUBSET, extra=[layout.manifests]))
 
 
 def _check_folder(comparison: Comparison) -> None:

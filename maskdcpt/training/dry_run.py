@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.samples import open_samples, repeat_ratios
+from maskdcpt.data.samples import named_subset, open_samples, repeat_ratios
 from maskdcpt.data.sampling import epoch_slots
 from maskdcpt.networks.networks import Networks
 from maskdcpt.training.stages import check_sizes, stages_of
+from uirdata.subsets import Subset
 
 
-def plan_run(config: TrainConfig) -> Mapping[str, Any]:
+def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, Any]:
     """
     Check a configuration against its shards and networks, and say what a run of it is.
 
-    Errors as `maskdcpt.training.loop.train`.
+    `subset` and errors as in `maskdcpt.training.loop.train`.
     """
-    samples = open_samples(config.data, config.data.split)
-    slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+    chosen = named_subset(config.data) if subset is None else subset
+    samples = open_samples(config.data.shards, config.data.split, chosen)
+    slots = epoch_slots(samples.degradations, repeat_ratios(config.data.repeat, chosen, samples), config.data.sampling)
     networks = Networks.create(config, len(samples.class_names))
     check_sizes(config, networks.backbone)
     stages = stages_of(config)

@@ -21,7 +21,7 @@ from maskdcpt.config.toml import to_document
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import PackedBatch
 from maskdcpt.data.loader import crop_loader, pieces_of
-from maskdcpt.data.samples import Samples, open_samples, repeat_ratios
+from maskdcpt.data.samples import Samples, named_subset, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
 from maskdcpt.data.windows import Crops
 from maskdcpt.images import picture_grid, write_picture
@@ -45,6 +45,7 @@ from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.saving import metadata_for, prune_checkpoints, save_checkpoint
 from uirdata.errors import UirError
 from uirdata.progress import Progress, Silent
+from uirdata.subsets import Subset
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class TrainResult:
 def train(
     config: TrainConfig,
     *,
+    subset: Subset | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
@@ -81,6 +83,7 @@ def train(
 
     Args:
         config: the run; `config.out` and `config.data.shards` must be set.
+        subset: that `config.data.subset` names; None looks the name up, also in manifests/ beside the shards.
         resume: go on with the run in `config.out`.
         progress: told about steps and results.
         stop: asked after each step; when it says True the run writes a checkpoint and ends.
@@ -88,12 +91,17 @@ def train(
     Raises:
         UsageError: the configuration does not fit the networks, the shards, or the run that it should go on with.
         UirError: shards, checkpoints or the disk fail, or losses are no numbers again and again.
+        ValueError: `subset` is not the one that the configuration names.
     """
+    if subset is not None and subset.name != config.data.subset:
+        # The configuration is written next to the weights, and must repeat the run.
+        raise ValueError(f"the subset is {subset.name!r}, and data.subset of the configuration {config.data.subset!r}")
     with joined(config.loop.device, config.loop.threads) as process:
-        samples = open_samples(config.data, config.data.split)
+        chosen = named_subset(config.data) if subset is None else subset
+        samples = open_samples(config.data.shards, config.data.split, chosen)
         run = find_run(config, resume=resume, writes=process.leads)
         state = prepare_state(config, samples.class_names, process.device, run if resume else None)
-        loop = _Loop(config, run, samples, state, process, progress or Silent(), resume=resume)
+        loop = _Loop(config, chosen, run, samples, state, process, progress or Silent(), resume=resume)
         try:
             finished = loop.go(stop or (lambda: False))
         finally:
@@ -107,6 +115,7 @@ class _Loop:
     def __init__(
         self,
         config: TrainConfig,
+        subset: Subset | None,
         run: Path,
         samples: Samples,
         state: RunState,
@@ -118,11 +127,13 @@ class _Loop:
         self.config, self.run, self.state, self.process, self.progress = config, run, state, process, progress
         self.samples = samples
         self.stages = stages_of(config)
-        slots = epoch_slots(samples.degradations, repeat_ratios(config.data, samples), config.data.sampling)
+        slots = epoch_slots(
+            samples.degradations, repeat_ratios(config.data.repeat, subset, samples), config.data.sampling
+        )
         self.stream = Stream(slots, config.loop.seed)
         # Drawn here, as going back to the first epoch in the middle of a run would shuffle both again.
         self.shown = [self.stream[number] for number in range(min(4, config.data.batch))]
-        self.validator = Validator(config, process) if config.loop.validate_images else None
+        self.validator = Validator(config, subset, process) if config.loop.validate_images else None
         self.learner: nn.Module = Learner(state.networks, config)
         self._check_memory()
         # Not before: a run that is refused leaves no trace, and one that should go on stays as it was.

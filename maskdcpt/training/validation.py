@@ -19,6 +19,7 @@ from maskdcpt.networks.networks import Networks
 from maskdcpt.objectives.step_masks import step_mask
 from uirdata.errors import UsageError
 from uirdata.images import RgbImage
+from uirdata.subsets import Subset
 
 VALIDATION_CROP = 256
 """Largest side of the windows that validations look at, in pixels: whole pictures are for `maskdcpt eval`."""
@@ -30,13 +31,14 @@ class Validator:
 
     Args:
         config: of the run.
+        subset: of the run; None takes all that the shards hold.
         process: that asks; only the leading one opens the shards.
     """
 
-    def __init__(self, config: TrainConfig, process: Process) -> None:
+    def __init__(self, config: TrainConfig, subset: Subset | None, process: Process) -> None:
         self._config = config
         self._device = process.device
-        self._samples = _held_out(config) if process.leads else None
+        self._samples = _held_out(config, subset) if process.leads else None
         self._indices = _first_of_each(self._samples, config.loop.validate_images) if self._samples else []
 
     def validate(self, networks: Networks) -> dict[str, float]:
@@ -115,12 +117,12 @@ def example_rows(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _held_out(config: TrainConfig) -> Samples | None:
+def _held_out(config: TrainConfig, subset: Subset | None) -> Samples | None:
     split = config.data.validation_split
     if not split:
         return None
     try:
-        return open_samples(config.data, split)
+        return open_samples(config.data.shards, split, subset)
     except UsageError:
         # Many shard folders have no such split; the training split of the same folder was opened before.
         return None

@@ -40,6 +40,7 @@ def write_model_folder(
     results: Sequence[Path] = (),
     licence: str = "",
     weights: str = "params_ema",
+    manifests: Sequence[Path] = (),
 ) -> Path:
     """
     Write what a model repository holds: model.safetensors, config.json and the card.
@@ -51,6 +52,7 @@ def write_model_folder(
         results: evaluations that the card shows, what `maskdcpt eval --out` wrote.
         licence: of the weights, as the Hub names it; "" where it is not decided.
         weights: params_ema or params.
+        manifests: folders of the user's own subsets, which the training of the checkpoint may have named.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
@@ -63,7 +65,8 @@ def write_model_folder(
     export_backbone(loaded, folder / WEIGHTS, weights)
     config = plain_metadata(loaded) | {"size": dict(loaded.size), "class_names": list(loaded.class_names)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(_card(loaded, name, reports, licence, training_data(loaded)), encoding="utf-8")
+    card = _card(loaded, name, reports, licence, training_data(loaded, manifests))
+    (folder / CARD).write_text(card, encoding="utf-8")
     return folder
 
 
@@ -74,6 +77,7 @@ def push_model(
     results: Sequence[Path] = (),
     licence: str = "",
     weights: str = "params_ema",
+    manifests: Sequence[Path] = (),
     private: bool = False,
     endpoint: str = "",
     token: str | None = None,
@@ -82,11 +86,12 @@ def push_model(
     Put a model on the Hub, in one commit.
 
     Args:
-        checkpoint: as in `write_model_folder`, as are `results`, `licence` and `weights`.
+        checkpoint: as in `write_model_folder`, as are `results`, `licence`, `weights` and `manifests`.
         repository: owner/name; made where it is missing.
         results: see there.
         licence: see there.
         weights: see there.
+        manifests: see there.
         private: when it is made.
         endpoint: of the Hub; "" takes HF_ENDPOINT, else huggingface.co.
         token: that may write; None takes HF_TOKEN, or the login of `hf auth login`.
@@ -112,7 +117,13 @@ def push_model(
     with tempfile.TemporaryDirectory() as scratch:
         name = repository.rpartition("/")[2]
         folder = write_model_folder(
-            checkpoint, Path(scratch), name=name, results=results, licence=licence, weights=weights
+            checkpoint,
+            Path(scratch),
+            name=name,
+            results=results,
+            licence=licence,
+            weights=weights,
+            manifests=manifests,
         )
         try:
             api.create_repo(repository, repo_type="model", private=private, exist_ok=True)

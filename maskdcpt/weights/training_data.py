@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.samples import named_subset
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
-from uirdata import load_subset
 from uirdata.errors import UirError
-from uirdata.layout import Layout
 from uirdata.storage.shards import MANIFEST
 from uirdata.storage.tables import read_table
+from uirdata.subsets import Subset, load_subset
 
 _PUBLISHED = re.compile(r"_(5d|12d|mixed)(?:_|$)")
 
@@ -37,18 +37,22 @@ class TrainingData:
     certain: bool
 
 
-def training_data(checkpoint: Checkpoint) -> TrainingData:
+def training_data(checkpoint: Checkpoint, manifests: Sequence[Path] = ()) -> TrainingData:
     """
     Say what a checkpoint was trained on: from its own configuration, and from those of the checkpoints before it.
 
     A published file does not tell; its name is taken for the paper's word then, and that is said.
+
+    Args:
+        checkpoint: whose configurations name subsets.
+        manifests: folders with subsets of the user, besides those that lie beside the shards.
     """
     if checkpoint.config is None:
         match = _PUBLISHED.search(checkpoint.path.stem)
         if match is None:
             return TrainingData(("The file does not tell what it was trained on.",), frozenset(), False)
         subset = load_subset(match[1])
-        sources = _training_sources(match[1])
+        sources = _training_sources(subset)
         sentence = (
             f"The file does not tell what it was trained on. Its name says {match[1]}, which the paper describes as: "
             f"{subset.title} Sources: {', '.join(sorted(sources))}."
@@ -57,7 +61,7 @@ def training_data(checkpoint: Checkpoint) -> TrainingData:
     sentences, sources = [], set()
     stage: Checkpoint | None = checkpoint
     while stage is not None and stage.config is not None:
-        found, where = _stage_sources(stage.config)
+        found, where = _stage_sources(stage.config, manifests)
         sources |= found
         sentences.append(
             f"{stage.config.objective.kind}, {stage.step:,} steps of {stage.config.data.batch} on {where}: "
@@ -74,29 +78,24 @@ def training_data(checkpoint: Checkpoint) -> TrainingData:
     return TrainingData(tuple(sentences), frozenset(sources), True)
 
 
-def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
+def _stage_sources(config: TrainConfig, manifests: Sequence[Path]) -> tuple[set[str], str]:
     """Give the sources of one run: from the manifest of its shards where it is still there, else from its subset."""
     data = config.data
     where = f"{data.subset or 'all'} of {data.shards}"
-    # The user's own subsets lie beside the shards.
-    extra = [folder] if (folder := Layout(Path(data.shards).parent).manifests).is_dir() else []
-    manifest = Path(data.shards) / MANIFEST
-    if not manifest.exists():
-        return _training_sources(data.subset, extra) if data.subset else set(), where
-    table = read_table(manifest, columns=["source", "split", "degradation"])
-    table = table.filter(pc.equal(table["split"], data.split))
     try:
-        kinds = load_subset(data.subset, extra=extra).degradations if data.subset else ()
+        subset = named_subset(data, manifests)
     except UirError:
         # A subset that is not there any more: all that the shards hold is named then.
-        kinds = ()
-    if kinds:
-        table = table.filter(pc.is_in(table["degradation"], value_set=pa.array(kinds)))
+        subset = None
+    manifest = Path(data.shards) / MANIFEST
+    if not manifest.exists():
+        return set() if subset is None else _training_sources(subset), where
+    table = read_table(manifest, columns=["source", "split", "degradation"])
+    table = table.filter(pc.equal(table["split"], data.split))
+    if subset is not None and subset.degradations:
+        table = table.filter(pc.is_in(table["degradation"], value_set=pa.array(subset.degradations)))
     return set(table["source"].to_pylist()), where
 
 
-def _training_sources(name: str, extra: Sequence[Path] = ()) -> set[str]:
-    try:
-        return {use.source for use in load_subset(name, extra=extra).uses if use.split == "train"}
-    except UirError:
-        return set()
+def _training_sources(subset: Subset) -> set[str]:
+    return {use.source for use in subset.uses if use.split == "train"}

@@ -223,6 +223,30 @@ def test_a_subset_that_cannot_be_is_named(tmp_path: Path, text: str, words: str)
     assert "subsets.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "source", "hint"),
+    [
+        ("use", "gopr", "did you mean 'gopro'?"),
+        ("use", "qqqqqqqq", "`uir sources` lists"),
+        ("no_reference", "dicmm", "did you mean 'dicm'?"),
+    ],
+)
+def test_an_unknown_source_is_refused_in_the_subset_that_is_asked_for(
+    tmp_path: Path, key: str, source: str, hint: str
+) -> None:
+    named = {
+        "use": f'use = [{{ sources = ["{source}"], splits = ["train"], degradations = ["haze"] }}]',
+        "no_reference": f'no_reference = ["{source}"]',
+    }[key]
+    (tmp_path / "subsets.toml").write_text(f'[[subset]]\nname = "x"\ntitle = "t"\nclasses = [["haze"]]\n{named}\n')
+    for sources in (SOURCES, None):
+        with pytest.raises(ManifestError) as caught:
+            load_subset("x", sources, [tmp_path])
+        for words in (str(tmp_path / "subsets.toml"), "the subset x", repr(source), hint):
+            assert words in str(caught.value)
+        assert load_subset("5d", sources, [tmp_path]) == SUBSETS["5d"]
+
+
 def test_two_subsets_of_one_name_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "subsets.toml").write_text('[[subset]]\nname = "5d"\ntitle = "t"\n')
     with pytest.raises(ManifestError, match="5d"):
