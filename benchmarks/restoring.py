@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskdcpt.compute.devices import resident_bytes
 from maskdcpt.restoring.image_files import decode_picture
 from maskdcpt.restoring.restorer import Restorer
 
@@ -35,7 +36,7 @@ def main() -> None:
     height, width = picture.pixels.shape[:2]
     tile = restorer.tile_for(height, width)
     restorer.restore(np.asarray(picture.pixels[:64, :64], dtype=np.uint8).copy())
-    before = resident()
+    before = resident_bytes()
     watch = Watch()
     start = time.perf_counter()
     restored = restorer.restore_picture(picture)
@@ -71,12 +72,7 @@ class Watch:
 
     def _look(self) -> None:
         while not self._stopped.wait(0.02):
-            self._largest = max(self._largest, resident())
-
-
-def resident() -> int:
-    """Bytes of this process that lie in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+            self._largest = max(self._largest, resident_bytes())
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import psutil
 import torch
 
 from uirdata.errors import UsageError
@@ -47,33 +47,17 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         # What torch keeps for later is free for us.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    candidates = [_available_on_machine()]
+    candidates = [psutil.virtual_memory().available]
+    # psutil reads the memory of the whole machine, also where a container may have only a part of it.
     limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
         candidates.append(max(0, limit - used))
     return min(candidates)
 
 
-def resident_bytes() -> int | None:
-    """Say how much memory this process holds; None where the system does not tell as Linux does."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _available_on_machine() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        # A system that does not tell: a size that any of them has.
-        return 2 * 2**30
+def resident_bytes() -> int:
+    """Return how much memory this process holds."""
+    return psutil.Process().memory_info().rss
 
 
 def _number(path: Path) -> int | None:

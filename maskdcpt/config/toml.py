@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
@@ -21,6 +22,7 @@ from maskdcpt.config.train_config import (
     TrainConfig,
 )
 from uirdata.errors import UsageError, nearest
+from uirdata.manifest_syntax.toml_writer import toml_text
 
 FREE_ON_RESUME = frozenset(
     {
@@ -33,6 +35,9 @@ FREE_ON_RESUME = frozenset(
     }
 )
 """What a resumed run may change without becoming another run."""
+
+_ESCAPE = re.compile(r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\.")
+"""A pair of surrogates, or another escape, so that an escaped backslash does not begin one."""
 
 
 def config_from_toml(text: str, *, where: str, drop_unknown: bool = False) -> TrainConfig:
@@ -48,7 +53,7 @@ def config_from_toml(text: str, *, where: str, drop_unknown: bool = False) -> Tr
         UsageError: it is no TOML, has a key that is not known or a value that cannot be.
     """
     try:
-        document = tomllib.loads(text)
+        document = _parsed(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: no TOML: {error}") from error
     return config_from_document(_without_unknown(document) if drop_unknown else document, where=where)
@@ -121,12 +126,11 @@ def to_toml(config: TrainConfig, comments: Mapping[str, str] | None = None) -> s
     Args:
         config: what to write.
         comments: dotted key to a remark that follows the value, such as where it comes from.
+
+    Raises:
+        UsageError: a string holds surrogates, as a file name that is not UTF-8 does.
     """
-    remarks = comments or {}
-    lines: list[str] = []
-    document = to_document(config)
-    _write_table(lines, document, "", remarks)
-    return "\n".join(lines).strip() + "\n"
+    return toml_text(to_document(config), comments=comments)
 
 
 def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
@@ -167,6 +171,19 @@ def _explain(error: Any) -> str:
     return f"{'.'.join(known)} is {first['input']!r}: {first['msg'].lower()}"
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        # Earlier versions escaped strings as JSON does: characters beyond U+FFFF as two surrogates, DEL not at all.
+        return tomllib.loads(_ESCAPE.sub(_joined_surrogates, text).replace("\x7f", r"\u007f"))
+
+
+def _joined_surrogates(escape: re.Match[str]) -> str:
+    pair: str = json.loads(f'"{escape[0]}"') if escape[1] else escape[0]
+    return pair
+
+
 def _without_unknown(document: dict[str, Any]) -> dict[str, Any]:
     known = to_document(TrainConfig())
     kept: dict[str, Any] = {}
@@ -205,27 +222,3 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             rows.append((prefix + key, value))
     return rows
-
-
-def _write_table(lines: list[str], table: Mapping[str, Any], prefix: str, remarks: Mapping[str, str]) -> None:
-    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
-    for key, value in table.items():
-        if key not in inner:
-            remark = remarks.get(prefix + key)
-            lines.append(f"{_toml_key(key)} = {_toml_text(value)}" + (f"  # {remark}" if remark else ""))
-    for key, value in inner.items():
-        lines += ["", f"[{prefix}{_toml_key(key)}]"]
-        _write_table(lines, value, f"{prefix}{_toml_key(key)}.", remarks)
-
-
-def _toml_key(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() else json.dumps(key)
-
-
-def _toml_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml_key(k)} = {_toml_text(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml_text(part) for part in value) + "]"
-    # JSON's numbers, truth values and strings are TOML's.
-    return json.dumps(value)

@@ -25,6 +25,7 @@ from maskdcpt.config.train_config import (
     SizeValue,
     TrainConfig,
 )
+from uirdata.manifest_syntax.toml_writer import toml_text
 
 SUBSET = "mini-5d"
 
@@ -194,20 +195,22 @@ TEST_LEVELS: Mapping[str, str] = MappingProxyType(
 
 def subset_toml(source: str, size: Size) -> str:
     """Write the subsets.toml of the comparison, on the clean photographs of one source."""
-    classes = ", ".join(f'["{name}"]' for name in TRAIN_LEVELS)
-    lines = ["[[subset]]", f'name = "{SUBSET}"', 'title = "Five made degradations"', f"classes = [{classes}]"]
 
-    def use(split: str, name: str, levels: tuple[str, ...], rest: str) -> None:
-        names = ", ".join(f'"{level}"' for level in levels)
-        lines.extend(["", "[[subset.use]]", f'sources = ["{source}"]', f'splits = ["{split}"]'])
-        lines.extend([f'degradations = ["{name}"]', f"levels = [{names}]", rest])
+    def use(split: str, name: str, levels: tuple[str, ...], rest: dict[str, int]) -> dict[str, Any]:
+        return {"sources": [source], "splits": [split], "degradations": [name], "levels": levels, **rest}
 
-    for name, levels in TRAIN_LEVELS.items():
-        use("train", name, levels, f"per_image = {size.per_image}\nsize = 256\nstride = 128")
-    for name, level in TEST_LEVELS.items():
-        cut = f"size = {size.test_crop}\nstride = {size.test_crop}" if size.test_crop else "size = 0"
-        use("test", name, (level,), cut)
-    return "\n".join(lines) + "\n"
+    cut = {"size": size.test_crop, "stride": size.test_crop} if size.test_crop else {"size": 0}
+    tiles = {"per_image": size.per_image, "size": 256, "stride": 128}
+    subset = {
+        "name": SUBSET,
+        "title": "Five made degradations",
+        "classes": [[name] for name in TRAIN_LEVELS],
+        "use": [
+            *(use("train", name, levels, tiles) for name, levels in TRAIN_LEVELS.items()),
+            *(use("test", name, (level,), cut) for name, level in TEST_LEVELS.items()),
+        ],
+    }
+    return toml_text({"subset": [subset]}, sections=("subset", "subset.use"))
 
 
 def pretraining(arm: Arm, backbone: str, size: Size, seed: int, shards: Path, out: Path) -> TrainConfig:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from maskdcpt.config.train_config import OptimizerConfig
 from maskdcpt.training.parallel import whole
@@ -18,6 +19,10 @@ def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
 
     The cosine is that of the published configurations: final + (1 - final) / 2 * (1 + cos(pi t / T)), where the first
     step runs at t = 0 and T is the number of steps after those at the constant rate.
+
+    Not a scheduler of `torch.optim.lr_scheduler`: those carry state from step to step, which checkpoints would have to
+    hold, and CosineAnnealingLR and LinearLR compute each rate from the one before, which rounds differently. This one
+    is known from the number of the step alone, so a resumed run has the same rates to the bit.
 
     Args:
         step: counted from 0.
@@ -87,6 +92,10 @@ class RunningAverage:
     The exponential moving average of a network's weights, under their names.
 
     After each step: average = decay * average + (1 - decay) * weight. It starts as a copy.
+
+    The arithmetic is torch's `get_ema_multi_avg_fn`. Its `AveragedModel` is not used: its first update copies the
+    weights instead of averaging, which would also drop an average that a run starts from, its decay cannot follow the
+    step, and it keeps a deep copy of one module, where here are named weights of several, in parts under FSDP.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], *, decay: float, warmup: bool) -> None:
@@ -99,7 +108,9 @@ class RunningAverage:
         """Take in the weights after a step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         averages = list(self.weights.values())
-        torch._foreach_lerp_(averages, [weights[name].detach() for name in self.weights], 1.0 - decay)
+        # The last argument, how often it was called, is not used by an exponential average.
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(averages, [weights[name].detach() for name in self.weights], step)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:

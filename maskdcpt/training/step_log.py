@@ -71,8 +71,8 @@ class StepTimer:
         values["waiting"] = self._waited / spent
         if self._process.device.type == "cuda":
             values["memory_gb"] = torch.cuda.max_memory_allocated(self._process.device) / 1e9
-        elif held := resident_bytes():
-            values["memory_gb"] = held / 1e9
+        else:
+            values["memory_gb"] = resident_bytes() / 1e9
         if state.skipped:
             values["skipped"] = state.skipped
         self._restart()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from uirdata.errors import UsageError, nearest
 from uirdata.manifest_syntax.pair_rules import TYPES, PairRule
+from uirdata.manifest_syntax.toml_writer import toml_text
 from uirdata.sources import ID, Source
 
 FOLDER_NAMES: tuple[tuple[str, str, str], ...] = (
@@ -104,16 +104,9 @@ def local_source(
 
 def source_to_toml(source: Source) -> str:
     """Write a source as a manifest that `sources.read_source` reads back as an equal one."""
-    values = {f.name: getattr(source, f.name) for f in fields(source) if not _is_default(source, f.name)}
-    tables = {
-        name: value for name, value in values.items() if isinstance(value, tuple) and value and is_dataclass(value[0])
-    }
-    lines = [f"{name} = {_value(value)}" for name, value in values.items() if name not in tables]
-    for name, entries in tables.items():
-        for entry in entries:
-            lines += ["", f"[[{name}]]"]
-            lines += [f"{key} = {_value(item)}" for key, item in _items(entry).items()]
-    return "\n".join(lines) + "\n"
+    values = _items(source)
+    sections = [name for name, value in values.items() if isinstance(value, tuple) and value and is_dataclass(value[0])]
+    return toml_text(_plain(source), sections=sections)
 
 
 def _usual_folders(folder: Path) -> tuple[str, str, str]:
@@ -165,20 +158,12 @@ def _items(value: Any) -> dict[str, Any]:
     return {f.name: getattr(value, f.name) for f in fields(value) if not _is_default(value, f.name)}
 
 
-def _value(value: Any) -> str:
+def _plain(value: Any) -> Any:
+    """Return a value as TOML knows it; of dataclasses only what differs from the default."""
     if is_dataclass(value):
-        return _value(_items(value))
+        return {name: _plain(item) for name, item in _items(value).items()}
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_value(item)}" for key, item in value.items()) + "}"
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    if isinstance(value, Path):
-        return _text(str(value))
-    if isinstance(value, str):
-        return _text(value)
-    return json.dumps(value)
-
-
-def _text(value: str) -> str:
-    # A basic string of TOML is one of JSON, but for DEL, which TOML wants escaped.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

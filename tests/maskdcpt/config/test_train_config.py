@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from maskdcpt.backbones.awareness import AWARE
 from maskdcpt.config.experiments import experiments
@@ -41,6 +44,35 @@ def test_a_written_configuration_reads_back_as_itself() -> None:
     assert config.model.size == {"width": 16, "enc_blk_nums": (1, 2)}
     assert config.data.repeat == {"haze": 3, "rain-streak": 300}
     assert config_from_toml(to_toml(config), where="here") == config
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example('runs/😀 "quoted" \\ \\ud83d\\ude00 \n\x1b\x7f')
+def test_any_name_of_a_folder_is_written_so_that_it_reads_back(name: str) -> None:
+    config = replace(TrainConfig(), out=name)
+    assert config_from_toml(to_toml(config), where="here").out == name
+
+
+def test_the_layout_stays_that_of_the_files_that_are_there() -> None:
+    text = to_toml(with_settings(TrainConfig(), SETTINGS))
+    for part in (
+        'name = ""\nout = "runs/with \\"quotes\\""\n\n[model]\nbackbone = "nafnet"\n',
+        "\nstages = [{ start = 5, crop = 16, batch = 4, ",
+        "\n\n[data.repeat]\nhaze = 3\nrain-streak = 300\n\n[objective]\n",
+        "\nbetas = [0.9, 0.999]\n",
+        "\nfinal_lr = 1e-06\n",
+    ):
+        assert part in text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("runs/😀\\\\😀")
+@example("\x7f \\ud83d\\ude00")
+@example("\\\\ud83d\\ude00 😀")
+def test_what_earlier_versions_wrote_reads_back(name: str) -> None:
+    # They escaped strings as JSON does, which tomllib refuses for characters beyond U+FFFF.
+    text = to_toml(TrainConfig()).replace('out = ""', f"out = {json.dumps(name)}")
+    assert config_from_toml(text, where="here").out == name
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_checkpoint_of_a_release_with_other_keys_still_loads(tmp_path: Path) -
     tensors = {f"params.{name}": weight for name, weight in networks.named_weights().items()}
     save_checkpoint(tmp_path, 8, tensors, metadata, {})
     assert load_checkpoint(tmp_path).config == CONFIG
+
+
+@pytest.mark.parametrize("written", ["runs/😀", r"runs/\ud83d\ude00"], ids=["now", "by earlier versions"])
+def test_a_run_whose_folder_has_an_emoji_keeps_its_weights(tmp_path: Path, written: str) -> None:
+    config = replace(CONFIG, out="runs/😀")
+    metadata = metadata_for(config, LABELS, 1, None)
+    metadata["config"] = metadata["config"].replace("runs/😀", written)
+    save_checkpoint(tmp_path, 1, {"params.backbone.intro.weight": torch.ones(2)}, metadata, {})
+    assert load_checkpoint(tmp_path).config == config
 
 
 @pytest.mark.parametrize("name", [MODEL, STATE])
