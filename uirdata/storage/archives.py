@@ -15,7 +15,7 @@ from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.storage.files import link_or_copy, storage_error, writing
-from uirdata.storage.formats.members import Limits, Names, members_digest
+from uirdata.storage.formats.members import Limits, Names
 from uirdata.storage.formats.packed import Member, fault_of, kind_of_name, read_members, reading
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "fault_of",
     "kind_of_name",
     "member_hashes",
-    "members_digest",
     "put_file",
     "read_journal",
     "rewrite_journal",
