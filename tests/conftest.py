@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from uirdata.images import RgbImage, encode_image
+
+if TYPE_CHECKING:
+    from tests.hub import Hub
 
 # A busy machine is no failure of an example.
 settings.register_profile("suite", deadline=None)
@@ -34,6 +39,25 @@ def write_png(path: Path, image: RgbImage) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_image(image, "png"))
     return path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small shards; tests read it, and copy it to change it."""
+    from tests.uirdata.pipeline.building.test_build import run
+
+    folder = tmp_path_factory.mktemp("built")
+    run(folder, folder / "shards")
+    return folder / "shards"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A Hub on the loopback interface, empty."""
+    from tests.uirdata.pipeline.publishing.published import online_hub
+
+    with online_hub(monkeypatch, tmp_path / "cache") as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

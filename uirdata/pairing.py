@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from uirdata.manifest_syntax.pair_rules import (
-    SPLITS,
     TYPES,
     UNSEEN,
     Example,
@@ -303,7 +302,6 @@ def _found(rule: PairRule, lq: str, gt: str, values: tuple[str, ...]) -> Found:
 
 
 __all__ = [
-    "SPLITS",
     "TYPES",
     "UNSEEN",
     "Example",

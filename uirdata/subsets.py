@@ -75,20 +75,6 @@ class Subset:
         """All its degradations, in label order."""
         return tuple(name for types in self.classes for name in types)
 
-    def label_of(self, degradation: str) -> int:
-        """
-        Give the label of a degradation.
-
-        Raises:
-            UsageError: the subset does not have it.
-        """
-        for label, types in enumerate(self.classes):
-            if degradation in types:
-                return label
-        raise UsageError(
-            f"the subset {self.name} has no degradation {degradation!r}: {nearest(degradation, self.degradations)}"
-        )
-
 
 def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: Sequence[Path] = ()) -> Subset:
     """

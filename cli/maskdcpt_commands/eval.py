@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from maskdcpt.evaluation.scores import EvalReport, Means, Protocol
     from maskdcpt.evaluation.test_sets import Bench
 
-_PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

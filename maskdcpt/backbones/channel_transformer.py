@@ -1,17 +1,20 @@
 """
 What Restormer and PromptIR are made of (Zamir et al., "Restormer", CVPR 2022): attention between channels, gated
-convolutions.
+convolutions, and the encoder of four levels.
 
 Not a network, so not in the list of backbones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskdcpt.masking import Sites
+from maskdcpt.backbones.base import Backbone
+from maskdcpt.masking import Backend, PatchMask, Sites, stages_for
 from maskdcpt.masking.layers import ChannelNorm, at_least_float32, attention_logits, pixel_last, pointwise
 
 
@@ -128,6 +131,68 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor, at: Sites, to: Sites) -> Tensor:
         """A map of `at` to one of `to`, hidden."""
         return at.resample(at.hide(at.conv(x, self.conv)), _shuffle, to)
+
+
+STAGES = 4
+
+
+class ChannelTransformer(Backbone):
+    """
+    A network of four levels, without its decoder, which the subclass adds.
+
+    The subclass makes `patch_embed`, calls `_add_encoder` and makes `output`, in the order of the published class: that
+    is the order of the state dict, and the one in which weights are drawn.
+
+    Args:
+        num_blocks: blocks of levels 1, 2, 3 and of the latent level.
+        heads: of the same four levels.
+        window_size: `restore` pads to a multiple of it.
+    """
+
+    patch_embed: OverlapEmbed
+    output: nn.Conv2d
+
+    def __init__(self, num_blocks: Sequence[int], heads: Sequence[int], window_size: int) -> None:
+        super().__init__()
+        if len(num_blocks) != STAGES or len(heads) != STAGES:
+            raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
+        if window_size % 8:
+            raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
+        self.multiple = window_size
+
+    @property
+    def divisor(self) -> int:
+        """Three halvings."""
+        return 8
+
+    def head(self, last: Tensor) -> Tensor:
+        """The `output` convolution."""
+        image: Tensor = self.output(last)
+        return image.contiguous()
+
+    def _add_encoder(
+        self, dim: int, num_blocks: Sequence[int], heads: Sequence[int], level: Callable[[int, int, int], Level]
+    ) -> None:
+        """Make the levels down to the latent one; `level` takes channels, number of blocks and heads."""
+        self.encoder_level1 = level(dim, num_blocks[0], heads[0])
+        self.down1_2 = Downsample(dim)
+        self.encoder_level2 = level(2 * dim, num_blocks[1], heads[1])
+        self.down2_3 = Downsample(2 * dim)
+        self.encoder_level3 = level(4 * dim, num_blocks[2], heads[2])
+        self.down3_4 = Downsample(4 * dim)
+        self.latent = level(8 * dim, num_blocks[3], heads[3])
+
+    def _stages(self, x: Tensor, mask: PatchMask | None, backend: Backend) -> tuple[Sites, ...]:
+        self.check_size(x, mask)
+        return stages_for(mask, x.shape[2], x.shape[3], STAGES, backend)
+
+    def _encode_levels(self, x: Tensor, stages: Sequence[Sites]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute the maps of levels 1, 2, 3 and of the latent level."""
+        one, two, three, four = stages
+        skip1 = self.encoder_level1(self.patch_embed(x, one), one)
+        skip2 = self.encoder_level2(self.down1_2(skip1, one, two), two)
+        skip3 = self.encoder_level3(self.down2_3(skip2, two, three), three)
+        return skip1, skip2, skip3, self.latent(self.down3_4(skip3, three, four), four)
 
 
 def join(first: Tensor, second: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskdcpt.backbones.base import Backbone, Encoded
+from maskdcpt.backbones.base import Encoded
 from maskdcpt.backbones.channel_transformer import (
-    Downsample,
+    ChannelTransformer,
     Level,
     OverlapEmbed,
     TransformerBlock,
@@ -23,10 +23,8 @@ from maskdcpt.backbones.channel_transformer import (
     join,
     reduce,
 )
-from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
+from maskdcpt.masking import DENSE, Backend, PatchMask, Sites
 from maskdcpt.masking.layers import at_least_float32
-
-STAGES = 4
 
 
 class Prompt(nn.Module):
@@ -55,7 +53,7 @@ class Prompt(nn.Module):
         return at.hide(at.conv(at.enter(whole), self.conv3x3))
 
 
-class PromptIR(Backbone):
+class PromptIR(ChannelTransformer):
     """
     The network; the defaults are the published ones (35,539,290 parameters).
 
@@ -89,14 +87,9 @@ class PromptIR(Backbone):
         prompt_len: int = 5,
         window_size: int = 8,
     ) -> None:
-        super().__init__()
-        if len(num_blocks) != STAGES or len(heads) != STAGES:
-            raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
+        super().__init__(num_blocks, heads, window_size)
         if len(prompt_dims) != 3 or len(prompt_sizes) != 3:
             raise ValueError("prompt_dims and prompt_sizes have 3 entries, one per prompt")
-        if window_size % 8:
-            raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
-        self.multiple = window_size
         self.feature_channels = (4 * dim, 4 * dim, 2 * dim)
         self.feature_strides = (8, 4, 2)
         self.last_channels = 2 * dim
@@ -117,13 +110,7 @@ class PromptIR(Backbone):
         self.prompt1 = prompt(0, 2 * dim)
         self.prompt2 = prompt(1, 4 * dim)
         self.prompt3 = prompt(2, 8 * dim)
-        self.encoder_level1 = level(dim, num_blocks[0], heads[0])
-        self.down1_2 = Downsample(dim)
-        self.encoder_level2 = level(2 * dim, num_blocks[1], heads[1])
-        self.down2_3 = Downsample(2 * dim)
-        self.encoder_level3 = level(4 * dim, num_blocks[2], heads[2])
-        self.down3_4 = Downsample(4 * dim)
-        self.latent = level(8 * dim, num_blocks[3], heads[3])
+        self._add_encoder(dim, num_blocks, heads, level)
         self.up4_3 = Upsample(4 * dim)
         self.reduce_chan_level3 = conv1x1(6 * dim, 4 * dim)
         self.noise_level3 = interaction(8 * dim + prompt_dims[2])
@@ -141,11 +128,6 @@ class PromptIR(Backbone):
         self.refinement = level(2 * dim, num_refinement_blocks, heads[0])
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
 
-    @property
-    def divisor(self) -> int:
-        """Three halvings."""
-        return 8
-
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
         """As in `Backbone`, without what comes after the last prompt."""
         stages = self._stages(x, mask, backend)
@@ -161,23 +143,11 @@ class PromptIR(Backbone):
         last = one.leave(self.refinement(y, one))
         return Encoded(self._whole(maps, stages), last)
 
-    def head(self, last: Tensor) -> Tensor:
-        """The `output` convolution."""
-        image: Tensor = self.output(last)
-        return image.contiguous()
-
-    def _stages(self, x: Tensor, mask: PatchMask | None, backend: Backend) -> tuple[Sites, ...]:
-        self.check_size(x, mask)
-        return stages_for(mask, x.shape[2], x.shape[3], STAGES, backend)
-
     def _decode(self, x: Tensor, stages: Sequence[Sites]) -> tuple[list[Tensor], Tensor]:
         """Give the three features and the first level's skip."""
-        one, two, three, four = stages
+        _, two, three, four = stages
         height, width = x.shape[2:]
-        skip1 = self.encoder_level1(self.patch_embed(x, one), one)
-        skip2 = self.encoder_level2(self.down1_2(skip1, one, two), two)
-        skip3 = self.encoder_level3(self.down2_3(skip2, two, three), three)
-        y = self.latent(self.down3_4(skip3, three, four), four)
+        skip1, skip2, skip3, y = self._encode_levels(x, stages)
 
         prompt3 = self.prompt3(y, four, (height // 8, width // 8))
         feature3 = reduce(self.noise_level3(join(y, prompt3), four), self.reduce_noise_level3, four)

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from maskdcpt.backbones.awareness import AWARE, TEXT_CHANNELS, TEXT_WIDTH, Awareness
-from maskdcpt.backbones.base import Backbone, Encoded
-from maskdcpt.backbones.channel_transformer import Downsample, Level, OverlapEmbed, Upsample, join, reduce
-from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
-
-STAGES = 4
+from maskdcpt.backbones.base import Encoded
+from maskdcpt.backbones.channel_transformer import ChannelTransformer, Level, OverlapEmbed, Upsample, join, reduce
+from maskdcpt.masking import DENSE, Backend, PatchMask, Sites
 
 
-class Restormer(Backbone):
+class Restormer(ChannelTransformer):
     """
     The network; the defaults are the published ones (26,126,644 parameters).
 
@@ -48,14 +46,9 @@ class Restormer(Backbone):
         window_size: int = 8,
         aware: Awareness = "none",
     ) -> None:
-        super().__init__()
-        if len(num_blocks) != STAGES or len(heads) != STAGES:
-            raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
-        if window_size % 8:
-            raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
+        super().__init__(num_blocks, heads, window_size)
         if aware != "none" and aware not in AWARE:
             raise ValueError(f"aware is not {aware!r} but one of none, {', '.join(AWARE)}")
-        self.multiple = window_size
         self.feature_channels = (4 * dim, 2 * dim, 2 * dim)
         self.feature_strides = (4, 2, 1)
         self.last_channels = 2 * dim
@@ -64,13 +57,7 @@ class Restormer(Backbone):
             return Level(width, count, head, ffn_expansion_factor, bias=False)
 
         self.patch_embed = OverlapEmbed(dim)
-        self.encoder_level1 = level(dim, num_blocks[0], heads[0])
-        self.down1_2 = Downsample(dim)
-        self.encoder_level2 = level(2 * dim, num_blocks[1], heads[1])
-        self.down2_3 = Downsample(2 * dim)
-        self.encoder_level3 = level(4 * dim, num_blocks[2], heads[2])
-        self.down3_4 = Downsample(4 * dim)
-        self.latent = level(8 * dim, num_blocks[3], heads[3])
+        self._add_encoder(dim, num_blocks, heads, level)
         self.up4_3 = Upsample(8 * dim)
         self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=bias)
         self.decoder_level3 = level(4 * dim, num_blocks[2], heads[2])
@@ -112,11 +99,6 @@ class Restormer(Backbone):
         finally:
             self._text = before
 
-    @property
-    def divisor(self) -> int:
-        """Three halvings."""
-        return 8
-
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
         """As in `Backbone`, without the refinement."""
         stages = self._stages(x, mask, backend)
@@ -129,21 +111,9 @@ class Restormer(Backbone):
         last = stages[0].leave(self.refinement(maps[-1], stages[0]))
         return Encoded(self._whole(maps, stages), last)
 
-    def head(self, last: Tensor) -> Tensor:
-        """The `output` convolution."""
-        image: Tensor = self.output(last)
-        return image.contiguous()
-
-    def _stages(self, x: Tensor, mask: PatchMask | None, backend: Backend) -> tuple[Sites, ...]:
-        self.check_size(x, mask)
-        return stages_for(mask, x.shape[2], x.shape[3], STAGES, backend)
-
     def _decode(self, x: Tensor, stages: Sequence[Sites]) -> list[Tensor]:
         one, two, three, four = stages
-        skip1 = self.encoder_level1(self.patch_embed(x, one), one)
-        skip2 = self.encoder_level2(self.down1_2(skip1, one, two), two)
-        skip3 = self.encoder_level3(self.down2_3(skip2, two, three), three)
-        y = self.latent(self.down3_4(skip3, three, four), four)
+        skip1, skip2, skip3, y = self._encode_levels(x, stages)
         y = self._made_aware("latent", y, four, x, one)
         level3 = self.decoder_level3(
             reduce(join(self.up4_3(y, four, three), skip3), self.reduce_chan_level3, three), three

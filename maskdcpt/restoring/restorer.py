@@ -16,7 +16,7 @@ from maskdcpt.images import to_tensor
 from maskdcpt.networks.naming import named_classes
 from maskdcpt.networks.networks import Networks
 from maskdcpt.restoring.image_files import Picture, Pixels
-from maskdcpt.restoring.tiling import restore_in_tiles
+from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.weights.build import classifier_before, networks_of
 from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
 from uirdata.errors import UirError, UsageError
@@ -57,9 +57,6 @@ SMALL_PX = 512 * 512
 
 NAMED_PX = 1024
 """Largest side of the middle window by which a degradation is named."""
-
-
-OVERLAP_PX = 64
 
 
 LEAST_TILE_PX = 128
@@ -215,20 +212,9 @@ class Restorer:
                 torch.cuda.empty_cache()
 
     def _attempt(self, lq: Tensor, tile_px: int) -> Tensor | None:
-        """Restore in tiles; None where the memory does not do."""
-        network = self._networks.backbone.restore
-        if not tile_px:
-            tile_px = max(lq.shape[-2:])
-        overlap = min(OVERLAP_PX, tile_px // 4)
+        """Restore in tiles, or whole where `tile_px` is 0; None where the memory does not do."""
         try:
-            return restore_in_tiles(
-                network,
-                lq,
-                tile_px=tile_px,
-                overlap_px=overlap,
-                multiple=self._multiple,
-                rim_px=overlap // 4,
-            )
+            return restored_image(self._networks, lq, tile_px)
         except torch.OutOfMemoryError:
             return None
         except RuntimeError as error:

@@ -9,16 +9,24 @@ from torch import Tensor
 
 from maskdcpt.networks.networks import Networks
 
+OVERLAP_PX = 64
+"""By how much tiles overlap at most; small ones overlap by a quarter of their side."""
+
 
 def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
-    """Restore (B, 3, H, W), whole where `tile_px` is 0 or larger than the image."""
+    """Restore (B, 3, H, W), whole where `tile_px` is 0 or no smaller than the image."""
     backbone = networks.backbone
-    if tile_px:
-        overlap, multiple = min(64, tile_px // 4), backbone.multiple
-        return restore_in_tiles(
-            backbone.restore, lq, tile_px=tile_px, overlap_px=overlap, multiple=multiple, rim_px=overlap // 4
-        )
-    return backbone.restore(lq)
+    if not tile_px:
+        return backbone.restore(lq)
+    overlap_px = min(OVERLAP_PX, tile_px // 4)
+    return restore_in_tiles(
+        backbone.restore,
+        lq,
+        tile_px=tile_px,
+        overlap_px=overlap_px,
+        multiple=backbone.multiple,
+        rim_px=overlap_px // 4,
+    )
 
 
 def starts(size: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:

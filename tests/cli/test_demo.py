@@ -7,16 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from click.testing import CliRunner, Result
-from uir_cli.uir import program
 
 from maskdcpt import demo
 from maskdcpt.config.presets import Preset, find_preset
+from tests.cli.commands import uir
 from uirdata.subsets import Subset, Use
-
-
-def uir(*args: str) -> Result:
-    return CliRunner().invoke(program, list(args))
 
 
 @pytest.fixture

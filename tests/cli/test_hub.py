@@ -6,19 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from uir_cli.maskdcpt import program as maskdcpt
-from uir_cli.uir import program as uir
 
 from maskdcpt.config.toml import to_toml
+from tests.cli.commands import uir
 from tests.hub import WRITER, Hub
 from tests.maskdcpt.tiny import tiny_config
-from tests.uirdata.pipeline.building.test_build import digests, run
-from tests.uirdata.pipeline.publishing.published import REPO, manifests, online_hub
+from tests.uirdata.pipeline.building.test_build import digests
+from tests.uirdata.pipeline.publishing.published import REPO, manifests
 from tests.uirdata.pipeline.trees import small_source
 from uirdata.layout import Layout
 
@@ -87,13 +86,6 @@ levels = ["gaussian-15"]
 """
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("built")
-    run(folder, folder / "shards")
-    return folder / "shards"
-
-
 @pytest.fixture
 def root(built: Path, tmp_path: Path) -> Path:
     """A root with the pool in its usual place, and a manifest of its source."""
@@ -103,18 +95,8 @@ def root(built: Path, tmp_path: Path) -> Path:
     return layout.root
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with online_hub(monkeypatch, tmp_path / "cache") as server:
-        yield server
-
-
-def call(*args: object) -> Result:
-    return CliRunner().invoke(uir, [str(arg) for arg in args])
-
-
 def pushed(root: Path, *args: object) -> Result:
-    result = call("push-hf", REPO, "--root", root, *args)
+    result = uir("push-hf", REPO, "--root", root, *args)
     assert result.exit_code == 0, result.output
     return result
 
@@ -127,7 +109,7 @@ def test_push_says_what_it_did_writes_the_pages_and_shows_no_token(server: Hub, 
         assert (root / "shards" / name).read_bytes() == server.tree(REPO)[name].data
     again = json.loads(pushed(root, "--json").stdout)
     assert (again["sent"], again["wrong"]) == (0, None)
-    refused = call("push-hf", "elsewhere/small", "--root", root, "--token", WRITER)
+    refused = uir("push-hf", "elsewhere/small", "--root", root, "--token", WRITER)
     assert refused.exit_code == 1
     assert "this token may not write there" in refused.output
     assert not any(WRITER in answer.output for answer in (result, refused))
@@ -136,13 +118,13 @@ def test_push_says_what_it_did_writes_the_pages_and_shows_no_token(server: Hub, 
 def test_a_dry_run_lists_files_and_problems_and_changes_nothing(server: Hub, root: Path) -> None:
     manifests(root / "manifests", free=False)
     before = digests(root)
-    result = call("push-hf", REPO, "--root", root, "--dry-run")
+    result = uir("push-hf", REPO, "--root", root, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "29 of 29 files" in result.output
     assert "images that may not be passed on" in result.output
     assert digests(root) == before
     assert REPO not in server.repos
-    refused = call("push-hf", REPO, "--root", root)
+    refused = uir("push-hf", REPO, "--root", root)
     assert refused.exit_code == 1
     assert "here (CC BY 4.0)" in refused.output
     assert REPO not in server.repos
@@ -151,13 +133,13 @@ def test_a_dry_run_lists_files_and_problems_and_changes_nothing(server: Hub, roo
 def test_a_branch_of_its_own_leaves_main_alone(server: Hub, root: Path) -> None:
     pushed(root, "--revision", "next", "--verify")
     assert list(server.tree(REPO)) == [".gitattributes"]
-    result = call("stats", f"{PLACE}@next", "--json")
+    result = uir("stats", f"{PLACE}@next", "--json")
     assert json.loads(result.stdout)["samples"] == 81
 
 
 @pytest.mark.parametrize("words", [["small"], ["a", "b", "c/d"], ["a/b/c"], ["me/sm all"]])
 def test_a_name_that_is_none_is_misuse(words: list[str], tmp_path: Path) -> None:
-    result = call("push-hf", *words, "--root", tmp_path)
+    result = uir("push-hf", *words, "--root", tmp_path)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
 
@@ -235,11 +217,11 @@ def test_pixels_come_back_from_recipes_alone(server: Hub, root: Path, tmp_path: 
     for folder in (tmp_path / "theirs/photos").iterdir():
         shutil.copytree(folder, source / folder.name)
     out = tmp_path / "out"
-    result = call("build-shards", "--from-hub", REPO, "--root", tmp_path / "theirs", "--out", out, "--workers", 1)
+    result = uir("build-shards", "--from-hub", REPO, "--root", tmp_path / "theirs", "--out", out, "--workers", 1)
     assert result.exit_code == 0, result.output
     assert "81 samples in 8 shards, all with the published bytes" in result.output
     pages = ("README.md", "croissant.json", "eval.yaml")
     assert digests(out) == {name: digest for name, digest in digests(root / "shards").items() if name not in pages}
-    empty = call("build-shards", "--from-hub", REPO, "--root", tmp_path / "nobody", "--out", tmp_path / "none")
+    empty = uir("build-shards", "--from-hub", REPO, "--root", tmp_path / "nobody", "--out", tmp_path / "none")
     assert empty.exit_code == 3
     assert "`uir fetch here` brings it" in empty.output

@@ -8,20 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from uir_cli.console import cell, size_text
 from uir_cli.options import Size
 from uir_cli.uir import program
 
+from tests.cli.commands import uir
 from tests.conftest import picture, write_png
 from tests.uirdata.pipeline.test_all_sources import example_tree
 from uirdata import open_shards
 from uirdata.images import read_image
 from uirdata.sources import load_sources
-
-
-def uir(*args: str) -> Result:
-    return CliRunner().invoke(program, list(args))
 
 
 @pytest.fixture

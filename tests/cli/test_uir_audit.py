@@ -5,17 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
-from uir_cli.uir import program
 
+from tests.cli.commands import uir
 from tests.conftest import picture, write_png
 from uirdata.images import RgbImage
 from uirdata.storage.tables import read_table
-
-
-def uir(*args: str) -> Result:
-    return CliRunner().invoke(program, list(args))
 
 
 def photograph(seed: int) -> RgbImage:

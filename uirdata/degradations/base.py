@@ -192,6 +192,16 @@ class Level:
     note: str = ""
 
 
+def one_step_level(operation: str, name: str, note: str = "", /, **parameters: Value | Draw) -> Level:
+    """
+    Return a level of a single operation.
+
+    >>> one_step_level("jpeg", "quality-10", quality=10).steps
+    (StepTemplate(operation='jpeg', parameters={'quality': 10}),)
+    """
+    return Level(name, (StepTemplate(operation, parameters),), note)
+
+
 @dataclass(frozen=True)
 class Degradation:
     """

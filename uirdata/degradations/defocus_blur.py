@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.base import Choice, Degradation, NamedOperation, Uniform, one_step_level
 from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.kernels import Kernel, convolve, disk_kernel
 from uirdata.degradations.light import from_light, to_light
@@ -140,10 +142,8 @@ def _box(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.asarray(twice, dtype=np.float32).reshape(values.shape)
 
 
-def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate(operation, parameters),), note)
-
-
+_disk_level = partial(one_step_level, "defocus")
+_depth_level = partial(one_step_level, "depth-defocus")
 _BLADES = Choice((0, 5, 6, 7, 8, 9))
 _ROTATION = Uniform(0.0, 72.0)
 
@@ -154,15 +154,14 @@ DEGRADATION = Degradation(
     paper_pairs=18_261,
     operations=(NamedOperation("defocus", defocus), NamedOperation("depth-defocus", depth_defocus)),
     levels=(
-        *(_level(f"disk-{radius}", "defocus", radius=float(radius)) for radius in (1, 2, 3, 4, 5, 7, 10)),
+        *(_disk_level(f"disk-{radius}", radius=float(radius)) for radius in (1, 2, 3, 4, 5, 7, 10)),
         *(
-            _level(f"blades-{blades}", "defocus", radius=Uniform(3.0, 8.0), blades=blades, rotation=_ROTATION)
+            _disk_level(f"blades-{blades}", radius=Uniform(3.0, 8.0), blades=blades, rotation=_ROTATION)
             for blades in (5, 6, 8)
         ),
         *(
-            _level(
+            _depth_level(
                 f"{side}-focus-{radius}",
-                "depth-defocus",
                 "a drawn depth, as in LFDOF and DPDD",
                 radius=float(radius),
                 focus=focus,
@@ -172,14 +171,13 @@ DEGRADATION = Degradation(
             for side, focus in (("near", Uniform(0.0, 0.2)), ("far", Uniform(0.8, 1.0)))
             for radius in (3, 6, 9)
         ),
-        _level(
+        _depth_level(
             "any-depth",
-            "depth-defocus",
             radius=Uniform(2.0, 10.0),
             focus=Uniform(0.0, 1.0),
             blades=_BLADES,
             rotation=_ROTATION,
         ),
-        _level("any-disk", "defocus", radius=Uniform(1.0, 10.0), blades=_BLADES, rotation=_ROTATION),
+        _disk_level("any-disk", radius=Uniform(1.0, 10.0), blades=_BLADES, rotation=_ROTATION),
     ),
 )

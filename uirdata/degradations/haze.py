@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.base import Choice, Degradation, NamedOperation, Uniform, one_step_level
 from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.kernels import round_levels
 from uirdata.images import RgbImage
@@ -73,8 +75,7 @@ def apply_haze(
     return np.asarray(cv2.merge(planes), dtype=np.uint8)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("haze", parameters),), note)
+_level = partial(one_step_level, "haze")
 
 
 def _digits(value: float) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 
-from uirdata.degradations.base import Choice, Degradation, Draw, Integer, Level, NamedOperation, StepTemplate, Value
+from uirdata.degradations.base import Choice, Degradation, Integer, NamedOperation, one_step_level
 from uirdata.images import RgbImage
 
 _SAMPLING = {
@@ -60,9 +62,7 @@ def encode_jpeg(image: RgbImage, *, quality: int, subsampling: str = "420") -> b
     return bytes(data)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("jpeg", parameters),), note)
-
+_level = partial(one_step_level, "jpeg")
 
 DEGRADATION = Degradation(
     name="jpeg",

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from uirdata.degradations.base import (
-    Degradation,
-    Draw,
-    Integer,
-    Level,
-    LogUniform,
-    NamedOperation,
-    StepTemplate,
-    Uniform,
-    Value,
-)
+from uirdata.degradations.base import Degradation, Integer, LogUniform, NamedOperation, Uniform, one_step_level
 from uirdata.degradations.light import expose, from_light, quantise, to_light
 from uirdata.degradations.sensor import bayer_noise
 from uirdata.images import RgbImage
@@ -52,9 +44,7 @@ def low_light(
     return from_light(light, curve)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("low-light", parameters),), note)
-
+_level = partial(one_step_level, "low-light")
 
 DEGRADATION = Degradation(
     name="low-light",

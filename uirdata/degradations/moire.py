@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import (
-    Choice,
-    Degradation,
-    Draw,
-    Level,
-    Mixture,
-    NamedOperation,
-    StepTemplate,
-    Uniform,
-    Value,
-)
+from uirdata.degradations.base import Choice, Degradation, Draw, Mixture, NamedOperation, Uniform, Value, one_step_level
 from uirdata.degradations.light import from_light, look_up_levels, to_light
 from uirdata.degradations.resampling import look_up, to_steps
 from uirdata.images import RgbImage
@@ -226,10 +217,6 @@ def _back_to_screen(
     return look_up(colours, camera_x, camera_y)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("moire", {**_CAMERA, **parameters}),), note)
-
-
 _CAMERA: dict[str, Value | Draw] = {
     "gain": Uniform(0.6, 1.15),
     "contrast": Uniform(0.85, 1.4),
@@ -238,6 +225,8 @@ _CAMERA: dict[str, Value | Draw] = {
     "barrel": Uniform(-0.05, 0.05),
     "tilt": Uniform(0.02, 0.15),
 }
+
+_level = partial(one_step_level, "moire", **_CAMERA)
 
 DEGRADATION = Degradation(
     name="moire",

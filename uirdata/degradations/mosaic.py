@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Value
+from uirdata.degradations.base import Choice, Degradation, NamedOperation, one_step_level
 from uirdata.images import RgbImage
 
 PHASES = {
@@ -79,9 +81,7 @@ def _sites(phase: str) -> list[tuple[tuple[int, int], int]]:
     return [((row, column), PHASES[phase][row][column]) for row in (0, 1) for column in (0, 1)]
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("mosaic", parameters),), note)
-
+_level = partial(one_step_level, "mosaic")
 
 DEGRADATION = Degradation(
     name="mosaic",

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import (
-    Choice,
-    Degradation,
-    Draw,
-    Integer,
-    Level,
-    NamedOperation,
-    StepTemplate,
-    Uniform,
-    Value,
-)
+from uirdata.degradations.base import Choice, Degradation, Integer, NamedOperation, Uniform, one_step_level
 from uirdata.degradations.kernels import LONGEST, convolve, line_kernel, path_kernel, round_levels
 from uirdata.degradations.light import from_light, to_light
 from uirdata.degradations.resampling import AffineMap, affine_map, move
@@ -178,10 +169,9 @@ def _mean_of_moved(light: NDArray[np.float32], maps: Sequence[AffineMap]) -> NDA
     return mean
 
 
-def _level(name: str, operation: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate(operation, parameters),), note)
-
-
+_linear_level = partial(one_step_level, "linear-motion")
+_trajectory_level = partial(one_step_level, "random-trajectory")
+_shake_level = partial(one_step_level, "camera-shake")
 _ANY_ANGLE = Uniform(0.0, 180.0)
 
 DEGRADATION = Degradation(
@@ -197,17 +187,16 @@ DEGRADATION = Degradation(
     ),
     levels=(
         *(
-            _level(f"linear-{length}", "linear-motion", length=float(length), angle=_ANY_ANGLE)
+            _linear_level(f"linear-{length}", length=float(length), angle=_ANY_ANGLE)
             for length in (5, 9, 15, 21, 31, 41)
         ),
         *(
-            _level(f"trajectory-{length}", "random-trajectory", length=float(length), shake=Uniform(0.3, 1.0))
+            _trajectory_level(f"trajectory-{length}", length=float(length), shake=Uniform(0.3, 1.0))
             for length in (10, 20, 30, 45, 60, 90)
         ),
         *(
-            _level(
+            _shake_level(
                 f"camera-{length}",
-                "camera-shake",
                 "frames averaged in linear light, as GoPro and REDS",
                 length=float(length),
                 turn=Uniform(-1.0, 1.0),
@@ -216,11 +205,9 @@ DEGRADATION = Degradation(
             )
             for length in (8, 16, 24, 36)
         ),
-        _level(
-            "camera-turn", "camera-shake", length=4.0, turn=Choice((-4.0, -2.5, 2.5, 4.0)), frames=Choice((11, 13, 15))
-        ),
-        _level("camera-zoom", "camera-shake", length=4.0, zoom=Choice((-0.08, -0.05, 0.05, 0.08)), frames=13),
-        _level("any", "random-trajectory", length=Uniform(5.0, 60.0), shake=Uniform(0.0, 1.0)),
-        _level("any-line", "linear-motion", length=Integer(5, 41), angle=_ANY_ANGLE),
+        _shake_level("camera-turn", length=4.0, turn=Choice((-4.0, -2.5, 2.5, 4.0)), frames=Choice((11, 13, 15))),
+        _shake_level("camera-zoom", length=4.0, zoom=Choice((-0.08, -0.05, 0.05, 0.08)), frames=13),
+        _trajectory_level("any", length=Uniform(5.0, 60.0), shake=Uniform(0.0, 1.0)),
+        _linear_level("any-line", length=Integer(5, 41), angle=_ANY_ANGLE),
     ),
 )

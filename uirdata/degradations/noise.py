@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import Choice, Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.base import Choice, Degradation, NamedOperation, Uniform, one_step_level
 from uirdata.images import RgbImage, to_uint8
 
 _BUCKETS_LOG2 = 10
@@ -141,11 +141,10 @@ _GAUSSIAN = NamedOperation("gaussian-noise", gaussian_noise)
 _POISSON = NamedOperation("poisson-noise", poisson_noise)
 _PHOTON = NamedOperation("photon-noise", photon_noise)
 _SALT_AND_PEPPER = NamedOperation("salt-and-pepper", salt_and_pepper)
-
-
-def _level(name: str, operation: NamedOperation, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate(operation.name, parameters),), note)
-
+_gaussian_level = partial(one_step_level, _GAUSSIAN.name)
+_poisson_level = partial(one_step_level, _POISSON.name)
+_photon_level = partial(one_step_level, _PHOTON.name)
+_salt_level = partial(one_step_level, _SALT_AND_PEPPER.name)
 
 DEGRADATION = Degradation(
     name="noise",
@@ -155,32 +154,28 @@ DEGRADATION = Degradation(
     operations=(_GAUSSIAN, _POISSON, _PHOTON, _SALT_AND_PEPPER),
     levels=(
         *(
-            _level(f"gaussian-{sigma}", _GAUSSIAN, sigma=float(sigma))
+            _gaussian_level(f"gaussian-{sigma}", sigma=float(sigma))
             for sigma in (5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 75, 100)
         ),
-        _level("gaussian-choice", _GAUSSIAN, "the five-degradation setting", sigma=Choice((15.0, 25.0, 50.0))),
-        _level("gaussian-blind", _GAUSSIAN, "the ten-degradation setting of DCPT", sigma=Uniform(1.0, 50.0)),
-        *(_level(f"gaussian-gray-{sigma}", _GAUSSIAN, sigma=float(sigma), correlation=1.0) for sigma in (15, 25, 50)),
-        *(_level(f"gaussian-correlated-{sigma}", _GAUSSIAN, sigma=float(sigma), correlation=0.5) for sigma in (25, 50)),
+        _gaussian_level("gaussian-choice", "the five-degradation setting", sigma=Choice((15.0, 25.0, 50.0))),
+        _gaussian_level("gaussian-blind", "the ten-degradation setting of DCPT", sigma=Uniform(1.0, 50.0)),
+        *(_gaussian_level(f"gaussian-gray-{sigma}", sigma=float(sigma), correlation=1.0) for sigma in (15, 25, 50)),
+        *(_gaussian_level(f"gaussian-correlated-{sigma}", sigma=float(sigma), correlation=0.5) for sigma in (25, 50)),
         *(
-            _level(f"poisson-{scale:.1f}".replace(".", "p"), _POISSON, scale=scale)
+            _poisson_level(f"poisson-{scale:.1f}".replace(".", "p"), scale=scale)
             for scale in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
         ),
-        _level("poisson-gray-2p0", _POISSON, scale=2.0, gray=True),
-        _level(
+        _poisson_level("poisson-gray-2p0", scale=2.0, gray=True),
+        _poisson_level(
             "poisson-blind",
-            _POISSON,
             "Real-ESRGAN, first order",
             scale=Uniform(0.05, 3.0),
             gray=Choice((False, True), (0.6, 0.4)),
         ),
-        *(_level(f"photons-{peak}", _PHOTON, peak=float(peak)) for peak in (5, 10, 30, 60, 120)),
-        *(
-            _level(f"salt-pepper-{percent}", _SALT_AND_PEPPER, density=percent / 100)
-            for percent in (1, 2, 5, 10, 20, 30, 50)
-        ),
-        _level("salt-5", _SALT_AND_PEPPER, density=0.05, salt=1.0),
-        _level("pepper-5", _SALT_AND_PEPPER, density=0.05, salt=0.0),
-        _level("salt-pepper-colour-5", _SALT_AND_PEPPER, density=0.05, per_channel=True),
+        *(_photon_level(f"photons-{peak}", peak=float(peak)) for peak in (5, 10, 30, 60, 120)),
+        *(_salt_level(f"salt-pepper-{percent}", density=percent / 100) for percent in (1, 2, 5, 10, 20, 30, 50)),
+        _salt_level("salt-5", density=0.05, salt=1.0),
+        _salt_level("pepper-5", density=0.05, salt=0.0),
+        _salt_level("salt-pepper-colour-5", density=0.05, per_channel=True),
     ),
 )

@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from uirdata.degradations.depth import draw_depth
+from uirdata.images import RgbImage
+
 Layer = NDArray[np.float32]
 
 _PIXELS_AT_ONCE = 2**20
@@ -83,6 +86,24 @@ def lay_over(seen: Layer, colour: float, cover: Layer) -> None:
     # Three equal channels: several times as fast as to broadcast one over three.
     share = cv2.merge([cover, cover, cover])
     seen += np.multiply(np.subtract(np.float32(colour), seen), share, out=share)
+
+
+def lay_veil(
+    seen: Layer, colour: float, image: RgbImage, rng: np.random.Generator, *, veil: float, near: float
+) -> None:
+    """
+    Lay what is too far away to be seen as marks over a picture, in place: the deeper the scene, the denser.
+
+    Args:
+        seen: (H, W, 3), grey levels.
+        colour: grey level.
+        image: (H, W, 3) RGB uint8; the depth follows its edges.
+        rng: the depth is drawn from it; nothing where the veil is 0.
+        veil: share that it covers where the scene is farthest, 0 to 1.
+        near: share of the veil before the nearest of the scene.
+    """
+    if veil:
+        lay_over(seen, colour, np.float32(veil) * draw_depth(image, rng, near=near, far=1.0, roughness=0.4))
 
 
 def streak(length: float, width: float, angle: float) -> Layer:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from uirdata.degradations.base import Degradation, Draw, Level, LogUniform, NamedOperation, StepTemplate, Uniform, Value
-from uirdata.degradations.depth import draw_depth
-from uirdata.degradations.particles import lay_over, scatter, streak
+from uirdata.degradations.base import Degradation, LogUniform, NamedOperation, Uniform, one_step_level
+from uirdata.degradations.particles import lay_over, lay_veil, scatter, streak
 from uirdata.images import RgbImage, to_uint8
 
 # Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest. What is
@@ -66,17 +67,12 @@ def rain_streak(
         # Drops before drops: what shows through is multiplied.
         cover = 1 - (1 - cover) * (1 - np.minimum(layer * np.float32(strength), 1))
     seen = image.astype(np.float32)
-    if veil:
-        depth = draw_depth(image, rng, near=0.15, far=1.0, roughness=0.4)
-        lay_over(seen, 225 * light, np.float32(veil) * depth)
+    lay_veil(seen, 225 * light, image, rng, veil=veil, near=0.15)
     lay_over(seen, 255 * light, np.float32(opacity) * cover)
     return to_uint8(seen)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("rain-streak", parameters),), note)
-
-
+_level = partial(one_step_level, "rain-streak")
 _SLANT = Uniform(-30.0, 30.0)
 _LIGHT = Uniform(0.8, 1.0)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.degradations.base import Degradation, Draw, Level, LogUniform, NamedOperation, StepTemplate, Uniform, Value
+from uirdata.degradations.base import Degradation, LogUniform, NamedOperation, Uniform, one_step_level
 from uirdata.degradations.kernels import smooth
 from uirdata.degradations.light import from_light, to_light
 from uirdata.degradations.resampling import look_up, resize, to_steps
@@ -256,9 +256,7 @@ def _count_up(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np
     return np.asarray(np.arange(int(length.sum())) + np.repeat(start - before, length), dtype=np.int64)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("raindrop", parameters),), note)
-
+_level = partial(one_step_level, "raindrop")
 
 DEGRADATION = Degradation(
     name="raindrop",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,12 +11,11 @@ from uirdata.degradations.base import (
     Choice,
     Degradation,
     Draw,
-    Level,
     LogUniform,
     NamedOperation,
-    StepTemplate,
     Uniform,
     Value,
+    one_step_level,
 )
 from uirdata.degradations.kernels import smooth
 from uirdata.degradations.light import from_light, to_light
@@ -87,10 +88,7 @@ _GAINS: dict[str, Value | Draw] = {
     "phase": Choice(tuple(BAYER_PHASES)),
 }
 
-
-def _level(name: str, note: str, **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("camera-noise", {**_GAINS, **parameters}),), note)
-
+_level = partial(one_step_level, "camera-noise", **_GAINS)
 
 DEGRADATION = Degradation(
     name="real-noise",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from uirdata.degradations.base import Degradation, Draw, Level, NamedOperation, StepTemplate, Uniform, Value
-from uirdata.degradations.depth import draw_depth
-from uirdata.degradations.particles import flake, lay_over, scatter
+from uirdata.degradations.base import Degradation, NamedOperation, Uniform, one_step_level
+from uirdata.degradations.particles import flake, lay_over, lay_veil, scatter
 from uirdata.images import RgbImage, to_uint8
 
 # Per layer, far to near: share of the flakes, diameter relative to `size`, travel relative to `travel`, softness,
@@ -54,9 +55,7 @@ def snow(
         raise ValueError("expected density >= 0, size > 0, travel >= 0, opacity and veil from 0 to 1")
     shape = (image.shape[0], image.shape[1])
     seen = image.astype(np.float32)
-    if veil:
-        depth = draw_depth(image, rng, near=0.2, far=1.0, roughness=0.4)
-        lay_over(seen, 235 * light, np.float32(veil) * depth)
+    lay_veil(seen, 235 * light, image, rng, veil=veil, near=0.2)
     cover = np.zeros(shape, dtype=np.float32)
     for share, scale, speed, softness, strength in _LAYERS:
         way = angle + rng.normal(0.0, 12.0)
@@ -70,10 +69,7 @@ def snow(
     return to_uint8(seen)
 
 
-def _level(name: str, note: str = "", **parameters: Value | Draw) -> Level:
-    return Level(name, (StepTemplate("snow", parameters),), note)
-
-
+_level = partial(one_step_level, "snow")
 _WAY = Uniform(-50.0, 50.0)
 _TRAVEL = Uniform(1.0, 8.0)
 

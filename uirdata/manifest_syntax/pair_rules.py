@@ -11,7 +11,6 @@ from uirdata.manifest_syntax.patterns import Pattern, compile_pattern, template_
 from uirdata.manifest_syntax.typed_toml import STRICT
 
 Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 TYPES: tuple[str, ...] = (
     "noise",

@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
@@ -35,7 +35,7 @@ def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers:
     # Not fork: the parent may hold threads of pyarrow and OpenCV, which a forked child would wait for forever.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
         try:
-            yield from _in_order(pool, function, iter(tasks), ahead=4 * workers)
+            yield from look_ahead(pool, function, tasks, ahead=4 * workers)
         except BrokenProcessPool as error:
             raise UirError(
                 "a worker process was killed, most often for want of memory; "
@@ -45,14 +45,45 @@ def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(
-    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterator[Task], ahead: int
+def look_ahead(
+    pool: Executor,
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    ahead: int,
+    as_finished: bool = False,
+    on_wait: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
-    waiting: deque[Future[Result]] = deque(pool.submit(function, task) for task in islice(tasks, ahead))
-    while waiting:
-        result = waiting.popleft().result()
-        waiting.extend(pool.submit(function, task) for task in islice(tasks, 1))
-        yield result
+    """
+    Yield `function(task)` for each task, while at most `ahead` of those that follow are submitted.
+
+    When the caller stops, or a task fails, those that have not begun are cancelled.
+
+    Args:
+        pool: where they run; the caller closes it.
+        function: what the pool can run.
+        tasks: read as they are needed: all at once may be millions.
+        ahead: enough to keep the workers busy while one result is awaited.
+        as_finished: yield what is finished first, whatever the order of the tasks.
+        on_wait: called for each result, and every 0.2 s while there is none.
+    """
+    rest = iter(tasks)
+    waiting: deque[Future[Result]] = deque(pool.submit(function, task) for task in islice(rest, ahead))
+    timeout_s = None if on_wait is None else 0.2
+    try:
+        while waiting:
+            due = list(waiting) if as_finished else [waiting[0]]
+            finished, _ = wait(due, timeout_s, return_when=FIRST_COMPLETED)
+            for future in finished:
+                waiting.remove(future)
+            waiting.extend(pool.submit(function, task) for task in islice(rest, len(finished)))
+            if on_wait is not None:
+                on_wait()
+            for future in finished:
+                yield future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _start_worker() -> None:

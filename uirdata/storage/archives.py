@@ -8,15 +8,14 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
-from uirdata.storage.files import storage_error, writing
-from uirdata.storage.formats.members import Limits, Names, members_digest
+from uirdata.storage.files import link_or_copy, storage_error, writing
+from uirdata.storage.formats.members import Limits, Names
 from uirdata.storage.formats.packed import Member, fault_of, kind_of_name, read_members, reading
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "fault_of",
     "kind_of_name",
     "member_hashes",
-    "members_digest",
     "put_file",
     "read_journal",
     "rewrite_journal",
@@ -161,25 +159,18 @@ def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None
 
 def put_file(file: Path, root: Path, path: str) -> None:
     """
-    Give a downloaded file its place in the source's folder: as a second name where the disk can, else as a copy.
+    Put a file into the source's folder, as a hard link where the file system can; one of its size there stays.
 
     Raises:
         StorageError: it cannot be written.
     """
     target = root / path
     try:
-        if target.exists() and target.stat().st_size == file.stat().st_size:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.part")
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(file, partial)
-        except OSError:
-            shutil.copy2(file, partial)
-        partial.replace(target)
+        here = target.exists() and target.stat().st_size == file.stat().st_size
     except OSError as error:
         raise storage_error(target, error) from error
+    if not here:
+        link_or_copy(file, target)
 
 
 class _Work:

@@ -77,6 +77,41 @@ def _is_same(file: BinaryIO, path: Path) -> bool:
         return False
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """
+    Make `target` a hard link to a file, or a copy of it where the file system cannot link the two.
+
+    A file that was under that name is replaced; the name is never that of half a copy. Of a symbolic link the file
+    that it points to is taken. Folders that are missing are made.
+
+    Raises:
+        StorageError: the disk is full, or one of the two cannot be read or written.
+    """
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        try:
+            try:
+                os.link(source.resolve(), partial)
+            except OSError as error:
+                if error.errno not in _CANNOT_LINK:
+                    raise
+                shutil.copy2(source, partial)
+            partial.replace(target)
+        finally:
+            # Not only after a failure: where both names are of one file already, renaming does nothing.
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(target, error) from error
+
+
+# Another file system; a file system or a user without hard links to this file; too many links to it.
+_CANNOT_LINK = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+)
+
+
 def free_bytes(path: Path) -> int:
     """Say how much room the disk of a file has, whether or not the file and its folders are there."""
     folder = path.absolute()

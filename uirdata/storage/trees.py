@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from uirdata.storage.archives import Unpacked, rewrite_journal
+from uirdata.storage.archives import Unpacked, put_file, rewrite_journal
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.files import storage_error
 
@@ -29,18 +27,9 @@ def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> N
     """
     entries: list[Unpacked] = []
     for path in paths:
+        put_file(tree / path, root, path)
         target = root / path
         try:
-            wanted = (tree / path).stat()
-            if not target.exists() or target.stat().st_size != wanted.st_size:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                partial = target.with_name(f".{target.name}.part")
-                partial.unlink(missing_ok=True)
-                try:
-                    os.link((tree / path).resolve(), partial)
-                except OSError:
-                    shutil.copy2(tree / path, partial)
-                partial.replace(target)
             stat = target.stat()
             sha256, _ = hash_file(target)
         except OSError as error:

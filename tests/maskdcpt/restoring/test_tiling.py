@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from maskdcpt.backbones.tiling import pad_to_multiple
-from maskdcpt.restoring.tiling import restore_in_tiles, starts
+from maskdcpt.networks.networks import Networks
+from maskdcpt.restoring.tiling import restore_in_tiles, restored_image, starts
 from tests.maskdcpt.small_networks import picture, small
 
 
@@ -108,6 +109,28 @@ def test_tiles_of_a_network_keep_size_and_dtype() -> None:
         restored = restore_in_tiles(network.restore, image, tile_px=32, overlap_px=8)
     assert restored.shape == image.shape
     assert restored.dtype == image.dtype
+
+
+@pytest.mark.parametrize(("tile_px", "overlap_px", "rim_px"), [(32, 8, 2), (320, 64, 16)])
+def test_tiles_overlap_by_a_quarter_and_by_64_at_most(tile_px: int, overlap_px: int, rim_px: int) -> None:
+    backbone, image = small("nafnet"), picture(1, 16, 3 * tile_px - 40)
+    with torch.no_grad():
+        restored = restored_image(Networks(backbone), image, tile_px)
+        expected = restore_in_tiles(
+            backbone.restore,
+            image,
+            tile_px=tile_px,
+            overlap_px=overlap_px,
+            multiple=backbone.multiple,
+            rim_px=rim_px,
+        )
+    assert torch.equal(restored, expected)
+
+
+def test_without_tiles_an_image_is_restored_whole() -> None:
+    backbone, image = small("nafnet"), picture(1, 45, 33)
+    with torch.no_grad():
+        assert torch.equal(restored_image(Networks(backbone), image, 0), backbone.restore(image))
 
 
 def test_rims_that_leave_nothing_to_blend_are_refused() -> None:

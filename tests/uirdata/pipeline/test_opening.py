@@ -10,7 +10,6 @@ import pytest
 
 import uirdata
 from tests.hub import Hub, Trouble
-from tests.uirdata.pipeline.building.test_build import run
 from tests.uirdata.pipeline.publishing.published import REPO, online_hub, publish
 from tests.uirdata.servers import Habits, serving
 from uirdata.errors import DownloadError, ShardError, UsageError
@@ -22,13 +21,6 @@ from uirdata.storage.shards import list_shards
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 PLACE = f"hf://datasets/{REPO}"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("built")
-    run(folder, folder / "shards")
-    return folder / "shards"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from uirdata.errors import ArchiveError, StorageError
 from uirdata.images import decode_image, encode_image
 from uirdata.storage.archives import Limits, fault_of, kind_of_name, member_hashes, read_journal, unpack
 from uirdata.storage.formats import packed
-from uirdata.storage.formats.members import Names, members_digest
+from uirdata.storage.formats.members import Names
 
 FILES = {"a/1.png": b"one", "a/b/2.png": b"two" * 1000, "3.txt": b""}
 
@@ -91,9 +91,7 @@ def test_each_kind_of_archive_gives_its_files(
     assert kind_of_name(name) == kind
     assert fault_of(kind, [archive]) == ""
     assert taken(kind, archive, tmp_path / "out", "in/here") == {f"in/here/{n}": d for n, d in FILES.items()}
-    assert members_digest(member_hashes(kind, [archive])) == members_digest(
-        hashlib.sha256(data).hexdigest() for data in FILES.values()
-    )
+    assert sorted(member_hashes(kind, [archive])) == sorted(hashlib.sha256(data).hexdigest() for data in FILES.values())
 
 
 def test_a_7z_larger_than_the_queue_streams_through_it(tmp_path: Path) -> None:

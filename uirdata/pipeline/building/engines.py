@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.building.shard_task import ShardTask, build_shard
+from uirdata.pipeline.parallel import look_ahead
 from uirdata.progress import Progress
 from uirdata.storage.shards import ShardState
 
@@ -130,17 +131,16 @@ def _build_on_ray(task: ShardTask) -> tuple[ShardState | None, UirError | None]:
 def _collect(
     pool: ProcessPoolExecutor, tasks: Iterator[ShardTask], workers: int, counter: Any, progress: Progress
 ) -> Iterator[ShardState]:
-    # A few tasks ahead keep the workers busy; all at once would hold every sample of the plan in memory.
-    waiting = {pool.submit(_build_in_worker, task) for task in islice(tasks, workers + 2)}
     told = 0
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        waiting |= {pool.submit(_build_in_worker, task) for task in islice(tasks, len(done))}
+
+    def tell() -> None:
+        nonlocal told
         made = int(counter.value)
         progress.advance("samples", made - told)
         told = made
-        for future in done:
-            yield future.result()
+
+    # A few tasks ahead keep the workers busy; all at once would hold every sample of the plan in memory.
+    yield from look_ahead(pool, _build_in_worker, tasks, ahead=workers + 2, as_finished=True, on_wait=tell)
 
 
 # Set once in each worker process by the pool's initializer, which has no other way to hand it over.

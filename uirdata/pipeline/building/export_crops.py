@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 
 from uirdata.errors import ImageError, PairError
 from uirdata.images import encode_image
 from uirdata.pipeline.building.sample_plan import Left, Plan
 from uirdata.pipeline.building.sample_reader import SampleReader
+from uirdata.pipeline.parallel import look_ahead
 from uirdata.planning import PlannedSample
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import writing
@@ -59,7 +59,7 @@ def export_crops(
     images = (list(group) for _, group in groupby(plan.samples(), lambda sample: (sample.group, sample.gt_path)))
     # Threads are enough: decoding, filters and encoding let go of the interpreter.
     with ThreadPoolExecutor(jobs) as pool:
-        failures = [failure for left in _ahead(pool, export, images, jobs) for failure in left]
+        failures = [failure for left in look_ahead(pool, export, images, ahead=2 * jobs) for failure in left]
     listener.end("crops")
     return failures
 
@@ -73,16 +73,3 @@ def _export(sample: PlannedSample, reader: SampleReader, out: Path) -> None:
     for target, image in zip(targets, (gt, lq), strict=True):
         with writing(target) as partial:
             partial.write_bytes(encode_image(image, "png"))
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    work: Callable[[list[PlannedSample]], list[Left]],
-    items: Iterator[list[PlannedSample]],
-    jobs: int,
-) -> Iterator[list[Left]]:
-    """Give results in order, with only a few items begun ahead: a plan may have millions."""
-    waiting = deque(pool.submit(work, item) for item in islice(items, 2 * jobs))
-    while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(pool.submit(work, item) for item in islice(items, 1))

@@ -81,11 +81,6 @@ class FetchReport:
     sources: tuple[SourceOutcome, ...]
 
     @property
-    def bytes_fetched(self) -> int:
-        """Over the net."""
-        return sum(file.bytes for source in self.sources for file in source.files)
-
-    @property
     def is_complete(self) -> bool:
         """Every source is done."""
         return all(source.state == "done" for source in self.sources)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,7 @@ from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
 from uirdata.storage.downloads import Arrived, DownloadSource, Expected, Listener, Pace, download, hash_file, mismatch
-from uirdata.storage.files import free_bytes, storage_error, writing
+from uirdata.storage.files import free_bytes, link_or_copy, storage_error, writing
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted
 
@@ -162,7 +160,7 @@ class SourceDownloader:
         if file.archive and not file.part_of and (fault := fault_of(file.archive, [given])):
             raise ArchiveError(f"{given} is not {file.name}: {fault}; download it anew")
         if given != target:
-            _link_or_copy(given, target)
+            link_or_copy(given, target)
         self._sign(file, target, given.as_uri(), sha256, md5, size, quiet=False)
         return FileOutcome(file.name, "given", f"from {given}")
 
@@ -356,20 +354,6 @@ def _refuse_outside(name: str, rows: list[dict[str, str]]) -> None:
         parts = row["path"].split("/")
         if row["path"].startswith("/") or ".." in parts or "\\" in row["path"] or "\x00" in row["path"]:
             raise DownloadError(f"{name}: the host lists {row['path']!r}, which is no name below a folder; refused")
-
-
-def _link_or_copy(given: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".copy")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(given.resolve(), partial)
-        except OSError:
-            shutil.copy2(given, partial)
-        partial.replace(target)
-    except OSError as error:
-        raise storage_error(target, error) from error
 
 
 __all__ = ["FileOutcome", "FileState", "SourceDownloader"]

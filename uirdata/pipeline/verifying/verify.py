@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ from uirdata.pipeline.fetching.inventory import (
     read_headers,
     write_inventory,
 )
+from uirdata.pipeline.parallel import look_ahead
 from uirdata.pipeline.verifying.byte_checks import Fault, all_files, compare_hashes, verify_bytes
 from uirdata.pipeline.verifying.pixel_checks import Group, Seen, inspect_groups
 from uirdata.progress import Progress
@@ -241,24 +242,16 @@ def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
         return
     # A fresh interpreter: a fork of a process with threads may hang.
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[list[Seen]]] = set()
         try:
-            for batch in batches:
-                waiting.add(pool.submit(inspect_groups, batch))
-                if len(waiting) >= 3 * jobs:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield from future.result()
-            for future in waiting:
-                yield from future.result()
+            for seen in look_ahead(pool, inspect_groups, batches, ahead=3 * jobs, as_finished=True):
+                yield from seen
         except BrokenProcessPool:
             raise SourceError(
                 "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
                 '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
             ) from None
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _new_groups(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Iterator[Group]:

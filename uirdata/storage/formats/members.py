@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -134,10 +133,3 @@ class Names:
         return ArchiveError(
             f"{self._archive} is not safe to unpack: its member {name[:200]!r} {why}. Nothing of it is kept"
         )
-
-
-def members_digest(hashes: Iterable[str]) -> str:
-    """Give one sha256 for the contents of an archive, whatever their names, order and packing."""
-    import hashlib
-
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()

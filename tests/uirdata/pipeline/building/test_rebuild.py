@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from tests.conftest import picture, write_png
 from tests.hub import Hub
 from tests.uirdata.pipeline.building.test_build import SETTINGS, digests, run
 from tests.uirdata.pipeline.building.test_build import _run as build_from
-from tests.uirdata.pipeline.publishing.published import REPO, online_hub, publish
+from tests.uirdata.pipeline.publishing.published import REPO, publish
 from tests.uirdata.pipeline.trees import small_source
 from uirdata.errors import ShardError
 from uirdata.pipeline.building.build import only_builder
@@ -20,12 +19,6 @@ from uirdata.pipeline.building.sample_reader import source_folders
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 PLACE = f"hf://datasets/{REPO}"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with online_hub(monkeypatch, tmp_path / "cache") as server:
-        yield server
 
 
 def rebuilt(tmp_path: Path, out: Path, *, without: str = "") -> RebuildReport:

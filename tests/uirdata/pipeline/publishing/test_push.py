@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from tests.hub import READER, WRITER, Hub, Trouble
-from tests.uirdata.pipeline.building.test_build import run
 from tests.uirdata.pipeline.publishing.published import REPO, described, manifests, online_hub, publish
 from tests.uirdata.storage.test_shards import sample
 from uirdata.errors import PublishError, ShardError
@@ -33,23 +31,10 @@ from uirdata.transfer import Interrupted
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("built")
-    run(folder, folder / "shards")
-    return folder / "shards"
-
-
 @pytest.fixture
 def pool(built: Path, tmp_path: Path) -> Path:
     """A pool of the test's own."""
     return Path(shutil.copytree(built, tmp_path / "pool"))
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with online_hub(monkeypatch, tmp_path / "cache") as server:
-        yield server
 
 
 def uploads(server: Hub) -> Counter[str]:
