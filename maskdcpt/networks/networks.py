@@ -19,9 +19,6 @@ from maskdcpt.networks.decoder import ReconstructionDecoder, decoder_for
 NETWORKS = ("backbone", "classifier", "reconstruction")
 """The parts, as they are named in checkpoints."""
 
-_CLASSIFYING = frozenset({"maskdcpt", "dcpt", "classification"})
-_RECONSTRUCTING = frozenset({"maskdcpt", "reconstruction"})
-
 
 class Networks(nn.Module):
     """
@@ -141,8 +138,8 @@ def _heads(
     backbone: Backbone, objective: ObjectiveConfig, classes: int
 ) -> tuple[DegradationClassifier | None, ReconstructionDecoder | None]:
     classifier, reconstruction = None, None
-    if objective.kind in _CLASSIFYING:
+    if objective.traits.classifies:
         classifier = classifier_for(backbone, classes)
-    if objective.kind in _RECONSTRUCTING and objective.reconstruction == "decoder":
+    if objective.traits.reconstructs and objective.reconstruction == "decoder":
         reconstruction = decoder_for(backbone)
     return classifier, reconstruction

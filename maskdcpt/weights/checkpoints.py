@@ -65,7 +65,7 @@ class Checkpoint:
     @property
     def restores(self) -> bool:
         """Whether the backbone was trained to restore: fine-tuned, by RAM, or published."""
-        return self.config is None or self.config.objective.kind in ("finetune", "ram")
+        return self.config is None or self.config.objective.traits.restores
 
     def weights(self, network: str, kind: str = "params_ema") -> dict[str, Tensor]:
         """
