@@ -152,7 +152,7 @@ def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
     states = list_shards(folder)
     rejected = [Rejected(**row) for state in states for row in json.loads(state.rejected)]
     write_rows(folder / REJECTED, (vars(row) for row in rejected), _REJECTED_SCHEMA)
-    cuts = {"/".join(group.group): [group.crop.size, group.crop.stride] for group in plan.plan.groups}
+    cuts = {str(group.group): [group.crop.size, group.crop.stride] for group in plan.plan.groups}
     classes = {name: [list(types) for types in order] for name, order in subsets.items()}
     write_json(
         folder / INFO,
