@@ -19,6 +19,11 @@ Sampling = Literal["repeat", "balanced"]
 Aware = Literal["none", "instructions", "frequency", "experts"]
 """What tells a Restormer of the degradation (`backbones.awareness`)."""
 
+WeightKind = Literal["params", "params_ema"]
+"""The weights themselves, or their running average, as checkpoints name them."""
+
+WEIGHT_KINDS: tuple[WeightKind, ...] = ("params", "params_ema")
+
 SizeValue = int | float | bool | Aware | tuple[int, ...]
 
 
@@ -205,7 +210,7 @@ class InitConfig:
 
     checkpoint: str = ""
     parts: Literal["backbone", "all"] = "backbone"
-    weights: Literal["params", "params_ema"] = "params"
+    weights: WeightKind = "params"
     identity: bool = False
     contrast: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from maskdcpt.masking import BACKENDS, DENSE, Backend, PatchMask
 from maskdcpt.networks.classifier import DegradationClassifier, classifier_for
 from maskdcpt.networks.decoder import ReconstructionDecoder, decoder_for
 
-NETWORKS = ("backbone", "classifier", "reconstruction")
+Part = Literal["backbone", "classifier", "reconstruction"]
+
+NETWORKS: tuple[Part, ...] = ("backbone", "classifier", "reconstruction")
 """The parts, as they are named in checkpoints."""
 
 

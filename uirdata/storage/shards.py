@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from uirdata.errors import ShardError
+from uirdata.images import CODECS, Codec
 from uirdata.records import IN_TAR, Record, record_from_row
 from uirdata.storage.files import writing
 from uirdata.storage.tables import write_rows
@@ -205,6 +206,23 @@ def read_info(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ShardError(f"{path}: is not an object; delete it and run `uir build-shards` again")
     return document
+
+
+def pool_codec(folder: Path) -> Codec:
+    """
+    Return the codec that info.json says a pool's images are in.
+
+    Raises:
+        ShardError: it names none, or one that this release does not know.
+    """
+    named = read_info(folder).get("codec")
+    codec = next((known for known in CODECS if known == named), None)
+    if codec is None:
+        raise ShardError(
+            f"{folder / INFO}: the codec is {named!r}, expected {' or '.join(CODECS)}; another tool changed it, or a "
+            "newer release wrote the shards"
+        )
+    return codec
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

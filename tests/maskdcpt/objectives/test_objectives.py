@@ -212,3 +212,9 @@ def test_weights_follow_the_seed_alone_and_leave_torchs_generator_alone() -> Non
     assert all(torch.equal(one[name], two[name]) for name in one)
     other = Networks.create(with_settings(config, ["loop.seed=1"]), 3).named_weights()
     assert not torch.equal(one["backbone.intro.weight"], other["backbone.intro.weight"])
+
+
+def test_a_pixel_loss_that_is_none_is_refused_and_not_taken_for_psnr() -> None:
+    image = torch.zeros(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="no pixel loss 'mse'"):
+        pixel_loss(image, image, "mse")  # type: ignore[arg-type]

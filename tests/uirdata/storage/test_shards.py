@@ -18,7 +18,17 @@ from uirdata.errors import ShardError, StorageError
 from uirdata.images import Window, encode_image, pixel_sha256
 from uirdata.records import IN_TAR
 from uirdata.storage.reading import open_shards
-from uirdata.storage.shards import SampleBytes, TarWriter, list_shards, part_path, shard_state, write_shard
+from uirdata.storage.shards import (
+    INFO,
+    SampleBytes,
+    TarWriter,
+    list_shards,
+    part_path,
+    pool_codec,
+    shard_state,
+    write_json,
+    write_shard,
+)
 
 
 def sample(key: str, seed: int = 0, degradation: str = "noise", split: str = "train") -> SampleBytes:
@@ -199,3 +209,12 @@ def test_a_shard_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not part_path(tmp_path, "train/noise/here-00000.tar").exists()
     with pytest.raises(ShardError):
         list_shards(tmp_path)
+
+
+@pytest.mark.parametrize("info", [{}, {"codec": "jpeg"}, {"codec": None}])
+def test_a_codec_that_this_release_does_not_know_is_refused(tmp_path: Path, info: dict[str, object]) -> None:
+    write_json(tmp_path / INFO, {"codec": "png"})
+    assert pool_codec(tmp_path) == "png"
+    write_json(tmp_path / INFO, info)
+    with pytest.raises(ShardError, match=r"the codec is .*, expected webp or png"):
+        pool_codec(tmp_path)

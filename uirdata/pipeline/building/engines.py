@@ -11,12 +11,14 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.building.shard_task import ShardTask, build_shard
 from uirdata.progress import Progress
 from uirdata.storage.shards import ShardState
+
+EngineName = Literal["local", "ray"]
 
 
 class Engine(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uirdata.errors import ImageError, ShardError
-from uirdata.images import CODECS, RgbImage
+from uirdata.images import RgbImage
 from uirdata.pipeline.building.build import BuildReport, build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
 from uirdata.pipeline.building.engines import Engine
@@ -18,7 +18,7 @@ from uirdata.pipeline.building.shard_task import Reader
 from uirdata.planning import CropSetting, GroupKey, PlannedSample, parse_shard_path
 from uirdata.progress import Progress
 from uirdata.storage.reading import ShardDataset, open_shards
-from uirdata.storage.shards import list_shards, part_path, read_info
+from uirdata.storage.shards import list_shards, part_path, pool_codec, read_info
 from uirdata.storage.tables import read_table
 
 _PLANNED = tuple(field.name for field in fields(PlannedSample))
@@ -40,8 +40,7 @@ def materialise(
     if not info.get("lazy"):
         raise ShardError(f"{lazy} is not lazy: its shards hold every LQ already")
     open_shards(lazy)  # says what is missing before anything is written
-    codec = next(codec for codec in CODECS if codec == info["codec"])
-    settings = BuildSettings(seed=info["seed"], codec=codec, shard_bytes=shard_bytes)
+    settings = BuildSettings(seed=info["seed"], codec=pool_codec(lazy), shard_bytes=shard_bytes)
     groups = tuple(
         StoredGroup(group, CropSetting(*info["crops"][str(group)]), lazy)
         for group in sorted({parse_shard_path(state.path)[0] for state in list_shards(lazy)})

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from uirdata.errors import ShardError
-from uirdata.images import CODECS
 from uirdata.pipeline.building.build import REJECTED, only_builder
 from uirdata.pipeline.building.build_plan import BuildSettings, Slice
 from uirdata.pipeline.building.engines import Engine, LocalEngine
@@ -24,7 +23,7 @@ from uirdata.pipeline.opening import metadata
 from uirdata.planning import PlannedShard
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import writing
-from uirdata.storage.shards import INFO, ShardState, list_shards, part_path, read_info, shard_state
+from uirdata.storage.shards import INFO, ShardState, list_shards, part_path, pool_codec, read_info, shard_state
 from uirdata.storage.tables import read_table
 
 
@@ -129,8 +128,7 @@ def rebuild(
     """
     listener = progress or Silent()
     info = read_info(plan.manifest)
-    codec = next(codec for codec in CODECS if codec == info["codec"])
-    settings = BuildSettings(seed=info["seed"], codec=codec, lazy=bool(info.get("lazy")))
+    settings = BuildSettings(seed=info["seed"], codec=pool_codec(plan.manifest), lazy=bool(info.get("lazy")))
     report = RebuildReport(left=[state.path for state in plan.todo if _source(state.path) not in folders])
     wanted = {state.path: state for state in plan.todo if state.path not in report.left}
     tasks = (
