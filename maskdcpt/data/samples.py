@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from maskdcpt.config.train_config import DataConfig
-from uirdata.errors import ShardError, UsageError
+from uirdata.errors import NoSamplesError, UsageError
 from uirdata.images import RgbImage, Window
 
 
@@ -97,9 +97,7 @@ def open_samples(data: DataConfig, split: str) -> Samples:
     subset = load_subset(data.subset, extra=_own_manifests(data))
     try:
         return open_shards(data.shards, split, subset)
-    except ShardError as error:
-        if "holds no sample of" not in str(error):
-            raise
+    except NoSamplesError as error:
         raise UsageError(
             f'{error}; or train on all that the shards hold: --set data.subset="", or a preset that does so, such as '
             "pretrain-small and finetune-small"
