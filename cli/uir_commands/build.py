@@ -236,7 +236,8 @@ def _materialise(
 
 
 def _end_build(console: Console, folder: Path, rejected: Sequence[object], plan: Plan) -> None:
-    from uirdata.pipeline.building.build import REJECTED, Rejected
+    from uirdata.pipeline.building.build import REJECTED
+    from uirdata.storage.shards import Rejected
 
     reasons = Counter(row.reason for row in rejected if isinstance(row, Rejected))
     for reason, number in reasons.most_common(10):

@@ -170,7 +170,7 @@ def _dealt(
                 continue
             first = max(first, number + 1)
             state = shard_state(folder, path)
-            again = state is None or (retry_rejected and state.rejected != "[]")
+            again = state is None or (retry_rejected and bool(state.rejected))
             known.update(dict.fromkeys(keys, path if again else ""))
         yield from deal(
             group.group,
@@ -186,7 +186,7 @@ def _is_finished(folder: Path, shard: PlannedShard, settings: BuildSettings, *, 
     state = shard_state(folder, shard.path)
     if state is None or state.plan != shard.digest(settings.seed, settings.form):
         return False
-    return not (retry_rejected and state.rejected != "[]")
+    return not (retry_rejected and state.rejected)
 
 
 def _listed(folder: Path) -> Mapping[GroupKey, list[tuple[str, int]]]:

@@ -7,7 +7,6 @@ tar whose sha256 is the published one takes the published part of the manifest b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,9 +171,8 @@ def _planned(manifest: Path, path: str) -> PlannedShard:
 
 def _difference(plan: RebuildPlan, made: ShardState) -> str:
     """Name the first sample that differs, and the file that it was cut from."""
-    rejected = json.loads(made.rejected)
-    if rejected:
-        return f"{len(rejected):,} samples could not be made: {rejected[0]['reason']}"
+    if made.rejected:
+        return f"{len(made.rejected):,} samples could not be made: {made.rejected[0].reason}"
     theirs = _rows(plan.manifest, made.path)
     for key, row in _rows(plan.folder, made.path).items():
         other = theirs[key]
