@@ -17,7 +17,7 @@ from pathlib import Path
 from uirdata.pairing import Pair
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
 from uirdata.pipeline.building.sample_plan import Plan, write_plan
-from uirdata.planning import CropSetting, FoundPair, GroupPlan
+from uirdata.planning import CropSetting, FoundPair, GroupKey, GroupPlan
 from uirdata.subsets import Use
 
 
@@ -28,9 +28,9 @@ def generated_plan(samples: int) -> Plan:
     groups = []
     for kind in ("gaussian-blur", "noise"):
         use = Use("made", kind, "train", per_image=3)
-        groups.append(GroupPlan(("train", kind, "made"), (use,), CropSetting(0, 0), clean, "CC0"))
+        groups.append(GroupPlan(GroupKey("train", kind, "made"), (use,), CropSetting(0, 0), clean, "CC0"))
     use = Use("published", "haze", "train")
-    groups.append(GroupPlan(("train", "haze", "published"), (use,), CropSetting(512, 256), pairs, "CC0"))
+    groups.append(GroupPlan(GroupKey("train", "haze", "published"), (use,), CropSetting(512, 256), pairs, "CC0"))
     return Plan(tuple(groups), 0, ())
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from maskdcpt.evaluation.evaluate import evaluate
     from maskdcpt.masking import PatchMask, random_patch_mask
     from maskdcpt.metrics import psnr, ssim
-    from maskdcpt.objectives.pretraining import pretraining_losses
+    from maskdcpt.objectives import pretraining_losses
     from maskdcpt.restoring.restorer import restore
     from maskdcpt.training.loop import train
     from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
@@ -25,7 +25,7 @@ _WHERE = {
     "create_backbone": "maskdcpt.backbones",
     "evaluate": "maskdcpt.evaluation.evaluate",
     "load_checkpoint": "maskdcpt.weights.checkpoints",
-    "pretraining_losses": "maskdcpt.objectives.pretraining",
+    "pretraining_losses": "maskdcpt.objectives",
     "psnr": "maskdcpt.metrics",
     "random_patch_mask": "maskdcpt.masking",
     "restore": "maskdcpt.restoring.restorer",

@@ -11,6 +11,7 @@ Every error that a user can mend, in one tree.
     ├── PairError               an LQ and a GT do not belong together
     ├── RecipeError             a recipe cannot be replayed here
     ├── ShardError              a shard or its manifest is missing, cut short or changed
+    │   └── NoSamplesError      shards hold nothing of the subset that is asked for
     ├── StorageError            a file cannot be written: the disk is full, the folder is not ours
     ├── PublishError            shards cannot be published: the Hub, or a licence, does not allow it
     └── PartlyDone              exit code 3: something is left; the same command again goes on
@@ -66,6 +67,10 @@ class RecipeError(UirError):
 
 class ShardError(UirError):
     """A shard or its manifest is missing, cut short or changed."""
+
+
+class NoSamplesError(ShardError):
+    """Shards are whole and hold nothing of the subset that is asked for."""
 
 
 class StorageError(UirError):

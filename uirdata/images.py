@@ -123,6 +123,8 @@ def encode_image(image: RgbImage, codec: Codec) -> bytes:
 
         encoded: bytes = fpng.from_ndarray(np.ascontiguousarray(image))
         return encoded
+    if codec != "webp":
+        raise ValueError(f"there is no codec {codec!r}: {' or '.join(CODECS)}")
     buffer = io.BytesIO()
     # exact: without it WebP may change pixels that it holds to be invisible.
     Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=0, quality=0, exact=True)

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uirdata.cropping import Box, crop_boxes
 from uirdata.degradations import find_degradation
@@ -29,6 +29,18 @@ _BYTES_PER_PIXEL = 3 * 0.45
 _BYTES_OF_TEXT = 2_000
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_]+")
+
+
+class GroupKey(NamedTuple):
+    """What the samples of a shard have in common. Keys sort by their fields in this order."""
+
+    split: str
+    degradation: str
+    source: str
+
+    def __str__(self) -> str:
+        """Return it as info.json and messages name a group: `train/noise/wed`."""
+        return "/".join(self)
 
 
 @dataclass(frozen=True)
@@ -94,9 +106,9 @@ class PlannedSample:
         return self.source, self.gt_path, self.top, self.left, self.height, self.width
 
     @property
-    def group(self) -> tuple[str, str, str]:
+    def group(self) -> GroupKey:
         """Split, degradation and source: samples of one group share shards."""
-        return self.split, self.degradation, self.source
+        return GroupKey(self.split, self.degradation, self.source)
 
 
 @dataclass(frozen=True)
@@ -149,7 +161,7 @@ class Group(Protocol):
     """
 
     @property
-    def group(self) -> tuple[str, str, str]:
+    def group(self) -> GroupKey:
         """Split, degradation, source."""
         ...
 
@@ -179,7 +191,7 @@ class GroupPlan:
         left_out: crops that screening leaves out, as GT path and box, with the reason.
     """
 
-    group: tuple[str, str, str]
+    group: GroupKey
     uses: tuple[Use, ...]
     crop: CropSetting
     found: Sequence[FoundPair]
@@ -251,7 +263,7 @@ class GroupPlan:
 
 
 def deal(
-    group: tuple[str, str, str],
+    group: GroupKey,
     samples: Iterable[PlannedSample],
     *,
     shard_bytes: int,
@@ -295,15 +307,26 @@ def deal(
         yield PlannedShard(path, tuple(again[path]))
 
 
-def shard_path(group: tuple[str, str, str], number: int) -> str:
+def shard_path(group: GroupKey, number: int) -> str:
     """
     Name a shard.
 
-    >>> shard_path(("train", "noise", "wed"), 7)
+    >>> shard_path(GroupKey("train", "noise", "wed"), 7)
     'train/noise/wed-00007.tar'
     """
-    split, degradation, source = group
-    return f"{split}/{degradation}/{source}-{number:05d}.tar"
+    return f"{group.split}/{group.degradation}/{group.source}-{number:05d}.tar"
+
+
+def parse_shard_path(path: str) -> tuple[GroupKey, int]:
+    """
+    Return the group and the number that `shard_path` made a path of.
+
+    >>> parse_shard_path("train/noise/wed-00007.tar")
+    (GroupKey(split='train', degradation='noise', source='wed'), 7)
+    """
+    split, degradation, name = path.removesuffix(".tar").split("/")
+    source, _, number = name.rpartition("-")
+    return GroupKey(split, degradation, source), int(number)
 
 
 def estimated_bytes(sample: PlannedSample, before: PlannedSample | None = None, *, lazy: bool = False) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,10 @@ from uirdata.errors import UsageError
 
 from ..console import Console
 from ..options import CHECKPOINT, DRY_RUN, common, named_manifests
+
+if TYPE_CHECKING:
+    from maskdcpt.config.train_config import WeightKind
+    from maskdcpt.weights.export import Layout
 
 
 @click.command()
@@ -38,7 +43,7 @@ def export(
     results: tuple[Path, ...],
     licence: str,
     private: bool,
-    layout: str,
+    layout: Layout,
     raw: bool,
     dry_run: bool,
     console: Console,
@@ -61,7 +66,7 @@ def export(
 
     if out is None and hub is None and folder is None:
         raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")
-    weights = "params" if raw else "params_ema"
+    weights: WeightKind = "params" if raw else "params_ema"
     if dry_run:
         planned = [str(place) for place in (out, folder, hub) if place is not None]
         console.data({"would write": planned})
@@ -69,7 +74,7 @@ def export(
         return
     document: dict[str, object] = {}
     if out is not None:
-        written = export_backbone(checkpoint, out, weights, "original" if layout == "original" else "maskdcpt")
+        written = export_backbone(checkpoint, out, weights, layout)
         document |= as_mapping(written)
         console.line(f"{out}: {written.tensors:,} tensors" + (f"; {written.checked}" if written.checked else ""))
     if folder is not None:

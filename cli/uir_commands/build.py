@@ -21,8 +21,9 @@ from .plan_options import SIZE, STRIDE, VARIANT, expected_of, plan_of, remark_le
 from .screen_option import SCREEN, screened_plan
 
 if TYPE_CHECKING:
+    from uirdata.images import Codec
     from uirdata.pipeline.building.build_plan import Slice
-    from uirdata.pipeline.building.engines import Engine
+    from uirdata.pipeline.building.engines import Engine, EngineName
     from uirdata.pipeline.building.object_pool import ObjectPool
     from uirdata.pipeline.building.sample_plan import Plan
 
@@ -100,9 +101,9 @@ def build_shards(
     subset: str | None,
     out: str | Path | None,
     workers: int,
-    engine: str,
+    engine: EngineName,
     shard_size: int,
-    codec: str,
+    codec: Codec,
     size: int | None,
     stride: int | None,
     variant: str,
@@ -134,7 +135,6 @@ def build_shards(
       uir build-shards --from-hub OWNER/NAME --out rebuilt --task $SLURM_ARRAY_TASK_ID/8
       uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
-    from uirdata.images import CODECS
     from uirdata.pipeline.building.build import build
     from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
     from uirdata.pipeline.building.sample_reader import source_folders
@@ -158,7 +158,7 @@ def build_shards(
     plan, _ = screened_plan(
         console, layout, plan, sources, screen=screen, workers=workers, dry_run=dry_run, trust_files=True
     )
-    settings = BuildSettings(seed=seed, codec=next(c for c in CODECS if c == codec), shard_bytes=shard_size, lazy=lazy)
+    settings = BuildSettings(seed=seed, codec=codec, shard_bytes=shard_size, lazy=lazy)
     todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
     if dry_run:
         show_plan(console, plan, "", expected_of(chosen, sources, plan), lazy=lazy)
@@ -212,7 +212,7 @@ def _object_pool(layout: Layout, place: str) -> ObjectPool:
     return pool
 
 
-def _engine(name: str, workers: int) -> Engine:
+def _engine(name: EngineName, workers: int) -> Engine:
     from uirdata.pipeline.building.engines import LocalEngine, RayEngine
 
     return RayEngine() if name == "ray" else LocalEngine(workers)
@@ -236,7 +236,8 @@ def _materialise(
 
 
 def _end_build(console: Console, folder: Path, rejected: Sequence[object], plan: Plan) -> None:
-    from uirdata.pipeline.building.build import REJECTED, Rejected
+    from uirdata.pipeline.building.build import REJECTED
+    from uirdata.storage.shards import Rejected
 
     reasons = Counter(row.reason for row in rejected if isinstance(row, Rejected))
     for reason, number in reasons.most_common(10):

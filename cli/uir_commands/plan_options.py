@@ -18,7 +18,7 @@ from ..options import all_sources, find_subset
 if TYPE_CHECKING:
     from uirdata.pipeline.building.sample_plan import Plan
     from uirdata.pipeline.building.screen import Screened
-    from uirdata.planning import CropSetting
+    from uirdata.planning import CropSetting, GroupKey
     from uirdata.sources import Source
     from uirdata.subsets import Subset
 
@@ -112,7 +112,7 @@ class Expected:
         sources: all sources, by id.
     """
 
-    groups: list[tuple[tuple[str, str, str], int | None]]
+    groups: list[tuple[GroupKey, int | None]]
     subset: Subset
     sources: dict[str, Source]
 
@@ -150,24 +150,24 @@ def show_plan(
 
     expected = planned.groups if planned is not None else []
     sizes = Sizes()
-    counts: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[GroupKey] = Counter()
     size = 0
     for sample in plan.samples():
         counts[sample.group] += 1
         size += estimated_bytes(sample)
         sizes.add(sample)
-    rows: list[tuple[tuple[str, str, str], int | None, str]] = [
+    rows: list[tuple[GroupKey, int | None, str]] = [
         *((group, number, "files") for group, number in counts.items()),
         *((group, number, "its manifest; not fetched") for group, number in expected),
     ]
     table = [
-        {"split": group[0], "degradation": group[1], "source": group[2], "samples": number, "counted from": how}
+        {**group._asdict(), "samples": number, "counted from": how}
         for group, number, how in sorted(rows, key=lambda row: row[0])
     ]
     total, announced = counts.total(), sum(number or 0 for _, number in expected)
     if planned is not None:
-        for name in dict.fromkeys(group[2] for group, _ in expected):
-            rows_of_it = [row for row in expected if row[0][2] == name]
+        for name in dict.fromkeys(group.source for group, _ in expected):
+            rows_of_it = [row for row in expected if row[0].source == name]
             sizes.add_expected(planned.subset, planned.sources[name], rows_of_it)
     lazily = {str(codec): {"kept": kept, "lazy": small} for codec, (kept, small) in sizes.lazily().items()}
     document = {"samples": total, "expected_samples": announced, "estimated_bytes": size, "plan": where}

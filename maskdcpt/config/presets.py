@@ -104,7 +104,7 @@ def _make(name: str, summary: str, values: Values) -> Callable[[], Preset]:
                 table = table.setdefault(part, {})
             table[last] = value
         config = config_from_document(document, where=f"preset {name}")
-        unused = UNUSED if config.objective.kind == "finetune" else frozenset()
+        unused = frozenset() if config.objective.traits.pretrains else UNUSED
         origin = {key: "not used in fine-tuning" if key in unused else DEFAULT for key in keys_of(config)}
         origin |= dict.fromkeys(("name", "out", "data.shards"), YOURS)
         origin |= {key: where for key, (_, where) in values.items()}

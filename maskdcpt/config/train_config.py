@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from uirdata.errors import UsageError
+from maskdcpt.config.objective_kinds import OBJECTIVE_TRAITS, ObjectiveKind, ObjectiveTraits
+from uirdata.errors import UsageError, nearest
 
-Objective = Literal["maskdcpt", "dcpt", "ram", "reconstruction", "classification", "finetune"]
 PixelLoss = Literal["l1", "charbonnier", "psnr"]
 Sampling = Literal["repeat", "balanced"]
 Aware = Literal["none", "instructions", "frequency", "experts"]
 """What tells a Restormer of the degradation (`backbones.awareness`)."""
+
+WeightKind = Literal["params", "params_ema"]
+"""The weights themselves, or their running average, as checkpoints name them."""
+
+WEIGHT_KINDS: tuple[WeightKind, ...] = ("params", "params_ema")
 
 SizeValue = int | float | bool | Aware | tuple[int, ...]
 
@@ -124,7 +129,7 @@ class ObjectiveConfig:
         focal_gamma: DCPT's configurations: 2; the paper does not say.
     """
 
-    kind: Objective = "maskdcpt"
+    kind: ObjectiveKind = "maskdcpt"
     mask_ratio: float = 0.5
     mask_patch: int = 16
     mask_method: Literal["random", "square", "block-wise"] = "random"
@@ -136,9 +141,16 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        if self.kind not in OBJECTIVE_TRAITS:
+            raise UsageError(f"objective.kind is {self.kind!r}: {nearest(self.kind, OBJECTIVE_TRAITS)}")
         _at_least("objective", self, mask_patch=1, pixel_weight=0, classification_weight=0, focal_gamma=0)
         if not 0 <= self.mask_ratio < 1:
             raise UsageError(f"objective.mask_ratio is {self.mask_ratio}; it is a share, from 0 to below 1")
+
+    @property
+    def traits(self) -> ObjectiveTraits:
+        """What follows from the kind alone: heads, mask, what the weights are good for."""
+        return OBJECTIVE_TRAITS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -198,7 +210,7 @@ class InitConfig:
 
     checkpoint: str = ""
     parts: Literal["backbone", "all"] = "backbone"
-    weights: Literal["params", "params_ema"] = "params"
+    weights: WeightKind = "params"
     identity: bool = False
     contrast: bool = False
 
@@ -279,7 +291,3 @@ def _at_least(table: str, value: object, **bounds: float) -> None:
     for name, bound in bounds.items():
         if getattr(value, name) < bound:
             raise UsageError(f"{table}.{name} is {getattr(value, name)}; at least {bound}")
-
-
-UNMASKED = frozenset({"dcpt", "finetune"})
-"""Objectives that see the whole image."""

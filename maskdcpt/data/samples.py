@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from numpy.typing import NDArray
 
 from maskdcpt.config.train_config import DataConfig
-from uirdata.errors import ShardError, UsageError
+from uirdata.errors import NoSamplesError, UsageError
 from uirdata.images import RgbImage, Window
 from uirdata.layout import Layout
 
@@ -100,9 +100,7 @@ def open_samples(shards: str | Path, split: str, subset: Subset | None = None) -
         return open_shards(shards, split)
     try:
         return open_shards(shards, split, subset)
-    except ShardError as error:
-        if "holds no sample of" not in str(error):
-            raise
+    except NoSamplesError as error:
         raise UsageError(
             f'{error}; or train on all that the shards hold: --set data.subset="", or a preset that does so, such as '
             "pretrain-small and finetune-small"

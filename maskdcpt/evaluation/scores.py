@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from maskdcpt.config.train_config import WeightKind
 from maskdcpt.evaluation.significance import confidence_interval
 
 
@@ -26,7 +27,7 @@ class Protocol:
         swapped_mosaic: red and blue of mosaics are exchanged, as in the published test.
     """
 
-    weights: str = "params_ema"
+    weights: WeightKind = "params_ema"
     quantise: bool = False
     y_channel: bool = False
     crop_border: int = 0

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from maskdcpt.backbones.tiling import pad_to_multiple
-from maskdcpt.config.train_config import UNMASKED
 from maskdcpt.masking import MASK_KINDS, PatchMask
 from maskdcpt.networks.networks import Networks
 
@@ -23,7 +22,7 @@ def named_classes(networks: Networks, lq: Tensor) -> list[int]:
     """
     objective = networks.objective
     multiple = networks.backbone.multiple
-    if objective is None or objective.kind in UNMASKED:
+    if objective is None or not objective.traits.masked:
         mask, image = None, pad_to_multiple(lq, multiple)
     else:
         image = pad_to_multiple(lq, math.lcm(multiple, objective.mask_patch))

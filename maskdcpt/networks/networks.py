@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,10 @@ from maskdcpt.masking import BACKENDS, DENSE, Backend, PatchMask
 from maskdcpt.networks.classifier import DegradationClassifier, classifier_for
 from maskdcpt.networks.decoder import ReconstructionDecoder, decoder_for
 
-NETWORKS = ("backbone", "classifier", "reconstruction")
-"""The parts, as they are named in checkpoints."""
+Part = Literal["backbone", "classifier", "reconstruction"]
 
-_CLASSIFYING = frozenset({"maskdcpt", "dcpt", "classification"})
-_RECONSTRUCTING = frozenset({"maskdcpt", "reconstruction"})
+NETWORKS: tuple[Part, ...] = ("backbone", "classifier", "reconstruction")
+"""The parts, as they are named in checkpoints."""
 
 
 class Networks(nn.Module):
@@ -141,8 +141,8 @@ def _heads(
     backbone: Backbone, objective: ObjectiveConfig, classes: int
 ) -> tuple[DegradationClassifier | None, ReconstructionDecoder | None]:
     classifier, reconstruction = None, None
-    if objective.kind in _CLASSIFYING:
+    if objective.traits.classifies:
         classifier = classifier_for(backbone, classes)
-    if objective.kind in _RECONSTRUCTING and objective.reconstruction == "decoder":
+    if objective.traits.reconstructs and objective.reconstruction == "decoder":
         reconstruction = decoder_for(backbone)
     return classifier, reconstruction

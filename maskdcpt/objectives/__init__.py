@@ -1,1 +1,64 @@
 """What is learned: networks and a batch in, losses out. The loop adds everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from maskdcpt.config.objective_kinds import ObjectiveKind
+from maskdcpt.config.train_config import ObjectiveConfig
+from maskdcpt.data.batches import Batch
+from maskdcpt.masking import PatchMask
+from maskdcpt.networks.networks import Networks
+from maskdcpt.objectives.base import Objective
+from maskdcpt.objectives.finetuning import FINETUNE
+from maskdcpt.objectives.losses import Losses
+from maskdcpt.objectives.pretraining import CLASSIFICATION, DCPT, MASKDCPT, RAM, RECONSTRUCTION
+
+OBJECTIVES: Mapping[ObjectiveKind, Objective] = MappingProxyType(
+    {objective.kind: objective for objective in (MASKDCPT, DCPT, RAM, RECONSTRUCTION, CLASSIFICATION, FINETUNE)}
+)
+"""Every objective that this release knows."""
+
+__all__ = ["OBJECTIVES", "Losses", "Objective", "losses_of", "pretraining_losses"]
+
+
+def losses_of(networks: Networks, batch: Batch, mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
+    """
+    Compute the losses of a batch under the objective that `objective.kind` names, fine-tuning included.
+
+    Args:
+        networks: with the heads that the objective needs (`Networks.create` makes those).
+        batch: images of one size.
+        mask: what of the LQ is seen; None for objectives that see all of it.
+        objective: kind and weights.
+
+    Raises:
+        ValueError: a head or the mask that the objective needs is missing.
+    """
+    return OBJECTIVES[objective.kind].losses(networks, batch, mask, objective)
+
+
+def pretraining_losses(
+    networks: Networks, batch: Batch, mask: PatchMask | None = None, objective: ObjectiveConfig | None = None
+) -> Losses:
+    """
+    Compute the losses of a batch as `losses_of` does, under the paper's objective where none is named.
+
+    - `maskdcpt`: one forward pass on the masked LQ; L1 between the reconstruction and the GT over the whole image,
+      hidden places too, plus the focal loss of the degradation (Eq. 5).
+    - `dcpt`: two forward passes, unmasked; the GT through the whole network should give itself (L1), the LQ's features
+      give the degradation (DCPT, as released).
+    - `ram`: the plain network restores an LQ with hidden pixels set to 0; L1 over the hidden pixels only (RAM).
+    - `reconstruction`: the first half of maskdcpt. `classification`: its second half.
+
+    Args:
+        networks: with the heads that the objective needs (`Networks.create` makes those).
+        batch: images of one size.
+        mask: what of the LQ is seen; `dcpt` needs none.
+        objective: kind and weights; the paper's when None.
+
+    Raises:
+        ValueError: a head or the mask that the objective needs is missing.
+    """
+    return losses_of(networks, batch, mask, objective or ObjectiveConfig())

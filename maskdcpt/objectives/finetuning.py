@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from maskdcpt.config.train_config import ObjectiveConfig
 from maskdcpt.data.batches import Batch
+from maskdcpt.masking import PatchMask
 from maskdcpt.networks.networks import Networks
+from maskdcpt.objectives.base import Objective
 from maskdcpt.objectives.losses import Losses, nothing, pixel_loss
 
 
-def finetuning_losses(networks: Networks, batch: Batch, objective: ObjectiveConfig) -> Losses:
+def _finetuning(networks: Networks, batch: Batch, _mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
     """
     Compare restored images with their GT: L1 by default, Charbonnier or PSNR as options.
 
@@ -19,3 +23,11 @@ def finetuning_losses(networks: Networks, batch: Batch, objective: ObjectiveConf
     """
     pixel = pixel_loss(networks.backbone(batch.lq), batch.gt, objective.pixel)
     return Losses(objective.pixel_weight * pixel, pixel.detach(), nothing(pixel), nothing(pixel))
+
+
+def _restored(networks: Networks, batch: Batch, _mask: PatchMask | None) -> Tensor:
+    image: Tensor = networks.backbone(batch.lq)
+    return image
+
+
+FINETUNE = Objective("finetune", losses=_finetuning, example=_restored)

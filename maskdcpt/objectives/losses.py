@@ -59,6 +59,8 @@ def pixel_loss(image: Tensor, target: Tensor, kind: PixelLoss = "l1") -> Tensor:
         return difference.abs().mean()
     if kind == "charbonnier":
         return (difference.square() + 1e-6).sqrt().mean()
+    if kind != "psnr":
+        raise ValueError(f"there is no pixel loss {kind!r}: l1, charbonnier or psnr")
     squared = difference.square().mean(dim=(1, 2, 3))
     return 0.5 * 10.0 * torch.log10(squared + 1e-8).mean()
 

@@ -6,47 +6,19 @@ All take the whole network but its last layer for the encoder, decoder half incl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
 from torch import Tensor
 
 from maskdcpt.config.train_config import ObjectiveConfig
 from maskdcpt.data.batches import Batch
 from maskdcpt.masking import PatchMask
 from maskdcpt.networks.networks import Networks
+from maskdcpt.objectives.base import Objective, needed
 from maskdcpt.objectives.losses import Losses, accuracy, focal_loss, nothing, pixel_loss
 
 
-def pretraining_losses(
-    networks: Networks, batch: Batch, mask: PatchMask | None = None, objective: ObjectiveConfig | None = None
-) -> Losses:
-    """
-    Give the losses of a batch under the objective that `objective.kind` names.
-
-    - `maskdcpt`: one forward pass on the masked LQ; L1 between the reconstruction and the GT over the whole image,
-      hidden places too, plus the focal loss of the degradation (Eq. 5).
-    - `dcpt`: two forward passes, unmasked; the GT through the whole network should give itself (L1), the LQ's features
-      give the degradation (DCPT, as released).
-    - `ram`: the plain network restores an LQ with hidden pixels set to 0; L1 over the hidden pixels only (RAM).
-    - `reconstruction`: the first half of maskdcpt. `classification`: its second half.
-
-    Args:
-        networks: with the heads that the objective needs (`Networks.create` makes those).
-        batch: images of one size.
-        mask: what of the LQ is seen; `dcpt` needs none.
-        objective: kind and weights; the paper's when None.
-
-    Raises:
-        ValueError: a head or the mask that the objective needs is missing.
-    """
-    chosen = objective or ObjectiveConfig()
-    return _OBJECTIVES[chosen.kind](networks, batch, mask, chosen)
-
-
 def _maskdcpt(networks: Networks, batch: Batch, mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
-    encoded = networks.encode(batch.lq, _needed(mask))
-    image = networks.reconstruct(encoded, _needed(mask))
+    encoded = networks.encode(batch.lq, needed(mask))
+    image = networks.reconstruct(encoded, needed(mask))
     return _together(image, batch, networks.classify(encoded.features), objective)
 
 
@@ -56,7 +28,7 @@ def _dcpt(networks: Networks, batch: Batch, _mask: PatchMask | None, objective: 
 
 
 def _ram(networks: Networks, batch: Batch, mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
-    seen = _needed(mask)
+    seen = needed(mask)
     image = networks.backbone(seen.hide(batch.lq))
     hidden = ~seen.at(image.shape[-2], image.shape[-1]).expand_as(image)
     pixel = (image.float() - batch.gt.float()).abs()[hidden].mean()
@@ -64,27 +36,16 @@ def _ram(networks: Networks, batch: Batch, mask: PatchMask | None, objective: Ob
 
 
 def _reconstruction(networks: Networks, batch: Batch, mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
-    image = networks.reconstruct(networks.encode(batch.lq, _needed(mask)), _needed(mask))
+    image = networks.reconstruct(networks.encode(batch.lq, needed(mask)), needed(mask))
     pixel = pixel_loss(image, batch.gt, objective.pixel)
     return Losses(objective.pixel_weight * pixel, pixel.detach(), nothing(pixel), nothing(pixel))
 
 
 def _classification(networks: Networks, batch: Batch, mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
-    logits = networks.classify(networks.encode(batch.lq, _needed(mask)).features)
+    logits = networks.classify(networks.encode(batch.lq, needed(mask)).features)
     focal = focal_loss(logits, batch.label, objective.focal_gamma)
     total = objective.classification_weight * focal
     return Losses(total, nothing(focal), focal.detach(), accuracy(logits, batch.label))
-
-
-_OBJECTIVES: Mapping[str, Callable[[Networks, Batch, PatchMask | None, ObjectiveConfig], Losses]] = MappingProxyType(
-    {
-        "maskdcpt": _maskdcpt,
-        "dcpt": _dcpt,
-        "ram": _ram,
-        "reconstruction": _reconstruction,
-        "classification": _classification,
-    }
-)
 
 
 def _together(image: Tensor, batch: Batch, logits: Tensor, objective: ObjectiveConfig) -> Losses:
@@ -94,7 +55,23 @@ def _together(image: Tensor, batch: Batch, logits: Tensor, objective: ObjectiveC
     return Losses(total, pixel.detach(), focal.detach(), accuracy(logits, batch.label))
 
 
-def _needed(mask: PatchMask | None) -> PatchMask:
-    if mask is None:
-        raise ValueError("this objective hides a part of the image and needs a mask; `random_patch_mask` draws one")
-    return mask
+def _filled(networks: Networks, batch: Batch, mask: PatchMask | None) -> Tensor:
+    """Reconstruct the whole image from the places of the LQ that are seen."""
+    return networks.reconstruct(networks.encode(batch.lq, needed(mask)), needed(mask))
+
+
+def _restored_gt(networks: Networks, batch: Batch, _mask: PatchMask | None) -> Tensor:
+    image: Tensor = networks.backbone(batch.gt)
+    return image
+
+
+def _restored_hidden(networks: Networks, batch: Batch, mask: PatchMask | None) -> Tensor:
+    image: Tensor = networks.backbone(needed(mask).hide(batch.lq))
+    return image
+
+
+MASKDCPT = Objective("maskdcpt", losses=_maskdcpt, example=_filled)
+DCPT = Objective("dcpt", losses=_dcpt, example=_restored_gt)
+RAM = Objective("ram", losses=_ram, example=_restored_hidden)
+RECONSTRUCTION = Objective("reconstruction", losses=_reconstruction, example=_filled)
+CLASSIFICATION = Objective("classification", losses=_classification, example=_filled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from maskdcpt.config.train_config import UNMASKED, TrainConfig
+from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.masking import MASK_KINDS, PatchMask
 from uirdata.seeding import seed_for
 
@@ -13,13 +13,13 @@ def step_mask(config: TrainConfig, step: int, batch: int, crop: int) -> PatchMas
     """
     Draw the mask of a step's whole batch, from a generator that knows only (seed, step).
 
-    RAM hides the same pixels in the whole batch, as its release does; None for objectives without a mask.
+    None for objectives without a mask.
     """
     objective = config.objective
-    if objective.kind in UNMASKED:
+    if not objective.traits.masked:
         return None
     generator = torch.Generator().manual_seed(seed_for(config.loop.seed, str(step), "mask"))
-    count = 1 if objective.kind == "ram" else batch
+    count = 1 if objective.traits.mask == "shared" else batch
     draw = MASK_KINDS[objective.mask_method]
     mask = draw(count, crop, crop, objective.mask_patch, objective.mask_ratio, generator)
     return PatchMask(mask.visible.expand(batch, -1, -1, -1))

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from maskdcpt.config.objective_kinds import ObjectiveKind
 from maskdcpt.config.train_config import (
     DataConfig,
     InitConfig,
     LoopConfig,
     ModelConfig,
-    Objective,
     ObjectiveConfig,
     OptimizerConfig,
     SizeValue,
@@ -50,10 +50,10 @@ class Arm:
     @property
     def head_is_trained(self) -> bool:
         """Whether the pre-training moves the backbone's last layer, which fine-tuning then goes on with."""
-        return self.objective is not None and self.objective.kind in ("dcpt", "ram")
+        return self.objective is not None and self.objective.traits.whole_backbone
 
 
-def _pretrained(name: str, title: str, kind: Objective, ratio: float = 0.5, patch: int = 16) -> Arm:
+def _pretrained(name: str, title: str, kind: ObjectiveKind, ratio: float = 0.5, patch: int = 16) -> Arm:
     return Arm(name, title, ObjectiveConfig(kind=kind, mask_ratio=ratio, mask_patch=patch))
 
 

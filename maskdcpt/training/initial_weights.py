@@ -11,8 +11,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import Batch
 from maskdcpt.masking import random_patch_mask
 from maskdcpt.networks.networks import Networks
-from maskdcpt.objectives.finetuning import finetuning_losses
-from maskdcpt.objectives.pretraining import pretraining_losses
+from maskdcpt.objectives import losses_of
 
 
 def freeze_idle(networks: Networks, config: TrainConfig) -> None:
@@ -26,11 +25,10 @@ def freeze_idle(networks: Networks, config: TrainConfig) -> None:
     device = next(networks.parameters()).device
     images = torch.rand(1, 3, side, side, device=device, generator=torch.Generator(device).manual_seed(0))
     batch = Batch(images, images, torch.zeros(1, dtype=torch.int64, device=device))
-    if config.objective.kind == "finetune":
-        losses = finetuning_losses(networks, batch, config.objective)
-    else:
+    mask = None
+    if config.objective.traits.masked:
         mask = random_patch_mask(1, side, side, patch, 0.5, torch.Generator().manual_seed(0)).to(device)
-        losses = pretraining_losses(networks, batch, mask, config.objective)
+    losses = losses_of(networks, batch, mask, config.objective)
     losses.total.backward()  # type: ignore[no-untyped-call]
     for parameter in networks.parameters():
         parameter.requires_grad_(parameter.grad is not None)

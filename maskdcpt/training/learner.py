@@ -12,8 +12,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import Batch
 from maskdcpt.masking import Backend, PatchMask, Sites
 from maskdcpt.networks.networks import Networks, blocks_of
-from maskdcpt.objectives.finetuning import finetuning_losses
-from maskdcpt.objectives.pretraining import pretraining_losses
+from maskdcpt.objectives import losses_of
 
 
 class Learner(nn.Module):
@@ -29,11 +28,8 @@ class Learner(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give the fields of `Losses`."""
         batch = Batch(lq, gt, label)
-        if self.objective.kind == "finetune":
-            losses = finetuning_losses(self.networks, batch, self.objective)
-        else:
-            mask = None if visible is None else PatchMask(visible)
-            losses = pretraining_losses(self.networks, batch, mask, self.objective)
+        mask = None if visible is None else PatchMask(visible)
+        losses = losses_of(self.networks, batch, mask, self.objective)
         return losses.total, losses.pixel, losses.classification, losses.accuracy
 
 

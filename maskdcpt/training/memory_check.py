@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maskdcpt.compute.devices import free_bytes
 from maskdcpt.compute.memory import peak_bytes
+from maskdcpt.config.objective_kinds import ObjectiveTraits
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.networks.networks import Networks
 from maskdcpt.objectives.step_masks import step_mask
@@ -76,7 +77,7 @@ def step_bytes(config: TrainConfig, networks: Networks, *, crop: int, crops: int
     def step() -> None:
         images = torch.empty(crops, 3, crop, crop)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.loop.precision == "bfloat16"):
-            loss = _unmasked(networks, images, config.objective.kind)
+            loss = _unmasked(networks, images, config.objective.traits)
         torch.autograd.grad(loss, moved, allow_unused=True)
 
     moments = sum(2 * parameter.numel() * parameter.element_size() for parameter in moved)
@@ -84,8 +85,8 @@ def step_bytes(config: TrainConfig, networks: Networks, *, crop: int, crops: int
     return peak_bytes(step, slack=0.01) + moments + average
 
 
-def _unmasked(networks: Networks, images: Tensor, kind: str) -> Tensor:
-    if kind in ("finetune", "ram"):
+def _unmasked(networks: Networks, images: Tensor, traits: ObjectiveTraits) -> Tensor:
+    if traits.restores:
         return networks.backbone(images).float().abs().mean()  # type: ignore[no-any-return]
     encoded = networks.encode(images)
     loss = encoded.last.float().mean()
@@ -93,7 +94,7 @@ def _unmasked(networks: Networks, images: Tensor, kind: str) -> Tensor:
         loss = loss + networks.classify(encoded.features).float().mean()
     if networks.reconstruction is not None:
         loss = loss + networks.reconstruction(encoded).float().abs().mean()
-    if kind == "dcpt":
+    if traits.whole_backbone:
         loss = loss + networks.backbone(images).float().abs().mean()
     return loss
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from maskdcpt.compute.distributed import Process
-from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.networks.networks import NETWORKS, Networks, blocks_of, save_memory
+from maskdcpt.config.train_config import TrainConfig, WeightKind
+from maskdcpt.networks.networks import NETWORKS, Networks, Part, blocks_of, save_memory
 from maskdcpt.training.initial_weights import clear_head, favour_contrast, freeze_idle
 from maskdcpt.training.optim import RunningAverage, create_optimizer
 from maskdcpt.training.parallel import divide, move_parameters, part_of, whole
@@ -214,14 +214,14 @@ def _initial(config: TrainConfig, networks: Networks, class_names: tuple[str, ..
     return checkpoint
 
 
-def _load(networks: Networks, checkpoint: Checkpoint, parts: tuple[str, ...], kind: str) -> None:
+def _load(networks: Networks, checkpoint: Checkpoint, parts: tuple[Part, ...], kind: WeightKind) -> None:
     for part in parts:
         module = getattr(networks, part)
         if module is not None:
             load_exactly(module, checkpoint, part, kind)
 
 
-def _parts(config: TrainConfig) -> tuple[str, ...]:
+def _parts(config: TrainConfig) -> tuple[Part, ...]:
     return NETWORKS if config.init.parts == "all" else ("backbone",)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskdcpt.backbones import Backbone
-from maskdcpt.config.train_config import UNMASKED, TrainConfig
+from maskdcpt.config.train_config import TrainConfig
 from uirdata.errors import UsageError
 
 
@@ -46,7 +46,7 @@ def check_sizes(config: TrainConfig, backbone: Backbone) -> None:
         UsageError: a crop is no multiple of what the backbone or the mask needs.
     """
     needs = {f"the backbone {config.model.backbone}": backbone.divisor}
-    if config.objective.kind not in UNMASKED:
+    if config.objective.traits.masked:
         needs["objective.mask_patch"] = config.objective.mask_patch
     for stage in stages_of(config):
         for what, multiple in needs.items():

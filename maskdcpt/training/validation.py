@@ -16,6 +16,7 @@ from maskdcpt.data.windows import middle_window
 from maskdcpt.metrics import psnr
 from maskdcpt.metrics.base import MOST_DB
 from maskdcpt.networks.networks import Networks
+from maskdcpt.objectives import OBJECTIVES
 from maskdcpt.objectives.step_masks import step_mask
 from uirdata.errors import UsageError
 from uirdata.images import RgbImage
@@ -52,9 +53,9 @@ class Validator:
         """
         if not self._samples or not self._indices:
             return {}
-        if self._config.objective.kind == "finetune":
-            return self._restoration(networks, self._samples)
-        return self._pretraining(networks, self._samples)
+        if self._config.objective.traits.pretrains:
+            return self._pretraining(networks, self._samples)
+        return self._restoration(networks, self._samples)
 
     def _restoration(self, networks: Networks, samples: Samples) -> dict[str, float]:
         restored: dict[str, list[float]] = {}
@@ -102,18 +103,12 @@ def example_rows(
     Returns:
         A row a crop of (3, H, W) images: the LQ, what was seen of it (masked objectives), what was made of it, the GT.
     """
-    kind = config.objective.kind
     batch = pack(crops).unpack(device)
     mask = step_mask(config, 0, len(crops), batch.lq.shape[-1])
-    if mask is None:
-        columns = [batch.lq, networks.backbone(batch.gt if kind == "dcpt" else batch.lq), batch.gt]
-    else:
-        seen = mask.to(device)
-        hidden = seen.hide(batch.lq)
-        made = (
-            networks.backbone(hidden) if kind == "ram" else networks.reconstruct(networks.encode(batch.lq, seen), seen)
-        )
-        columns = [batch.lq, hidden, made, batch.gt]
+    seen = None if mask is None else mask.to(device)
+    shown = [] if seen is None else [seen.hide(batch.lq)]
+    made = OBJECTIVES[config.objective.kind].example(networks, batch, seen)
+    columns = [batch.lq, *shown, made, batch.gt]
     return [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from maskdcpt.config.train_config import WeightKind
 from maskdcpt.networks.classifier import classifier_for
-from maskdcpt.networks.networks import Networks, build_backbone
+from maskdcpt.networks.networks import Networks, Part, build_backbone
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
 
 
@@ -25,7 +26,7 @@ def classifier_before(own: Checkpoint) -> Checkpoint | None:
     return before if before.weights("classifier") else None
 
 
-def networks_of(source: Checkpoint, kind: str = "params_ema") -> Networks:
+def networks_of(source: Checkpoint, kind: WeightKind = "params_ema") -> Networks:
     """
     Build the networks of a checkpoint with their weights: the backbone, and the classifier where there is one.
 
@@ -35,6 +36,7 @@ def networks_of(source: Checkpoint, kind: str = "params_ema") -> Networks:
 
     Raises:
         CheckpointError: the weights are not those of the network that the checkpoint names.
+        UsageError: `kind` is neither of the two.
     """
     backbone = build_backbone(source.backbone, source.size)
     load_exactly(backbone, source, "backbone", kind)
@@ -45,7 +47,7 @@ def networks_of(source: Checkpoint, kind: str = "params_ema") -> Networks:
     return Networks(backbone, classifier, objective=source.config.objective if source.config else None)
 
 
-def load_exactly(module: nn.Module, source: Checkpoint, part: str, kind: str) -> None:
+def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: WeightKind) -> None:
     """
     Copy one part's weights into a module; all must be there, in the same shapes, and none be left over.
 
@@ -57,6 +59,7 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: str, kind: str) ->
 
     Raises:
         CheckpointError: the part is missing or of another size.
+        UsageError: no checkpoint has such a part or such weights.
     """
     weights = source.weights(part, kind)
     own = module.state_dict()

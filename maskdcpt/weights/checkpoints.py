@@ -21,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maskdcpt.config.toml import config_from_toml
-from maskdcpt.config.train_config import SizeValue, TrainConfig
-from maskdcpt.weights.convert import RELEASES, WeightsError, foreign_backbone, import_weights, release_of
+from maskdcpt.config.train_config import WEIGHT_KINDS, SizeValue, TrainConfig, WeightKind
+from maskdcpt.networks.networks import NETWORKS, Part
+from maskdcpt.weights.convert import RELEASES, Release, WeightsError, foreign_backbone, import_weights, release_of
 from maskdcpt.weights.detect import identify
-from uirdata.errors import UirError
+from uirdata.errors import UirError, UsageError, nearest
 
 FORMAT = "maskdcpt-1"
 MODEL = "model.safetensors"
@@ -65,16 +66,23 @@ class Checkpoint:
     @property
     def restores(self) -> bool:
         """Whether the backbone was trained to restore: fine-tuned, by RAM, or published."""
-        return self.config is None or self.config.objective.kind in ("finetune", "ram")
+        return self.config is None or self.config.objective.traits.restores
 
-    def weights(self, network: str, kind: str = "params_ema") -> dict[str, Tensor]:
+    def weights(self, network: Part, kind: WeightKind = "params_ema") -> dict[str, Tensor]:
         """
         Give one network's weights under its own keys; empty where the checkpoint does not have it.
 
         Args:
             network: backbone, classifier or reconstruction.
             kind: params or params_ema; each stands in for the other where it is missing, as upstream does.
+
+        Raises:
+            UsageError: no checkpoint has such a network or such weights.
         """
+        if kind not in WEIGHT_KINDS:
+            raise UsageError(f"there are no weights {kind!r}: a checkpoint has {' and '.join(WEIGHT_KINDS)}")
+        if network not in NETWORKS:
+            raise UsageError(f"there is no network {network!r} in a checkpoint: {nearest(network, NETWORKS)}")
         both = (self.params_ema, self.params) if kind == "params_ema" else (self.params, self.params_ema)
         chosen = both[0] or both[1]
         prefix = network + "."
@@ -151,13 +159,14 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{file}: is cut short or no safetensors file ({error}); copy it again") from error
 
 
-def split_release(place: str) -> tuple[str, str]:
-    """Part original:FILE and dcpt:FILE; the release is empty where none is named."""
-    release, colon, rest = place.partition(":")
-    return (release, rest) if colon and release in RELEASES else ("", place)
+def split_release(place: str) -> tuple[Release | None, str]:
+    """Part original:FILE and dcpt:FILE; the release is None where none is named."""
+    named, colon, rest = place.partition(":")
+    release = next((known for known in RELEASES if known == named), None)
+    return (release, rest) if colon and release else (None, place)
 
 
-def _load_pickled(file: Path, release: str) -> Checkpoint:
+def _load_pickled(file: Path, release: Release | None) -> Checkpoint:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler stumbles over
@@ -172,7 +181,9 @@ def _load_pickled(file: Path, release: str) -> Checkpoint:
     return _from_plain(file, plain, parts.get("params_ema", {}), release)
 
 
-def _from_plain(file: Path, params: Mapping[str, Any], params_ema: Mapping[str, Any], release: str) -> Checkpoint:
+def _from_plain(
+    file: Path, params: Mapping[str, Any], params_ema: Mapping[str, Any], release: Release | None
+) -> Checkpoint:
     cleaned, averaged = _cleaned(params), _cleaned(params_ema)
     arguments: Mapping[str, SizeValue] = {}
     foreign = foreign_backbone(cleaned)

@@ -42,7 +42,7 @@ class ImportedWeights:
     dropped: tuple[str, ...] = ()
 
 
-def import_weights(backbone: str, release: str, weights: Mapping[str, Tensor]) -> ImportedWeights:
+def import_weights(backbone: str, release: Release, weights: Mapping[str, Tensor]) -> ImportedWeights:
     """
     Bring the weights of a release to this one's layout.
 
@@ -77,7 +77,7 @@ def foreign_backbone(weights: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def release_of(backbone: str, weights: Mapping[str, Tensor]) -> str:
+def release_of(backbone: str, weights: Mapping[str, Tensor]) -> Release:
     """
     Say whose naming it is, where names tell or it makes no difference.
 
@@ -152,7 +152,7 @@ def _refused(reason: str) -> Callable[[Mapping[str, Tensor]], ImportedWeights]:
     return refuse
 
 
-_CONVERTERS: Mapping[tuple[str, str], Callable[[Mapping[str, Tensor]], ImportedWeights]] = MappingProxyType(
+_CONVERTERS: Mapping[tuple[str, Release], Callable[[Mapping[str, Tensor]], ImportedWeights]] = MappingProxyType(
     {
         ("nafnet", "maskdcpt"): _as_is,
         ("nafnet", "original"): _nafnet,

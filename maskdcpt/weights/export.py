@@ -18,15 +18,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from maskdcpt.backbones import Backbone
+from maskdcpt.config.train_config import WEIGHT_KINDS, WeightKind
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.weights.convert import to_original
-from uirdata.errors import UirError, UsageError
+from uirdata.errors import UirError, UsageError, nearest
 from uirdata.storage.files import writing
 
 ENDINGS = (".pth", ".safetensors", ".onnx")
 
 Layout = Literal["maskdcpt", "original"]
+LAYOUTS: tuple[Layout, ...] = ("maskdcpt", "original")
 
 ONNX_TOLERANCE = 1e-3
 """Largest difference from torch that an ONNX file may have, of the largest value of the output."""
@@ -49,7 +51,7 @@ class Exported:
 
 
 def export_backbone(
-    checkpoint: Checkpoint | str | Path, out: Path, weights: str = "params_ema", layout: Layout = "maskdcpt"
+    checkpoint: Checkpoint | str | Path, out: Path, weights: WeightKind = "params_ema", layout: Layout = "maskdcpt"
 ) -> Exported:
     """
     Write the backbone's weights, or the backbone itself.
@@ -63,7 +65,7 @@ def export_backbone(
         layout: the published keys, or those of the network's own authors, which spandrel reads.
 
     Raises:
-        UsageError: `out` has another ending, or the network has no such layout.
+        UsageError: `out` has another ending, the network has no such layout, or there are no such weights.
         CheckpointError: the checkpoint cannot be loaded.
         UirError: ONNX is not installed, or gives something else than torch.
         StorageError: `out` cannot be written.
@@ -71,15 +73,17 @@ def export_backbone(
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
     if out.suffix not in ENDINGS:
         raise UsageError(f"{out}: exports are {', '.join(ENDINGS)}")
+    if layout not in LAYOUTS:
+        raise UsageError(f"there is no layout {layout!r}: {nearest(layout, LAYOUTS)}")
     if out.suffix == ".onnx":
         return _export_onnx(loaded, out, weights)
-    both = {kind: _named(loaded, kind, layout) for kind in ("params", "params_ema")}
+    chosen = _named(loaded, weights, layout)
     with writing(out) as partial:
         if out.suffix == ".pth":
-            torch.save(both, partial)
+            torch.save({kind: _named(loaded, kind, layout) for kind in WEIGHT_KINDS}, partial)
         else:
-            save_file(both[weights], partial, metadata=plain_metadata(loaded))
-    return Exported(out, len(both[weights]))
+            save_file(chosen, partial, metadata=plain_metadata(loaded))
+    return Exported(out, len(chosen))
 
 
 def plain_metadata(checkpoint: Checkpoint) -> dict[str, str]:
@@ -96,13 +100,13 @@ def plain_metadata(checkpoint: Checkpoint) -> dict[str, str]:
     }
 
 
-def _named(checkpoint: Checkpoint, kind: str, layout: Layout) -> dict[str, Tensor]:
+def _named(checkpoint: Checkpoint, kind: WeightKind, layout: Layout) -> dict[str, Tensor]:
     weights = checkpoint.weights("backbone", kind)
     chosen = to_original(checkpoint.backbone, weights) if layout == "original" else weights
     return {key: tensor.contiguous() for key, tensor in chosen.items()}
 
 
-def _export_onnx(checkpoint: Checkpoint, out: Path, weights: str) -> Exported:
+def _export_onnx(checkpoint: Checkpoint, out: Path, weights: WeightKind) -> Exported:
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter works with it

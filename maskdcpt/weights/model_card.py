@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from maskdcpt.config.train_config import WeightKind
 from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
 from maskdcpt.weights.export import export_backbone, plain_metadata
 from maskdcpt.weights.hub import WEIGHTS
@@ -39,7 +40,7 @@ def write_model_folder(
     name: str,
     results: Sequence[Path] = (),
     licence: str = "",
-    weights: str = "params_ema",
+    weights: WeightKind = "params_ema",
     manifests: Sequence[Path] = (),
 ) -> Path:
     """
@@ -76,7 +77,7 @@ def push_model(
     *,
     results: Sequence[Path] = (),
     licence: str = "",
-    weights: str = "params_ema",
+    weights: WeightKind = "params_ema",
     manifests: Sequence[Path] = (),
     private: bool = False,
     endpoint: str = "",

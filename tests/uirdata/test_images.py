@@ -166,3 +166,8 @@ def test_a_web_page_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "page.png").write_text("<!doctype html><title>Quota exceeded</title>")
     with pytest.raises(ImageError, match="no image"):
         read_image(tmp_path / "page.png")
+
+
+def test_a_codec_that_is_none_is_refused_and_not_taken_for_webp() -> None:
+    with pytest.raises(ValueError, match="no codec 'jpeg'"):
+        encode_image(picture(8, 8), "jpeg")  # type: ignore[arg-type]

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from dataclasses import replace
 
 from uirdata.degradations import DEGRADATIONS
 from uirdata.pairing import Pair
-from uirdata.planning import CropSetting, FoundPair, GroupPlan, PlannedSample, deal
+from uirdata.planning import (
+    CropSetting,
+    FoundPair,
+    GroupKey,
+    GroupPlan,
+    PlannedSample,
+    deal,
+    parse_shard_path,
+    shard_path,
+)
 from uirdata.subsets import Use
 
 LEVELS = ("gaussian-15", "gaussian-25", "gaussian-50")
@@ -16,7 +26,7 @@ def clean(name: str, split: str = "train") -> FoundPair:
 
 
 def planned(use: Use, found: list[FoundPair], seed: int = 0) -> list[PlannedSample]:
-    group = (use.split, use.degradation, use.source)
+    group = GroupKey(use.split, use.degradation, use.source)
     return list(GroupPlan(group, (use,), CropSetting(128, 128), found, "CC0").samples(seed))
 
 
@@ -86,7 +96,7 @@ def test_made_samples_of_real_photographs_are_not_real() -> None:
     assert not any(s.real for s in planned(Use("wed", "noise", "train", LEVELS), [real]))
 
 
-GROUP = ("train", "noise", "wed")
+GROUP = GroupKey("train", "noise", "wed")
 
 
 def test_shards_fill_to_the_size_keep_order_and_go_on_numbering() -> None:
@@ -132,3 +142,17 @@ def test_a_plan_digest_changes_with_seed_codec_place_and_samples() -> None:
     (fewer,) = deal(GROUP, samples[1:], shard_bytes=10**9)
     digests = [shard.digest(0, "webp"), shard.digest(1, "webp"), shard.digest(0, "png")]
     assert len({*digests, moved.digest(0, "webp"), fewer.digest(0, "webp")}) == 5
+
+
+def test_a_group_key_is_sorted_pickled_and_written_as_the_three_texts_it_holds() -> None:
+    keys = [GroupKey("val", "haze", "a"), GroupKey("train", "noise", "b"), GroupKey("train", "haze", "c")]
+    assert sorted(keys) == sorted(tuple(key) for key in keys)
+    assert pickle.loads(pickle.dumps(keys)) == keys
+    assert str(keys[0]) == "val/haze/a"
+
+
+def test_the_path_of_a_shard_tells_its_group_and_number() -> None:
+    group = GroupKey("test", "motion-blur", "real-blur-j")
+    assert shard_path(group, 12) == "test/motion-blur/real-blur-j-00012.tar"
+    assert parse_shard_path(shard_path(group, 12)) == (group, 12)
+    assert parse_shard_path(shard_path(group, 123_456)) == (group, 123_456)

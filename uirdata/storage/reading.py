@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS, Recipe, degrade
-from uirdata.errors import ImageError, ShardError, UsageError, nearest
+from uirdata.errors import ImageError, NoSamplesError, ShardError, UsageError, nearest
 from uirdata.fast_decoding import part_of
 from uirdata.images import RgbImage, Window, decode_image, pixel_sha256
 from uirdata.records import RECORD_FIELDS, Record, check_columns, record_from_row
@@ -313,6 +313,7 @@ def open_shards(
 
     Raises:
         ShardError: the folder has no manifest, or a shard is missing or cut short.
+        NoSamplesError: it has no sample of the subset.
         UsageError: there is no such split in it.
     """
     folder = Path(dir)
@@ -334,7 +335,9 @@ def open_shards(
     if subset is not None:
         table = table.filter(in_subset(subset))
         if not table.num_rows:
-            raise ShardError(f"{name} holds no sample of {subset.name}; run `uir build-shards --subset {subset.name}`")
+            raise NoSamplesError(
+                f"{name} holds no sample of {subset.name}; run `uir build-shards --subset {subset.name}`"
+            )
         return ShardDataset(folder, table, subset.classes, remote)
     return ShardDataset(folder, table, _classes(folder, present), remote)
 

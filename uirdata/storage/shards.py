@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from uirdata.errors import ShardError
+from uirdata.images import CODECS, Codec
 from uirdata.records import IN_TAR, Record, record_from_row
 from uirdata.storage.files import writing
 from uirdata.storage.tables import write_rows
@@ -46,6 +47,19 @@ class SampleBytes:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """A sample that could not be made."""
+
+    key: str
+    shard: str
+    source: str
+    level: str
+    gt_path: str
+    lq_path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ShardState:
     """
     What a part of the manifest says of its tar.
@@ -56,7 +70,7 @@ class ShardState:
         size: of the tar in bytes.
         sha256: of the tar.
         plan: digest of the plan that it was built from.
-        rejected: JSON list of the planned samples that could not be made, each with its reason.
+        rejected: the planned samples that could not be made; a JSON list in the part.
     """
 
     path: str
@@ -64,7 +78,7 @@ class ShardState:
     size: int
     sha256: str
     plan: str
-    rejected: str
+    rejected: tuple[Rejected, ...]
 
 
 class TarWriter:
@@ -107,7 +121,7 @@ class TarWriter:
 
 
 def write_shard(
-    folder: Path, path: str, samples: Iterable[SampleBytes], plan: str, rejected: Sequence[Mapping[str, str]]
+    folder: Path, path: str, samples: Iterable[SampleBytes], plan: str, rejected: Sequence[Rejected]
 ) -> ShardState:
     """
     Write one tar and its part of the manifest; both appear whole or not at all.
@@ -130,8 +144,9 @@ def write_shard(
             records += _add_samples(tar, path, list(together))
         size, sha256 = tar.close()
         file.flush()
-    state = ShardState(path, len(records), size, sha256, plan, json.dumps(list(rejected), sort_keys=True))
-    metadata = {f"uir.{name}": str(value) for name, value in asdict(state).items()}
+    state = ShardState(path, len(records), size, sha256, plan, tuple(rejected))
+    told = asdict(state) | {"rejected": json.dumps([asdict(row) for row in rejected], sort_keys=True)}
+    metadata = {f"uir.{name}": str(value) for name, value in told.items()}
     write_rows(part_path(folder, path), records, MANIFEST_SCHEMA.with_metadata(metadata))
     return state
 
@@ -166,7 +181,7 @@ def shard_keys(folder: Path, path: str) -> tuple[str, ...] | None:
     if state is None:
         return None
     made: list[str] = pq.read_table(part, columns=["key"])["key"].to_pylist()
-    return (*made, *(row["key"] for row in json.loads(state.rejected)))
+    return (*made, *(row.key for row in state.rejected))
 
 
 def list_shards(folder: Path) -> list[ShardState]:
@@ -205,6 +220,23 @@ def read_info(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ShardError(f"{path}: is not an object; delete it and run `uir build-shards` again")
     return document
+
+
+def pool_codec(folder: Path) -> Codec:
+    """
+    Return the codec that info.json says a pool's images are in.
+
+    Raises:
+        ShardError: it names none, or one that this release does not know.
+    """
+    named = read_info(folder).get("codec")
+    codec = next((known for known in CODECS if known == named), None)
+    if codec is None:
+        raise ShardError(
+            f"{folder / INFO}: the codec is {named!r}, expected {' or '.join(CODECS)}; another tool changed it, or a "
+            "newer release wrote the shards"
+        )
+    return codec
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -275,7 +307,7 @@ def _read_state(part: Path) -> ShardState | None:
             int(value["size"]),
             value["sha256"],
             value["plan"],
-            value["rejected"],
+            tuple(Rejected(**row) for row in json.loads(value["rejected"])),
         )
-    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
         return None

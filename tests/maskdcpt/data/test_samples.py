@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskdcpt.config.train_config import DataConfig
 from maskdcpt.data.batches import pack
 from maskdcpt.data.loader import crop_loader
+from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
 from maskdcpt.data.windows import Crops, mirrored_to, random_window, turn_into
-from tests.maskdcpt.tiny import picture
-from uirdata.errors import UsageError
+from tests.maskdcpt.tiny import picture, write_shards
+from uirdata.errors import ShardError, UsageError
 from uirdata.images import RgbImage, Window
 from uirdata.seeding import rng_for
 
@@ -211,3 +214,13 @@ def test_fresh_lqs_differ_from_drawing_to_drawing_and_are_the_same_for_the_same_
     assert not np.array_equal(fresh[first][0], fresh[second][0])
     # Windows stay those of the plain run.
     assert all(np.array_equal(fixed[draw][1], fresh[draw][1]) for draw in (first, second))
+
+
+def test_shards_without_a_sample_of_the_subset_are_a_matter_of_words_and_broken_ones_are_not(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "shards")
+    with pytest.raises(UsageError, match="or train on all that the shards hold"):
+        open_samples(DataConfig(shards=str(shards), subset="5d"), "train")
+    # What is wrong is told by the kind of the error: a path may hold any words.
+    gone = tmp_path / "this folder holds no sample of 5d"
+    with pytest.raises(ShardError, match="no such folder"):
+        open_samples(DataConfig(shards=str(gone), subset="5d"), "train")

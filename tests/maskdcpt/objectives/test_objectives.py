@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskdcpt.config.objective_kinds import OBJECTIVE_TRAITS, ObjectiveKind
 from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import ObjectiveConfig, TrainConfig
 from maskdcpt.data.batches import Batch
 from maskdcpt.masking import PatchMask, random_patch_mask
 from maskdcpt.networks.networks import Networks
-from maskdcpt.objectives.finetuning import finetuning_losses
+from maskdcpt.objectives import OBJECTIVES, losses_of, pretraining_losses
 from maskdcpt.objectives.losses import accuracy, focal_loss, pixel_loss
-from maskdcpt.objectives.pretraining import pretraining_losses
+from uirdata.errors import UsageError
 
 
 def networks(kind: str, *settings: str) -> Networks:
@@ -39,7 +41,7 @@ def mask(patch: int = 8) -> PatchMask:
     return random_patch_mask(2, 32, 32, patch, 0.5, torch.Generator().manual_seed(1))
 
 
-MASKED = ["maskdcpt", "reconstruction", "classification", "ram"]
+MASKED = [kind for kind, objective in OBJECTIVES.items() if objective.traits.masked]
 
 
 def test_the_focal_loss_without_focus_is_cross_entropy() -> None:
@@ -149,6 +151,41 @@ def test_an_objective_that_hides_needs_a_mask(kind: str) -> None:
         pretraining_losses(networks(kind), batch(), None, ObjectiveConfig(kind=kind))  # type: ignore[arg-type]
 
 
+def test_every_kind_of_the_configuration_has_its_losses() -> None:
+    assert set(OBJECTIVES) == set(OBJECTIVE_TRAITS) == set(get_args(ObjectiveKind))
+    assert MASKED == ["maskdcpt", "ram", "reconstruction", "classification"]
+
+
+def test_a_kind_that_is_none_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"objective\.kind is 'finetuning': did you mean 'finetune'\?"):
+        ObjectiveConfig(kind="finetuning")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_the_traits_of_an_objective_say_what_its_losses_use(kind: ObjectiveKind) -> None:
+    made, traits = networks(kind), OBJECTIVE_TRAITS[kind]
+    assert (made.classifier is not None) == traits.classifies
+    assert (made.reconstruction is not None) == traits.reconstructs
+    seen = mask() if traits.masked else None
+    losses_of(made, batch(), seen, ObjectiveConfig(kind=kind)).total.backward()  # type: ignore[no-untyped-call]
+    moved = {name.split(".")[0]: set[bool]() for name, _ in made.named_parameters()}
+    for name, parameter in made.named_parameters():
+        moved[name.split(".")[0]].add(parameter.grad is not None)
+    # All of a head is used; of the backbone all but the last layer, unless the whole of it is trained.
+    assert moved.pop("backbone") == ({True} if traits.whole_backbone else {True, False})
+    assert all(used == {True} for used in moved.values())
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_an_objective_that_restores_shows_what_its_backbone_makes_of_the_lq(kind: ObjectiveKind) -> None:
+    made, objective = networks(kind), OBJECTIVES[kind]
+    seen = mask() if objective.traits.masked else None
+    lq = batch().lq if seen is None else seen.hide(batch().lq)
+    shown = objective.example(made, batch(), seen)
+    assert shown.shape == batch().gt.shape
+    assert torch.equal(shown, made.backbone(lq)) == objective.traits.restores
+
+
 def test_an_objective_without_its_head_says_so() -> None:
     with pytest.raises(ValueError, match="no degradation classifier"):
         pretraining_losses(networks("finetune"), batch(), mask(), ObjectiveConfig())
@@ -157,7 +194,7 @@ def test_an_objective_without_its_head_says_so() -> None:
 @pytest.mark.parametrize("pixel", ["l1", "charbonnier", "psnr"])
 def test_fine_tuning_compares_the_whole_network_with_the_gt(pixel: str) -> None:
     made = networks("finetune")
-    losses = finetuning_losses(made, batch(), ObjectiveConfig(kind="finetune", pixel=pixel))  # type: ignore[arg-type]
+    losses = losses_of(made, batch(), None, ObjectiveConfig(kind="finetune", pixel=pixel))  # type: ignore[arg-type]
     expected: Tensor = pixel_loss(made.backbone(batch().lq), batch().gt, pixel)  # type: ignore[arg-type]
     torch.testing.assert_close(losses.total, expected)
 
@@ -175,3 +212,9 @@ def test_weights_follow_the_seed_alone_and_leave_torchs_generator_alone() -> Non
     assert all(torch.equal(one[name], two[name]) for name in one)
     other = Networks.create(with_settings(config, ["loop.seed=1"]), 3).named_weights()
     assert not torch.equal(one["backbone.intro.weight"], other["backbone.intro.weight"])
+
+
+def test_a_pixel_loss_that_is_none_is_refused_and_not_taken_for_psnr() -> None:
+    image = torch.zeros(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="no pixel loss 'mse'"):
+        pixel_loss(image, image, "mse")  # type: ignore[arg-type]

@@ -188,7 +188,7 @@ def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
 ) -> None:
     import maskdcpt.training.learner as module
 
-    real, bad = module.finetuning_losses, {1, 3, 4}
+    real, bad = module.losses_of, {1, 3, 4}
     calls = iter(range(100))
 
     def sometimes_nan(networks: Networks, *rest: object) -> object:
@@ -200,7 +200,7 @@ def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
             object.__setattr__(losses, "total", spoilt)
         return losses
 
-    monkeypatch.setattr(module, "finetuning_losses", sometimes_nan)
+    monkeypatch.setattr(module, "losses_of", sometimes_nan)
     result = train(tiny_config(shards, tmp_path / "run", *FINETUNE, "loop.nan_limit=3"))
     assert result.skipped == 3
     assert all(torch.isfinite(weight).all() for weight in load_checkpoint(result.run).params.values())

@@ -13,7 +13,7 @@ from maskdcpt.backbones import create_backbone
 from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.networks.networks import Networks
-from maskdcpt.weights.build import networks_of
+from maskdcpt.weights.build import load_exactly, networks_of
 from maskdcpt.weights.checkpoints import MODEL, STATE, CheckpointError, checkpoint_folders, load_checkpoint
 from maskdcpt.weights.export import export_backbone
 from maskdcpt.weights.saving import load_state, metadata_for, prune_checkpoints, save_checkpoint
@@ -219,3 +219,33 @@ def test_an_export_of_another_kind_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     with pytest.raises(UsageError, match=r"exports are \.pth, \.safetensors"):
         export_backbone(tmp_path, tmp_path / "x.bin")
+
+
+@pytest.mark.parametrize("kind", ["ema", "raw", ""])
+def test_weights_of_a_kind_that_is_none_are_refused_and_not_taken_for_the_raw_ones(tmp_path: Path, kind: str) -> None:
+    saved(tmp_path)
+    loaded = load_checkpoint(tmp_path)
+    backbone = networks_of(loaded).backbone
+    with pytest.raises(UsageError, match=f"no weights '{kind}': a checkpoint has params and params_ema"):
+        loaded.weights("backbone", kind)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="params and params_ema"):
+        networks_of(loaded, kind)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="params and params_ema"):
+        load_exactly(backbone, loaded, "backbone", kind)  # type: ignore[arg-type]
+    for ending in (".pth", ".safetensors"):
+        with pytest.raises(UsageError, match="params and params_ema"):
+            export_backbone(loaded, tmp_path / f"out{ending}", kind)  # type: ignore[arg-type]
+        assert not (tmp_path / f"out{ending}").exists()
+
+
+def test_a_network_that_no_checkpoint_has_is_refused_and_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(UsageError, match="no network 'decoder'"):
+        load_checkpoint(tmp_path).weights("decoder")  # type: ignore[arg-type]
+
+
+def test_an_export_in_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(UsageError, match="no layout 'orignal': did you mean 'original'"):
+        export_backbone(tmp_path, tmp_path / "out.pth", layout="orignal")  # type: ignore[arg-type]
+    assert not (tmp_path / "out.pth").exists()

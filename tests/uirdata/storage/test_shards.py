@@ -14,11 +14,24 @@ from hypothesis import strategies as st
 
 from tests.conftest import picture
 from uirdata import sample_recipe
-from uirdata.errors import ShardError, StorageError
+from uirdata.errors import NoSamplesError, ShardError, StorageError
 from uirdata.images import Window, encode_image, pixel_sha256
 from uirdata.records import IN_TAR
 from uirdata.storage.reading import open_shards
-from uirdata.storage.shards import SampleBytes, TarWriter, list_shards, part_path, shard_state, write_shard
+from uirdata.storage.shards import (
+    INFO,
+    Rejected,
+    SampleBytes,
+    TarWriter,
+    list_shards,
+    part_path,
+    pool_codec,
+    shard_keys,
+    shard_state,
+    write_json,
+    write_shard,
+)
+from uirdata.subsets import Subset, Use
 
 
 def sample(key: str, seed: int = 0, degradation: str = "noise", split: str = "train") -> SampleBytes:
@@ -199,3 +212,47 @@ def test_a_shard_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert not part_path(tmp_path, "train/noise/here-00000.tar").exists()
     with pytest.raises(ShardError):
         list_shards(tmp_path)
+
+
+@pytest.mark.parametrize("info", [{}, {"codec": "jpeg"}, {"codec": None}])
+def test_a_codec_that_this_release_does_not_know_is_refused(tmp_path: Path, info: dict[str, object]) -> None:
+    write_json(tmp_path / INFO, {"codec": "png"})
+    assert pool_codec(tmp_path) == "png"
+    write_json(tmp_path / INFO, info)
+    with pytest.raises(ShardError, match=r"the codec is .*, expected webp or png"):
+        pool_codec(tmp_path)
+
+
+def test_samples_that_could_not_be_made_are_read_back_as_they_were_noted(tmp_path: Path) -> None:
+    path = "train/noise/here-00000.tar"
+    rejected = Rejected("k", path, "here", "gaussian-25", "gt/k.png", "", "gt/k.png: is no image")
+    state = write_shard(tmp_path, path, [sample("a")], "plan", [rejected])
+    assert state.rejected == (rejected,)
+    assert shard_state(tmp_path, path) == state
+    assert shard_keys(tmp_path, path) == ("a", "k")
+    # These bytes lie in pools that are built and published already.
+    assert pyarrow.parquet.read_schema(part_path(tmp_path, path)).metadata[b"uir.rejected"] == (
+        b'[{"gt_path": "gt/k.png", "key": "k", "level": "gaussian-25", "lq_path": "", '
+        b'"reason": "gt/k.png: is no image", "shard": "train/noise/here-00000.tar", "source": "here"}]'
+    )
+
+
+@pytest.mark.parametrize(("text", "known"), [(b"[]", True), (b"[ ]", True), (b"7", False), (b'[{"key": "k"}]', False)])
+def test_a_list_of_rejected_samples_is_empty_however_it_is_written_and_a_broken_one_is_told(
+    tmp_path: Path, text: bytes, known: bool
+) -> None:
+    path = "train/noise/here-00000.tar"
+    write_shard(tmp_path, path, [sample("a")], "plan", [])
+    part = part_path(tmp_path, path)
+    table = pyarrow.parquet.read_table(part)
+    pyarrow.parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"uir.rejected": text}), part)
+    state = shard_state(tmp_path, path)
+    assert (state is not None) == known
+    assert state is None or not state.rejected
+
+
+def test_shards_without_a_sample_of_a_subset_are_whole_and_say_so_by_their_error(tmp_path: Path) -> None:
+    write_shard(tmp_path, "train/jpeg/here-00000.tar", [sample("j", 1, "jpeg")], "plan", [])
+    subset = Subset("other", "", (("noise",),), {}, (Use("elsewhere", "noise", "train"),))
+    with pytest.raises(NoSamplesError, match="other"):
+        open_shards(tmp_path, subset=subset)

@@ -26,7 +26,7 @@ from uirdata.pipeline.building.object_pool import ObjectPool
 from uirdata.pipeline.building.shard_task import Pixels, ShardTask
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import storage_error
-from uirdata.storage.shards import INFO, list_shards, part_path, read_info, write_json
+from uirdata.storage.shards import INFO, Rejected, list_shards, part_path, read_info, write_json
 from uirdata.storage.tables import write_rows
 
 REJECTED = "rejected.parquet"
@@ -39,19 +39,6 @@ _LIBRARIES = ("fpng", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 Classes = Sequence[Sequence[str]]
 """Labels in order; the degradations of one entry share a label."""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A sample that could not be made."""
-
-    key: str
-    shard: str
-    source: str
-    level: str
-    gt_path: str
-    lq_path: str
-    reason: str
 
 
 @dataclass
@@ -150,9 +137,9 @@ def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
     folder = plan.folder
     info = read_info(folder)
     states = list_shards(folder)
-    rejected = [Rejected(**row) for state in states for row in json.loads(state.rejected)]
+    rejected = [row for state in states for row in state.rejected]
     write_rows(folder / REJECTED, (vars(row) for row in rejected), _REJECTED_SCHEMA)
-    cuts = {"/".join(group.group): [group.crop.size, group.crop.stride] for group in plan.plan.groups}
+    cuts = {str(group.group): [group.crop.size, group.crop.stride] for group in plan.plan.groups}
     classes = {name: [list(types) for types in order] for name, order in subsets.items()}
     write_json(
         folder / INFO,

@@ -10,7 +10,7 @@ from typing import Any
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import Codec
 from uirdata.pipeline.building.sample_plan import Plan
-from uirdata.planning import PlannedSample, PlannedShard, deal, estimated_bytes
+from uirdata.planning import GroupKey, PlannedSample, PlannedShard, deal, estimated_bytes, parse_shard_path
 from uirdata.storage.shards import MANIFEST, list_shards, read_info, shard_keys, shard_state
 
 
@@ -170,7 +170,7 @@ def _dealt(
                 continue
             first = max(first, number + 1)
             state = shard_state(folder, path)
-            again = state is None or (retry_rejected and state.rejected != "[]")
+            again = state is None or (retry_rejected and bool(state.rejected))
             known.update(dict.fromkeys(keys, path if again else ""))
         yield from deal(
             group.group,
@@ -186,14 +186,14 @@ def _is_finished(folder: Path, shard: PlannedShard, settings: BuildSettings, *, 
     state = shard_state(folder, shard.path)
     if state is None or state.plan != shard.digest(settings.seed, settings.form):
         return False
-    return not (retry_rejected and state.rejected != "[]")
+    return not (retry_rejected and state.rejected)
 
 
-def _listed(folder: Path) -> Mapping[tuple[str, str, str], list[tuple[str, int]]]:
+def _listed(folder: Path) -> Mapping[GroupKey, list[tuple[str, int]]]:
     """Give path and number of the shards that finished builds list, by group."""
-    listed: dict[tuple[str, str, str], list[tuple[str, int]]] = {}
+    listed: dict[GroupKey, list[tuple[str, int]]] = {}
     for path in sorted(read_info(folder).get("shards", {})):
-        group, number = _group_and_number(path)
+        group, number = parse_shard_path(path)
         listed.setdefault(group, []).append((path, number))
     return listed
 
@@ -212,18 +212,12 @@ def _check_same_settings(folder: Path, info: Mapping[str, Any], plan: Plan, sett
         )
     built: Mapping[str, list[int]] = info.get("crops", {})
     for group in plan.groups:
-        before = built.get("/".join(group.group))
+        before = built.get(str(group.group))
         if before is not None and before != [group.crop.size, group.crop.stride]:
             raise ShardError(
-                f"{folder}: {'/'.join(group.group)} was cut at size {before[0]}, stride {before[1]}, "
+                f"{folder}: {group.group} was cut at size {before[0]}, stride {before[1]}, "
                 f"not {group.crop.size}, {group.crop.stride}; use the same crops, or another folder with --out"
             )
-
-
-def _group_and_number(path: str) -> tuple[tuple[str, str, str], int]:
-    split, degradation, name = path.removesuffix(".tar").split("/")
-    source, _, number = name.rpartition("-")
-    return (split, degradation, source), int(number)
 
 
 def _paths_with_parts(folder: Path) -> Iterable[str]:

@@ -11,13 +11,15 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.building.shard_task import ShardTask, build_shard
 from uirdata.pipeline.parallel import look_ahead
 from uirdata.progress import Progress
 from uirdata.storage.shards import ShardState
+
+EngineName = Literal["local", "ray"]
 
 
 class Engine(Protocol):

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from uirdata.errors import ImageError, ShardError
-from uirdata.images import CODECS, RgbImage
+from uirdata.images import RgbImage
 from uirdata.pipeline.building.build import BuildReport, build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
 from uirdata.pipeline.building.engines import Engine
 from uirdata.pipeline.building.sample_plan import Plan
 from uirdata.pipeline.building.shard_task import Reader
-from uirdata.planning import CropSetting, PlannedSample
+from uirdata.planning import CropSetting, GroupKey, PlannedSample, parse_shard_path
 from uirdata.progress import Progress
 from uirdata.storage.reading import ShardDataset, open_shards
-from uirdata.storage.shards import list_shards, part_path, read_info
+from uirdata.storage.shards import list_shards, part_path, pool_codec, read_info
 from uirdata.storage.tables import read_table
 
 _PLANNED = tuple(field.name for field in fields(PlannedSample))
@@ -40,11 +40,10 @@ def materialise(
     if not info.get("lazy"):
         raise ShardError(f"{lazy} is not lazy: its shards hold every LQ already")
     open_shards(lazy)  # says what is missing before anything is written
-    codec = next(codec for codec in CODECS if codec == info["codec"])
-    settings = BuildSettings(seed=info["seed"], codec=codec, shard_bytes=shard_bytes)
+    settings = BuildSettings(seed=info["seed"], codec=pool_codec(lazy), shard_bytes=shard_bytes)
     groups = tuple(
-        StoredGroup((group[0], group[1], group[2]), CropSetting(*info["crops"]["/".join(group)]), lazy)
-        for group in sorted({_group(state.path) for state in list_shards(lazy)})
+        StoredGroup(group, CropSetting(*info["crops"][str(group)]), lazy)
+        for group in sorted({parse_shard_path(state.path)[0] for state in list_shards(lazy)})
     )
     plan = plan_build(out, Plan(groups, settings.seed, ()), settings)
     return build(plan, subsets=info["subsets"], pixels=PoolPixels(lazy), engine=engine, progress=progress)
@@ -61,14 +60,14 @@ class StoredGroup:
         folder: the pool.
     """
 
-    group: tuple[str, str, str]
+    group: GroupKey
     crop: CropSetting
     folder: Path
 
     def samples(self, seed: int) -> Iterator[PlannedSample]:  # noqa: ARG002  the manifest has been drawn already
         """Give the samples in the order in which they were planned."""
         for state in list_shards(self.folder):
-            if _group(state.path) == self.group:
+            if parse_shard_path(state.path)[0] == self.group:
                 for batch in read_table(part_path(self.folder, state.path)).to_batches():
                     for row in batch.to_pylist():
                         yield planned_sample(row)
@@ -109,8 +108,3 @@ class _PoolReader:
 def planned_sample(row: dict[str, Any]) -> PlannedSample:
     """Give the plan that a sample of a manifest was made from."""
     return PlannedSample(**{name: row[name] for name in _PLANNED if name != "made"}, made=bool(row["recipe"]))
-
-
-def _group(path: str) -> tuple[str, str, str]:
-    split, degradation, name = path.split("/")
-    return split, degradation, name.rpartition("-")[0]

@@ -7,14 +7,12 @@ tar whose sha256 is the published one takes the published part of the manifest b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from uirdata.errors import ShardError
-from uirdata.images import CODECS
 from uirdata.pipeline.building.build import REJECTED, only_builder
 from uirdata.pipeline.building.build_plan import BuildSettings, Slice
 from uirdata.pipeline.building.engines import Engine, LocalEngine
@@ -24,7 +22,7 @@ from uirdata.pipeline.opening import metadata
 from uirdata.planning import PlannedShard
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import writing
-from uirdata.storage.shards import INFO, ShardState, list_shards, part_path, read_info, shard_state
+from uirdata.storage.shards import INFO, ShardState, list_shards, part_path, pool_codec, read_info, shard_state
 from uirdata.storage.tables import read_table
 
 
@@ -129,8 +127,7 @@ def rebuild(
     """
     listener = progress or Silent()
     info = read_info(plan.manifest)
-    codec = next(codec for codec in CODECS if codec == info["codec"])
-    settings = BuildSettings(seed=info["seed"], codec=codec, lazy=bool(info.get("lazy")))
+    settings = BuildSettings(seed=info["seed"], codec=pool_codec(plan.manifest), lazy=bool(info.get("lazy")))
     report = RebuildReport(left=[state.path for state in plan.todo if _source(state.path) not in folders])
     wanted = {state.path: state for state in plan.todo if state.path not in report.left}
     tasks = (
@@ -174,9 +171,8 @@ def _planned(manifest: Path, path: str) -> PlannedShard:
 
 def _difference(plan: RebuildPlan, made: ShardState) -> str:
     """Name the first sample that differs, and the file that it was cut from."""
-    rejected = json.loads(made.rejected)
-    if rejected:
-        return f"{len(rejected):,} samples could not be made: {rejected[0]['reason']}"
+    if made.rejected:
+        return f"{len(made.rejected):,} samples could not be made: {made.rejected[0].reason}"
     theirs = _rows(plan.manifest, made.path)
     for key, row in _rows(plan.folder, made.path).items():
         other = theirs[key]

@@ -13,7 +13,7 @@ from uirdata.errors import SourceError, UsageError
 from uirdata.facts.overlaps import Overlap, overlapping_scenes
 from uirdata.facts.paper_table import account, load_paper_table
 from uirdata.layout import Layout
-from uirdata.planning import CropSetting, FoundPair, Group, GroupPlan, PlannedSample
+from uirdata.planning import CropSetting, FoundPair, Group, GroupKey, GroupPlan, PlannedSample
 from uirdata.sources import Source
 from uirdata.storage.pair_tables import read_found
 from uirdata.storage.tables import write_objects
@@ -56,7 +56,7 @@ class Plan:
     @property
     def sources(self) -> tuple[str, ...]:
         """Ids of the sources that it reads."""
-        return tuple(dict.fromkeys(group.group[2] for group in self.groups))
+        return tuple(dict.fromkeys(group.group.source for group in self.groups))
 
 
 def make_plan(
@@ -91,7 +91,7 @@ def make_plan(
         UsageError: the subset cuts one group in two ways.
     """
     found: dict[str, list[FoundPair] | None] = {}
-    groups: dict[tuple[str, str, str], GroupPlan] = {}
+    groups: dict[GroupKey, GroupPlan] = {}
     for use in subset.uses:
         if use.source not in found:
             found[use.source] = read_found(layout, use.source)
@@ -99,10 +99,10 @@ def make_plan(
         if pairs is None:
             continue
         source = sources[use.source]
-        group, setting = (use.split, use.degradation, use.source), crop_setting(use, source, crop)
+        group, setting = GroupKey(use.split, use.degradation, use.source), crop_setting(use, source, crop)
         before = groups.get(group)
         if before is not None and before.crop != setting:
-            raise UsageError(f"{subset.name} cuts {'/'.join(group)} in two ways: {before.crop} and {setting}")
+            raise UsageError(f"{subset.name} cuts {group} in two ways: {before.crop} and {setting}")
         uses = (*before.uses, use) if before else (use,)
         held = scenes_held(source.id, pairs, overlaps, layout) if use.split == "train" else {}
         groups[group] = GroupPlan(group, uses, setting, pairs, source.licence, held, clean)
@@ -117,7 +117,7 @@ def make_plan(
     return Plan(tuple(groups[group] for group in sorted(groups)), seed, left)
 
 
-def expected_samples(subset: Subset, source: Source) -> list[tuple[tuple[str, str, str], int | None]]:
+def expected_samples(subset: Subset, source: Source) -> list[tuple[GroupKey, int | None]]:
     """
     Say what a source will give that is not here yet, from its manifest alone.
 
@@ -131,11 +131,11 @@ def expected_samples(subset: Subset, source: Source) -> list[tuple[tuple[str, st
             before = fed.get(row.row.degradation, 0)
             fed[row.row.degradation] = None if feed.pairs is None or before is None else before + feed.pairs
     published = source.published()
-    expected: dict[tuple[str, str, str], int | None] = {}
+    expected: dict[GroupKey, int | None] = {}
     for use in subset.uses:
         if use.source != source.id:
             continue
-        group = (use.split, use.degradation, use.source)
+        group = GroupKey(use.split, use.degradation, use.source)
         pairs = [n for (split, kind, _), n in published.items() if split == use.split and kind in ("", use.degradation)]
         number = sum(pairs) * use.per_image if pairs else None
         if use.split == "train" and source.crop is not None and fed.get(use.degradation) is not None:

@@ -188,8 +188,8 @@ def with_screening(plan: Plan, cuts: Iterable[Cut], layout: Layout) -> Plan:
         if cut.table(layout).exists():
             left_out[(cut.source, cut.setting)] = _read_left_out(cut, layout)
     groups = (
-        replace(group, left_out=left_out.get((group.group[2], group.crop), {}))
-        if isinstance(group, GroupPlan) and group.group[0] == "train"
+        replace(group, left_out=left_out.get((group.group.source, group.crop), {}))
+        if isinstance(group, GroupPlan) and group.group.split == "train"
         else group
         for group in plan.groups
     )

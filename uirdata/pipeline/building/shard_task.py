@@ -14,7 +14,7 @@ from uirdata.pipeline.building.object_pool import ObjectPool
 from uirdata.pipeline.building.sample_reader import SampleReader, describe_failure
 from uirdata.planning import PlannedSample, PlannedShard
 from uirdata.records import IN_TAR
-from uirdata.storage.shards import SampleBytes, ShardState, write_shard
+from uirdata.storage.shards import Rejected, SampleBytes, ShardState, write_shard
 
 
 class Reader(Protocol):
@@ -69,7 +69,7 @@ def build_shard(task: ShardTask, on_sample: Callable[[], object] | None = None) 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    rejected: list[dict[str, str]] = []
+    rejected: list[Rejected] = []
     samples = _encode_samples(task, rejected, on_sample)
     digest = task.shard.digest(task.settings.seed, task.settings.form)
 
@@ -80,7 +80,7 @@ def build_shard(task: ShardTask, on_sample: Callable[[], object] | None = None) 
 
 
 def _encode_samples(
-    task: ShardTask, rejected: list[dict[str, str]], on_sample: Callable[[], object] | None
+    task: ShardTask, rejected: list[Rejected], on_sample: Callable[[], object] | None
 ) -> Iterator[SampleBytes]:
     settings = task.settings
     reader = task.pixels.open()
@@ -91,15 +91,15 @@ def _encode_samples(
             gt, lq, recipe = reader.pixels(sample)
         except (ImageError, PairError, RecipeError) as error:
             rejected.append(
-                {
-                    "key": sample.key,
-                    "shard": task.shard.path,
-                    "source": sample.source,
-                    "level": sample.level,
-                    "gt_path": sample.gt_path,
-                    "lq_path": sample.lq_path,
-                    "reason": describe_failure(error),
-                }
+                Rejected(
+                    key=sample.key,
+                    shard=task.shard.path,
+                    source=sample.source,
+                    level=sample.level,
+                    gt_path=sample.gt_path,
+                    lq_path=sample.lq_path,
+                    reason=describe_failure(error),
+                )
             )
         else:
             fields = _record_fields(sample, recipe, settings.codec)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from uirdata.images import CODECS, Codec
-from uirdata.planning import PlannedSample
+from uirdata.planning import GroupKey, PlannedSample
 from uirdata.sources import Source
 from uirdata.subsets import Subset
 
@@ -94,16 +94,14 @@ class Sizes:
         self._add(sample.degradation, sample.height * sample.width, made=sample.made, again=crop == self._last)
         self._last = crop
 
-    def add_expected(
-        self, subset: Subset, source: Source, expected: Iterable[tuple[tuple[str, str, str], int | None]]
-    ) -> None:
+    def add_expected(self, subset: Subset, source: Source, expected: Iterable[tuple[GroupKey, int | None]]) -> None:
         """Add what `crop.expected_samples` says of a source that is not here, as crops of 512 pixels."""
-        per_image = {(str(use.split), use.degradation, use.source): use.per_image for use in subset.uses}
+        per_image = {GroupKey(use.split, use.degradation, use.source): use.per_image for use in subset.uses}
         published = {kind for (_, kind, _), number in source.published().items() if number}
         for group, number in expected:
-            made = group[1] not in published
+            made = group.degradation not in published
             each = per_image[group] if made else 1
-            amount = self._amounts.setdefault(group[1], Amount())
+            amount = self._amounts.setdefault(group.degradation, Amount())
             pixels = (number or 0) * _CROP_PIXELS
             amount.gt += pixels
             amount.gt_once += pixels // each

@@ -36,6 +36,7 @@ class Inventory:
         found: usable pairs (clean images among them), by split, degradation and real.
         left_out: pairs and files that are not used, by the reason up to its first colon.
         examples: a path for each of those reasons.
+        unreadable: pairs among them with an image that cannot be used.
         skipped: files that the manifest leaves aside on purpose.
         unknown: images that no rule looks at; the first hundred.
         unknown_count: how many there are.
@@ -44,6 +45,7 @@ class Inventory:
     found: Mapping[PairKind, int]
     left_out: Mapping[str, int]
     examples: Mapping[str, str]
+    unreadable: int
     skipped: int
     unknown: tuple[str, ...]
     unknown_count: int
@@ -182,9 +184,12 @@ def write_inventory(
     found: Counter[PairKind] = Counter()
     left: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    unreadable = 0
 
     def rows() -> Iterator[Mapping[str, Any]]:
-        for row in _rows(source, pairing, checks):
+        nonlocal unreadable
+        for row, can_be_used in _rows(source, pairing, checks):
+            unreadable += not can_be_used
             if row["ok"]:
                 found[(row["split"], row["degradation"], row["real"])] += 1
             else:
@@ -202,29 +207,38 @@ def write_inventory(
         found=dict(sorted(found.items())),
         left_out=dict(sorted(left.items())),
         examples=examples,
+        unreadable=unreadable,
         skipped=pairing.skipped,
         unknown=pairing.unknown[:100],
         unknown_count=len(pairing.unknown),
     )
 
 
-def _rows(source: Source, pairing: Pairing, checks: Checks) -> Iterator[Mapping[str, Any]]:
+def _rows(source: Source, pairing: Pairing, checks: Checks) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """Give the rows of pairs.parquet, each with whether its images can be used; what is not paired is not looked at."""
     order = {"train": 0, "val": 1, "test": 2}
     pairs = sorted(pairing.pairs, key=lambda p: (order.get(p.split, 3), p.degradation, p.real, p.gt, p.lq))
     for pair in pairs:
-        height, width, reason = _judge(pair, checks)
-        yield _row(source, pair, height, width, reason)
+        problem = _image_problem(pair, checks)
+        height, width, reason = (0, 0, problem) if problem else _judge(pair, checks)
+        yield _row(source, pair, height, width, reason), not problem
     for left in sorted(pairing.left_out, key=lambda left: left.path):
-        yield _left_row(source, left)
+        yield _left_row(source, left), True
+
+
+def _image_problem(pair: Pair, checks: Checks) -> str:
+    """Say which image of a pair cannot be used, and why; "" if both can, as far as they were looked at."""
+    for role, path in (("GT", pair.gt), ("LQ", pair.lq)):
+        check = checks.file(path) if path else None
+        if check is not None and check.problem:
+            return f"the {role} cannot be used: {check.problem}"
+    return ""
 
 
 def _judge(pair: Pair, checks: Checks) -> tuple[int, int, str]:
-    """Give height, width and the reason to leave a pair out; "" if there is none."""
+    """Give height, width and the reason to leave out a pair of usable images; "" if there is none."""
     gt = checks.file(pair.gt) if pair.gt else None
     lq = checks.file(pair.lq) if pair.lq else None
-    for role, check in (("GT", gt), ("LQ", lq)):
-        if check is not None and check.problem:
-            return 0, 0, f"the {role} cannot be used: {check.problem}"
     if gt is None or lq is None:
         only = gt or lq
         return (only.height, only.width, "") if only is not None else (0, 0, "there is no file")

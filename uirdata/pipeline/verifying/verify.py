@@ -180,11 +180,7 @@ def _state(
     if missing or changed or problems or inventory is None or not inventory.total:
         return "faulty"
     # An unreadable image of a published source came so, for its bytes are as they came; in a user's folder it is new.
-    return "faulty" if source.local_dir is not None and _unreadable(inventory) else "good"
-
-
-def _unreadable(inventory: Inventory) -> int:
-    return sum(count for reason, count in inventory.left_out.items() if reason.endswith("cannot be used"))
+    return "faulty" if source.local_dir is not None and inventory.unreadable else "good"
 
 
 def _todo(
@@ -212,8 +208,10 @@ def _todo(
                 f"{inventory.unknown_count} images fit no rule, such as {inventory.unknown[0]}: "
                 f"compare {files_root(source, layout)} with the layout in the manifest"
             )
-        if unreadable := _unreadable(inventory):
-            todo.append(f"{unreadable} pairs have an image that cannot be used; pairs.parquet says which and why")
+        if inventory.unreadable:
+            todo.append(
+                f"{inventory.unreadable} pairs have an image that cannot be used; pairs.parquet says which and why"
+            )
     return tuple(todo)
 
 

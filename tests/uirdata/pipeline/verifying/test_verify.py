@@ -14,6 +14,7 @@ from tests.uirdata.pipeline.fetching.archived import zipped
 from uirdata.errors import StorageError
 from uirdata.images import RgbImage, encode_image, to_uint8
 from uirdata.layout import Layout
+from uirdata.manifest_syntax.pair_rules import Exclude
 from uirdata.pairing import PairRule
 from uirdata.pipeline.fetching.fetch import add_local_source, fetch, plan_fetch
 from uirdata.pipeline.verifying import byte_checks
@@ -94,6 +95,7 @@ def test_a_deep_look_leaves_out_what_cannot_be_trained_on_and_says_why(tmp_path:
     assert result.inventory is not None
     assert result.inventory.total == 4
     assert result.state == "faulty"
+    assert result.inventory.unreadable == 2
     assert "2 pairs have an image that cannot be used" in result.todo[-1]
     found = reasons(layout)
     assert found["lq/wrong.png"].startswith("wrong partner: the LQ does not show what the GT shows")
@@ -105,6 +107,16 @@ def test_a_deep_look_leaves_out_what_cannot_be_trained_on_and_says_why(tmp_path:
     # Without the rule's word, an identical pair is used, and told.
     source = replace(source, pairs=(replace(source.pairs[0], drop_identical=False),))
     assert check(source, layout).warnings == {"shifted": 1, "identical": 1}
+
+
+def test_a_file_left_out_on_purpose_is_no_unreadable_image_however_its_reason_ends(tmp_path: Path) -> None:
+    make_pair(tmp_path / "mine", "good", hazy(scene(7)), scene(7))
+    make_pair(tmp_path / "mine", "odd", hazy(scene(8)), scene(8))
+    source, layout = local(tmp_path, exclude=(Exclude("**/odd.png", "its licence says that it cannot be used"),))
+    result = check(source, layout)
+    assert result.inventory is not None
+    assert result.inventory.left_out == {"its licence says that it cannot be used": 2}
+    assert (result.inventory.unreadable, result.state, result.todo) == (0, "good", ())
 
 
 def test_a_fast_look_keeps_what_a_deep_one_found(tmp_path: Path) -> None:
