@@ -14,8 +14,7 @@ from uirdata.byte_sizes import parse_size
 from uirdata.errors import DownloadError, UsageError
 from uirdata.hosts import Host, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
-from uirdata.storage import reading
-from uirdata.storage.reading import ShardDataset
+from uirdata.storage.reading import ShardDataset, read_shard_folder
 from uirdata.storage.remote import Files, RemoteFolder, RemoteShards, mirror
 from uirdata.storage.shards import INFO
 from uirdata.subsets import Subset
@@ -52,9 +51,9 @@ def open_shards(
         UsageError: there is no such split in it.
     """
     if not is_remote(dir):
-        return reading.open_shards(dir, split, subset)
+        return read_shard_folder(Path(dir), split, subset)
     folder, remote = metadata(str(dir))
-    return reading.open_shards(folder, split, subset, remote=remote)
+    return read_shard_folder(folder, split, subset, remote=remote)
 
 
 def is_remote(place: str | Path) -> bool:
