@@ -21,7 +21,6 @@ from ..options import (
     CheckpointPlace,
     ShardPlace,
     common,
-    extra_manifests,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +117,7 @@ def evaluate(
     from maskdcpt.evaluation.scores import Protocol
     from maskdcpt.evaluation.test_sets import find_bench
     from maskdcpt.metrics.learned import learned_metrics
+    from uirdata.choosing import extra_manifests
 
     asked = _named(metrics)
     changes: dict[str, Any] = {
@@ -188,6 +188,7 @@ def _plan(
 ) -> None:
     from maskdcpt.evaluation.evaluate import plan_bench, plan_shards
     from maskdcpt.evaluation.test_sets import find_bench
+    from uirdata.choosing import extra_manifests
 
     if bench_name is not None:
         manifests = extra_manifests(Layout(root))
