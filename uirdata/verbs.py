@@ -53,6 +53,7 @@ def fetch(
 
     What is here already is not fetched again. What went wrong with a source stands in the report, and is no exception.
 
+    >>> import uirdata
     >>> report = uirdata.fetch(subset="sample", root=root)
     >>> [(source.id, source.state, source.inventory.total) for source in report.sources]
     [('sample', 'done', 12)]
@@ -104,7 +105,8 @@ def verify(
     """
     Check bytes, archives and pairs, and write pairs.parquet anew: `uir verify`.
 
-    >>> uirdata.verify("sample", root=root).is_good
+    >>> import uirdata
+    >>> uirdata.verify("my-photos", root=root).is_good
     True
 
     Args:
@@ -139,9 +141,10 @@ def plan(
 
     Crops that screening leaves out are not in it, as far as they have been screened.
 
-    >>> samples = list(uirdata.plan("sample", root=root, size=64, stride=64).samples())
-    >>> samples[0].split, samples[0].degradation, samples[0].source
-    ('test', 'noise', 'sample')
+    >>> import uirdata
+    >>> first = next(uirdata.plan("my-photos", root=root, size=64).samples())
+    >>> first.split, first.degradation, first.source
+    ('train', 'blur-jpeg', 'my-photos')
 
     Args:
         ids: of sources; with a subset, those of its sources that are wanted; with neither, all that have been fetched.
@@ -189,6 +192,7 @@ def build(
     Adds to a folder of shards and rewrites nothing that is whole there; started again, it does what is left. Samples
     that cannot be made and sources that are not there stand in the result, and are no exception.
 
+    >>> import uirdata
     >>> result = uirdata.build("my-photos", root=root, size=64, codec="png")
     >>> result.complete, result.samples == len(uirdata.open_shards(result.place))
     (True, True)
@@ -277,6 +281,7 @@ def push(
     """
     Publish a shard folder on the Hugging Face Hub, in one commit: `uir push-hf`.
 
+    >>> import uirdata
     >>> uirdata.push("my shards", shards)
     Traceback (most recent call last):
     uirdata.errors.UsageError: 'my shards' is no repository; write it like owner/name

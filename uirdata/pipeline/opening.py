@@ -38,6 +38,10 @@ def open_shards(
     more than UIR_CACHE_SIZE of them, such as 200GB: shards that were not wanted for longest make room; what has none is
     read sample by sample. HF_HUB_OFFLINE takes what is there.
 
+    >>> dataset = open_shards(shards, split="test")
+    >>> len(dataset), dataset.class_names
+    (6, ('noise', 'gaussian-blur', 'low-light'))
+
     Args:
         dir: what `uir build-shards --out` wrote, hf://datasets/OWNER/NAME[@REVISION], or the address of a shard
             folder: http(s), or whatever fsspec reaches, such as s3://bucket/shards.

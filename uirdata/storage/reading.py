@@ -32,6 +32,11 @@ class ShardItem:
     """
     A sample with its pixels.
 
+    >>> import uirdata
+    >>> item = uirdata.open_shards(shards)[0]
+    >>> item.lq.shape, item.gt.dtype.name, item.label
+    ((40, 48, 3), 'uint8', 1)
+
     Attributes:
         key: its name.
         lq: (H, W, 3) RGB uint8.
@@ -74,6 +79,11 @@ class ShardDataset(Sequence[ShardItem]):
     The samples of a shard folder by number, in the order of split, degradation, source and shard.
 
     It may be pickled, and shared with forked processes: files are opened by the process that reads them.
+
+    >>> import uirdata
+    >>> dataset = uirdata.open_shards(shards, "train")
+    >>> len(dataset), dataset.class_names[dataset[0].label], len(dataset[2:5])
+    (18, 'gaussian-blur', 3)
 
     Attributes:
         folder: the shard folder.

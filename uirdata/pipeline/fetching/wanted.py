@@ -19,6 +19,11 @@ class OwnFolder:
     """
     What is known of a folder of the user's own.
 
+    >>> import uirdata
+    >>> own = uirdata.OwnFolder(test_share=0.5, licence="CC0")
+    >>> uirdata.fetch("mine", from_dir=photos, own=own, root=root).is_complete
+    True
+
     Attributes:
         degradation: of its LQ images: one of the nineteen types; "" for clean images.
         lq: the folder of its LQ images, below it.
