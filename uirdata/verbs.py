@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from uirdata.choosing import extra_manifests, fetched_sources, layout_of
+from uirdata.errors import UsageError, nearest
 from uirdata.hosts.repository import Repository, repository_name
-from uirdata.images import Codec
+from uirdata.images import CODECS, Codec
 from uirdata.pipeline.building.build_plan import BuildSettings, Slice
 from uirdata.pipeline.building.engines import Engine, LocalEngine, RayEngine
 from uirdata.pipeline.building.object_pool import open_object_pool
@@ -223,6 +224,9 @@ def build(
         ShardError: the folder holds shards of other settings, or another build is at work there.
         StorageError: the disk is full or the folder cannot be written; finished shards stay.
     """
+    for what, choice, choices in (("codec", codec, CODECS), ("engine", engine, ("local", "ray"))):
+        if choice not in choices:
+            raise UsageError(f"there is no {what} {choice!r}: {nearest(choice, choices)}")
     layout = layout_of(root)
     pool = open_object_pool(str(out), layout) if out is not None and is_remote(out) else None
     folder = pool.folder if pool is not None else Path(out) if out is not None else layout.shards

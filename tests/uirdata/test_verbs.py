@@ -81,6 +81,10 @@ def test_a_subset_is_its_name_or_itself_and_ids_are_one_or_several(root: Path) -
         uirdata.plan("gopro", subset="small", root=root)
     with pytest.raises(UsageError, match="no variant 'claen': did you mean 'clean'"):
         uirdata.plan("mine", root=root, variant="claen")  # type: ignore[arg-type]
+    for wrong in ({"codec": "jpg"}, {"engine": "rya"}):
+        with pytest.raises(UsageError, match=f"there is no {next(iter(wrong))} "):
+            uirdata.build("mine", root=root, **wrong)  # type: ignore[arg-type]
+    assert not (root / "shards").exists()
 
 
 def test_without_names_it_is_all_that_has_been_fetched(
