@@ -37,12 +37,12 @@ from benchmarks.build_shards import make_photographs, plan_of
 from maskdcpt.data.loader import crop_loader
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
 from maskdcpt.data.windows import Crops
+from uirdata import open_shards
 from uirdata.images import CODECS, decode_image
 from uirdata.pipeline.building.build import build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
 from uirdata.pipeline.building.engines import LocalEngine
 from uirdata.pipeline.building.shard_task import SourcePixels
-from uirdata.storage.reading import open_shards
 
 BATCH, WINDOW = 16, 256
 

@@ -6,22 +6,17 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from uirdata.byte_sizes import parse_size
-from uirdata.errors import UirError, UsageError, nearest
-from uirdata.layout import Layout
+from uirdata.errors import UirError, nearest
 
 from .console import Console
-
-if TYPE_CHECKING:
-    from uirdata.sources import Source
-    from uirdata.subsets import Subset
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,72 +164,3 @@ class CheckpointPlace(click.ParamType["str | Path"]):
 
 
 CHECKPOINT = click.option("--checkpoint", type=CheckpointPlace(), required=True, help=CHECKPOINT_HELP)
-
-
-def all_sources(layout: Layout) -> dict[str, Source]:
-    """Read every manifest: ours, those of UIR_MANIFESTS, and the user's own folders."""
-    from uirdata.sources import load_sources
-
-    return dict(load_sources(extra_manifests(layout)))
-
-
-def extra_manifests(layout: Layout | None) -> list[Path]:
-    """Return the folders with manifests besides ours: those of UIR_MANIFESTS, and the root's own; None has no root."""
-    from uirdata.sources import own_manifests
-
-    return own_manifests(layout, named_manifests())
-
-
-def named_manifests() -> list[Path]:
-    """
-    Return the folders that UIR_MANIFESTS names.
-
-    Raises:
-        UsageError: one of them is not there.
-    """
-    named = [Path(part) for part in os.environ.get("UIR_MANIFESTS", "").split(os.pathsep) if part]
-    for folder in named:
-        if not folder.is_dir():
-            raise UsageError(f"UIR_MANIFESTS names {folder}, which is no folder")
-    return named
-
-
-def chosen_sources(layout: Layout, ids: Sequence[str], subset: str | None) -> list[Source]:
-    """
-    Turn IDs and --subset into sources; neither means all.
-
-    Raises:
-        UsageError: an id or the subset is not known.
-    """
-    sources = all_sources(layout)
-    names: list[str] = list(ids)
-    if subset is not None:
-        names += find_subset(layout, subset).sources
-    if not ids and subset is None:
-        names = list(sources)
-    for name in names:
-        if name not in sources:
-            raise UsageError(f"there is no source {name!r}: {nearest(name, sources)}")
-    return [sources[name] for name in dict.fromkeys(names)]
-
-
-def find_subset(layout: Layout | None, name: str) -> Subset:
-    """
-    Turn the text of --subset into a subset.
-
-    Raises:
-        UsageError: there is none of that name; the nearest is named.
-        ManifestError: it names a source that is not known.
-    """
-    from uirdata.subsets import load_subset
-
-    return load_subset(name, extra=extra_manifests(layout))
-
-
-def subset_of_shards(shards: str | Path, name: str) -> Subset | None:
-    """
-    Turn the text of --subset, or of a configuration, into a subset of shards; None where it is "".
-
-    Errors as `find_subset`.
-    """
-    return find_subset(Layout.around(shards), name) if name else None

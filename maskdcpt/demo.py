@@ -31,6 +31,7 @@ from maskdcpt.training.loop import TrainResult, train
 from maskdcpt.training.metrics_log import read_curves
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import load_checkpoint
+from uirdata import open_shards
 from uirdata.errors import SourceError
 from uirdata.html_pages import centre
 from uirdata.images import RgbImage, to_uint8
@@ -46,7 +47,7 @@ from uirdata.pipeline.reporting.statistics_page import Statistics, count_shards
 from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Progress
 from uirdata.sources import load_sources
-from uirdata.storage.reading import ShardDataset, open_shards
+from uirdata.storage.reading import ShardDataset
 from uirdata.subsets import Subset, load_subset
 
 T = TypeVar("T")

@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uirdata.degradations import Degradation, Recipe, degradations, degrade, sample_recipe
     from uirdata.errors import UirError
+    from uirdata.pipeline.fetching.wanted import OwnFolder
     from uirdata.pipeline.opening import open_shards
     from uirdata.records import Record
     from uirdata.sources import Source, load_sources
     from uirdata.storage.reading import ShardDataset, ShardItem
     from uirdata.subsets import Subset, load_subset
+    from uirdata.verbs import build, fetch, plan, push, verify
+
+    __version__: str
 
 _WHERE = {
     "Degradation": "uirdata.degradations",
+    "OwnFolder": "uirdata.pipeline.fetching.wanted",
     "Recipe": "uirdata.degradations",
     "Record": "uirdata.records",
     "ShardDataset": "uirdata.storage.reading",
@@ -27,16 +32,22 @@ _WHERE = {
     "Source": "uirdata.sources",
     "Subset": "uirdata.subsets",
     "UirError": "uirdata.errors",
+    "build": "uirdata.verbs",
     "degradations": "uirdata.degradations",
     "degrade": "uirdata.degradations",
+    "fetch": "uirdata.verbs",
     "load_sources": "uirdata.sources",
     "load_subset": "uirdata.subsets",
     "open_shards": "uirdata.pipeline.opening",
+    "plan": "uirdata.verbs",
+    "push": "uirdata.verbs",
     "sample_recipe": "uirdata.degradations",
+    "verify": "uirdata.verbs",
 }
 
 __all__ = [
     "Degradation",
+    "OwnFolder",
     "Recipe",
     "Record",
     "ShardDataset",
@@ -44,16 +55,24 @@ __all__ = [
     "Source",
     "Subset",
     "UirError",
+    "__version__",
+    "build",
     "degradations",
     "degrade",
+    "fetch",
     "load_sources",
     "load_subset",
     "open_shards",
+    "plan",
+    "push",
     "sample_recipe",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _WHERE:
         raise AttributeError(f"module 'uirdata' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)
@@ -61,3 +80,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _version() -> str:
+    """Return the release that is installed; "0+unknown" of a checkout that is not."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("universal-image-restoration")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -26,7 +26,16 @@ from collections.abc import Iterable
 
 
 class UirError(Exception):
-    """Base of all errors that a user can mend. `exit_code` is what the command line ends with."""
+    """
+    Base of all errors that a user can mend. `exit_code` is what the command line ends with.
+
+    >>> import uirdata
+    >>> try:
+    ...     uirdata.load_subset("benhc")
+    ... except uirdata.UirError as error:
+    ...     print(error)
+    there is no subset or source 'benhc': did you mean 'bench'?
+    """
 
     exit_code = 1
 

@@ -17,6 +17,11 @@ class Record:
     """
     One sample of a shard.
 
+    >>> import uirdata
+    >>> record = uirdata.open_shards(shards).record(0)
+    >>> record.degradation, record.split, (record.height, record.width)
+    ('gaussian-blur', 'test', (40, 48))
+
     Attributes:
         key: its name in the tar; unique over the pool. No dot: readers of WebDataset split at the first one.
         shard: the tar, relative to the shard folder.

@@ -177,6 +177,10 @@ class Source:
     """
     A published data set.
 
+    >>> gopro = load_sources()["gopro"]
+    >>> gopro.degradations, gopro.redistributable
+    (('motion-blur',), False)
+
     Attributes:
         id: such as "gopro"; file name of its manifest.
         title: as people call it.
@@ -251,6 +255,9 @@ _EFFORT: tuple[Access, ...] = ("open", "token", "login", "form", "by-hand")
 def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
     """
     Read all manifests, by id, in the order of the ids.
+
+    >>> "gopro" in load_sources()
+    True
 
     Args:
         extra: folders with further manifests, such as the user's own (UIR_MANIFESTS, ROOT/manifests); a folder that

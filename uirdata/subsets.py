@@ -44,6 +44,10 @@ class Subset:
     """
     An ordered choice of degradations and sources.
 
+    >>> five = load_subset("5d")
+    >>> five.class_names, five.label_of("noise")
+    (('haze', 'rain-streak', 'noise', 'motion-blur', 'low-light'), 2)
+
     Attributes:
         name: such as "5d".
         title: what it is, in a sentence.
@@ -79,6 +83,9 @@ class Subset:
 def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: Sequence[Path] = ()) -> Subset:
     """
     Find a subset by name. The id of a source is the name of a subset of that one source, too.
+
+    >>> load_subset("sample").sources, load_subset("gopro").degradations
+    (('sample',), ('motion-blur',))
 
     Args:
         name: such as "5d" or "gopro".

@@ -10,7 +10,7 @@ import click
 from uirdata.errors import UsageError
 
 from ..console import Console
-from ..options import CHECKPOINT, DRY_RUN, common, named_manifests
+from ..options import CHECKPOINT, DRY_RUN, common
 
 if TYPE_CHECKING:
     from maskdcpt.config.train_config import WeightKind
@@ -63,6 +63,7 @@ def export(
     """
     from maskdcpt.weights.export import as_mapping, export_backbone
     from maskdcpt.weights.model_card import push_model, write_model_folder
+    from uirdata.choosing import named_manifests
 
     if out is None and hub is None and folder is None:
         raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")

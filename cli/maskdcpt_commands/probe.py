@@ -10,7 +10,7 @@ import click
 from uirdata.errors import UsageError
 
 from ..console import Console
-from ..options import BACKBONE, DEVICE, CheckpointPlace, ShardPlace, common, subset_of_shards
+from ..options import BACKBONE, DEVICE, CheckpointPlace, ShardPlace, common
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -71,6 +71,7 @@ def probe(
       maskdcpt probe --shards uir-data/shards --checkpoint runs/pre --every-step --tsne features.png
     """
     from maskdcpt.studies.probe import ProbeSettings, map_features, probe_features
+    from uirdata.choosing import subset_of_shards
 
     settings = ProbeSettings(
         backbone=backbone,

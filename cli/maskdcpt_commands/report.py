@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..console import Console
-from ..options import DEVICE, ShardPlace, common, named_manifests
+from ..options import DEVICE, ShardPlace, common
 
 
 @click.command()
@@ -48,6 +48,7 @@ def report(
       maskdcpt report runs/fine --results results/nafnet --out page.html
     """
     from maskdcpt.pages.run_page import prepare_report, write_report
+    from uirdata.choosing import named_manifests
 
     target = out or run / "report.html"
     with console.progress() as progress:

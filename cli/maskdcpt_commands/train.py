@@ -15,7 +15,7 @@ import click
 from uirdata.errors import UsageError
 
 from ..console import Console
-from ..options import CHECKPOINT_HELP, DRY_RUN, CheckpointPlace, ShardPlace, common, subset_of_shards
+from ..options import CHECKPOINT_HELP, DRY_RUN, CheckpointPlace, ShardPlace, common
 
 if TYPE_CHECKING:
     from maskdcpt.config.train_config import TrainConfig
@@ -89,6 +89,8 @@ def train(
         console.line(to_toml(chosen, {**origin, **yours}).rstrip())
         return
     # The configuration holds a name; what UIR_MANIFESTS adds is known here alone.
+    from uirdata.choosing import subset_of_shards
+
     subset = subset_of_shards(chosen.data.shards, chosen.data.subset) if chosen.data.shards else None
     if dry_run:
         _show_plan(chosen, subset, console)

@@ -11,7 +11,7 @@ from uirdata.errors import PartlyDone, UsageError
 from uirdata.layout import Layout
 
 from ..console import Console
-from ..options import DRY_RUN, JOBS, ROOT, all_sources, common, find_subset
+from ..options import DRY_RUN, JOBS, ROOT, common
 
 if TYPE_CHECKING:
     from uirdata.pipeline.auditing.audit import AuditReport
@@ -90,6 +90,7 @@ def audit(
 
 def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], list[str]]:
     """Turn --against into pictures, and name the sources that were not fetched."""
+    from uirdata.choosing import all_sources, find_subset
     from uirdata.pipeline.auditing.gt_images import shard_pictures, source_pictures
     from uirdata.pipeline.building.sample_reader import source_folders
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +15,15 @@ from uirdata.layout import Layout
 
 from ..console import Console
 from ..options import DRY_RUN, ROOT, SEED, SUBSET, ShardPlace, Size, common
-from .plan_options import SIZE, STRIDE, VARIANT, expected_of, plan_of, remark_left, show_plan
-from .screen_option import SCREEN, screened_plan
+from .plan_options import SIZE, STRIDE, VARIANT, expected_of, remark_left, show_plan
+from .screen_option import SCREEN, remark_unscreened, show_screened
 
 if TYPE_CHECKING:
     from uirdata.images import Codec
     from uirdata.pipeline.building.build_plan import Slice
     from uirdata.pipeline.building.engines import Engine, EngineName
-    from uirdata.pipeline.building.object_pool import ObjectPool
-    from uirdata.pipeline.building.sample_plan import Plan
+    from uirdata.pipeline.building.subset_build import BuildResult
+    from uirdata.pipeline.building.subset_plan import Variant
 
 
 class Part(click.ParamType["Slice"]):
@@ -106,7 +104,7 @@ def build_shards(
     codec: Codec,
     size: int | None,
     stride: int | None,
-    variant: str,
+    variant: Variant,
     screen: bool,
     seed: int,
     lazy: bool,
@@ -135,15 +133,15 @@ def build_shards(
       uir build-shards --from-hub OWNER/NAME --out rebuilt --task $SLURM_ARRAY_TASK_ID/8
       uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
-    from uirdata.pipeline.building.build import build
-    from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
-    from uirdata.pipeline.building.sample_reader import source_folders
-    from uirdata.pipeline.building.shard_task import SourcePixels
+    from uirdata.pipeline.building.build_plan import BuildSettings
+    from uirdata.pipeline.building.object_pool import open_object_pool
+    from uirdata.pipeline.building.subset_build import prepare_build, run_build
+    from uirdata.pipeline.building.subset_plan import plan_subset
 
     from .rebuild import rebuild_from
 
     layout = Layout(root)
-    pool = _object_pool(layout, out) if isinstance(out, str) else None
+    pool = open_object_pool(out, layout) if isinstance(out, str) else None
     if pool is not None and (materialise is not None or from_hub is not None):
         raise UsageError("--materialise and --from-hub need a folder of this machine for --out")
     out = pool.folder if pool is not None else Path(out) if out is not None else None
@@ -154,14 +152,28 @@ def build_shards(
     if from_hub is not None:
         rebuild_from(console, from_hub, layout, folder, _engine(engine, workers), task=task, dry_run=dry_run)
         return
-    chosen, sources, plan = plan_of(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
-    plan, _ = screened_plan(
-        console, layout, plan, sources, screen=screen, workers=workers, dry_run=dry_run, trust_files=True
+    planned = plan_subset(
+        layout, ids, subset, size=size, stride=stride, seed=seed, variant=variant, may_be_empty=dry_run
     )
     settings = BuildSettings(seed=seed, codec=codec, shard_bytes=shard_size, lazy=lazy)
-    todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
+    with console.progress() as progress:
+        prepared = prepare_build(
+            planned,
+            layout,
+            folder,
+            settings,
+            screen=screen,
+            score=not dry_run,
+            task=task,
+            retry_rejected=retry_rejected,
+            workers=workers,
+            progress=progress,
+        )
+    plan, todo = prepared.planned.plan, prepared.todo
+    remark_unscreened(console, prepared.unscreened)
+    show_screened(console, layout, prepared.screened)
     if dry_run:
-        show_plan(console, plan, "", expected_of(chosen, sources, plan), lazy=lazy)
+        show_plan(console, plan, "", expected_of(prepared.planned), lazy=lazy)
         console.line(
             f"to build: {todo.todo_samples:,} samples in {len(todo.todo):,} shards; "
             f"already in {folder}: {todo.here_samples:,}"
@@ -170,46 +182,28 @@ def build_shards(
         return
     remark_left(console, plan)
     with console.progress() as progress:
-        report = build(
-            todo,
-            subsets={chosen.name: chosen.classes},
-            pixels=SourcePixels(source_folders(sources, layout, plan.sources), seed),
-            engine=_engine(engine, workers),
-            discard=discard,
-            progress=progress,
-            pool=pool,
+        result = run_build(
+            prepared, layout, engine=_engine(engine, workers), discard=discard, pool=pool, progress=progress
         )
-    place = pool.place if pool is not None else str(folder)
     console.data(
         {
-            "folder": place,
-            "subset": chosen.name,
-            "shards_built": report.shards,
-            "samples_built": report.samples,
-            "samples_already_there": todo.here_samples,
-            "complete": report.complete,
-            "rejected": [asdict(row) for row in report.rejected],
-            "sources_left_out": [asdict(item) for item in plan.left],
+            "folder": result.place,
+            "subset": result.subset,
+            "shards_built": result.shards,
+            "samples_built": result.samples,
+            "samples_already_there": result.samples_there,
+            "complete": result.complete,
+            "rejected": [asdict(row) for row in result.rejected],
+            "sources_left_out": [asdict(item) for item in result.left],
         }
     )
     console.line(
-        f"{report.samples:,} samples in {report.shards:,} new shards; {todo.here_samples:,} were there. In {place}"
+        f"{result.samples:,} samples in {result.shards:,} new shards; {result.samples_there:,} were there. "
+        f"In {result.place}"
     )
-    if not report.complete:
+    if not result.complete:
         console.line("other tasks of this build have shards left; the last one to end writes info.json")
-    _end_build(console, folder, report.rejected, plan)
-
-
-def _object_pool(layout: Layout, place: str) -> ObjectPool:
-    """Open a pool in object storage; its manifest is kept in the root."""
-    from uirdata.pipeline.building.object_pool import ObjectPool
-
-    if place.startswith(("hf://", "http://", "https://")):
-        raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
-    name = re.sub(r"[^A-Za-z0-9.-]+", "--", place).strip("-")
-    pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / name)
-    pool.bring()
-    return pool
+    _end_build(console, folder, result)
 
 
 def _engine(name: EngineName, workers: int) -> Engine:
@@ -221,8 +215,8 @@ def _engine(name: EngineName, workers: int) -> Engine:
 def _materialise(
     console: Console, lazy: Path, out: Path | None, shard_size: int, engine: Engine, dry_run: bool
 ) -> None:
+    from uirdata import open_shards
     from uirdata.pipeline.building.materialise import materialise
-    from uirdata.storage.reading import open_shards
 
     if out is None:
         raise UsageError("--materialise needs --out: a folder for the shards that hold every LQ")
@@ -235,17 +229,16 @@ def _materialise(
     console.line(f"{report.samples:,} samples in {report.shards:,} new shards. In {out}")
 
 
-def _end_build(console: Console, folder: Path, rejected: Sequence[object], plan: Plan) -> None:
+def _end_build(console: Console, folder: Path, result: BuildResult) -> None:
     from uirdata.pipeline.building.build import REJECTED
-    from uirdata.storage.shards import Rejected
 
-    reasons = Counter(row.reason for row in rejected if isinstance(row, Rejected))
+    reasons = Counter(row.reason for row in result.rejected)
     for reason, number in reasons.most_common(10):
         console.warning(f"{number:,} samples left out: {reason}")
-    if rejected:
+    if result.rejected:
         raise PartlyDone(
-            f"{len(rejected):,} samples could not be made; {folder / REJECTED} lists them. "
+            f"{len(result.rejected):,} samples could not be made; {folder / REJECTED} lists them. "
             "Mend their files and run the same command with --retry-rejected"
         )
-    if plan.left:
+    if result.left:
         raise PartlyDone("some sources of the subset are not there; fetch them and run the same command again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +12,12 @@ from uirdata.layout import Layout
 
 from ..console import Console
 from ..options import DRY_RUN, JOBS, ROOT, SEED, SUBSET, common
-from .plan_options import SIZE, STRIDE, VARIANT, expected_of, plan_of, remark_left, show_plan
-from .screen_option import SCREEN, screened_plan
+from .plan_options import SIZE, STRIDE, VARIANT, expected_of, remark_left, show_plan
+from .screen_option import SCREEN, remark_unscreened, show_screened
+
+if TYPE_CHECKING:
+    from uirdata.pipeline.building.screen import Screened
+    from uirdata.pipeline.building.subset_plan import Variant
 
 
 @click.command()
@@ -35,7 +40,7 @@ def crop(
     subset: str | None,
     size: int | None,
     stride: int | None,
-    variant: str,
+    variant: Variant,
     screen: bool,
     seed: int,
     export: Path | None,
@@ -60,13 +65,25 @@ def crop(
     from uirdata.pipeline.building.export_crops import export_crops
     from uirdata.pipeline.building.sample_plan import write_plan
     from uirdata.pipeline.building.sample_reader import source_folders
+    from uirdata.pipeline.building.screen import plan_with_known_scores, screened_plan
+    from uirdata.pipeline.building.subset_plan import plan_subset
 
     layout = Layout(root)
-    chosen, sources, plan = plan_of(layout, ids, subset, size, stride, seed, variant, dry_run=dry_run)
-    plan, screened = screened_plan(console, layout, plan, sources, screen=screen, workers=jobs, dry_run=dry_run)
-    if not dry_run:
+    planned = plan_subset(
+        layout, ids, subset, size=size, stride=stride, seed=seed, variant=variant, may_be_empty=dry_run
+    )
+    sources = planned.sources
+    screened: list[Screened] = []
+    if dry_run:
+        plan, unscreened = plan_with_known_scores(planned.plan, sources, layout, screen=screen)
+        remark_unscreened(console, unscreened)
+    else:
+        with console.progress() as progress:
+            plan, cuts = screened_plan(planned.plan, sources, layout, screen=screen, workers=jobs, progress=progress)
+        show_screened(console, layout, cuts)
+        screened = [report for _, report in cuts]
         write_plan(layout.plan, plan.samples())
-    expected = expected_of(chosen, sources, plan) if dry_run else None
+    expected = expected_of(planned) if dry_run else None
     samples = show_plan(console, plan, "" if dry_run else str(layout.plan), expected, screened)
     if not dry_run:
         remark_left(console, plan)

@@ -10,7 +10,7 @@ from uirdata.errors import UsageError
 from uirdata.layout import Layout
 
 from ..console import Console
-from ..options import DRY_RUN, JOBS, ROOT, SUBSET, Size, all_sources, chosen_sources, common
+from ..options import DRY_RUN, JOBS, ROOT, SUBSET, Size, common
 from .source_views import show_plan, show_report
 
 
@@ -69,35 +69,14 @@ def fetch(
       uir fetch my-photos --from ~/Pictures --test-share 0.1
       uir fetch my-haze --from ~/haze --lq hazy --gt clear --degradation haze
     """
-    from uirdata.pipeline.fetching.fetch import add_local_source, plan_fetch
     from uirdata.pipeline.fetching.fetch import fetch as run_fetch
+    from uirdata.pipeline.fetching.wanted import OwnFolder, is_own_folder, plan_wanted
 
     layout = Layout(root)
-    if not ids and subset is None:
-        raise UsageError("say what to fetch: IDs, or --subset NAME; `uir sources` lists both")
-    known = all_sources(layout)
-    own = [name for name in ids if name not in known or known[name].local_dir is not None]
-    if from_dir is not None and len(ids) == 1 and own and subset is None:
-        if dry_run:
-            raise UsageError(f"{ids[0]} is a folder of your own: nothing would be fetched, so there is nothing to show")
-        wanted = [
-            add_local_source(
-                ids[0],
-                from_dir,
-                layout,
-                lq=lq,
-                gt=gt,
-                degradation=degradation,
-                test_share=test_share,
-                licence=licence,
-            )
-        ]
-        from_dir = None
-    else:
-        if lq or gt or degradation or test_share:
-            raise UsageError("--lq, --gt, --degradation and --test-share describe a folder of your own: ID --from DIR")
-        wanted = chosen_sources(layout, ids, subset)
-    plan = plan_fetch(wanted, layout, from_dir=from_dir, alternative=alternative)
+    if dry_run and is_own_folder(layout, ids, subset, from_dir):
+        raise UsageError(f"{ids[0]} is a folder of your own: nothing would be fetched, so there is nothing to show")
+    own = OwnFolder(degradation, lq, gt, test_share, licence)
+    plan = plan_wanted(layout, ids, subset, from_dir=from_dir, own=own, alternative=alternative)
     if dry_run:
         show_plan(console, plan)
         plan.refuse_if_too_large(prune=prune)

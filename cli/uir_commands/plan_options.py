@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from uirdata.errors import SourceError, UsageError
-from uirdata.layout import Layout
-
 from ..console import Console, size_text
-from ..options import all_sources, find_subset
 
 if TYPE_CHECKING:
     from uirdata.pipeline.building.sample_plan import Plan
     from uirdata.pipeline.building.screen import Screened
-    from uirdata.planning import CropSetting, GroupKey
+    from uirdata.pipeline.building.subset_plan import SubsetPlan
+    from uirdata.planning import GroupKey
     from uirdata.sources import Source
     from uirdata.subsets import Subset
 
@@ -32,73 +29,6 @@ VARIANT = click.option(
     show_default=True,
     help="`clean` leaves out training scenes that are known to lie in a benchmark.",
 )
-
-
-def plan_of(
-    layout: Layout,
-    ids: Sequence[str],
-    subset: str | None,
-    size: int | None,
-    stride: int | None,
-    seed: int,
-    variant: str,
-    *,
-    dry_run: bool = False,
-) -> tuple[Subset, dict[str, Source], Plan]:
-    """
-    Plan what the options of a command ask for.
-
-    Returns:
-        The subset, all sources by id, and the plan.
-    """
-    from uirdata.facts.overlaps import load_overlaps
-    from uirdata.pipeline.building.sample_plan import make_plan
-    from uirdata.sources import MANIFESTS
-
-    sources = all_sources(layout)
-    chosen = _chosen_subset(layout, ids, subset, sources)
-    plan = make_plan(
-        chosen,
-        sources,
-        layout,
-        crop=_crop_setting(size, stride),
-        seed=seed,
-        overlaps=load_overlaps([MANIFESTS / "overlaps", layout.overlaps]),
-        clean=variant == "clean",
-        may_be_empty=dry_run,
-    )
-    return chosen, sources, plan
-
-
-def _chosen_subset(layout: Layout, ids: Sequence[str], subset: str | None, sources: dict[str, Source]) -> Subset:
-    """Say what to build: --subset, some of its sources, some sources by themselves, or all that was fetched."""
-    from uirdata.subsets import Subset, merge_subsets
-
-    if subset is None and not ids:
-        ids = [name for name in sources if layout.pairs(name).exists()]
-        if not ids:
-            raise SourceError(
-                f"nothing has been fetched into {layout.root}; `uir fetch --subset sample` is a beginning"
-            )
-    if subset is None:
-        return merge_subsets([find_subset(layout, name) for name in ids])
-    whole = find_subset(layout, subset)
-    if not ids:
-        return whole
-    unknown = [name for name in ids if name not in whole.sources]
-    if unknown:
-        raise UsageError(f"{unknown[0]} is not in {subset}, which has: {', '.join(whole.sources)}")
-    uses = tuple(use for use in whole.uses if use.source in ids)
-    return Subset(**{**vars(whole), "uses": uses})
-
-
-def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:
-    from uirdata.planning import CropSetting
-
-    if size is None and stride is None:
-        return None
-    # Half a window of overlap, as the published crop scripts for GoPro and REDS.
-    return CropSetting(size or 512, stride or (size or 512) // 2 or 1)
 
 
 @dataclass(frozen=True)
@@ -117,11 +47,12 @@ class Expected:
     sources: dict[str, Source]
 
 
-def expected_of(subset: Subset, sources: dict[str, Source], plan: Plan) -> Expected:
+def expected_of(planned: SubsetPlan) -> Expected:
     """Say what the sources that are not here would add."""
     from uirdata.pipeline.building.sample_plan import expected_samples
 
-    groups = [row for left in plan.left for row in expected_samples(subset, sources[left.source])]
+    subset, sources = planned.subset, dict(planned.sources)
+    groups = [row for left in planned.plan.left for row in expected_samples(subset, sources[left.source])]
     return Expected(groups, subset, sources)
 
 

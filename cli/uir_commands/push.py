@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,12 @@ from uirdata.errors import PublishError, UsageError
 from uirdata.layout import Layout
 
 from ..console import Console, size_text
-from ..options import DRY_RUN, ROOT, common, extra_manifests
+from ..options import DRY_RUN, ROOT, common
 
 if TYPE_CHECKING:
     from uirdata.hosts.repository import Repository
     from uirdata.pipeline.publishing.publication import Publication
     from uirdata.pipeline.publishing.push import PushPlan
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 @click.command("push-hf")
@@ -62,10 +59,10 @@ def push_hf(
       uir push-hf /data/shards me/my-shards --dry-run
       uir push-hf /data/shards me/my-recipes --recipes-only
     """
+    from uirdata.choosing import extra_manifests
     from uirdata.hosts.repository import Repository
-    from uirdata.pipeline.publishing.outgoing import pages, write_pages
-    from uirdata.pipeline.publishing.publication import check_licences, describe
-    from uirdata.pipeline.publishing.push import as_json, plan_push, push
+    from uirdata.pipeline.publishing.publication import describe
+    from uirdata.pipeline.publishing.push import as_json, plan_push, prepare_push, push
 
     layout = Layout(root)
     folder, name = _folder_and_name(words, layout)
@@ -78,13 +75,12 @@ def push_hf(
         console.data(as_json(plan))
         _show(console, plan)
         return
-    check_licences(publication)
-    owner = repository.user()
-    write_pages(folder, pages(publication, repository.endpoint))
-    plan = plan_push(publication, repository, replace=replace)
+    plan = prepare_push(publication, repository, replace=replace)
     for problem in plan.problems:
         console.warning(problem)
-    console.remark(f"{len(plan.send):,} files, {size_text(plan.send_bytes)}, to {repository.link} as {owner}")
+    console.remark(
+        f"{len(plan.send):,} files, {size_text(plan.send_bytes)}, to {repository.link} as {repository.user()}"
+    )
     with console.progress() as progress:
         report = push(plan, repository, private=private, progress=progress)
     wrong = _verified(console, publication, repository) if verify else None
@@ -109,12 +105,11 @@ def push_hf(
 
 
 def _folder_and_name(words: tuple[str, ...], layout: Layout) -> tuple[Path, str]:
+    from uirdata.hosts.repository import repository_name
+
     if len(words) > 2:
         raise UsageError(f"expected [DIR] REPO, got {len(words)} words: {' '.join(words)}")
-    name = words[-1].removeprefix("hf://datasets/")
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{words[-1]!r} is no repository; write it like owner/name")
-    return (Path(words[0]) if len(words) == 2 else layout.shards), name
+    return (Path(words[0]) if len(words) == 2 else layout.shards), repository_name(words[-1])
 
 
 def _show(console: Console, plan: PushPlan) -> None:

@@ -10,7 +10,6 @@ from uirdata.pipeline.building.build_plan import Slice
 from uirdata.pipeline.building.engines import Engine
 
 from ..console import Console
-from ..options import all_sources
 
 
 def rebuild_from(
@@ -29,6 +28,7 @@ def rebuild_from(
     Raises:
         PartlyDone: sources are missing, or shards would differ.
     """
+    from uirdata.choosing import all_sources
     from uirdata.pipeline.building.rebuild import plan_rebuild, rebuild
     from uirdata.pipeline.building.sample_reader import source_folders
     from uirdata.pipeline.opening import is_remote

@@ -9,7 +9,7 @@ import click
 from uirdata.layout import Layout
 
 from ..console import Console, size_text
-from ..options import ROOT, SUBSET, chosen_sources, common
+from ..options import ROOT, SUBSET, common
 from .source_views import (
     ACCESS,
     cost_of,
@@ -37,6 +37,8 @@ def sources(ids: tuple[str, ...], subset: str | None, root: Path, console: Conso
       uir sources --subset 5d
       uir sources gopro
     """
+    from uirdata.choosing import chosen_sources
+
     layout = Layout(root)
     chosen = chosen_sources(layout, ids, subset)
     console.data([source_document(source) for source in chosen])

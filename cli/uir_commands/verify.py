@@ -10,7 +10,7 @@ from uirdata.errors import SourceError
 from uirdata.layout import Layout
 
 from ..console import Console
-from ..options import DRY_RUN, JOBS, ROOT, SUBSET, chosen_sources, common
+from ..options import DRY_RUN, JOBS, ROOT, SUBSET, common
 from .source_views import show_counts, show_verification, verification_document
 
 
@@ -44,15 +44,12 @@ def verify(
       uir verify
       uir verify --subset sample --deep
     """
+    from uirdata.choosing import fetched_sources
     from uirdata.pipeline.verifying.verify import pin_lines
     from uirdata.pipeline.verifying.verify import verify as run_verify
 
     layout = Layout(root)
-    chosen = chosen_sources(layout, ids, subset)
-    if not ids and subset is None:
-        chosen = [source for source in chosen if layout.pairs(source.id).exists()]
-        if not chosen:
-            raise SourceError(f"nothing has been fetched into {root}; `uir fetch --subset sample` is a beginning")
+    chosen = fetched_sources(layout, ids, subset)
     if dry_run:
         rows = [{"id": source.id, "would write": str(layout.pairs(source.id))} for source in chosen]
         console.data(rows)

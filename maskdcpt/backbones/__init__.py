@@ -31,6 +31,11 @@ def create_backbone(name: str, **size: object) -> Backbone:
     """
     Make a network with fresh weights, drawn from torch's own generator.
 
+    >>> import torch
+    >>> network = create_backbone("nafnet", width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
+    >>> network(torch.rand(2, 3, 32, 48)).shape
+    torch.Size([2, 3, 32, 48])
+
     Args:
         name: one of `BACKBONES`.
         size: the published argument names; those that are left out keep the published values.

@@ -56,6 +56,10 @@ def find_preset(name: str) -> Preset:
     """
     Give a preset by name.
 
+    >>> preset = find_preset("pretrain-5d-nafnet")
+    >>> preset.config.data.subset, preset.config.objective.kind
+    ('5d', 'maskdcpt')
+
     Raises:
         UsageError: there is none; the message names the nearest.
     """

@@ -116,6 +116,10 @@ class ObjectiveConfig:
     """
     What is learned.
 
+    >>> objective = ObjectiveConfig(mask_ratio=0.75)
+    >>> objective.kind, objective.mask_patch
+    ('maskdcpt', 16)
+
     Attributes:
         kind: maskdcpt (the paper), dcpt, ram, reconstruction, classification, or finetune (restoration itself).
         mask_ratio: share of the patches that are hidden. Paper: 0.5.
@@ -271,6 +275,10 @@ class LoopConfig:
 class TrainConfig:
     """
     A run.
+
+    >>> config = TrainConfig(out="runs/first", data=DataConfig(shards="uir-data/shards"), loop=LoopConfig(steps=500))
+    >>> config.model.backbone, config.loop.steps
+    ('nafnet', 500)
 
     Attributes:
         name: of the preset or experiment, for people.

@@ -20,6 +20,10 @@ class Batch:
     """
     Some samples of one size.
 
+    >>> batch = Batch(lq=torch.rand(2, 3, 32, 32), gt=torch.rand(2, 3, 32, 32), label=torch.tensor([0, 4]))
+    >>> len(batch)
+    2
+
     Attributes:
         lq: (B, 3, H, W) float32 in 0..1, RGB.
         gt: (B, 3, H, W) float32 in 0..1, RGB.

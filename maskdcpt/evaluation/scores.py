@@ -16,6 +16,10 @@ class Protocol:
     """
     How images are restored and compared.
 
+    >>> from maskdcpt import evaluate
+    >>> evaluate(checkpoint, shards, protocol=Protocol(y_channel=True, limit=1)).mean.images
+    3
+
     Attributes:
         weights: params_ema or params of the checkpoint.
         quantise: round LQs and outputs to 256 levels first, as if they had been saved; the published files do not.
@@ -163,6 +167,11 @@ class CellMeans:
 class EvalReport:
     """
     What came of an evaluation.
+
+    >>> from maskdcpt import evaluate
+    >>> report = evaluate(checkpoint, shards)
+    >>> [means.name for means in report.by_degradation], len(report.images)
+    (['gaussian-blur', 'low-light', 'noise'], 6)
 
     Attributes:
         checkpoint: the file.

@@ -27,6 +27,10 @@ class PatchMask:
     """
     Which patches are visible.
 
+    >>> mask = PatchMask(torch.tensor([[[[True, False]]]]))
+    >>> mask.hidden_share, mask.hide(torch.ones(1, 1, 1, 4)).tolist()
+    (0.5, [[[[1.0, 1.0, 0.0, 0.0]]]])
+
     Attributes:
         visible: (B, 1, h, w) bool; True where the network may look.
     """
@@ -115,6 +119,10 @@ def random_patch_mask(
 ) -> PatchMask:
     """
     Hide patches at random, independently for each sample (MaskDCPT, section III: patch 16, half of them).
+
+    >>> mask = random_patch_mask(2, 64, 96, generator=torch.Generator().manual_seed(0))
+    >>> mask.visible.shape, mask.hidden_share
+    (torch.Size([2, 1, 4, 6]), 0.5)
 
     Args:
         batch: samples.

@@ -20,6 +20,10 @@ def ssim(a: Tensor, b: Tensor, *, quantise: bool = False, y_channel: bool = Fals
     An 11x11 Gaussian window of sigma 1.5 where it fits whole, each channel by itself, then the mean. Arguments as in
     `psnr`.
 
+    >>> image = torch.rand(1, 3, 16, 16)
+    >>> round(ssim(image, image).item(), 6), bool(ssim(image, image.flip(-1)) < 0.9)
+    (1.0, True)
+
     Returns:
         (B,) float64.
 

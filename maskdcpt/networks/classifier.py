@@ -17,7 +17,15 @@ from maskdcpt.masking.layers import ChannelNorm, pixel_last, pointwise
 
 
 def classifier_for(backbone: Backbone, num_classes: int, num_res_blocks: int = 2) -> DegradationClassifier:
-    """Make the classifier that fits a backbone; feed it `backbone.features(...)[::-1]`."""
+    """
+    Make the classifier that fits a backbone; feed it `backbone.features(...)[::-1]`.
+
+    >>> from maskdcpt import create_backbone
+    >>> network = create_backbone("nafnet", width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
+    >>> classifier = classifier_for(network, num_classes=5)
+    >>> classifier(network.features(torch.rand(2, 3, 32, 32))[::-1]).shape
+    torch.Size([2, 5])
+    """
     strides = backbone.feature_strides
     return DegradationClassifier(
         backbone.feature_channels[::-1],

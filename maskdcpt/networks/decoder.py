@@ -21,7 +21,15 @@ DECODER_REACH = 32
 
 
 def decoder_for(backbone: Backbone, width: int | None = None) -> ReconstructionDecoder:
-    """Make the reconstruction decoder that fits a backbone; feed it `backbone.encode(...)`. Widths as in the class."""
+    """
+    Make the reconstruction decoder that fits a backbone; feed it `backbone.encode(...)`. Widths as in the class.
+
+    >>> from maskdcpt import create_backbone, random_patch_mask
+    >>> network = create_backbone("nafnet", width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
+    >>> mask = random_patch_mask(2, 32, 32)
+    >>> decoder_for(network)(network.encode(torch.rand(2, 3, 32, 32), mask), mask).shape
+    torch.Size([2, 3, 32, 32])
+    """
     width = width or max(8, min(DECODER_WIDTH, backbone.last_channels // 2))
     channels = (*backbone.feature_channels, backbone.last_channels)
     return ReconstructionDecoder(channels, (*backbone.feature_strides, 1), width=width)

@@ -27,6 +27,12 @@ class Networks(nn.Module):
     """
     A backbone and its heads.
 
+    >>> from maskdcpt.config.train_config import ModelConfig
+    >>> size = {"width": 8, "enc_blk_nums": (1, 1), "middle_blk_num": 1, "dec_blk_nums": (1, 1)}
+    >>> networks = Networks.create(TrainConfig(model=ModelConfig(size=size)), classes=5)
+    >>> networks.classify(networks.encode(torch.rand(2, 3, 32, 32)).features).shape
+    torch.Size([2, 5])
+
     Attributes:
         backbone: restores, and gives features.
         classifier: features to logits of the degradation; None where the objective has none.

@@ -52,6 +52,15 @@ def pretraining_losses(
     - `ram`: the plain network restores an LQ with hidden pixels set to 0; L1 over the hidden pixels only (RAM).
     - `reconstruction`: the first half of maskdcpt. `classification`: its second half.
 
+    >>> import torch
+    >>> from maskdcpt import TrainConfig, random_patch_mask
+    >>> from maskdcpt.config.train_config import ModelConfig
+    >>> size = {"width": 8, "enc_blk_nums": (1, 1), "middle_blk_num": 1, "dec_blk_nums": (1, 1)}
+    >>> networks = Networks.create(TrainConfig(model=ModelConfig(size=size)), classes=3)
+    >>> batch = Batch(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.tensor([0, 2]))
+    >>> losses = pretraining_losses(networks, batch, random_patch_mask(2, 32, 32))
+    >>> losses.total.backward()
+
     Args:
         networks: with the heads that the objective needs (`Networks.create` makes those).
         batch: images of one size.

@@ -70,6 +70,10 @@ class Restorer:
     """
     Networks that are ready to restore.
 
+    >>> restorer = Restorer(checkpoint, device="cpu")
+    >>> restorer.restore(np.zeros((50, 70, 3), np.uint8)).shape
+    (50, 70, 3)
+
     Args:
         checkpoint: fine-tuned or published; or where it lies.
         classifier: checkpoint whose classifier names the degradation; when None the checkpoint's own, or that of the
@@ -229,6 +233,10 @@ def restore(image: RgbImage, checkpoint: Checkpoint | str | Path, *, device: str
     Restore a picture of any size.
 
     For many pictures make one `Restorer`: this loads the network each time.
+
+    >>> restored = restore(np.zeros((50, 70, 3), np.uint8), checkpoint, device="cpu")
+    >>> restored.shape, restored.dtype.name
+    ((50, 70, 3), 'uint8')
 
     Args:
         image: (H, W, 3) RGB uint8.

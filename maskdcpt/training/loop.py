@@ -81,6 +81,16 @@ def train(
     """
     Train, from the start or from the newest checkpoint of `config.out`.
 
+    >>> from maskdcpt.config.train_config import DataConfig, LoopConfig, ModelConfig
+    >>> config = TrainConfig(
+    ...     out=f"{root}/run",
+    ...     model=ModelConfig(size={"width": 4, "enc_blk_nums": (1,), "middle_blk_num": 1, "dec_blk_nums": (1,)}),
+    ...     data=DataConfig(shards=str(shards), crop=32, batch=2, workers=0, validation_split=""),
+    ...     loop=LoopConfig(steps=2, device="cpu", tensorboard=False),
+    ... )
+    >>> train(config).step
+    2
+
     Args:
         config: the run; `config.out` and `config.data.shards` must be set.
         subset: that `config.data.subset` names; None looks the name up, also in manifests/ beside the shards.

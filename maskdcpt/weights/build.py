@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal, get_args
+
 from torch import nn
 
+from maskdcpt.backbones import Backbone
 from maskdcpt.config.train_config import WeightKind
 from maskdcpt.networks.classifier import classifier_for
 from maskdcpt.networks.networks import Networks, Part, build_backbone
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from uirdata.errors import UsageError, nearest
+
+Weights = Literal["params_ema", "params"]
+
+
+def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backbone:
+    """
+    Return the backbone of a checkpoint as a torch module in eval mode, on the CPU.
+
+    Calling it on (B, 3, H, W) in 0..1 gives the restored (B, 3, H, W), not clamped. Heights and widths must be
+    multiples of its `multiple`; its `restore` takes any.
+
+    The backbone of a pre-trained checkpoint (maskdcpt, dcpt, reconstruction, classification) was not trained to
+    restore: it is returned for its `features` and for fine-tuning, and a call does not give a restored image.
+    `load_checkpoint(path).restores` tells which it is.
+
+    >>> import torch
+    >>> network = load_backbone(checkpoint)
+    >>> network(torch.rand(2, 3, 32, 48)).shape, network.restore(torch.rand(1, 3, 25, 31)).shape
+    (torch.Size([2, 3, 32, 48]), torch.Size([1, 3, 25, 31]))
+
+    Args:
+        path: a run, a checkpoint, a file of weights, or hf://OWNER/NAME, as `load_checkpoint` takes it.
+        weights: params_ema, the running average, or params, the weights themselves; each stands in for the other where
+            it is missing.
+
+    Raises:
+        UsageError: there are no such weights.
+        CheckpointError: there is no checkpoint, or it cannot be read.
+        DownloadError: it did not arrive from the Hub.
+    """
+    if weights not in get_args(Weights):
+        raise UsageError(f"there are no weights {weights!r}: {nearest(weights, get_args(Weights))}")
+    return _backbone_of(load_checkpoint(path), weights).eval()
 
 
 def classifier_before(own: Checkpoint) -> Checkpoint | None:
@@ -38,8 +76,7 @@ def networks_of(source: Checkpoint, kind: WeightKind = "params_ema") -> Networks
         CheckpointError: the weights are not those of the network that the checkpoint names.
         UsageError: `kind` is neither of the two.
     """
-    backbone = build_backbone(source.backbone, source.size)
-    load_exactly(backbone, source, "backbone", kind)
+    backbone = _backbone_of(source, kind)
     classifier = None
     if source.weights("classifier", kind):
         classifier = classifier_for(backbone, len(source.class_names))
@@ -72,3 +109,9 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: Weight
             "model.backbone and model.size to those of the checkpoint"
         )
     module.load_state_dict(weights)
+
+
+def _backbone_of(source: Checkpoint, kind: WeightKind) -> Backbone:
+    backbone = build_backbone(source.backbone, source.size)
+    load_exactly(backbone, source, "backbone", kind)
+    return backbone

@@ -43,6 +43,10 @@ class Checkpoint:
     """
     Trained networks.
 
+    >>> loaded = load_checkpoint(checkpoint)
+    >>> loaded.size["width"], loaded.weights("backbone")["intro.weight"].shape, loaded.restores
+    (4, torch.Size([4, 3, 3, 3]), True)
+
     Attributes:
         path: of the file.
         backbone: name of the backbone.
@@ -96,6 +100,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     A run gives its newest checkpoint. Of a file without our metadata, network and size are told from its keys; those of
     the networks' own authors and of DCPT are renamed where they mean the same. Where the names do not tell whose they
     are, `original:FILE` or `dcpt:FILE` says it.
+
+    >>> load_checkpoint(checkpoint).backbone
+    'nafnet'
 
     Raises:
         WeightsError: weights of another release that would mean something else here; the message says why.

@@ -30,7 +30,7 @@ import json, subprocess, sys
 from pathlib import Path
 import numpy as np
 from datasets import load_dataset
-from uirdata.storage.reading import open_shards
+from uirdata import open_shards
 
 ours = {item.key: item for item in open_shards(sys.argv[1])}
 train = sorted(

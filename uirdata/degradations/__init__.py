@@ -1,9 +1,16 @@
-"""The nineteen degradation types. To add one: write a file with a DEGRADATION, and name it in `DEGRADATIONS`."""
+"""
+The nineteen degradation types. To add one: write a file with a DEGRADATION, and name it in `DEGRADATIONS`.
+
+>>> import uirdata
+>>> list(uirdata.degradations())[:3]
+['noise', 'real-noise', 'motion-blur']
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 import numpy as np
 
@@ -74,13 +81,23 @@ _OPERATIONS: Mapping[str, NamedOperation] = MappingProxyType(
 
 
 def degradations() -> Mapping[str, Degradation]:
-    """Give all nineteen types by name, in label order."""
+    """
+    Give all nineteen types by name, in label order.
+
+    >>> import uirdata
+    >>> len(uirdata.degradations())
+    19
+    """
     return DEGRADATIONS
 
 
 def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, level: str | None = None) -> Recipe:
     """
     Draw a recipe.
+
+    >>> recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25")
+    >>> recipe.degradation, recipe.level
+    ('noise', 'gaussian-25')
 
     Args:
         degradation: the type, or its name.
@@ -104,6 +121,12 @@ def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, leve
 def degrade(gt: RgbImage, recipe: Recipe) -> RgbImage:
     """
     Turn a GT into its LQ.
+
+    >>> gt = np.full((64, 64, 3), 128, np.uint8)
+    >>> recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25")
+    >>> lq = degrade(gt, recipe)
+    >>> lq.shape, bool((degrade(gt, recipe) == lq).all())
+    ((64, 64, 3), True)
 
     Args:
         gt: (H, W, 3) RGB uint8; stays as it is.
@@ -129,3 +152,15 @@ def find_degradation(name: str) -> Degradation:
     if found is None:
         raise UsageError(f"there is no degradation {name!r}: {nearest(name, DEGRADATIONS)}")
     return found
+
+
+class _CallableModule(ModuleType):
+    """A module that is called like its function of the same name."""
+
+    def __call__(self) -> Mapping[str, Degradation]:
+        """As `degradations`."""
+        return degradations()
+
+
+# Once it is imported, this package stands where `uirdata.degradations`, the public function, is looked up.
+sys.modules[__name__].__class__ = _CallableModule

@@ -207,6 +207,11 @@ class Degradation:
     """
     One of the nineteen types.
 
+    >>> import uirdata
+    >>> noise = uirdata.degradations()["noise"]
+    >>> noise.abbreviation, noise.kind, noise.level("gaussian-25").name
+    ('GN', 'single', 'gaussian-25')
+
     Attributes:
         name: such as "motion-blur".
         abbreviation: the paper's, such as "MB"; the mixed types have none there, so these are ours.
@@ -252,6 +257,11 @@ class Step:
 class Recipe:
     """
     What turns a GT into an LQ, complete and replayable.
+
+    >>> import uirdata
+    >>> recipe = uirdata.sample_recipe("haze", np.random.default_rng(0))
+    >>> Recipe.from_json(recipe.to_json()) == recipe
+    True
 
     Attributes:
         steps: the operations in order.

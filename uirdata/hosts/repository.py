@@ -8,13 +8,14 @@ before, or whole, and what went up before an interruption is not sent again.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from uirdata.errors import PublishError
+from uirdata.errors import PublishError, UsageError
 from uirdata.transfer import Interrupted
 
 T = TypeVar("T")
@@ -22,9 +23,26 @@ T = TypeVar("T")
 WAITS_S = (1.0, 4.0, 15.0, 60.0)
 """Between attempts of a request, after those that the Hub's own library makes."""
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _LATER = (408, 429, 500, 502, 503, 504)
 _LONGEST_RETRY_AFTER_S = 900.0
 _TRIES_TO_REACH = 2
+
+
+def repository_name(text: str) -> str:
+    """
+    Return owner/name of a data set repository, which may be written hf://datasets/owner/name.
+
+    >>> repository_name("hf://datasets/me/mine")
+    'me/mine'
+
+    Raises:
+        UsageError: it is no name of a repository.
+    """
+    name = text.removeprefix("hf://datasets/")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{text!r} is no repository; write it like owner/name")
+    return name
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,7 @@ class Repository:
         self._api = HfApi(endpoint=self.endpoint, token=self.token or False)
         self._staged: dict[str, Any] = {}
         self._was_reached = False
+        self._user = ""
 
     @property
     def link(self) -> str:
@@ -119,7 +138,10 @@ class Repository:
             raise PublishError(
                 f"{self.link}: no token. Log in with `hf auth login`, or set HF_TOKEN to one that may write"
             )
-        return str(self._ask(self._api.whoami)["name"])
+        # The Hub allows few of these questions an hour.
+        if not self._user:
+            self._user = str(self._ask(self._api.whoami)["name"])
+        return self._user
 
     def create(self, *, private: bool) -> None:
         """

@@ -14,8 +14,7 @@ from uirdata.byte_sizes import parse_size
 from uirdata.errors import DownloadError, UsageError
 from uirdata.hosts import Host, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
-from uirdata.storage import reading
-from uirdata.storage.reading import ShardDataset
+from uirdata.storage.reading import ShardDataset, read_shard_folder
 from uirdata.storage.remote import Files, RemoteFolder, RemoteShards, mirror
 from uirdata.storage.shards import INFO
 from uirdata.subsets import Subset
@@ -39,6 +38,10 @@ def open_shards(
     more than UIR_CACHE_SIZE of them, such as 200GB: shards that were not wanted for longest make room; what has none is
     read sample by sample. HF_HUB_OFFLINE takes what is there.
 
+    >>> dataset = open_shards(shards, split="test")
+    >>> len(dataset), dataset.class_names
+    (6, ('noise', 'gaussian-blur', 'low-light'))
+
     Args:
         dir: what `uir build-shards --out` wrote, hf://datasets/OWNER/NAME[@REVISION], or the address of a shard
             folder: http(s), or whatever fsspec reaches, such as s3://bucket/shards.
@@ -52,9 +55,9 @@ def open_shards(
         UsageError: there is no such split in it.
     """
     if not is_remote(dir):
-        return reading.open_shards(dir, split, subset)
+        return read_shard_folder(Path(dir), split, subset)
     folder, remote = metadata(str(dir))
-    return reading.open_shards(folder, split, subset, remote=remote)
+    return read_shard_folder(folder, split, subset, remote=remote)
 
 
 def is_remote(place: str | Path) -> bool:

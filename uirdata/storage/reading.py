@@ -32,6 +32,11 @@ class ShardItem:
     """
     A sample with its pixels.
 
+    >>> import uirdata
+    >>> item = uirdata.open_shards(shards)[0]
+    >>> item.lq.shape, item.gt.dtype.name, item.label
+    ((40, 48, 3), 'uint8', 1)
+
     Attributes:
         key: its name.
         lq: (H, W, 3) RGB uint8.
@@ -74,6 +79,11 @@ class ShardDataset(Sequence[ShardItem]):
     The samples of a shard folder by number, in the order of split, degradation, source and shard.
 
     It may be pickled, and shared with forked processes: files are opened by the process that reads them.
+
+    >>> import uirdata
+    >>> dataset = uirdata.open_shards(shards, "train")
+    >>> len(dataset), dataset.class_names[dataset[0].label], len(dataset[2:5])
+    (18, 'gaussian-blur', 3)
 
     Attributes:
         folder: the shard folder.
@@ -294,29 +304,27 @@ class _Records(Sequence[Record]):
         return self._dataset.record(index)
 
 
-def open_shards(
-    dir: str | Path,  # the name is part of the public contract
+def read_shard_folder(
+    folder: Path,
     split: str | None = None,
     subset: Subset | None = None,
     *,
     remote: RemoteShards | None = None,
 ) -> ShardDataset:
     """
-    Open a shard folder.
+    Return the samples of a folder of this machine; `uirdata.open_shards` also opens those that lie elsewhere.
 
     Args:
-        dir: what `uir build-shards --out` wrote.
-        split: train, val or test; all of them when None.
-        subset: only samples that it names, labelled in its order. When None: all samples; if the folder was built for
-            one subset only, its label order, otherwise the types that are there, in the order of `degradations()`.
-        remote: where the shards' bytes lie, if `dir` has only their manifest.
+        folder: what `uir build-shards --out` wrote.
+        split: as in `uirdata.open_shards`.
+        subset: as in `uirdata.open_shards`.
+        remote: where the shards' bytes lie, if the folder has only their manifest.
 
     Raises:
         ShardError: the folder has no manifest, or a shard is missing or cut short.
         NoSamplesError: it has no sample of the subset.
         UsageError: there is no such split in it.
     """
-    folder = Path(dir)
     if not folder.is_dir():
         raise ShardError(f"{folder}: no such folder; `uir build-shards --out {folder}` makes it")
     if remote is None:

@@ -13,13 +13,13 @@ from maskdcpt.training.loop import train
 from maskdcpt.weights.checkpoints import load_checkpoint
 from tests.maskdcpt.tiny import tiny_config
 from tests.uirdata.pipeline.trees import small_source, small_subset
+from uirdata import open_shards
 from uirdata.images import Window
 from uirdata.pipeline.building.build import build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
 from uirdata.pipeline.building.sample_plan import make_plan
 from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.shard_task import SourcePixels
-from uirdata.storage.reading import open_shards
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.uirdata.pipeline.building.test_build import run
-from uirdata.storage.reading import ShardItem, open_shards
+from uirdata import open_shards
+from uirdata.storage.reading import ShardItem
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import picture
-from uirdata import sample_recipe
+from uirdata import open_shards, sample_recipe
 from uirdata.errors import NoSamplesError, ShardError, StorageError
 from uirdata.images import Window, encode_image, pixel_sha256
 from uirdata.records import IN_TAR
-from uirdata.storage.reading import open_shards
 from uirdata.storage.shards import (
     INFO,
     Rejected,

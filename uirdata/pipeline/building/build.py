@@ -13,7 +13,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,7 +41,7 @@ Classes = Sequence[Sequence[str]]
 """Labels in order; the degradations of one entry share a label."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class BuildReport:
     """
     What came of a build.
@@ -55,7 +55,7 @@ class BuildReport:
 
     shards: int = 0
     samples: int = 0
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: tuple[Rejected, ...] = ()
     complete: bool = True
 
 
@@ -92,23 +92,24 @@ def build(
             _discard_stale(plan, discard, pool)
         write_json(plan.folder / UNFINISHED, {"subset": "+".join(subsets)})
         tasks = (ShardTask(plan.folder, shard, pixels, plan.settings, pool) for shard in plan.shards())
-        report = BuildReport()
+        shards = samples = 0
         listener.begin("samples", plan.todo_samples)
         for state in (engine or LocalEngine()).run(tasks, listener):
             if pool is not None:
                 pool.take(state)
-            report.shards += 1
-            report.samples += state.samples
+            shards += 1
+            samples += state.samples
         listener.end("samples")
         if pool is not None and plan.left_samples:
             pool.bring()  # other machines may have put their part there meanwhile
-        report.complete = _is_complete(plan)
-        if report.complete:
-            report.rejected = _finish(plan, subsets)
+        rejected: tuple[Rejected, ...] = ()
+        complete = _is_complete(plan)
+        if complete:
+            rejected = _finish(plan, subsets)
             if pool is not None:
                 pool.publish()
             (plan.folder / UNFINISHED).unlink(missing_ok=True)
-    return report
+    return BuildReport(shards, samples, rejected, complete)
 
 
 def _discard_stale(plan: BuildPlan, discard: bool, pool: ObjectPool | None) -> None:
@@ -133,7 +134,7 @@ def _is_complete(plan: BuildPlan) -> bool:
     return not again.todo
 
 
-def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
+def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> tuple[Rejected, ...]:
     folder = plan.folder
     info = read_info(folder)
     states = list_shards(folder)
@@ -157,7 +158,7 @@ def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> list[Rejected]:
             },
         },
     )
-    return rejected
+    return tuple(rejected)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from uirdata.pipeline.building.sample_plan import Plan
 from uirdata.pipeline.building.shard_task import Reader
 from uirdata.planning import CropSetting, GroupKey, PlannedSample, parse_shard_path
 from uirdata.progress import Progress
-from uirdata.storage.reading import ShardDataset, open_shards
+from uirdata.storage.reading import ShardDataset, read_shard_folder
 from uirdata.storage.shards import list_shards, part_path, pool_codec, read_info
 from uirdata.storage.tables import read_table
 
@@ -39,7 +39,7 @@ def materialise(
     info = read_info(lazy)
     if not info.get("lazy"):
         raise ShardError(f"{lazy} is not lazy: its shards hold every LQ already")
-    open_shards(lazy)  # says what is missing before anything is written
+    read_shard_folder(lazy)  # says what is missing before anything is written
     settings = BuildSettings(seed=info["seed"], codec=pool_codec(lazy), shard_bytes=shard_bytes)
     groups = tuple(
         StoredGroup(group, CropSetting(*info["crops"][str(group)]), lazy)
@@ -86,7 +86,7 @@ class PoolPixels:
 
     def open(self) -> Reader:
         """Give a reader."""
-        return _PoolReader(open_shards(self.folder))
+        return _PoolReader(read_shard_folder(self.folder))
 
 
 class _PoolReader:

@@ -9,18 +9,37 @@ part of the manifest: as on a disk, a part means that its tar is whole.
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uirdata.errors import StorageError
+from uirdata.errors import StorageError, UsageError
 from uirdata.hosts.objects import Objects
+from uirdata.layout import Layout
 from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, part_path
 from uirdata.transfer import Interrupted
 
 _REJECTED = "rejected.parquet"
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+def open_object_pool(place: str, layout: Layout) -> ObjectPool:
+    """
+    Return the pool of an address, such as s3://bucket/shards; its manifest is brought into the root.
+
+    Raises:
+        UsageError: nothing can be written there.
+        DownloadError: the store does not answer.
+        StorageError: the root cannot be written.
+    """
+    if place.startswith(("hf://", "http://", "https://")):
+        raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
+    pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / _NOT_IN_NAMES.sub("--", place).strip("-"))
+    pool.bring()
+    return pool
 
 
 @dataclass(frozen=True)

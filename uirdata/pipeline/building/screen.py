@@ -23,7 +23,7 @@ from uirdata.errors import ImageError, ShardError
 from uirdata.images import decode_image, pixel_sha256
 from uirdata.layout import Layout
 from uirdata.pipeline.building.sample_plan import Left, Plan
-from uirdata.pipeline.building.sample_reader import describe_failure
+from uirdata.pipeline.building.sample_reader import describe_failure, source_folders
 from uirdata.pipeline.parallel import in_order
 from uirdata.planning import CropSetting, FoundPair, GroupPlan
 from uirdata.progress import Progress, Silent
@@ -115,6 +115,58 @@ class Screened:
     reasons: dict[str, int] = field(default_factory=dict)
     left_out: int = 0
     failures: list[Left] = field(default_factory=list)
+
+
+def screened_plan(
+    plan: Plan,
+    sources: Mapping[str, Source],
+    layout: Layout,
+    *,
+    screen: bool,
+    trust_files: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Plan, tuple[tuple[Cut, Screened], ...]]:
+    """
+    Score what a plan needs scored, and return the plan without what is left out.
+
+    Args:
+        plan: from `make_plan`.
+        sources: all sources, by id.
+        layout: where they lie.
+        screen: leave out what is flat, blurred, dark or duplicated, too; without it only the least sharp crops of the
+            sources whose published crops drop those.
+        trust_files: do not read files again whose crops have scores.
+        workers: processes.
+        progress: is told of images.
+
+    Returns:
+        The plan, and each cut with what came of it.
+
+    Raises:
+        StorageError: the scores cannot be written.
+    """
+    cuts = cuts_to_screen(plan, sources, screen=screen)
+    folders = source_folders(sources, layout, plan.sources) if cuts else {}
+    reports = tuple(
+        (cut, screen_cut(cut, folders[cut.source], layout, trust_files=trust_files, workers=workers, progress=progress))
+        for cut in cuts
+    )
+    return with_screening(plan, cuts, layout), reports
+
+
+def plan_with_known_scores(
+    plan: Plan, sources: Mapping[str, Source], layout: Layout, *, screen: bool
+) -> tuple[Plan, tuple[str, ...]]:
+    """
+    Return a plan without what the scores that are there leave out; nothing is read but these, and nothing written.
+
+    Returns:
+        The plan, and the sources that have no scores yet: none of their crops is left out.
+    """
+    cuts = cuts_to_screen(plan, sources, screen=screen)
+    unknown = tuple(cut.source for cut in cuts if not cut.table(layout).exists())
+    return with_screening(plan, cuts, layout), unknown
 
 
 def cuts_to_screen(plan: Plan, sources: Mapping[str, Source], *, screen: bool) -> tuple[Cut, ...]:

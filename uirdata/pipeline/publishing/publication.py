@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import PublishError, ShardError, UsageError
 from uirdata.sources import Source, load_sources, manifest_paths
-from uirdata.storage.reading import in_subset, open_shards
+from uirdata.storage.reading import in_subset, read_shard_folder
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, read_info
 from uirdata.storage.tables import read_table
 from uirdata.subsets import Subset, load_subset
@@ -151,7 +151,7 @@ def describe(
         ShardError: the folder is none, not whole, or its build was not finished.
         ManifestError: a manifest says something that cannot be.
     """
-    open_shards(folder)  # the same checks as a reader makes
+    read_shard_folder(folder)  # the same checks as a reader makes
     info, shards = read_info(folder), tuple(list_shards(folder))
     _check_finished(folder, info, shards)
     table = read_table(folder / MANIFEST, columns=_COLUMNS)

@@ -27,7 +27,9 @@ from uirdata.pipeline.publishing.outgoing import (
     holds,
     is_there,
     outgoing,
+    pages,
     sha256_of,
+    write_pages,
 )
 from uirdata.pipeline.publishing.publication import TABLES, Publication, check_licences
 from uirdata.progress import Progress, Silent
@@ -137,6 +139,21 @@ def plan_push(publication: Publication, repository: Repository, *, replace: bool
             "replace them with --replace"
         )
     return PushPlan(publication, files, send, delete, tuple(_problems(publication, files)), base)
+
+
+def prepare_push(publication: Publication, repository: Repository, *, replace: bool = False) -> PushPlan:
+    """
+    Make sure that it may be published, write the pages into the shard folder, and compare with the repository.
+
+    Raises:
+        PublishError: a licence or the token does not allow it, or as in `plan_push`.
+        StorageError: the folder cannot be written.
+        Interrupted: the Hub cannot be reached.
+    """
+    check_licences(publication)
+    repository.user()
+    write_pages(publication.folder, pages(publication, repository.endpoint))
+    return plan_push(publication, repository, replace=replace)
 
 
 def push(

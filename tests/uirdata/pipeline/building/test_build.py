@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.uirdata.pipeline.trees import small_source, small_subset
+from uirdata import open_shards
 from uirdata.degradations import Recipe, degrade
 from uirdata.errors import ShardError, SourceError, StorageError, UirError
 from uirdata.images import pixel_sha256, read_image
@@ -29,7 +30,6 @@ from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.shard_task import Reader, SourcePixels
 from uirdata.planning import CropSetting
 from uirdata.sources import Source
-from uirdata.storage.reading import open_shards
 from uirdata.storage.shards import list_shards
 from uirdata.storage.tables import read_table
 
@@ -275,7 +275,7 @@ def test_a_broken_image_costs_its_own_samples_and_is_listed_with_the_reason(tmp_
     assert _run(layout, sources, tmp_path / "out").shards == 0
     broken.write_bytes(whole)
     again = _run(layout, sources, tmp_path / "out", retry=True)
-    assert again.rejected == []
+    assert again.rejected == ()
     run(tmp_path, tmp_path / "sound")
     assert digests(tmp_path / "out") == digests(tmp_path / "sound")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.uirdata.pipeline.test_all_sources import SOURCES, picture_bytes, unpinned
+from uirdata import open_shards
 from uirdata.layout import Layout
 from uirdata.pipeline.building.build import build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
@@ -16,7 +17,6 @@ from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.pipeline.fetching.fetch import fetch, plan_fetch
 from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Silent
-from uirdata.storage.reading import open_shards
 from uirdata.subsets import Subset, Use
 
 # Names as the data sets' authors give them; the GT, and the level that the name says.

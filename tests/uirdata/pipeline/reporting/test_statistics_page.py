@@ -11,8 +11,8 @@ import pytest
 
 from tests.uirdata.pipeline.building.test_build import _run, run
 from tests.uirdata.pipeline.trees import small_source
+from uirdata import open_shards
 from uirdata.pipeline.reporting.statistics_page import count_shards, write_statistics_page
-from uirdata.storage.reading import open_shards
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -1,0 +1,144 @@
+"""Which sources and which subset are meant: ids, the name of a subset, or what has been fetched into a root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from uirdata.errors import SourceError, UsageError, nearest
+from uirdata.layout import Layout
+from uirdata.sources import Source, load_sources, own_manifests
+from uirdata.subsets import Subset, load_subset, merge_subsets
+
+DEFAULT_ROOT = Path("uir-data")
+
+
+def layout_of(root: str | Path | None = None) -> Layout:
+    """Return the folders of a root; those of UIR_ROOT, else of ./uir-data, when None."""
+    return Layout(Path(root if root is not None else os.environ.get("UIR_ROOT") or DEFAULT_ROOT))
+
+
+def named_manifests() -> list[Path]:
+    """
+    Return the folders that UIR_MANIFESTS names.
+
+    Raises:
+        UsageError: one of them does not exist.
+    """
+    named = [Path(part) for part in os.environ.get("UIR_MANIFESTS", "").split(os.pathsep) if part]
+    for folder in named:
+        if not folder.is_dir():
+            raise UsageError(f"UIR_MANIFESTS names {folder}, which is no folder")
+    return named
+
+
+def extra_manifests(layout: Layout | None) -> list[Path]:
+    """
+    Return the folders of manifests besides ours: those of UIR_MANIFESTS, and the root's own; None has no root.
+
+    Raises:
+        UsageError: UIR_MANIFESTS names something that is not a folder.
+    """
+    return own_manifests(layout, named_manifests())
+
+
+def all_sources(layout: Layout) -> dict[str, Source]:
+    """Read every manifest: ours, those of UIR_MANIFESTS, and the user's own folders."""
+    return dict(load_sources(extra_manifests(layout)))
+
+
+def find_subset(layout: Layout | None, subset: str | Subset, sources: Mapping[str, Source] | None = None) -> Subset:
+    """
+    Return the subset of a name, or of the id of a source; a subset as it is.
+
+    Args:
+        layout: of the root, whose own subsets count; None where the data lies elsewhere (hf://, s3://).
+        subset: a name, or a value.
+        sources: all sources, where they have been read already.
+
+    Raises:
+        UsageError: there is none of that name; the nearest is named.
+        ManifestError: it names a source that is not known.
+    """
+    if isinstance(subset, Subset):
+        return subset
+    return load_subset(subset, sources=sources, extra=extra_manifests(layout))
+
+
+def subset_of_shards(shards: str | Path, name: str) -> Subset | None:
+    """
+    Return the subset of --subset, or of a configuration, for a shard folder; None where the name is "".
+
+    Errors as `find_subset`.
+    """
+    return find_subset(Layout.around(shards), name) if name else None
+
+
+def chosen_sources(layout: Layout, ids: Sequence[str] = (), subset: str | Subset | None = None) -> list[Source]:
+    """
+    Return the sources of ids and of a subset, each once; all sources where neither is given.
+
+    Raises:
+        UsageError: an id or the subset is not known.
+    """
+    sources = all_sources(layout)
+    names: list[str] = list(ids)
+    if subset is not None:
+        names += find_subset(layout, subset, sources).sources
+    if not ids and subset is None:
+        names = list(sources)
+    for name in names:
+        if name not in sources:
+            raise UsageError(f"there is no source {name!r}: {nearest(name, sources)}")
+    return [sources[name] for name in dict.fromkeys(names)]
+
+
+def fetched_sources(layout: Layout, ids: Sequence[str] = (), subset: str | Subset | None = None) -> list[Source]:
+    """
+    Return the sources of ids and of a subset; where neither is given, those that have been fetched into the root.
+
+    Raises:
+        UsageError: an id or the subset is not known.
+        SourceError: neither is given, and nothing has been fetched.
+    """
+    if ids or subset is not None:
+        return chosen_sources(layout, ids, subset)
+    sources = all_sources(layout)
+    return [sources[name] for name in _fetched(layout, sources)]
+
+
+def chosen_subset(
+    layout: Layout,
+    ids: Sequence[str] = (),
+    subset: str | Subset | None = None,
+    sources: Mapping[str, Source] | None = None,
+) -> Subset:
+    """
+    Return the subset to build: one by name, those of its sources that `ids` names, or the ids by themselves.
+
+    Where neither is given, all that has been fetched into the root.
+
+    Raises:
+        UsageError: an id or the subset is not known, or the id is not in the subset.
+        SourceError: neither is given, and nothing has been fetched.
+    """
+    known = all_sources(layout) if sources is None else sources
+    if subset is None:
+        names = list(ids) or _fetched(layout, known)
+        return merge_subsets([find_subset(layout, name, known) for name in names])
+    whole = find_subset(layout, subset, known)
+    if not ids:
+        return whole
+    unknown = [name for name in ids if name not in whole.sources]
+    if unknown:
+        raise UsageError(f"{unknown[0]} is not in {whole.name}, which has: {', '.join(whole.sources)}")
+    return replace(whole, uses=tuple(use for use in whole.uses if use.source in ids))
+
+
+def _fetched(layout: Layout, sources: Mapping[str, Source]) -> list[str]:
+    names = [name for name in sources if layout.pairs(name).exists()]
+    if not names:
+        raise SourceError(f"nothing has been fetched into {layout.root}; `uir fetch --subset sample` is a beginning")
+    return names

@@ -1,0 +1,153 @@
+"""The build of what a user asks for: planned, screened and compared with the pool; then done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from uirdata.layout import Layout
+from uirdata.pipeline.building.build import build
+from uirdata.pipeline.building.build_plan import BuildPlan, BuildSettings, Slice, plan_build
+from uirdata.pipeline.building.engines import Engine
+from uirdata.pipeline.building.object_pool import ObjectPool
+from uirdata.pipeline.building.sample_plan import Left
+from uirdata.pipeline.building.sample_reader import source_folders
+from uirdata.pipeline.building.screen import Cut, Screened, plan_with_known_scores, screened_plan
+from uirdata.pipeline.building.shard_task import SourcePixels
+from uirdata.pipeline.building.subset_plan import SubsetPlan
+from uirdata.progress import Progress
+from uirdata.storage.shards import Rejected
+
+
+@dataclass(frozen=True)
+class SubsetBuild:
+    """
+    A build that is ready to be run.
+
+    Attributes:
+        planned: what was asked for; its plan has the samples that screening leaves.
+        todo: what the pool still wants.
+        screened: each cut that was screened, with what came of it.
+        unscreened: sources that would have been screened, and were not.
+    """
+
+    planned: SubsetPlan
+    todo: BuildPlan
+    screened: tuple[tuple[Cut, Screened], ...] = ()
+    unscreened: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """
+    What came of a build.
+
+    Attributes:
+        place: of the shards: a folder, or an address in object storage.
+        subset: name of what was built.
+        shards: built now.
+        samples: in the shards built now.
+        samples_there: that were in the pool already.
+        complete: all shards of the build are there; False while other slices are at work.
+        rejected: samples of the whole pool that could not be made.
+        left: sources that are not there.
+    """
+
+    place: str
+    subset: str
+    shards: int
+    samples: int
+    samples_there: int
+    complete: bool
+    rejected: tuple[Rejected, ...]
+    left: tuple[Left, ...]
+
+
+def prepare_build(
+    planned: SubsetPlan,
+    layout: Layout,
+    folder: Path,
+    settings: BuildSettings,
+    *,
+    screen: bool = False,
+    score: bool = True,
+    task: Slice | None = None,
+    retry_rejected: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> SubsetBuild:
+    """
+    Screen a plan, and compare it with the pool.
+
+    Args:
+        planned: from `plan_subset`.
+        layout: where the sources lie.
+        folder: the pool.
+        settings: must be those of the pool.
+        screen: leave out crops that are flat, blurred, dark or duplicated; as in `screened_plan`.
+        score: compute the scores that are missing; without it nothing is written, and crops without scores stay.
+        task: build only this part of what is to be built.
+        retry_rejected: build the shards again that had to leave samples out.
+        workers: processes that score.
+        progress: is told of images.
+
+    Raises:
+        ShardError: the pool was built with another seed, codec or crop.
+        StorageError: the scores cannot be written.
+    """
+    screened: tuple[tuple[Cut, Screened], ...] = ()
+    unscreened: tuple[str, ...] = ()
+    sources = planned.sources
+    if score:
+        plan, screened = screened_plan(
+            planned.plan, sources, layout, screen=screen, trust_files=True, workers=workers, progress=progress
+        )
+    else:
+        plan, unscreened = plan_with_known_scores(planned.plan, sources, layout, screen=screen)
+    todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
+    return SubsetBuild(SubsetPlan(planned.subset, sources, plan), todo, screened, unscreened)
+
+
+def run_build(
+    prepared: SubsetBuild,
+    layout: Layout,
+    *,
+    engine: Engine | None = None,
+    discard: bool = False,
+    pool: ObjectPool | None = None,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """
+    Build what is left.
+
+    Args:
+        prepared: from `prepare_build`.
+        layout: where the sources lie.
+        engine: where shards are made; this process when None.
+        discard: delete the shards of another unfinished build, which otherwise are an error.
+        pool: where the shards lie in object storage.
+        progress: is told of samples.
+
+    Raises:
+        UirError: as in `build`.
+    """
+    subset, plan, todo = prepared.planned.subset, prepared.planned.plan, prepared.todo
+    report = build(
+        todo,
+        subsets={subset.name: subset.classes},
+        pixels=SourcePixels(source_folders(prepared.planned.sources, layout, plan.sources), plan.seed),
+        engine=engine,
+        discard=discard,
+        progress=progress,
+        pool=pool,
+    )
+    return BuildResult(
+        place=pool.place if pool is not None else str(todo.folder),
+        subset=subset.name,
+        shards=report.shards,
+        samples=report.samples,
+        samples_there=todo.here_samples,
+        complete=report.complete,
+        rejected=report.rejected,
+        left=plan.left,
+    )

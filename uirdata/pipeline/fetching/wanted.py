@@ -1,0 +1,99 @@
+"""What a fetch is asked for: published sources by id or subset, or a folder of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uirdata.choosing import all_sources, chosen_sources
+from uirdata.errors import UsageError
+from uirdata.layout import Layout
+from uirdata.pipeline.fetching.fetch import add_local_source
+from uirdata.pipeline.fetching.plan import FetchPlan, plan_fetch
+from uirdata.subsets import Subset
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """
+    What is known of a folder of the user's own.
+
+    >>> import uirdata
+    >>> own = uirdata.OwnFolder(test_share=0.5, licence="CC0")
+    >>> uirdata.fetch("mine", from_dir=photos, own=own, root=root).is_complete
+    True
+
+    Attributes:
+        degradation: of its LQ images: one of the nineteen types; "" for clean images.
+        lq: the folder of its LQ images, below it.
+        gt: the folder of its GT images, below it.
+        test_share: of its scenes, for the test split.
+        licence: of its images.
+    """
+
+    degradation: str = ""
+    lq: str = ""
+    gt: str = ""
+    test_share: float = 0.0
+    licence: str = "unknown"
+
+    @property
+    def is_described(self) -> bool:
+        """Whether anything was said that only such a folder needs."""
+        return bool(self.lq or self.gt or self.degradation or self.test_share)
+
+
+def is_own_folder(
+    layout: Layout, ids: Sequence[str], subset: str | Subset | None = None, from_dir: Path | None = None
+) -> bool:
+    """Whether a fetch is asked to add a folder of the user's: one id that is no published source, and its folder."""
+    if from_dir is None or len(ids) != 1 or subset is not None:
+        return False
+    known = all_sources(layout)
+    return ids[0] not in known or known[ids[0]].local_dir is not None
+
+
+def plan_wanted(
+    layout: Layout,
+    ids: Sequence[str] = (),
+    subset: str | Subset | None = None,
+    *,
+    from_dir: Path | None = None,
+    own: OwnFolder | None = None,
+    alternative: str = "",
+) -> FetchPlan:
+    """
+    Decide what a fetch would do. A folder of the user's own gets its manifest now; else nothing is written.
+
+    Args:
+        layout: where sources go.
+        ids: of sources; or one new id, for the folder `from_dir`.
+        subset: whose sources are wanted, too.
+        from_dir: files that the user has.
+        own: of a folder of the user's own.
+        alternative: name of the file set to take where a source has it.
+
+    Raises:
+        UsageError: neither ids nor a subset is given, one is not known, or the folder cannot be a source.
+        StorageError: the manifest cannot be written.
+    """
+    if not ids and subset is None:
+        raise UsageError("say what to fetch: IDs, or --subset NAME; `uir sources` lists both")
+    about = own or OwnFolder()
+    if is_own_folder(layout, ids, subset, from_dir):
+        assert from_dir is not None
+        source = add_local_source(
+            ids[0],
+            from_dir,
+            layout,
+            lq=about.lq,
+            gt=about.gt,
+            degradation=about.degradation,
+            test_share=about.test_share,
+            licence=about.licence,
+        )
+        return plan_fetch([source], layout, alternative=alternative)
+    if about.is_described:
+        raise UsageError("--lq, --gt, --degradation and --test-share describe a folder of your own: ID --from DIR")
+    return plan_fetch(chosen_sources(layout, ids, subset), layout, from_dir=from_dir, alternative=alternative)
