@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Literal
 
 from uirdata.errors import SourceError, StorageError, UirError
@@ -21,6 +20,7 @@ from uirdata.pipeline.fetching.inventory import (
     read_headers,
     write_inventory,
 )
+from uirdata.pipeline.parallel import worker_pool
 from uirdata.pipeline.verifying.byte_checks import Fault, all_files, compare_hashes, verify_bytes
 from uirdata.pipeline.verifying.pixel_checks import Group, Seen, inspect_groups
 from uirdata.progress import Progress
@@ -239,10 +239,9 @@ def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
         for batch in batches:
             yield from inspect_groups(batch)
         return
-    # A fresh interpreter: a fork of a process with threads may hang.
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[list[Seen]]] = set()
-        try:
+    try:
+        with worker_pool(jobs) as pool:
+            waiting: set[Future[list[Seen]]] = set()
             for batch in batches:
                 waiting.add(pool.submit(inspect_groups, batch))
                 if len(waiting) >= 3 * jobs:
@@ -251,14 +250,11 @@ def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
                         yield from future.result()
             for future in waiting:
                 yield from future.result()
-        except BrokenProcessPool:
-            raise SourceError(
-                "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
-                '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    except BrokenProcessPool:
+        raise SourceError(
+            "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
+            '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
+        ) from None
 
 
 def _new_groups(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Iterator[Group]:
