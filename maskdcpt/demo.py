@@ -6,12 +6,10 @@ Every step is the one that the commands take; nothing is made easier here but th
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +41,7 @@ from uirdata.pipeline.building.sample_plan import make_plan
 from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.pipeline.fetching.fetch import fetch_whole
+from uirdata.pipeline.parallel import WorkerContext, worker_pool
 from uirdata.pipeline.reporting.statistics_page import Statistics, count_shards
 from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Progress
@@ -217,20 +216,16 @@ def _beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator
 
     Small convolutions gain a tenth from a second thread; two runs of one thread each gain nearly all of a second core.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_at_interrupt) as pool:
+    context = WorkerContext()
+    with worker_pool(1, context=context) as pool:
         future = pool.submit(work, *args, **kwargs)
         try:
             yield future
         except BaseException:
             # Its result is of no use any more: do not wait for it.
-            for child in multiprocessing.active_children():
+            for child in context.started:
                 child.terminate()
             raise
-
-
-def _end_at_interrupt() -> None:
-    # Ctrl-C reaches the whole group: this process ends silently, the parent says what happened.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class _Clock:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from uirdata.cropping import Box, crop_boxes
 from uirdata.degradations import find_degradation
-from uirdata.errors import UsageError
+from uirdata.errors import UsageError, nearest
 from uirdata.pairing import Pair
 from uirdata.records import check_key
 from uirdata.seeding import rng_for
@@ -208,7 +208,7 @@ class GroupPlan:
             seed: the run's seed; decides levels, and later the recipes.
 
         Raises:
-            UsageError: the type has no levels, so it cannot be made of clean images.
+            UsageError: the type has no levels, so it cannot be made of clean images; or not the one that a use names.
         """
         seen: set[str] = set()
         for use in self.uses:
@@ -345,10 +345,13 @@ def estimated_bytes(sample: PlannedSample, before: PlannedSample | None = None, 
 
 
 def _levels_to_make(use: Use) -> tuple[str, ...]:
-    levels = use.levels or tuple(level.name for level in find_degradation(use.degradation).levels)
-    if not levels:
+    known = tuple(level.name for level in find_degradation(use.degradation).levels)
+    if not known:
         raise UsageError(f"{use.degradation} cannot be made of {use.source}'s clean images; it has no levels")
-    return levels
+    for level in use.levels:
+        if level not in known:
+            raise UsageError(f"{use.degradation} of {use.source} has no level {level!r}: {nearest(level, known)}")
+    return use.levels or known
 
 
 def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from uirdata.errors import ManifestError, UsageError, nearest
-from uirdata.manifest_syntax.pair_rules import TYPES, Split
+from uirdata.manifest_syntax.pair_rules import TYPES, Split, can_have_level
 from uirdata.manifest_syntax.typed_toml import STRICT, read_toml, typed
 from uirdata.sources import MANIFESTS, Source, load_sources, manifest_paths
 
@@ -94,12 +94,16 @@ def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: S
 
     Raises:
         UsageError: there is none; the message names the nearest.
-        ManifestError: a subsets.toml says something that cannot be, or the subset names a source that is not known.
+        ManifestError: a subsets.toml says something that cannot be, or the subset names a source that is not known or
+            a level that no pair of `sources` can have.
     """
     found, files = _read_subsets(extra)
     if name in found:
         # Of this subset alone: another one of the file may name a folder that `uir fetch --from` is still to add.
         _check_sources(found[name], files[name], manifest_paths(extra) if sources is None else sources)
+        faults = [fault for use in found[name].uses for fault in _level_faults(use, sources or {})]
+        if faults:
+            raise ManifestError(f"{files[name]}: the subset {name}: " + "; ".join(faults))
         return found[name]
     known = load_sources(extra) if sources is None else sources
     if name in known:
@@ -279,6 +283,20 @@ def _faults(subset: Subset) -> Iterable[str]:
             yield f"per_image of {use.source} is {use.per_image}, expected 1 or more"
         if (use.size or 0) < 0 or (use.stride is not None and use.stride < 1):
             yield f"size and stride of {use.source} are {use.size} and {use.stride}, expected pixels"
+
+
+def _level_faults(use: Use, sources: Mapping[str, Source]) -> Iterable[str]:
+    """Of published pairs; the plan refuses a level that cannot be made, as it knows the operations."""
+    rules = [
+        rule
+        for rule in (sources[use.source].pairs if use.source in sources else ())
+        if rule.gt and rule.degradation == use.degradation and (rule.split == use.split or rule.test_share)
+    ]
+    for level in use.levels if rules else ():
+        if not any(can_have_level(rule, level) for rule in rules):
+            examples = {pair.level for rule in rules if rule.example for pair in rule.example.pairs}
+            known = sorted({rule.level for rule in rules} | examples)
+            yield f"no pair of {use.source} has the level {level!r}: {nearest(level, [text for text in known if text])}"
 
 
 def _nearest(name: str, subsets: Iterable[str], sources: Iterable[str]) -> str:

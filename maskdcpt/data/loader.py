@@ -15,6 +15,7 @@ from maskdcpt.data.sampling import Draw, StepSampler
 from maskdcpt.data.windows import Crops
 from uirdata.errors import UirError
 from uirdata.images import RgbImage
+from uirdata.pipeline.parallel import signals_held
 
 
 def crop_loader(
@@ -49,7 +50,9 @@ def pieces_of(loader: DataLoader[Any]) -> Iterator[Iterator[PackedBatch]]:
 
     The iterator raises UirError where a sample cannot be read.
     """
-    arriving = iter(loader)
+    # A worker ignores both once it runs; one that comes while it starts would end it.
+    with signals_held(signal.SIGINT, signal.SIGTERM):
+        arriving = iter(loader)
     try:
         yield map(_sound, arriving)
     finally:

@@ -11,9 +11,8 @@ The small reproduction as one piece of work: shards, runs, figures of each; what
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from uirdata.pipeline.building.sample_plan import make_plan
 from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.pipeline.fetching.fetch import add_local_source, fetch_whole
+from uirdata.pipeline.parallel import WorkerContext, worker_pool
 from uirdata.progress import Progress, Silent
 from uirdata.sources import load_sources
 from uirdata.storage.files import writing
@@ -309,11 +309,11 @@ def _run_together(
     comparison: Comparison, tasks: Sequence[Task], jobs: int, progress: Progress, stop: Callable[[], bool]
 ) -> None:
     """Run several tasks at a time, each in a process of its own."""
-    context = multiprocessing.get_context("spawn")
+    context = WorkerContext()
     told = context.Event()
     label = f"runs, {jobs} at a time"
     progress.begin(label, len(tasks))
-    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(told,)) as pool:
+    with worker_pool(jobs, _start, told, context=context) as pool:
         sent = replace(comparison, size=plain(comparison.size))
         waiting = {pool.submit(_run_in_process, sent, task): task for task in tasks}
         try:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,20 +32,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_help_is_quick_and_does_not_import_torch() -> None:
+def test_help_imports_nothing_that_is_slow() -> None:
     code = (
         "import sys\nfrom uir_cli.maskdcpt import program\n"
         "try:\n    program.main(args=sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "assert not {'torch', 'pyarrow', 'pydantic'} & set(sys.modules), sorted(sys.modules)\n"
+        "assert 'click' in sys.modules\n"
+        "assert not {'torch', 'pyarrow', 'numpy', 'cv2', 'pydantic'} & set(sys.modules), sorted(sys.modules)\n"
     )
     for args in (["--help"], ["train", "--help"], ["restore", "--help"], ["train", "--presets"]):
-        start = time.process_time()
         if args[-1] == "--presets":
-            code = code.replace("'torch', 'pyarrow', 'pydantic'", "'torch', 'pyarrow'")
+            code = code.replace(", 'numpy', 'cv2', 'pydantic'", "")
         done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout
-        assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("command", ["train", "plot", "reproduce", "eval", "restore", "probe", "export"])

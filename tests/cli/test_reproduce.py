@@ -99,7 +99,24 @@ def test_differences_are_taken_seed_by_seed() -> None:
     assert masked.gain_interval == pytest.approx((0.152, 0.648), abs=1e-3)
     assert masked.better == (3, 3)
     assert masked.beyond_spread
-    assert masked.spread > 3
+    # The deviation of a sample: sqrt((0.9^2 + 3.0^2 + 3.9^2) / 2).
+    assert masked.spread == pytest.approx(3.5369, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("differences", "beyond"), [((0.3, 0.4, 0.5), True), ((-0.3, -0.4, -0.5), True), ((-0.3, 0.4, 0.1), False)]
+)
+def test_a_difference_is_beyond_the_spread_where_its_interval_leaves_zero_out(
+    differences: tuple[float, ...], beyond: bool
+) -> None:
+    outcomes = [
+        Outcome(Task("nafnet", arm, seed), psnr, {"noise": psnr}, 20.0, (psnr,), 0.2, 0.3, 0.2, None, ((1, psnr),))
+        for seed, difference in enumerate(differences)
+        for arm, psnr in (("scratch", 25.0), ("maskdcpt-50-16", 25.0 + difference))
+    ]
+    _, masked = summarise(outcomes)
+    assert masked.beyond_spread == beyond
+    assert masked.better == (sum(difference > 0 for difference in differences), 3)
 
 
 def test_a_comparison_can_be_sent_to_the_processes_of_jobs() -> None:

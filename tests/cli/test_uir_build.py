@@ -41,7 +41,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_ctrl_c_ends_a_build_with_130_in_one_line_and_what_was_finished_stays(root: Path) -> None:
-    command = "from uir_cli.uir import main; main()", "build-shards", "--subset", "small", "--root", str(root)
+    # A shell that starts the tests in the background has them ignore SIGINT, and so would the command.
+    code = "import signal; signal.signal(2, signal.default_int_handler); from uir_cli.uir import main; main()"
+    command = code, "build-shards", "--subset", "small", "--root", str(root)
     process = subprocess.Popen(
         [sys.executable, "-c", *command, "--workers", "2", "--shard-size", "300kB"],
         start_new_session=True,

@@ -4,7 +4,10 @@ import pickle
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from uirdata.degradations import DEGRADATIONS
+from uirdata.errors import UsageError
 from uirdata.pairing import Pair
 from uirdata.planning import (
     CropSetting,
@@ -68,8 +71,16 @@ def test_a_sample_does_not_depend_on_what_else_is_planned() -> None:
 def test_the_seed_decides_the_levels() -> None:
     use = Use("wed", "noise", "train", LEVELS)
     found = [clean(f"{i}.bmp") for i in range(20)]
-    assert [s.level for s in planned(use, found, 0)] == [s.level for s in planned(use, found, 0)]
+    first = [s.level.removeprefix("gaussian-") for s in planned(use, found, 0)[:12]]
+    # A literal: levels that change from process to process would also agree with themselves.
+    assert " ".join(first) == "15 25 25 15 15 15 15 50 15 50 25 25"
     assert [s.level for s in planned(use, found, 0)] != [s.level for s in planned(use, found, 1)]
+
+
+def test_a_level_that_cannot_be_made_is_named_with_the_nearest() -> None:
+    use = Use("wed", "noise", "train", ("gaussian-15", "gausian-25"))
+    with pytest.raises(UsageError, match=r"noise of wed has no level 'gausian-25': did you mean 'gaussian-25'\?"):
+        planned(use, [clean("a.bmp")])
 
 
 def test_splits_and_published_pairs_of_other_types_are_passed_over() -> None:

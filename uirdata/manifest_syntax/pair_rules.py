@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -174,6 +175,20 @@ def rule_faults(rule: PairRule) -> list[str]:
             if hole not in source.holes
         ]
     return faults
+
+
+def can_have_level(rule: PairRule, level: str) -> bool:
+    """
+    Return whether a pair of a rule can have a level.
+
+    >>> rule = PairRule("test", "haze", False, "gt/{n}.png", "lq/{n}_{A:0\\.\\d}.png", level="A={A}")
+    >>> can_have_level(rule, "A=0.8"), can_have_level(rule, "A=8")
+    (True, False)
+    """
+    expressions = compile_pattern(rule.lq or rule.gt).expressions
+    parts = re.split(r"\{([^{}]*)\}", rule.level)
+    texts = (re.escape(part) if i % 2 == 0 else f"(?:{expressions[part]})" for i, part in enumerate(parts))
+    return re.fullmatch("".join(texts), level) is not None
 
 
 def _named_excludes(rule: PairRule) -> Iterator[tuple[str, str]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, TypeVar
 
 from uirdata.errors import UirError
 
@@ -32,17 +35,95 @@ def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers:
     if workers < 2:
         yield from map(function, tasks)
         return
-    # Not fork: the parent may hold threads of pyarrow and OpenCV, which a forked child would wait for forever.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-        try:
+    try:
+        with worker_pool(workers, _start_worker) as pool:
             yield from look_ahead(pool, function, tasks, ahead=4 * workers)
-        except BrokenProcessPool as error:
-            raise UirError(
-                "a worker process was killed, most often for want of memory; "
-                "run the same command again, with fewer --jobs"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    except BrokenProcessPool as error:
+        raise UirError(
+            "a worker process was killed, most often for want of memory; run the same command again, with fewer --jobs"
+        ) from error
+
+
+class WorkerContext(SpawnContext):
+    """
+    Fresh interpreters that hold SIGINT back until their work starts.
+
+    Not fork: the parent may hold threads of pyarrow and OpenCV, which a forked child would wait for forever.
+    """
+
+    def __init__(self) -> None:
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
+        """Return a process that is kept in `started`."""
+        process = _Worker(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+
+@contextmanager
+def worker_pool(
+    workers: int, start: Callable[..., None] | None = None, *args: Any, context: WorkerContext | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """
+    Run a pool of processes while a block runs; they have ended afterwards, and what they had not begun is cancelled.
+
+    Ctrl-C reaches the whole process group, and a worker may hear of it before this process does. A worker dies of it
+    at once and silently, and this process raises KeyboardInterrupt, whichever of the two was first.
+
+    Args:
+        workers: how many processes.
+        start: is called in each of them first; where it ignores SIGINT, the worker survives Ctrl-C from its first
+            instruction on.
+        args: what `start` is called with.
+        context: where the processes come from; given where `args` hold an event or a value of it.
+
+    Raises:
+        BrokenProcessPool: a worker process was killed, and not by SIGINT.
+    """
+    origin = context or WorkerContext()
+    try:
+        with ProcessPoolExecutor(workers, origin, _begin, (start, args)) as pool:
+            try:
+                yield pool
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+    except BrokenProcessPool:
+        # The pool has waited for its processes: all exit codes are known.
+        if any(process.exitcode == -signal.SIGINT for process in origin.started):
+            # Our own SIGINT is on its way; it must not arrive while somebody handles the exception below.
+            time.sleep(0.5)
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def signals_held(*numbers: signal.Signals) -> Iterator[None]:
+    """
+    Hold signals back from this thread while a block runs; a process that is started in it holds them back for good.
+
+    An interpreter takes a fraction of a second to start; a signal in that time would end it with a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Worker(SpawnProcess):
+    def start(self) -> None:
+        # The tracker's own start lets SIGINT through at its end, so it must be over.
+        resource_tracker.ensure_running()
+        with signals_held(signal.SIGINT):
+            super().start()
+
+
+def _begin(start: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if start is not None:
+        start(*args)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def look_ahead(
@@ -91,5 +172,3 @@ def _start_worker() -> None:
 
     # One process a core is the plan; threads inside would only compete.
     cv2.setNumThreads(1)
-    # Ctrl-C reaches the whole group: workers die at once and silently, the parent says what happened.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from maskdcpt.config.train_config import DataConfig
 from maskdcpt.data.batches import pack
-from maskdcpt.data.loader import crop_loader
+from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
 from maskdcpt.data.windows import Crops, mirrored_to, random_window, turn_into
@@ -114,6 +117,18 @@ def test_pixels_and_order_do_not_depend_on_workers() -> None:
     assert delivered(Share(4), 1) == delivered(Share(4), 2) == alone
     # A literal, as two runs of one release would also agree on a wrong seed.
     assert alone == "35b7d45106ec0101f9d058c91600cadc50cae0ba998803441de092a40a67a574"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_group_spares_the_workers_from_their_first_instruction_on(number: int) -> None:
+    sampler = StepSampler(Stream(epoch_slots(KINDS, {}), 1), Share(4), start=0, steps=3)
+    with pieces_of(crop_loader(Crops(Memory(KINDS), 32, seed=1), sampler, workers=2)) as arriving:
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            assert worker.pid is not None
+            os.kill(worker.pid, number)
+        assert len(list(arriving)) == 3
 
 
 @pytest.mark.parametrize(("ranks", "pieces"), [(2, 1), (2, 2), (4, 1), (1, 4)])

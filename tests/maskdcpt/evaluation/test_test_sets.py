@@ -9,6 +9,7 @@ from maskdcpt.evaluation.test_sets import BENCHES, GaussianNoise, TestSet, find_
 from uirdata import load_sources, load_subset
 from uirdata.degradations import find_degradation
 from uirdata.errors import UsageError
+from uirdata.manifest_syntax.pair_rules import can_have_level
 
 SOURCES = load_sources()
 SETS = {test_set.name: test_set for bench in BENCHES.values() for test_set in bench.sets}
@@ -41,14 +42,9 @@ def test_a_test_set_is_what_its_source_says_it_holds(name: str) -> None:
     ]
     assert rules
     if test_set.level:
-        assert any(test_set.level in (rule.level, *(_filled(rule.level))) for rule in rules)
+        assert any(can_have_level(rule, test_set.level) for rule in rules)
     if test_set.made is not None:
         assert level_of(test_set) in {level.name for level in find_degradation(test_set.degradation).levels}
-
-
-def _filled(level: str) -> tuple[str, ...]:
-    # Levels that are filled from the files' names.
-    return ("L", "H") if level == "{d}" else ("low_haze_rain", "low_haze_snow", "low_blur_noise")
 
 
 @pytest.mark.parametrize("name", BENCHES)

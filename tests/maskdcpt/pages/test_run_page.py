@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from uir_cli.maskdcpt import program
 
-from maskdcpt.pages.run_page import confusion_table, scatter
-from maskdcpt.pages.slider import SLIDER_STYLE, slider
+from maskdcpt.pages.run_page import confusion_table, scatter, write_report
+from maskdcpt.pages.slider import SLIDER_STYLE, picture_uri, slider
 from maskdcpt.restoring.restorer import Restorer
 from maskdcpt.studies.timing import TimingSettings, measure
 from maskdcpt.training.loop import train
@@ -100,9 +104,78 @@ def test_sliders_refuse_pictures_of_two_sizes() -> None:
         slider(picture(1), picture(1)[:20])
 
 
+def in_page(text: str) -> list[np.ndarray[Any, Any]]:
+    found = re.findall(r"data:image/webp;base64,([^\"]+)", text)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")) for data in found]
+
+
+def test_small_pictures_are_enlarged_without_loss_and_large_ones_made_smaller() -> None:
+    small = picture(1, 32, 40)
+    before, after = in_page(slider(small, small[::-1].copy()))
+    # 7 x 40 = 280 is the largest multiple that is no longer than 300.
+    assert np.array_equal(before, small.repeat(7, axis=0).repeat(7, axis=1))
+    assert np.array_equal(after[::-1], before)
+    (large,) = in_page(picture_uri(picture(1, 500, 1000), most_px=450))
+    assert large.shape == (225, 450, 3)
+
+
 def test_counts_are_the_darker_the_more_they_are() -> None:
     text = confusion_table({"haze": {"haze": 3, "jpeg": 1}, "jpeg": {"haze": 0, "jpeg": 4}})
     assert [float(x) for x in re.findall(r"168,([\d.]+)\)", text)] == pytest.approx([0.56, 0.19, 0.0, 0.75])
+
+
+def test_what_is_right_lies_on_the_diagonal_where_types_share_a_label() -> None:
+    text = confusion_table(
+        {"haze": {"noise+real-noise": 1, "haze": 3}, "real-noise": {"noise+real-noise": 4, "haze": 0}}
+    )
+    assert re.findall(r"<tr><th>([^<]*)</th>", text)[1:] == ["real-noise", "haze"]
+    assert [float(x) for x in re.findall(r"168,([\d.]+)\)", text)] == pytest.approx([0.75, 0.0, 0.19, 0.56])
+
+
+def test_the_page_says_how_was_measured_and_rounds_as_tables_do(tmp_path: Path) -> None:
+    group = {
+        "name": "haze",
+        "images": 2,
+        "psnr": 31.234,
+        "lq_psnr": 20.0,
+        "ssim": 0.91234,
+        "lq_ssim": 0.5,
+        "learned": {"lpips": 0.12345, "lq_lpips": 0.5, "niqe": 3.456, "lq_niqe": None},
+        "accuracy": 0.75,
+    }
+    protocol = {"y_channel": True, "quantise": False, "tile_px": 0}
+    report = {"by_degradation": [group], "mean": group, "protocol": protocol}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    write_report(tmp_path, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<li>luma, unrounded floats, whole images</li>" in page
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    assert cells[: len(cells) // 2] == [
+        "haze",
+        "2",
+        "20.00",
+        "31.23",
+        "0.500",
+        "0.912",
+        "0.500",
+        "0.123",
+        "",
+        "3.46",
+        "75%",
+    ]
+    report["protocol"] = {"y_channel": False, "quantise": True, "tile_px": 512}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    write_report(tmp_path, tmp_path / "page.html")
+    assert "<li>RGB, rounded to 8 bits, tiles of 512</li>" in (tmp_path / "page.html").read_text()
+
+
+def test_points_fill_the_plane_whatever_their_range() -> None:
+    text = scatter(np.array([[10.0, 10.0], [20.0, 30.0], [15.0, 20.0]]), [0, 0, 0], ["haze"])
+    assert re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="4"', text) == [
+        ("20.0", "20.0"),
+        ("540.0", "420.0"),
+        ("280.0", "220.0"),
+    ]
 
 
 def test_points_are_drawn_with_their_names() -> None:
@@ -119,7 +192,8 @@ def test_every_way_to_compute_is_timed(run: Path) -> None:
     assert ways["plain"].peak_bytes is not None
     assert ways["plain"].peak_bytes > 40 * 40 * 4 * 4
     assert ways["plain"].images_per_second == pytest.approx(1000 / ways["plain"].milliseconds)  # type: ignore[operator]
-    assert all(row.problem or row.milliseconds for row in measured.rows)
+    assert all(ways[way].milliseconds and not ways[way].problem for way in ("plain", "masked, dense", "masked, gather"))
+    assert all(bool(row.problem) != bool(row.milliseconds) for row in measured.rows)
     assert "1 x 3 x 40 x 40" in measured.title
     training = measure(TimingSettings(checkpoint=run, side=32, patch=8, repeats=1, training=True), device="cpu")
     assert "forward and backward" in training.title

@@ -159,6 +159,17 @@ def test_a_model_repository_has_a_card_that_tells_results_and_training_data(
     assert "| low-light | 2 |" in card
     assert str(runs["fine"].parent) not in card
     assert json.loads((folder / "config.json").read_text())["size"]["width"] == 4
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    report["protocol"] |= {"y_channel": True, "quantise": True, "crop_border": 4}
+    for row in report["by_degradation"]:
+        row |= {"psnr": 30.25, "ssim": 0.5, "lq_psnr": 20.0, "learned": {"lpips": 0.125, "lq_lpips": 0.75}}
+    (tmp_path / "r" / "report.json").write_text(json.dumps(report))
+    folder = write_model_folder(runs["fine"], tmp_path / "again", name="tiny", results=[tmp_path / "r"])
+    again = (folder / "README.md").read_text()
+    assert "RGB, unrounded, whole images; mean over images." in card
+    assert "luma, 8 bits, border of 4 left out; mean over images." in again
+    assert "| | images | LQ PSNR | PSNR | SSIM | LPIPS |" in again
+    assert "| low-light | 2 | 20.00 | 30.250 | 0.500 | 0.125 |" in again
     with pytest.raises(UirError, match="is no report"):
         write_model_folder(runs["fine"], tmp_path / "other", name="tiny", results=[tmp_path])
 

@@ -59,8 +59,29 @@ def test_ranges_and_validators_go_both_ways() -> None:
         assert (changed.start, body(changed)) == (0, DATA)
         assert server.headers[1]["If-Range"] == whole.validator
         assert server.headers[0]["Accept-Encoding"] == "identity"
+        host.open(server.url + "/f", start=100, validator='W/"weak"').close()
+        # RFC 9110, 13.1.5: a weak validator must not be sent in If-Range.
+        assert "If-Range" not in server.headers[-1]
         with pytest.raises(RangeRefused):
             host.open(server.url + "/f", start=5000)
+
+
+def test_the_validator_is_one_that_if_range_takes() -> None:
+    date = "Mon, 01 Jan 2024 00:00:00 GMT"
+    given: dict[str, str] = {}
+    with serving({}) as server:
+        server.routes["/f"] = lambda ask: send_bytes(ask, DATA, "text/plain", **given)
+        for headers, validator in (
+            ({"ETag": '"strong"', "Last_Modified": date}, '"strong"'),
+            ({"ETag": 'W/"weak"', "Last_Modified": date}, date),
+            ({"ETag": 'W/"weak"'}, 'W/"weak"'),
+            ({}, ""),
+        ):
+            given.clear()
+            given.update(headers)
+            incoming = Http(WebClient()).open(server.url + "/f")
+            assert incoming.validator == validator
+            assert body(incoming) == DATA
 
 
 @pytest.mark.parametrize(
@@ -155,6 +176,9 @@ def test_drive_says_yes_to_the_virus_page_and_keeps_the_range() -> None:
     ("page", "words"),
     [
         (QUOTA, "Try again after 24 hours"),
+        ("<html>Too many users have viewed or downloaded this file recently</html>", "Try again after 24 hours"),
+        ("<html>The download quota for this file has been exceeded</html>", "Try again after 24 hours"),
+        ('<html><a href="https://accounts.google.com/x">?</a></html>', "cookies"),
         ("<html>Sign in to continue</html>", "cookies"),
         ("<html>?</html>", "a page"),
     ],
@@ -210,7 +234,8 @@ def test_share_links_of_onedrive_and_yandex_take_one_step_more(monkeypatch: pyte
         share = base64.urlsafe_b64encode(b"https://1drv.ms/u/s!AimB?e=x").decode().rstrip("=")
         assert address.endswith(f"/shares/u!{share}/driveitem/content")
         assert headers["Authorization"] == "Badger t-1"
-        assert direct_address("https://disk.yandex.ru/d/abc", WebClient()) == ("https://y.example/f", {})
+        for host in ("disk.yandex.ru", "disk.yandex.com", "yadi.sk"):
+            assert direct_address(f"https://{host}/d/abc", WebClient()) == ("https://y.example/f", {})
 
 
 # ---- Kaggle, package, manual

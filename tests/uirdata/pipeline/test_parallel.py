@@ -1,16 +1,19 @@
-"""Tasks on a pool of workers, a bounded number of them ahead."""
+"""Tasks on a pool of workers: a bounded number ahead, and what becomes of them when a worker dies."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from uirdata.errors import UirError
-from uirdata.pipeline.parallel import in_order, look_ahead
+from uirdata.pipeline.parallel import WorkerContext, in_order, look_ahead, worker_pool
 
 
 @pytest.fixture
@@ -95,10 +98,73 @@ def test_the_caller_hears_while_no_result_comes(pool: Executor) -> None:
     assert heard >= 2
 
 
-def test_processes_give_results_in_order() -> None:
-    assert list(in_order(abs, range(-20, 0), workers=2)) == list(range(20, 0, -1))
+def square(number: int) -> int:
+    return number * number
 
 
-def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(UirError, match=r"a worker process was killed.*fewer --jobs"):
-        list(in_order(os._exit, [1], workers=2))
+def end_of_signal(number: int) -> int:
+    """Kill the worker that this runs in, and no other process."""
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+    raise AssertionError("unreachable")
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_results_come_in_the_order_of_the_tasks_from_any_number_of_workers() -> None:
+    for workers in (1, 2):
+        assert list(in_order(square, range(20), workers)) == [number**2 for number in range(20)]
+
+
+def test_a_worker_that_hears_of_ctrl_c_before_its_parent_is_an_interruption_and_no_want_of_memory() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        list(in_order(end_of_signal, [signal.SIGINT], 2))
+
+
+def test_a_worker_that_is_killed_is_an_error_in_words() -> None:
+    with pytest.raises(UirError, match="a worker process was killed, most often for want of memory"):
+        list(in_order(end_of_signal, [signal.SIGKILL], 2))
+
+
+# An interpreter takes 0.02 to 0.2 seconds to start, and is interrupted with a traceback for most of it.
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.04, 0.06, 0.1])
+def test_a_worker_that_is_interrupted_while_it_starts_ends_silently(
+    delay_s: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    context = WorkerContext()
+    with pytest.raises(KeyboardInterrupt):
+        _interrupt_at_start(context, None, delay_s)
+    assert [process.exitcode for process in context.started] == [-signal.SIGINT]
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.04, 0.06, 0.1])
+def test_a_worker_whose_start_ignores_ctrl_c_ignores_it_from_its_first_instruction_on(delay_s: float) -> None:
+    context = WorkerContext()
+    assert _interrupt_survived(context, delay_s) == 9
+    assert [process.exitcode for process in context.started] == [0]
+
+
+def _interrupt_at_start(context: WorkerContext, start: Callable[[], None] | None, delay_s: float) -> int:
+    with worker_pool(1, start, context=context) as pool:
+        future = pool.submit(square, 3)
+        (worker,) = context.started
+        time.sleep(delay_s)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGINT)
+        return future.result(timeout=60)
+
+
+def _interrupt_survived(context: WorkerContext, delay_s: float) -> int:
+    try:
+        return _interrupt_at_start(context, ignore_interrupts, delay_s)
+    except KeyboardInterrupt:
+        # Let through, it would end the whole test run.
+        pytest.fail("the worker died of SIGINT")
+
+
+def test_a_pool_that_breaks_without_an_interruption_says_so_to_its_caller() -> None:
+    with pytest.raises(BrokenProcessPool), worker_pool(1) as pool:
+        pool.submit(end_of_signal, signal.SIGTERM).result(timeout=60)

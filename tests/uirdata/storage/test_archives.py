@@ -409,10 +409,10 @@ def test_a_million_entries_are_refused_without_reading_them(tmp_path: Path) -> N
         file.truncate(46_000_000)
         file.seek(0, io.SEEK_END)
         file.write(end64 + locator + end)
-    begin = time.monotonic()
+    begin = time.process_time()
     with pytest.raises(ArchiveError, match="1,000,000 entries"):
         taken("zip", tmp_path / "x.zip", tmp_path / "out")
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=1) as t:
         for i in range(3000):
             t.addfile(tarfile.TarInfo(str(i)))

@@ -91,5 +91,7 @@ def test_workers_of_torch_read_the_same_items(pool: Path, ours: dict[str, ShardI
     import torch
 
     loader = torch.utils.data.DataLoader(open_shards(pool, "train"), batch_size=None, num_workers=2)
-    for item in loader:
+    items = list(loader)
+    assert len(items) == len(open_shards(pool, "train")) > 0
+    for item in items:
         assert np.array_equal(item.lq, ours[item.key].lq)

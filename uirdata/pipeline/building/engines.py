@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.building.shard_task import ShardTask, build_shard
-from uirdata.pipeline.parallel import look_ahead
+from uirdata.pipeline.parallel import WorkerContext, look_ahead, worker_pool
 from uirdata.progress import Progress
 from uirdata.storage.shards import ShardState
 
@@ -53,19 +51,16 @@ class LocalEngine:
             for task in tasks:
                 yield build_shard(task, lambda: progress.advance("samples"))
             return
-        # Not fork: the parent may hold threads of pyarrow and OpenCV, which a forked child would wait for forever.
-        context = multiprocessing.get_context("spawn")
+        context = WorkerContext()
         counter = context.Value("Q", 0)
-        with ProcessPoolExecutor(self.workers, context, _start_worker, (counter,)) as pool:
-            try:
+        try:
+            with worker_pool(self.workers, _start_worker, counter, context=context) as pool:
                 yield from _collect(pool, iter(tasks), self.workers, counter, progress)
-            except BrokenProcessPool as error:
-                raise UirError(
-                    "a worker process was killed, most often for want of memory. Finished shards are kept; "
-                    "run the same command again, with fewer --workers"
-                ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        except BrokenProcessPool as error:
+            raise UirError(
+                "a worker process was killed, most often for want of memory. Finished shards are kept; "
+                "run the same command again, with fewer --workers"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -153,8 +148,6 @@ def _start_worker(counter: Any) -> None:
     global _counter
     _counter = counter
     _one_thread()
-    # Ctrl-C reaches the whole group: workers die at once and silently, the parent says what happened.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _one_thread() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Literal
 
 from uirdata.errors import SourceError, StorageError, UirError
@@ -21,7 +19,7 @@ from uirdata.pipeline.fetching.inventory import (
     read_headers,
     write_inventory,
 )
-from uirdata.pipeline.parallel import look_ahead
+from uirdata.pipeline.parallel import look_ahead, worker_pool
 from uirdata.pipeline.verifying.byte_checks import Fault, all_files, compare_hashes, verify_bytes
 from uirdata.pipeline.verifying.pixel_checks import Group, Seen, inspect_groups
 from uirdata.progress import Progress
@@ -238,18 +236,15 @@ def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
         for batch in batches:
             yield from inspect_groups(batch)
         return
-    # A fresh interpreter: a fork of a process with threads may hang.
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        try:
+    try:
+        with worker_pool(jobs) as pool:
             for seen in look_ahead(pool, inspect_groups, batches, ahead=3 * jobs, as_finished=True):
                 yield from seen
-        except BrokenProcessPool:
-            raise SourceError(
-                "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
-                '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    except BrokenProcessPool:
+        raise SourceError(
+            "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
+            '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
+        ) from None
 
 
 def _new_groups(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Iterator[Group]:

@@ -80,6 +80,7 @@ class Deadly:
 
     pixels: SourcePixels
     note: Path
+    number: int = signal.SIGKILL
 
     def open(self) -> Reader:
         """Die, or give a reader."""
@@ -87,7 +88,7 @@ class Deadly:
             self.note.touch(exist_ok=False)
         except FileExistsError:
             return self.pixels.open()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), self.number)
         raise AssertionError("unreachable")
 
 
@@ -99,10 +100,17 @@ def test_a_worker_that_is_killed_ends_a_local_build_in_words_and_what_was_finish
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
-def _run_deadly(root: Path, out: Path, engine: Engine, pool: ObjectPool | None = None) -> BuildReport:
+def test_a_worker_that_hears_of_ctrl_c_before_its_parent_is_an_interruption(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _run_deadly(tmp_path, tmp_path / "out", LocalEngine(2), number=signal.SIGINT)
+
+
+def _run_deadly(
+    root: Path, out: Path, engine: Engine, pool: ObjectPool | None = None, number: int = signal.SIGKILL
+) -> BuildReport:
     layout, sources = small_source(root)
     plan = make_plan(small_subset(), sources, layout)
-    pixels = Deadly(SourcePixels(source_folders(sources, layout, plan.sources), 0), root / "died")
+    pixels = Deadly(SourcePixels(source_folders(sources, layout, plan.sources), 0), root / "died", number)
     todo = plan_build(out, plan, SETTINGS)
     return build(todo, subsets={"small": small_subset().classes}, pixels=pixels, engine=engine, pool=pool)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.uirdata.pipeline.trees import small_source, small_subset
-from uirdata.images import CODECS
+from uirdata.images import CODECS, Codec
+from uirdata.pairing import TYPES
 from uirdata.pipeline.building.sample_plan import expected_samples, make_plan
-from uirdata.pipeline.building.size_estimates import Sizes
+from uirdata.pipeline.building.size_estimates import _SHARES, Sizes
 from uirdata.sources import load_sources
 from uirdata.subsets import load_subset
 
@@ -25,10 +26,21 @@ def test_lazy_shards_keep_a_gt_once_and_published_pairs_whole(tmp_path: Path) ->
     samples = list(plan.samples())
     haze = sizes_of(sample for sample in samples if sample.degradation == "haze")
     assert [kept == lazy > 0 for kept, lazy in haze.lazily().values()] == [True] * len(CODECS)
+    # Two published LQ of one GT are two pairs, and each keeps its GT: only what is made here shares one.
+    hazy = next(sample for sample in samples if sample.degradation == "haze")
+    kept, lazy = sizes_of([hazy, hazy]).lazily()["webp"]
+    assert kept == lazy == pytest.approx(2 * sizes_of([hazy]).lazily()["webp"][0], abs=2)
     noise = sizes_of(s for s in samples if (s.degradation, s.split) == ("noise", "train"))
     for codec, gt, lq in (("webp", 0.479, 0.787), ("png", 0.618, 0.9)):
         kept, lazy = noise.lazily()[codec]  # type: ignore[index]
         assert kept / lazy == pytest.approx(3 * (gt + lq) / gt, rel=1e-3)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_type_and_the_gt_have_a_measured_share(codec: Codec) -> None:
+    assert set(_SHARES[codec]) == {"", *TYPES}
+    # Lossless WebP is smaller than PNG, and both smaller than the raw pixels.
+    assert all(_SHARES["webp"][name] < _SHARES["png"][name] < 1 for name in _SHARES[codec])
 
 
 def test_the_whole_set_is_three_times_smaller_lazily() -> None:

@@ -31,6 +31,13 @@ def test_the_page_shows_every_level_of_the_asked_types(tmp_path):
     assert "http" not in page.read_text()
 
 
+def test_what_is_degraded_is_half_as_large_again_as_what_is_shown(tmp_path):
+    photo = scene(48, 48)
+    write_levels_page(tmp_path / "a.html", photo, seed=0, names=["mosaic"], side=32)
+    (_, gt), *_ = pictures((tmp_path / "a.html").read_text())
+    assert np.array_equal(gt, photo[8:40, 8:40])
+
+
 def test_a_photograph_smaller_than_a_picture_will_do_and_a_type_that_is_not_there_will_not(tmp_path):
     write_levels_page(tmp_path / "a.html", scene(9, 14), seed=0, names=["mosaic"], side=32)
     with pytest.raises(UsageError, match="haze"):

@@ -6,13 +6,16 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import picture
 from tests.uirdata.pipeline.building.test_build import _run, run
 from tests.uirdata.pipeline.trees import small_source
 from uirdata import open_shards
-from uirdata.pipeline.reporting.statistics_page import count_shards, write_statistics_page
+from uirdata.degradations import DEGRADATIONS
+from uirdata.pipeline.reporting.statistics_page import count_shards, level_pictures, write_statistics_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -62,6 +65,34 @@ def test_samples_that_could_not_be_made_are_counted_where_they_belong(tmp_path: 
     assert [count.left_out for count in statistics.count("source")] == [len(report.rejected)]
     by_level = {count.name: count.left_out for count in statistics.count("level") if count.left_out}
     assert by_level == Counter(row.level for row in report.rejected) != {}
+
+
+class Levels:
+    """Samples of one type, a level each."""
+
+    def __init__(self, degradation: str, levels: list[str]) -> None:
+        self.levels = levels
+        self.degradations = [degradation] * len(levels)
+
+    def __getitem__(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(lq=picture(8, 8, index))
+
+
+def test_levels_stand_in_the_order_of_their_type_and_those_of_others_behind_them() -> None:
+    known = [level.name for level in DEGRADATIONS["jpeg"].levels]
+    assert known != sorted(known)
+    given = Levels("jpeg", ["zz", *reversed(known), "aa"])
+    ((name, number, figures),) = level_pictures(given)  # type: ignore[arg-type]
+    assert (name, number) == ("jpeg", len(known) + 2)
+    assert re.findall(r"<figcaption>([^<]*)</figcaption>", "".join(figures)) == [*known, "aa", "zz"]
+
+
+def test_the_bars_of_sources_are_megabytes(shards: Path, tmp_path: Path) -> None:
+    write_statistics_page(shards, tmp_path / "page.html")
+    bars = (tmp_path / "page.html").read_text().partition("<h2>Megabytes of each source</h2>")[2].partition("</svg>")[0]
+    size = sum(record.gt_size + record.lq_size for record in open_shards(shards).records)
+    # Decimal megabytes, to one digit.
+    assert re.findall(r">([\d.,]+)</text>", bars) == [f"{round(size / 1e6, 1):.10g}"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
