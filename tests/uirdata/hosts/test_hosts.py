@@ -85,7 +85,7 @@ def test_nobody_listening_is_for_later_and_no_such_name_is_never() -> None:
         url = server.url
     with pytest.raises(Interrupted):
         Http(WebClient(stall_s=1)).open(url)
-    with pytest.raises(Unreachable, match=r"no http or https"):
+    with pytest.raises(Unreachable, match=r"not an http or https URL"):
         Http(WebClient()).open("file:///etc/passwd")
 
 
