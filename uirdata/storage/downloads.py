@@ -1,4 +1,4 @@
-"""Bringing one file home whole: resumed, in several streams at once, from the first mirror whose bytes are right."""
+"""Download one file completely: resumable, in several streams, from the first mirror whose bytes are correct."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def download(
     explain: Callable[[Path], str] | None = None,
 ) -> Arrived:
     """
-    Fetch a file under its final name.
+    Download a file to its final name.
 
-    While it comes it is `<name>.part`; a later call goes on with that. The places are tried in order until one gives
-    the expected bytes.
+    During the download it is `<name>.part`; a later call resumes from that. The places are tried in order until one
+    sends the expected bytes.
 
     Args:
         target: the final name.
         places: in order of trust.
-        expected: what is known of the file.
-        pace: how patient to be.
-        listener: hears how far it is.
-        explain: says what a file of other bytes is, for the error.
+        expected: known size and hashes of the file.
+        pace: retries, waiting times and speed limit.
+        listener: receives the progress.
+        explain: describes a file that has other bytes than expected, for the error message.
 
     Raises:
-        DownloadError: no place gave the file; what each one said is in the message.
+        DownloadError: no place sent the file; the message contains the error of each place.
         StorageError: the disk is full or cannot be written.
     """
     pace = pace if pace is not None else Pace()
@@ -83,12 +83,12 @@ def download(
             return arrived
         if pace.cancel.is_set():
             break
-    raise DownloadError(f"{target.name} did not arrive. " + "; ".join(said or ["there is no place to get it from"]))
+    raise DownloadError(f"{target.name} was not downloaded. " + "; ".join(said or ["it has no mirrors"]))
 
 
 def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:
     """
-    Give the sha256 of a file, and its md5 if asked for, in hex.
+    Return the sha256 of a file, and its md5 if requested, in hex.
 
     Raises:
         OSError: it cannot be read.
@@ -102,7 +102,7 @@ def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:
 
 
 def _in_order(part: Path, places: Sequence[DownloadSource], expected: Expected) -> list[DownloadSource]:
-    """Begin with the place that the partial file comes from; with a pinned hash all places are alike."""
+    """Return the places, first the one that the partial file comes from; with a pinned hash the order is kept."""
     partial = None if expected.sha256 else Partial.load(part)
     if partial is None:
         return list(places)
@@ -122,7 +122,7 @@ def _from_place(
             discard(part)
             ranges = ranges and getattr(error, "ranges", True)
             if again == _CONTRADICTIONS:
-                raise Unreachable(f"{error}; begun {again + 1} times, and the server contradicts itself") from error
+                raise Unreachable(f"{error}; restarted {again + 1} times, but the server is inconsistent") from error
     raise AssertionError("unreachable")
 
 

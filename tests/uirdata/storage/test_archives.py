@@ -117,7 +117,7 @@ def test_a_rar_is_unpacked_by_a_program_or_the_error_names_the_package(
 
 
 def stand_in(folder: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of this name and no other."""
+    """Install only a program of this name."""
     tool = folder / name
     tool.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
     tool.chmod(0o755)
@@ -162,7 +162,7 @@ def test_a_picture_that_bsdtar_gives_no_bytes_of_is_refused(tmp_path: Path, monk
 
 
 def rar_of(path: Path, files: dict[str, bytes]) -> Path:
-    """A RAR 5 archive whose files are stored as they are, by the format's description."""
+    """Write a RAR 5 archive with stored files, according to the description of the format."""
 
     def number(value: int) -> bytes:
         found = b""
@@ -238,7 +238,7 @@ def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
         calls += 1
         return calls > 2
 
-    with pytest.raises(StorageError, match="goes on from here"):
+    with pytest.raises(StorageError, match="run the command again to resume"):
         taken("zip", archive, out, stop=stop)
     first = (out / "a/1.png").stat().st_ino
     assert read_journal(out / ".uir/j.jsonl") == ((), "")
@@ -401,7 +401,7 @@ def test_a_zip_that_says_it_is_smaller_than_it_is_does_no_harm(tmp_path: Path) -
 
 
 def test_a_million_entries_are_refused_without_reading_them(tmp_path: Path) -> None:
-    # The end of a zip (with its 64-bit part) that speaks of a million entries.
+    # The end of a zip (with its 64-bit part) that declares a million entries.
     count = (1_000_000).to_bytes(8, "little")
     size = (46_000_000).to_bytes(8, "little")
     end64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(12) + bytes(8) + count + size + bytes(8)
@@ -451,21 +451,21 @@ def test_a_file_where_a_folder_is_needed_is_refused(tmp_path: Path) -> None:
 def test_a_cut_archive_says_so(tmp_path: Path, kind: str, make: Callable[[Path, dict[str, bytes]], Path]) -> None:
     archive = make(tmp_path / "x", {"a": random.Random(0).randbytes(50_000)})
     archive.write_bytes(archive.read_bytes()[:30_000])
-    with pytest.raises(ArchiveError, match=r"cut short|not what its name says"):
+    with pytest.raises(ArchiveError, match=r"truncated|not what its name says"):
         taken(kind, archive, tmp_path / "out")
 
 
 def test_a_glance_tells_a_page_from_an_archive(tmp_path: Path) -> None:
     page = tmp_path / "x"
     page.write_bytes(b"<!DOCTYPE html><html>")
-    assert fault_of("zip", [page]) == "it is no zip: the directory at its end is missing"
-    assert fault_of("rar", [page]).startswith("it is no rar")
-    assert fault_of("7z", [page]).startswith("it is no 7z")
+    assert fault_of("zip", [page]) == "it is not a zip: the directory at its end is missing"
+    assert fault_of("rar", [page]).startswith("it is not a rar")
+    assert fault_of("7z", [page]).startswith("it is not a 7z")
 
 
 def test_the_list_of_kinds_is_the_list_of_readers() -> None:
     assert set(packed._ENDINGS) == set(packed._READERS)
-    with pytest.raises(ValueError, match="no kind of archive"):
+    with pytest.raises(ValueError, match="not a format of archives"):
         list(packed.read_members("arj", [Path(__file__)], Limits()))
 
 

@@ -45,7 +45,7 @@ def test_a_large_file_comes_in_several_streams_at_once(tmp_path: Path) -> None:
         download(tmp_path / "f", [place(server.url + "/f", connections=3)], Expected(), pace=QUICK)
         ranges = {r for _, r in server.requests if r}
     assert (tmp_path / "f").read_bytes() == CONTENT
-    # Ten pieces of 32 KiB; the first one comes with the first answer, the last one asks for an open end.
+    # Ten pieces of 32 KiB; the first one comes with the first response, the last one has an open end.
     assert ranges == {f"bytes={i * 32768}-{'' if i == 9 else (i + 1) * 32768 - 1}" for i in range(1, 10)}
 
 
@@ -62,7 +62,7 @@ def test_a_server_that_only_claims_to_serve_ranges_is_asked_for_one_stream(tmp_p
     with serving({"/f": CONTENT}, Habits(ignore_range=True)) as server:
         download(tmp_path / "f", [place(server.url + "/f", connections=3)], Expected(), pace=QUICK)
         assert (tmp_path / "f").read_bytes() == CONTENT
-        # The first stream, one more of each of the others, and the single one that it ends with.
+        # The first stream, one more of each of the others, and the single one that completes the download.
         assert len(server.requests) <= 5
 
 
@@ -97,13 +97,13 @@ def test_the_wait_that_a_busy_server_asks_for_is_kept(tmp_path: Path) -> None:
         pytest.raises(DownloadError) as caught,
     ):
         download(tmp_path / "g", [place(server.url + "/f")], Expected(), pace=QUICK)
-    assert "come back in 120 minutes" in str(caught.value)
+    assert "retry after 120 minutes" in str(caught.value)
 
 
 def test_a_web_page_is_not_taken_for_a_file(tmp_path: Path) -> None:
     with serving({"/f.zip": CONTENT}, Habits(page=True)) as server, pytest.raises(DownloadError) as caught:
         download(tmp_path / "f.zip", [place(server.url + "/f.zip")], Expected(), pace=QUICK)
-    assert "a web page came instead of the file ('Quota exceeded')" in str(caught.value)
+    assert "the server sent an HTML page instead of the file ('Quota exceeded')" in str(caught.value)
     assert not (tmp_path / "f.zip").exists()
     assert bytes_here(tmp_path / "f.zip.part") == 0
 
@@ -214,7 +214,7 @@ def test_a_file_for_which_there_is_no_room_is_refused_before_its_first_byte(
         with pytest.raises(DownloadError, match=rf"has {len(CONTENT):,} bytes, and {len(CONTENT) - 1:,} are free"):
             download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)
         assert not list(tmp_path.iterdir())
-        # A place that lies about the length does not spoil the others.
+        # A place that states a wrong length does not affect the others.
         places = [place(server.url + "/f"), place(server.url + "/g")]
         assert download(tmp_path / "f", places, Expected(), pace=QUICK).bytes == len(CONTENT) - 1
 
@@ -259,7 +259,7 @@ def test_whatever_a_server_does_the_bytes_are_right_or_there_is_an_error(
     size: int, habits: Habits, connections: int, pinned: bool, changes: bool
 ) -> None:
     content, other = CONTENT[:size], bytes(reversed(CONTENT))[:size]
-    # A server that tells a shorter length and no hash is known: nobody can tell.
+    # If the server states a shorter length and no hash is known, the error cannot be detected.
     pinned = pinned or habits.length_lie < 0 or (habits.no_length and habits.drop_after is not None)
     expected = Expected(sha256=hashlib.sha256(content).hexdigest()) if pinned else Expected()
     pace = Pace(attempts=3, first_wait_s=0.0005, longest_wait_s=0.001, stall_s=0.15, piece_bytes=16 << 10)
@@ -275,7 +275,7 @@ def test_whatever_a_server_does_the_bytes_are_right_or_there_is_an_error(
                 assert got == content or (got == other and not pinned)
                 assert arrived.sha256 == hashlib.sha256(got).hexdigest()
                 break
-            # The file becomes another one between two runs, and then the right one.
+            # The file changes between two runs, and then back to the right one.
             server.files["/f"] = content
 
 
@@ -312,7 +312,7 @@ def test_a_kill_at_any_moment_loses_no_byte_and_never_leaves_a_wrong_file(tmp_pa
                 assert now >= here
                 here = now
             if asked:
-                # It goes on from what is here, and never asks for the whole file again.
+                # It resumes from the partial file, and never requests the whole file again.
                 assert all(range_ for _, range_ in server.requests[asked:])
     assert kills >= 1
     assert here > 0

@@ -131,7 +131,7 @@ def test_a_shard_cut_short_is_named_before_the_first_sample(tmp_path: Path) -> N
     tar = pool(tmp_path) / "train/noise/here-00000.tar"
     tar.write_bytes(tar.read_bytes()[:-600])
     with pytest.raises(
-        ShardError, match=r"here-00000\.tar: has [\d,]+ bytes, the manifest says [\d,]+: it was cut short"
+        ShardError, match=r"here-00000\.tar: has [\d,]+ bytes, the manifest says [\d,]+: it was truncated"
     ):
         open_shards(tmp_path)
     assert shard_state(tmp_path, "train/noise/here-00000.tar") is None
@@ -173,7 +173,7 @@ def test_a_picture_that_broke_inside_its_shard_is_named_with_what_mends_it(tmp_p
         file.seek(record.lq_offset)
         file.write(b"\xff" * record.lq_size)
     assert open_shards(tmp_path)[0].key == "s0"
-    with pytest.raises(ShardError, match=r"here-00000\.tar: s1\.lq\.png: is not the picture .* delete the tar"):
+    with pytest.raises(ShardError, match=r"here-00000\.tar: s1\.lq\.png: is not the image .* delete the tar"):
         open_shards(tmp_path)[1]
 
 

@@ -21,7 +21,7 @@ with writing(Path(sys.argv[1])) as partial:
 
 
 def other_writer(target: Path) -> subprocess.Popen[str]:
-    """A process in the middle of writing; a line on its input lets it go on."""
+    """Start a process that is in the middle of writing; a line on its input lets it continue."""
     command = [sys.executable, "-c", WRITE, str(target)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -156,7 +156,7 @@ def test_later_bytes_that_differ_are_an_error_that_knows_a_repack(tmp_path: Path
         assert "6 of the 6 files that are unpacked here are not in it" in explain(
             source.files[0], tmp_path / "other.zip"
         )
-        assert "it is no zip" in explain(source.files[0], tmp_path / "page.zip")
+        assert "it is not a zip" in explain(source.files[0], tmp_path / "page.zip")
         assert run(source, tmp_path, accept_changed=True).state == "done"
 
 
@@ -165,7 +165,7 @@ def test_a_page_instead_of_an_archive_is_never_pinned(tmp_path: Path) -> None:
     with serving({"/s.zip": junk}) as server:
         outcome = run(source_of(http_file(server.url, "s.zip")), tmp_path)
     assert outcome.state == "failed"
-    assert "it is no zip" in outcome.files[0].message
+    assert "it is not a zip" in outcome.files[0].message
     assert Receipts(Layout(tmp_path).receipts("s")).all() == {}
 
 
