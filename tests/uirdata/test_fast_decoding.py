@@ -56,12 +56,12 @@ def test_a_window_of_a_webp_that_was_cut_short_is_an_error_though_its_rows_may_b
 
 
 def test_windows_of_webp_are_cut_by_libwebp_itself() -> None:
-    # Should a release of its package order the options otherwise, this says so; windows stay right, and get slower.
-    assert fast_decoding._cuts_rightly()
+    # If a release of the package orders the options differently, this fails; windows stay correct, but are slower.
+    assert fast_decoding._window_options_work()
 
 
 def test_windows_are_right_where_libwebp_cannot_be_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_decoding, "_cuts_rightly", lambda: False)
+    monkeypatch.setattr(fast_decoding, "_window_options_work", lambda: False)
     part = decode_fast(encode_image(PICTURE, "webp"), (3, 4, 20, 30))
     assert part is not None
     assert np.array_equal(part, PICTURE[3:23, 4:34])

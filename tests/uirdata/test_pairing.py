@@ -223,7 +223,7 @@ def test_a_share_of_the_scenes_goes_to_the_test_split_by_name_alone() -> None:
     split_of = {pair.scene: pair.split for pair in pairs}
     assert all(pair.split == split_of[pair.scene] for pair in pairs)
     assert 70 <= list(split_of.values()).count("test") <= 130
-    # A literal: the choice must be the same on every machine, and when other files come.
+    # A literal: the choice must be the same on every machine, and must not change when other files are added.
     assert [scene for scene in split_of if split_of[scene] == "test"][:5] == ["0", "108", "111", "117", "122"]
     fewer = run(replace(HAZE, test_share=0.25), *names[:100], *names[800:850]).pairs
     assert all(pair.split == split_of[pair.scene] for pair in fewer)
@@ -238,10 +238,10 @@ def test_a_share_of_the_scenes_goes_to_the_test_split_by_name_alone() -> None:
         ({"scene": "{idd}"}, "scene has the hole 'idd'"),
         ({"lq": "{id"}, "does not close"),
         ({"lq": "", "gt": ""}, "neither gt nor lq"),
-        ({"lq": ""}, "a rule with an lq names its degradation"),
-        ({"degradation": ""}, "a rule with an lq names its degradation"),
-        ({"kind": "list"}, "go together"),
-        ({"list": "x.txt"}, "go together"),
+        ({"lq": ""}, "a rule with an lq must name its degradation"),
+        ({"degradation": ""}, "a rule with an lq must name its degradation"),
+        ({"kind": "list"}, "given together"),
+        ({"list": "x.txt"}, "given together"),
         ({"exclude": (Exclude("{", "why"),)}, "exclude[0].pattern"),
         ({"test_share": 1.5}, "test_share is 1.5"),
     ],
@@ -306,5 +306,5 @@ def test_a_hundred_thousand_names_pair_in_seconds() -> None:
     names += [f"OTS/clear/{n:05d}.png" for n in range(3000)] + [f"other/{n}.png" for n in range(7000)]
     start = time.perf_counter()
     assert len(run(HAZE, *names).pairs) == 90_000
-    # About one second on the machine it was written on; a wide margin, for a rule must not be quadratic.
+    # About one second on the machine it was written on; a wide margin, since a rule must not be quadratic.
     assert time.perf_counter() - start < 10

@@ -212,11 +212,11 @@ def place(
     Return the position of an image in another, from windows of the one that are similar to windows of the other.
 
     Args:
-        queries: windows of the first picture.
+        queries: windows of the first image.
         found: the matching windows of the other image, as many.
         distances: number of bits in which they differ.
-        flip: of the first picture.
-        size: height and width of the first picture.
+        flip: of the first image.
+        size: height and width of the first image.
 
     Returns:
         The position on which most windows agree; None if fewer than `MIN_WINDOWS` agree.

@@ -78,14 +78,14 @@ def test_folders_are_named_by_the_user(folders: Callable[..., Path]) -> None:
     ("arguments", "words"),
     [
         ({"name": "Bad Name"}, "lower-case letters"),
-        ({"lq": "hazy"}, "go together"),
+        ({"lq": "hazy"}, "given together"),
         ({"lq": "hazy", "gt": "nowhere", "degradation": "haze"}, "is not a folder"),
-        ({"lq": "hazy", "gt": "hazy", "degradation": "haze"}, "at once"),
+        ({"lq": "hazy", "gt": "hazy", "degradation": "haze"}, "must differ"),
         ({"lq": "hazy", "gt": "..", "degradation": "haze"}, "is not below"),
         ({"lq": "hazy", "gt": ".", "degradation": "haze"}, "is not below"),
         ({"lq": "hazy", "gt": "{odd}", "degradation": "haze"}, "rename it"),
         ({"degradation": "hase"}, "did you mean 'haze'?"),
-        ({"test_share": 1.0}, "test share of 1.0"),
+        ({"test_share": 1.0}, "test share is 1.0"),
     ],
 )
 def test_what_cannot_be_a_source_is_refused(
