@@ -32,7 +32,7 @@ def test_encoding_loses_nothing(codec: str, shape: tuple[int, int]) -> None:
 
 
 def test_pixel_sha256_is_of_size_and_rgb_bytes() -> None:
-    # sha256 of 1, 2 as little-endian 32-bit integers and six zero bytes, computed apart from this code.
+    # sha256 of 1, 2 as little-endian 32-bit integers and six zero bytes, computed independently of this code.
     expected = "49db2fc04c98923041716383ea56517962898e0f385856b470b9b1bb12a9cdd7"
     assert pixel_sha256(np.zeros((1, 2, 3), np.uint8)) == expected
     assert pixel_sha256(np.zeros((2, 1, 3), np.uint8)) != expected
@@ -128,7 +128,7 @@ def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
 
 
 def test_a_png_has_the_same_bytes_everywhere() -> None:
-    # A literal: shards are the same to the byte only while the encoder is.
+    # A literal: shards are equal to the byte only while the encoder is.
     digest = hashlib.sha256(
         encode_image(np.arange(48 * 40 * 3, dtype=np.uint32).reshape(48, 40, 3).astype(np.uint8), "png")
     )
@@ -148,12 +148,12 @@ def words(name: str, value: str) -> PngInfo:
 
 
 def turned_in_words(exif: Image.Exif) -> str:
-    """As ImageMagick keeps what a camera noted."""
+    """Return EXIF data as text, as ImageMagick stores them."""
     data = exif.tobytes()
     return f"\nexif\n{len(data):8d}\n{data.hex()}\n"
 
 
-def test_an_empty_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
+def test_an_empty_and_a_missing_file_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     for read in (read_image, image_size):
         with pytest.raises(ImageError, match="is empty"):

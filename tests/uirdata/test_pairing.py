@@ -201,7 +201,7 @@ def test_a_list_with_the_columns_the_other_way_round_pairs_the_same() -> None:
     assert run(turned, *names, text=f"{names[0]} {names[1]}").pairs == ()
 
 
-def test_what_a_list_names_and_nobody_has_is_told() -> None:
+def test_missing_files_of_a_list_are_reported() -> None:
     found = run(LISTED, "1/gt/gt_sharp.png", "test.txt", text="1/gt/gt_sharp.png 1/real_blur/real_blur.png")
     assert (
         reasons(found)["1/gt/gt_sharp.png"] == "no LQ: 1/real_blur/real_blur.png is missing, test.txt line 1 names it"
@@ -210,7 +210,7 @@ def test_what_a_list_names_and_nobody_has_is_told() -> None:
     assert "no GT: 1/gt/gt_sharp.png is missing" in reasons(found)["1/real_blur/real_blur.png"]
 
 
-def test_a_missing_or_broken_list_is_told() -> None:
+def test_a_missing_or_broken_list_is_reported() -> None:
     found = run(LISTED, "1/gt/gt_sharp.png", "1/real_blur/real_blur.png")
     assert set(reasons(found).values()) == {"**/test.txt is missing"}
     found = run(LISTED, "1/gt/gt_sharp.png", "test.txt", text="only-one-column\n")

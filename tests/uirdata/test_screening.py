@@ -37,7 +37,7 @@ def test_the_blur_effect_is_that_of_scikit_image(name: str, sigma: int) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_photographs_pass_and_their_spoiled_copies_do_not(name: str) -> None:
+def test_photographs_pass_and_their_degraded_copies_do_not(name: str) -> None:
     image = photograph(name)
     assert Limits().reasons(measure(image)) == ()
     blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), 4), dtype=np.uint8)
@@ -73,7 +73,7 @@ def test_the_energy_of_a_ramp_is_its_slope_times_the_weight_of_the_operator() ->
 
 def test_ranks_multiply_the_four_energies_scaled_over_the_crops() -> None:
     table = [np.array(row, dtype=np.float64) for row in ([10, 1, 5, 7], [20, 3, 5, 9], [15, 2, 5, 8])]
-    # The third energy does not differ, so it says nothing.
+    # The third energy does not differ, so it has no influence.
     assert sharpness(table).tolist() == [0.0, 1.0, 0.125]
     assert sharpness(table[:1]).tolist() == [1.0]
 

@@ -62,7 +62,7 @@ def test_every_rule_makes_of_its_example_what_the_manifest_says(source: Source, 
     found = find_pairs(replace(source, pairs=(rule,)), example.names, example.lists.__getitem__)
     assert {(pair.gt, pair.lq, pair.level) for pair in found.pairs} == as_read(example)
     if rule.lq and rule.gt and rule.kind == "names":
-        # Without its GT the LQ is left out, and the reason names the file that was expected.
+        # Without its GT the LQ is left out, and the reason contains the file that was expected.
         for pair in example.pairs:
             alone = find_pairs(replace(source, pairs=(rule,), skip=()), [pair.lq], example.lists.__getitem__)
             assert [left.path for left in alone.left_out] == [pair.lq]
@@ -85,7 +85,7 @@ def test_the_rules_of_a_source_do_not_take_each_others_files(source: Source) -> 
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
-def test_a_manifest_says_all_that_people_ask(source: Source) -> None:
+def test_a_manifest_has_all_required_facts(source: Source) -> None:
     assert source.title
     assert source.licence
     assert source.homepage.startswith("http")
@@ -156,7 +156,7 @@ def test_known_defects_are_handled() -> None:
     assert {rule.kind for rule in SOURCES["rsblur"].pairs} == {"list"}
 
 
-def test_pairs_that_share_a_picture_share_their_scene() -> None:
+def test_pairs_that_share_an_image_share_their_scene() -> None:
     for source in SOURCES.values():
         for rule in source.pairs:
             assert rule.example is not None

@@ -142,11 +142,11 @@ class HuggingFace:
                 revision=place.revision or None,
                 endpoint=self._base(),
             )
-            told = _through_hub(
+            metadata = _through_hub(
                 self.link(where),
                 lambda: get_hf_file_metadata(url, token=get_token(), timeout=30, endpoint=self._base()),
             )
-            self._known[where] = _Known(told.commit_hash or "", told.etag or "", told.size)
+            self._known[where] = _Known(metadata.commit_hash or "", metadata.etag or "", metadata.size)
         return self._known[where]
 
 

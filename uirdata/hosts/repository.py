@@ -294,7 +294,7 @@ class Repository:
     def _sorted(self, error: Any) -> PublishError | Interrupted:
         self._was_reached = True
         status = error.response.status_code
-        said = self._first_line(Exception(getattr(error, "server_message", None) or str(error)))
+        answer = self._first_line(Exception(getattr(error, "server_message", None) or str(error)))
         if status in _LATER:
             after = error.response.headers.get("Retry-After", "")
             return Interrupted(
@@ -306,12 +306,12 @@ class Repository:
             )
         if status == 403:
             return PublishError(
-                f"{self.link}: the token has no write permission ({said}). Push to your own account, or use a token "
+                f"{self.link}: the token has no write permission ({answer}). Push to your own account, or use a token "
                 "with write permission"
             )
         if status in (409, 412):
             return MovedOn(f"{self.link}: another commit was made to {self.branch}; run the command again")
-        return PublishError(f"{self.link}: the Hub answers {status}: {said}")
+        return PublishError(f"{self.link}: the Hub answers {status}: {answer}")
 
     def _first_line(self, error: BaseException) -> str:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -68,22 +68,22 @@ def download(
     pace = pace if pace is not None else Pace()
     listener = listener if listener is not None else Listener()
     part = target.with_name(target.name + ".part")
-    said: list[str] = []
+    errors: list[str] = []
     for place in _in_order(part, places, expected):
         try:
             arrived = _from_place(target, part, place, expected, pace, listener)
         except WrongBytes as error:
             rejected = _reject(part, target)
             more = explain(rejected) if explain else ""
-            said.append(f"{place.name}: {error}{'; ' if more else ''}{more}. It is kept as {rejected}")
+            errors.append(f"{place.name}: {error}{'; ' if more else ''}{more}. It is kept as {rejected}")
         except (Interrupted, Unreachable) as error:
-            said.append(f"{place.name}: {error}" if place.name not in str(error) else str(error))
+            errors.append(f"{place.name}: {error}" if place.name not in str(error) else str(error))
         else:
             _rejected(target).unlink(missing_ok=True)
             return arrived
         if pace.cancel.is_set():
             break
-    raise DownloadError(f"{target.name} was not downloaded. " + "; ".join(said or ["it has no mirrors"]))
+    raise DownloadError(f"{target.name} was not downloaded. " + "; ".join(errors or ["it has no mirrors"]))
 
 
 def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:

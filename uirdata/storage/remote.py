@@ -173,7 +173,7 @@ def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShard
         here = folder.cache / folder.current.read_text().strip()
     else:
         with _alone(folder.cache / ".lock"):
-            here = _bring(folder, files)
+            here = _download_version(folder, files)
             with writing(folder.current) as partial:
                 partial.write_text(here.name)
     shards = {path: (row["sha256"], row["bytes"]) for path, row in read_info(here)["shards"].items()}
@@ -190,7 +190,7 @@ class _Offline:
         raise DownloadError(f"{self.name}/{path}: is not cached, and HF_HUB_OFFLINE is set; unset it and try again")
 
 
-def _bring(folder: RemoteFolder, files: Files) -> Path:
+def _download_version(folder: RemoteFolder, files: Files) -> Path:
     coming = folder.cache / "coming" / INFO
     coming.unlink(missing_ok=True)
     _download(coming, folder, files, INFO)
@@ -204,9 +204,9 @@ def _bring(folder: RemoteFolder, files: Files) -> Path:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         todo = {path: name for path, name in wanted.items() if not path.exists()}
         list(pool.map(lambda item: _download(item[0], folder, files, item[1]), todo.items()))
-    told = {state.path: state.sha256 for state in list_shards(here)}
-    if told != shards:
-        odd = sorted(set(told.items()) ^ set(shards.items()))[0][0]
+    listed = {state.path: state.sha256 for state in list_shards(here)}
+    if listed != shards:
+        odd = sorted(set(listed.items()) ^ set(shards.items()))[0][0]
         for path in wanted:
             path.unlink()
         raise ShardError(f"{folder.name}: its {INFO} and its manifest do not agree about {odd}; try again")

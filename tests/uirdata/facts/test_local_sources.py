@@ -55,7 +55,7 @@ def test_usual_names_of_folders_are_recognised(
     assert pairs(source, f"{lq}/a/1.jpg", f"{gt}/a/1.png", f"{lq}/2.jpg") == [(f"{lq}/a/1.jpg", f"{gt}/a/1.png")]
 
 
-def test_names_that_tell_no_degradation_want_it_said(folders: Callable[..., Path]) -> None:
+def test_folder_names_without_a_degradation_require_the_option(folders: Callable[..., Path]) -> None:
     root = folders("input", "target")
     with pytest.raises(UsageError, match="the degradation of input is missing"):
         local_source("mine", root)

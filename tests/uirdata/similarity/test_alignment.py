@@ -17,13 +17,13 @@ def test_common_parts_show_the_same_pixels() -> None:
     assert np.array_equal(cut(one, one_part), cut(other, other_part))
 
 
-def test_a_picture_of_half_the_size_lies_in_the_other_at_twice_its_length() -> None:
+def test_an_image_of_half_the_size_is_found_at_twice_its_length() -> None:
     one_part, other_part = common_parts((50, 60), (200, 200), Placement("", 2.0, 100, -20, 9, 0.0))
     assert one_part == (10, 0, 40, 50)
     assert other_part == (0, 100, 80, 100)
 
 
-def test_pictures_that_do_not_meet_have_no_common_part() -> None:
+def test_images_that_do_not_overlap_have_no_common_part() -> None:
     one_part, other_part = common_parts((50, 50), (50, 50), Placement("", 1.0, 80, 0, 2, 0.0))
     assert 0 in one_part[2:]
     assert 0 in other_part[2:]

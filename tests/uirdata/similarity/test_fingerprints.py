@@ -71,7 +71,7 @@ def test_gain_and_offset_hardly_change_a_hash() -> None:
     assert bits_that_differ(one, other) <= 2
 
 
-def test_a_crop_has_the_windows_of_the_picture_that_it_was_cut_from() -> None:
+def test_a_crop_has_the_windows_of_the_image_that_it_was_cut_from() -> None:
     image = picture(300, 400, 3)
     whole, crop = fingerprint(image), fingerprint(image[37:293, 51:307])
     found = pairs(
@@ -114,7 +114,7 @@ def test_what_differs_in_few_bits_is_always_found_once_and_with_its_distance(pro
     assert all(brute[pair] == bits <= 8 for pair, bits in found.items())
 
 
-def test_an_index_of_nothing_and_a_bucket_that_says_nothing_give_nothing() -> None:
+def test_an_empty_index_and_an_overfull_bucket_return_nothing() -> None:
     assert pairs(HashIndex(random_hashes(0)).near(random_hashes(5), 64, probe=True)) == {}
     crowd = np.zeros(1500, np.uint64)
     assert pairs(HashIndex(crowd).near(crowd[:1], 0)) == {}
@@ -135,7 +135,7 @@ def test_bits_are_counted() -> None:
     assert bits_that_differ(one, np.zeros(4, np.uint64)).tolist() == [0, 1, 64, 1]
 
 
-def test_flat_and_tiny_pictures_have_no_hash_and_too_large_ones_are_refused() -> None:
+def test_flat_and_tiny_images_have_no_hash_and_too_large_ones_are_refused() -> None:
     assert fingerprint(np.full((300, 300, 3), 80, np.uint8)).whole is None
     tiny = fingerprint(picture(8, 8))
     assert len(tiny.windows) == 0

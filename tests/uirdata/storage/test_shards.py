@@ -147,7 +147,7 @@ def test_a_missing_shard_and_a_folder_without_shards_are_named(tmp_path: Path) -
         open_shards(tmp_path / "nowhere")
 
 
-def test_shards_of_another_release_are_told_by_their_columns(tmp_path: Path) -> None:
+def test_shards_of_another_release_are_recognised_by_their_columns(tmp_path: Path) -> None:
     part = part_path(pool(tmp_path), "train/noise/here-00000.tar")
     table = pyarrow.parquet.read_table(part)
     pyarrow.parquet.write_table(table.drop_columns(["gt_border"]), part)
@@ -167,7 +167,7 @@ def test_changed_pixels_are_found_by_check(tmp_path: Path) -> None:
         open_shards(tmp_path).check(1)
 
 
-def test_a_picture_that_broke_inside_its_shard_is_named_with_what_mends_it(tmp_path: Path) -> None:
+def test_a_broken_image_in_a_shard_is_named_with_the_way_to_repair_it(tmp_path: Path) -> None:
     record = open_shards(pool(tmp_path)).record(1)
     with (tmp_path / record.shard).open("r+b") as file:
         file.seek(record.lq_offset)
@@ -178,7 +178,7 @@ def test_a_picture_that_broke_inside_its_shard_is_named_with_what_mends_it(tmp_p
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_window_beyond_the_stored_picture_is_an_error(tmp_path: Path, lazy: bool) -> None:
+def test_a_window_beyond_the_stored_image_is_an_error(tmp_path: Path, lazy: bool) -> None:
     shards = open_shards(pool(tmp_path))
     recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25").to_json()
     place = shards.place(0)._replace(recipe=recipe, lq_size=0) if lazy else shards.place(0)

@@ -60,7 +60,7 @@ def test_a_block_that_fails_gives_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="file/x: cannot be written"), writing(tmp_path / "file/x"):
         pass

@@ -42,15 +42,15 @@ def find_program(parts: Sequence[Path]) -> Program:
     if len(parts) > 1:
         raise ArchiveError(f"{parts[0].name} is a split RAR archive; unpack it yourself and use --from")
     name = parts[0].name
-    said = ""
-    if (bsdtar := shutil.which("bsdtar")) and not (said := _complaint(bsdtar, parts[0])):
+    complaint = ""
+    if (bsdtar := shutil.which("bsdtar")) and not (complaint := _complaint(bsdtar, parts[0])):
         return Program(bsdtar, True)
     if unrar := shutil.which("unrar"):
         return Program(unrar, False)
-    if said:
+    if complaint:
         raise ArchiveError(
-            f"{name}: bsdtar says {said!r}; unrar reads more kinds of RAR archives: install it and run the command "
-            "again, or unpack it yourself and use --from"
+            f"{name}: bsdtar says {complaint!r}; unrar reads more kinds of RAR archives: install it and run the "
+            "command again, or unpack it yourself and use --from"
         )
     raise ArchiveError(
         f"{name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or unrar and run "
@@ -78,8 +78,8 @@ def as_tar(program: Program, archive: Path) -> Iterator[IO[bytes]]:
     """
     command = [program.path, "--format", "pax", "-cf", "-", f"@{archive.resolve()}"]
     with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=_utf8()) as process,
+        tempfile.TemporaryFile() as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=_utf8()) as process,
     ):
         assert process.stdout is not None
         try:
@@ -98,8 +98,8 @@ def as_tar(program: Program, archive: Path) -> Iterator[IO[bytes]]:
             process.kill()
             raise
         if failed:
-            said.seek(0)
-            words = said.read(300).decode("utf-8", "replace").strip()
+            stderr.seek(0)
+            words = stderr.read(300).decode("utf-8", "replace").strip()
             raise ArchiveError(f"{archive.name} cannot be unpacked: {Path(program.path).name} says {words!r}")
 
 
