@@ -105,13 +105,13 @@ def _png(data: bytes) -> NDArray[np.uint8] | None:
     try:
         image: NDArray[np.uint8] = decode_image_png_u8(data, (height, width), "rgb")
     except Exception:
-        # fpng raises bare exceptions; Pillow reports the reason.
+        # kornia-rs raises bare exceptions; Pillow reports the reason.
         return None
     return image
 
 
 def _is_whole_and_plain(png: bytes) -> bool:
-    """Whether a PNG is complete and has no special chunks. fpng would invent the missing pixels of a truncated file."""
+    """Whether a PNG is complete and has no special chunks. kornia-rs invents what a truncated file lacks."""
     at = 8
     while at + 12 <= len(png):
         name, body = png[at + 4 : at + 8], at + 8

@@ -31,7 +31,7 @@ class Record:
         source: id of the source.
         split: train, val or test.
         real: captured, not synthesised.
-        scene: samples with the same source and scene show the same GT image; they belong into the same split.
+        scene: samples with the same source and scene show the same GT image; they belong to the same split.
         gt_path: the GT's file, relative to the source's folder.
         lq_path: the LQ's file; "" if the LQ was synthesised.
         gt_border: pixels that were cut off each side of the GT image first.
