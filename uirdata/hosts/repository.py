@@ -195,7 +195,7 @@ class Repository:
                     f"{upload.path}: its sha256 is {found}, the manifest says {upload.sha256}: it was changed since "
                     "it was built. Nothing was published; delete it and run `uir build-shards` to build it again"
                 )
-        # The library closes the files that it has uploaded.
+        # The library frees the content of the files that it has uploaded.
         return {operation.path_in_repo for operation in operations if operation.path_or_fileobj != b""}
 
     def commit(self, message: str, *, parent: str, delete: Sequence[str] = ()) -> str:
