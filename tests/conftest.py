@@ -16,7 +16,7 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
-def picture(height: int, width: int, seed: int = 0) -> RgbImage:
+def synthetic_image(height: int, width: int, seed: int = 0) -> RgbImage:
     """Return a smooth scene with edges and texture, which behaves like a photograph in every operation; by seed."""
     rng = np.random.Generator(np.random.PCG64(seed))
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)

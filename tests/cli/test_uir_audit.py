@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from uir_cli.uir import program
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from uirdata.images import RgbImage
 from uirdata.storage.tables import read_table
 
@@ -21,7 +21,7 @@ def uir(*args: str) -> Result:
 def photograph(seed: int) -> RgbImage:
     """A picture with grain, so that nobody calls it blurred."""
     grain = np.random.default_rng(seed).normal(0, 40, (150, 180, 1))
-    return np.clip(picture(150, 180, seed) + grain, 0, 255).astype(np.uint8)
+    return np.clip(synthetic_image(150, 180, seed) + grain, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata.cropping import crop_boxes
 from uirdata.images import RgbImage
 from uirdata.screening import (
@@ -52,7 +52,7 @@ def test_sky_with_grain_is_flat_and_not_called_blurred() -> None:
     sky = np.clip(np.rint(np.linspace(150, 190, 128)[:, None, None] + grain), 0, 255).astype(np.uint8)
     assert Limits().reasons(measure(sky)) == ("flat",)
     assert Limits().reasons(measure(np.full((40, 40, 3), 9, np.uint8))) == ("flat", "dark")
-    assert measure(picture(128, 128)).flatness == 0.0
+    assert measure(synthetic_image(128, 128)).flatness == 0.0
 
 
 def test_limits_are_reached_at_their_own_value() -> None:
@@ -79,7 +79,7 @@ def test_ranks_multiply_the_four_energies_scaled_over_the_crops() -> None:
 
 
 def test_the_blurred_half_of_an_image_is_dropped_first() -> None:
-    image = picture(256, 512, 3)
+    image = synthetic_image(256, 512, 3)
     image[:, :256] = cv2.GaussianBlur(image[:, :256], (0, 0), 3)
     boxes = crop_boxes(256, 512, size=128, stride=128)
     crops = [image[box.top : box.top + 128, box.left : box.left + 128] for box in boxes]

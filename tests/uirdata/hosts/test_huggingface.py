@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from tests.hub import READER, STRANGER, Hub, hub
 from tests.uirdata.pipeline.fetching.archived import zipped
 from tests.uirdata.pipeline.test_all_sources import example_tree, unpinned
@@ -95,7 +95,9 @@ def test_a_place_that_cannot_be_says_what_was_expected(host: HuggingFace, where:
 
 def test_a_source_on_the_hub_is_downloaded_over_a_connection_that_breaks(server: Hub, tmp_path: Path) -> None:
     images = {
-        f"{side}/{i}.png": encode_image(picture(40, 48, i), "png") for side in ("rain", "norain") for i in range(4)
+        f"{side}/{i}.png": encode_image(synthetic_image(40, 48, i), "png")
+        for side in ("rain", "norain")
+        for i in range(4)
     }
     packed = zipped(images)
     source = Source(

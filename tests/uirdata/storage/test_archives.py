@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.images import decode_image, encode_image
 from uirdata.storage.archives import Limits, fault_of, kind_of_name, member_hashes, read_journal, unpack
@@ -209,7 +209,7 @@ def test_pieces_of_an_archive_are_read_as_one(tmp_path: Path, kind: str) -> None
 
 
 def test_images_in_a_table_become_files_with_their_names(tmp_path: Path) -> None:
-    png = encode_image(picture(8, 8), "png")
+    png = encode_image(synthetic_image(8, 8), "png")
     table = pa.table({"path": ["HR/train/0001000/0000001.png"], "image": [{"bytes": png, "path": None}], "w": [8]})
     pq.write_table(table, tmp_path / "t.parquet")
     assert taken("parquet", tmp_path / "t.parquet", tmp_path / "one") == {"HR/train/0001000/0000001.png": png}
@@ -221,7 +221,7 @@ def test_images_in_a_table_become_files_with_their_names(tmp_path: Path) -> None
 
 def test_arrays_in_a_matlab_file_become_images(tmp_path: Path) -> None:
     savemat = pytest.importorskip("scipy.io").savemat
-    array = np.stack([[picture(6, 5, 10 * i + k) for k in range(3)] for i in range(2)])
+    array = np.stack([[synthetic_image(6, 5, 10 * i + k) for k in range(3)] for i in range(2)])
     savemat(tmp_path / "v.mat", {"Noisy": array, "count": 3})
     found = taken("mat", tmp_path / "v.mat", tmp_path / "out")
     assert sorted(found) == [f"Noisy/{i}-{k}.png" for i in range(2) for k in range(3)]

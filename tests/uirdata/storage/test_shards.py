@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata import sample_recipe
 from uirdata.errors import ShardError, StorageError
 from uirdata.images import Window, encode_image, pixel_sha256
@@ -22,7 +22,7 @@ from uirdata.storage.shards import SampleBytes, TarWriter, list_shards, part_pat
 
 
 def sample(key: str, seed: int = 0, degradation: str = "noise", split: str = "train") -> SampleBytes:
-    gt, lq = picture(24, 32, seed), picture(24, 32, seed + 100)
+    gt, lq = synthetic_image(24, 32, seed), synthetic_image(24, 32, seed + 100)
     fields = {
         "key": key,
         "codec": "png",
@@ -104,8 +104,8 @@ def test_items_come_back_by_number_with_their_pixels(tmp_path: Path) -> None:
         item = dataset[index]
         number = index % 3
         assert item.key == f"s{number}"
-        assert np.array_equal(item.gt, picture(24, 32, number))
-        assert np.array_equal(item.lq, picture(24, 32, number + 100))
+        assert np.array_equal(item.gt, synthetic_image(24, 32, number))
+        assert np.array_equal(item.lq, synthetic_image(24, 32, number + 100))
         dataset.check(index)
     with pytest.raises(IndexError):
         dataset[3]
@@ -160,7 +160,7 @@ def test_changed_pixels_are_found_by_check(tmp_path: Path) -> None:
     record = dataset.record(1)
     tar = tmp_path / record.shard
     raw = bytearray(tar.read_bytes())
-    other = encode_image(picture(24, 32, 55), "png")[: record.gt_size]
+    other = encode_image(synthetic_image(24, 32, 55), "png")[: record.gt_size]
     raw[record.gt_offset : record.gt_offset + len(other)] = other
     tar.write_bytes(raw)
     with pytest.raises(Exception, match="s1"):
