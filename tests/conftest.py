@@ -1,4 +1,4 @@
-"""What several tests need: pictures made from a seed, and small source trees."""
+"""Helpers of several tests: synthetic images made from a seed, and small source trees."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from uirdata.images import RgbImage, encode_image
 if TYPE_CHECKING:
     from tests.hub import Hub
 
-# A busy machine is no failure of an example.
+# A slow machine must not fail an example.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 
-def picture(height: int, width: int, seed: int = 0) -> RgbImage:
-    """A smooth scene with edges and texture, like a photograph to every operation here; no two seeds alike."""
+def synthetic_image(height: int, width: int, seed: int = 0) -> RgbImage:
+    """Return a smooth scene with edges and texture, which behaves like a photograph in every operation; by seed."""
     rng = np.random.Generator(np.random.PCG64(seed))
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     planes = []
@@ -35,7 +35,7 @@ def picture(height: int, width: int, seed: int = 0) -> RgbImage:
 
 
 def write_png(path: Path, image: RgbImage) -> Path:
-    """Write a picture, and the folders above it."""
+    """Write an image, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_image(image, "png"))
     return path
@@ -62,7 +62,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def _no_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on the caller's own settings, or speaks to a hub."""
+    """Isolate tests from the user's own settings and from the Hub."""
     for name in ("UIR_ROOT", "UIR_MANIFESTS", "HF_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_COLOR", "1")

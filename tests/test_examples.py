@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 
 TREE = Path(__file__).resolve().parent.parent
 # The commands are imported by the name under which they are installed.
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def photos(folder: Path) -> Path:
     """A folder of two small photographs."""
     for number in range(2):
-        write_png(folder / f"photos/p{number}.png", picture(64, 64, number))
+        write_png(folder / f"photos/p{number}.png", synthetic_image(64, 64, number))
     return folder / "photos"
 
 

@@ -1,5 +1,5 @@
 """
-The data side: published sources to shards, and shards to samples.
+The data side: from published sources to shards, and from shards to samples.
 
 The names below are the public ones. They are loaded when first used, so that importing the package costs nothing.
 """

@@ -1,4 +1,4 @@
-"""Where to cut: integers in, boxes out."""
+"""Positions of crops: integers in, boxes out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Box(NamedTuple):
 
 def crop_boxes(height: int, width: int, *, size: int, stride: int) -> tuple[Box, ...]:
     """
-    Cover an image with windows, row by row.
+    Return the windows that cover an image, row by row.
 
-    The last row and column are moved back to end at the border, as the published crop scripts (NAFNet, Restormer) do.
-    A side shorter than `size` is taken whole, so a small image gives one smaller window and is never padded.
+    The last row and column are moved back so that they end at the border, as in the published crop scripts (NAFNet,
+    Restormer). A side shorter than `size` is taken whole: a small image gives one smaller window and is never padded.
 
     Args:
         height: of the image, in pixels.
         width: of the image, in pixels.
         size: of the windows, both sides, in pixels.
-        stride: from one window to the next, in pixels; more than `size` leaves gaps.
+        stride: distance from one window to the next, in pixels; more than `size` leaves gaps.
 
     >>> crop_boxes(300, 256, size=256, stride=256)
     (Box(top=0, left=0, height=256, width=256), Box(top=44, left=0, height=256, width=256))

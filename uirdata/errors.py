@@ -1,20 +1,20 @@
 """
-Every error that a user can mend, in one tree.
+Every error that a user can fix, in one tree.
 
     UirError                    exit code 1
-    ├── UsageError              exit code 2: the command's words are off
-    ├── ManifestError           a manifest, a subset or an overlap list says something that cannot be
-    ├── SourceError             a source is not there, or not as its manifest says
-    │   ├── DownloadError       a file did not arrive, or not the right one
-    │   └── ArchiveError        an archive cannot be unpacked, or is not safe to
-    ├── ImageError              a file is not an image that can be read whole
+    ├── UsageError              exit code 2: an option or argument has an invalid value
+    ├── ManifestError           a manifest, a subset or an overlap list is invalid
+    ├── SourceError             a source is missing, or does not match its manifest
+    │   ├── DownloadError       a file was not downloaded, or has the wrong bytes
+    │   └── ArchiveError        an archive cannot be unpacked, or is not safe to unpack
+    ├── ImageError              a file is not an image, or cannot be read completely
     ├── PairError               an LQ and a GT do not belong together
-    ├── RecipeError             a recipe cannot be replayed here
-    ├── ShardError              a shard or its manifest is missing, cut short or changed
-    │   └── NoSamplesError      shards hold nothing of the subset that is asked for
-    ├── StorageError            a file cannot be written: the disk is full, the folder is not ours
+    ├── RecipeError             a recipe cannot be replayed by this release
+    ├── ShardError              a shard or its manifest is missing, truncated or changed
+    │   └── NoSamplesError      shards hold no sample of the subset
+    ├── StorageError            a file cannot be written: the disk is full, or permission is denied
     ├── PublishError            shards cannot be published: the Hub, or a licence, does not allow it
-    └── PartlyDone              exit code 3: something is left; the same command again goes on
+    └── PartlyDone              exit code 3: some work is left; run the same command again to continue
 
 The message is one to three sentences: what happened, to which thing, what was expected, what to do next.
 """
@@ -27,7 +27,7 @@ from collections.abc import Iterable
 
 class UirError(Exception):
     """
-    Base of all errors that a user can mend. `exit_code` is what the command line ends with.
+    Base class of all errors that a user can fix. `exit_code` is the exit code of the command line.
 
     >>> import uirdata
     >>> try:
@@ -41,21 +41,21 @@ class UirError(Exception):
 
 
 class UsageError(UirError):
-    """A command or a function was given a value that is none of its choices."""
+    """A command or a function was given an invalid value."""
 
     exit_code = 2
 
 
 class ManifestError(UirError):
-    """A manifest, a subset or an overlap list says something that cannot be."""
+    """A manifest, a subset or an overlap list is invalid."""
 
 
 class SourceError(UirError):
-    """A source is not there, or not as its manifest says."""
+    """A source is missing, or does not match its manifest."""
 
 
 class DownloadError(SourceError):
-    """A file did not arrive, or not the right one."""
+    """A file was not downloaded, or has the wrong bytes."""
 
 
 class ArchiveError(SourceError):
@@ -63,7 +63,7 @@ class ArchiveError(SourceError):
 
 
 class ImageError(UirError):
-    """A file is not an image that can be read whole."""
+    """A file is not an image, or cannot be read completely."""
 
 
 class PairError(UirError):
@@ -75,7 +75,7 @@ class RecipeError(UirError):
 
 
 class ShardError(UirError):
-    """A shard or its manifest is missing, cut short or changed."""
+    """A shard or its manifest is missing, truncated or changed."""
 
 
 class NoSamplesError(ShardError):
@@ -83,22 +83,22 @@ class NoSamplesError(ShardError):
 
 
 class StorageError(UirError):
-    """A file cannot be written: the disk is full, or the folder is not ours."""
+    """A file cannot be written: the disk is full, or permission is denied."""
 
 
 class PublishError(UirError):
-    """Shards cannot be published: the Hub does not allow it, or a licence does not."""
+    """Shards cannot be published: the Hub or a licence does not allow it."""
 
 
 class PartlyDone(UirError):
-    """What could be done is done; something is left, and the same command again goes on with it."""
+    """A part of the work is done and some is left; running the same command again continues it."""
 
     exit_code = 3
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """
-    Say which choice was probably meant, as the end of an error message.
+    Return the end of an error message that suggests the most similar choice.
 
     >>> nearest("moton-blur", ["haze", "motion-blur"])
     "did you mean 'motion-blur'?"

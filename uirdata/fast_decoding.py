@@ -1,7 +1,7 @@
 """
-Decoders for what shards hold: faster than Pillow, and of no use for anything unusual.
+Decoders for the image formats of shards: faster than Pillow, and limited to the usual variants.
 
-Each gives None for what it does not know or cannot read; Pillow then decodes it, or finds out what is wrong.
+Each returns None for data that it does not support or cannot read; Pillow then decodes them or reports the error.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Signature and header chunk of a PNG of 8-bit RGB, not interlaced; width and height stand where the dots are.
+# Signature and header chunk of a PNG of 8-bit RGB, not interlaced; the dots are width and height.
 _PNG_HEAD = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR(.{4})(.{4})\x08\x02\0\0\0", re.DOTALL)
-# Chunks that may say which side is up, or which colour is none; and what they begin with where they do.
+# Chunks that may hold an orientation or a transparent colour, and the bytes with which they then begin.
 _IN_WORDS = (b"Raw profile", b"XML:com.adobe")
 _NOT_PLAIN = {b"eXIf": (b"",), b"tRNS": (b"",), b"tEXt": _IN_WORDS, b"zTXt": _IN_WORDS, b"iTXt": _IN_WORDS}
 
 
 def decode_fast(data: bytes, window: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8] | None:
     """
-    Decode lossless WebP and PNG of 8-bit RGB.
+    Return the pixels of a lossless WebP or an 8-bit RGB PNG.
 
     Args:
-        data: the file.
-        window: top, left, height and width of the part to deliver, in pixels; all of it when None.
+        data: bytes of the file.
+        window: top, left, height and width of the part to return, in pixels; None returns the whole image.
 
     Returns:
-        (H, W, 3) RGB uint8; None for all else, and where the window does not lie in the image.
+        (H, W, 3) RGB uint8; None for any other format, and if the window does not lie in the image.
     """
     if data.startswith(b"RIFF"):
         return _webp(data, window)
@@ -39,7 +39,7 @@ def decode_fast(data: bytes, window: tuple[int, int, int, int] | None = None) ->
 
 
 def part_of(image: NDArray[np.uint8], window: tuple[int, int, int, int] | None) -> NDArray[np.uint8] | None:
-    """Give the pixels of a window, or all where there is none; None where it does not lie in the image."""
+    """Return the pixels of a window, the whole image if `window` is None, or None if it does not lie in the image."""
     if window is None:
         return image
     top, left, height, width = window
@@ -48,12 +48,12 @@ def part_of(image: NDArray[np.uint8], window: tuple[int, int, int, int] | None) 
 
 
 def _webp(data: bytes, window: tuple[int, int, int, int] | None) -> NDArray[np.uint8] | None:
-    """Decode a bare lossless WebP, which can say nothing of which side is up."""
+    """Decode a bare lossless WebP, which cannot have an orientation."""
     if data[8:16] != b"WEBPVP8L" or len(data) != 8 + int.from_bytes(data[4:8], "little"):
         return None
-    if window is not None and _cuts_rightly():
+    if window is not None and _window_options_work():
         return _webp_window(data, window)
-    # The same libwebp as Pillow's, without its detour over RGBA: a fifth less time. Slow to import.
+    # The same libwebp as Pillow's, without the conversion from RGBA: a fifth less time. cv2 is slow to import.
     import cv2
 
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -62,7 +62,7 @@ def _webp(data: bytes, window: tuple[int, int, int, int] | None) -> NDArray[np.u
 
 
 def _webp_window(data: bytes, window: tuple[int, int, int, int]) -> NDArray[np.uint8] | None:
-    """Let libwebp decode the rows down to the window's last, and write the window alone."""
+    """Decode with libwebp only the rows down to the last of the window, and output only the window."""
     from webp._webp import ffi, lib
 
     top, left, height, width = window
@@ -70,7 +70,7 @@ def _webp_window(data: bytes, window: tuple[int, int, int, int]) -> NDArray[np.u
     config = ffi.new("WebPDecoderConfig *")
     if not lib.WebPInitDecoderConfig(config):
         return None
-    # The package leaves these fields without names; libwebp keeps their order (decode.h, WebPDecoderOptions).
+    # The package does not name these fields; their order is that of libwebp (decode.h, WebPDecoderOptions).
     options = ffi.cast("int *", ffi.addressof(config, "options"))
     options[2:7] = [1, left, top, width, height]
     config.output.colorspace = lib.MODE_RGB
@@ -82,36 +82,36 @@ def _webp_window(data: bytes, window: tuple[int, int, int, int]) -> NDArray[np.u
 
 
 @cache
-def _cuts_rightly() -> bool:
-    """Try once, on a picture that is known, that the options are where this module takes them to be."""
-    picture = np.arange(16 * 16 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)
+def _window_options_work() -> bool:
+    """Whether the options are at the assumed offsets, tested once on a known image."""
+    image = np.arange(16 * 16 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "WEBP", lossless=True, exact=True)
+    Image.fromarray(image).save(file, "WEBP", lossless=True, exact=True)
     part = _webp_window(file.getvalue(), (3, 5, 7, 9))
-    return part is not None and bool(np.array_equal(part, picture[3:10, 5:14]))
+    return part is not None and bool(np.array_equal(part, image[3:10, 5:14]))
 
 
 def _png(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode PNG of 8-bit RGB three times as fast as Pillow."""
+    """Decode an 8-bit RGB PNG three times as fast as Pillow."""
     head = _PNG_HEAD.match(data)
     if head is None or not _is_whole_and_plain(data):
         return None
     width, height = (int.from_bytes(side, "big") for side in head.groups())
     if width * height > (Image.MAX_IMAGE_PIXELS or 0):
         return None
-    # Imported here: commands that read no PNG need not wait for it.
+    # Imported here to keep commands that read no PNG fast.
     from kornia_rs.io import decode_image_png_u8
 
     try:
         image: NDArray[np.uint8] = decode_image_png_u8(data, (height, width), "rgb")
     except Exception:
-        # It raises bare exceptions; Pillow finds out what is wrong, and says so.
+        # kornia-rs raises bare exceptions; Pillow reports the reason.
         return None
     return image
 
 
 def _is_whole_and_plain(png: bytes) -> bool:
-    """Follow a PNG's chunks to its end. The fast decoder makes up what a file that was cut short has lost."""
+    """Whether a PNG is complete and has no special chunks. kornia-rs invents what a truncated file lacks."""
     at = 8
     while at + 12 <= len(png):
         name, body = png[at + 4 : at + 8], at + 8

@@ -13,7 +13,7 @@ from uirdata.storage.files import storage_error, writing
 
 def write_page(target: Path, title: str, body: Sequence[str]) -> None:
     """
-    Write a self-contained HTML page: nothing is loaded from elsewhere.
+    Write a self-contained HTML page, which loads nothing from elsewhere.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -32,7 +32,7 @@ def write_page(target: Path, title: str, body: Sequence[str]) -> None:
 
 
 def html_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Write rows as an HTML table; numbers align right."""
+    """Return rows as an HTML table; numbers are aligned right."""
     if not rows:
         return "<p>none</p>"
     head = "".join(f"<th>{html.escape(name.strip())}</th>" for name in rows[0])
@@ -41,7 +41,7 @@ def html_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def bars(values: Mapping[str, float]) -> str:
-    """Draw horizontal bars, a line per value, as SVG."""
+    """Return horizontal bars, one line per value, as SVG."""
     largest = max(values.values(), default=0) or 1
     lines = []
     for index, (name, value) in enumerate(values.items()):
@@ -56,12 +56,12 @@ def bars(values: Mapping[str, float]) -> str:
 
 def lines_chart(curves: Mapping[str, Sequence[tuple[float, float]]], *, x: str, y: str) -> str:
     """
-    Draw curves as SVG.
+    Return curves as SVG.
 
     Args:
         curves: points (x, y) by name.
-        x: what the horizontal axis shows.
-        y: what the vertical axis shows.
+        x: label of the horizontal axis.
+        y: label of the vertical axis.
     """
     points = [point for curve in curves.values() for point in curve]
     if not points:
@@ -88,12 +88,12 @@ def lines_chart(curves: Mapping[str, Sequence[tuple[float, float]]], *, x: str, 
 
 
 def data_uri(image: RgbImage) -> str:
-    """Put an image into a page, without loss."""
+    """Return an image as a data URI, encoded without loss."""
     return "data:image/webp;base64," + base64.b64encode(encode_image(image, "webp")).decode()
 
 
 def figure(image: RgbImage, caption: str, note: str = "") -> str:
-    """Write a picture with its name below; the note shows where the pointer rests."""
+    """Return an image with a caption below, as HTML; `note` is shown when the pointer is over the image."""
     title = f' title="{html.escape(note)}"' if note else ""
     width = max(image.shape[1], 64)
     return (
@@ -103,7 +103,7 @@ def figure(image: RgbImage, caption: str, note: str = "") -> str:
 
 
 def centre(image: RgbImage, side: int) -> RgbImage:
-    """Cut the centre of at most `side` x `side` pixels."""
+    """Return the centre of an image, at most `side` x `side` pixels."""
     top = max(0, (image.shape[0] - side) // 2)
     left = max(0, (image.shape[1] - side) // 2)
     return image[top : top + side, left : left + side]

@@ -1,4 +1,4 @@
-"""One pixel format: RGB, uint8, (H, W, 3). Reading files into it, and writing it without loss."""
+"""The pixel format of all images: RGB, uint8, (H, W, 3); reading files into it and encoding it without loss."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 
 def read_image(path: Path) -> RgbImage:
     """
-    Read an image file.
+    Return the pixels of an image file.
 
     Returns:
         (H, W, 3) RGB uint8: EXIF orientation applied, alpha dropped, gray repeated, 16 bits scaled and rounded.
 
     Raises:
-        ImageError: the file is missing, empty, cut short, or no image.
+        ImageError: the file is missing, empty, truncated, or not an image.
     """
     try:
         data = path.read_bytes()
@@ -53,15 +53,15 @@ def read_image(path: Path) -> RgbImage:
 
 def decode_image(data: bytes, *, name: str, window: Window | None = None) -> RgbImage:
     """
-    Decode an image from memory, as `read_image` does.
+    Return the pixels of an image in memory, as `read_image` does for a file.
 
     Args:
-        data: the file.
-        name: what an error calls it.
-        window: deliver this part alone; of lossless WebP no more is decoded than the rows down to its last.
+        data: bytes of the file.
+        name: name of the image in error messages.
+        window: return only this part; a lossless WebP is decoded only down to the last row of the window.
 
     Raises:
-        ImageError: the data are empty, cut short, or no image; or the image ends before the window does.
+        ImageError: the data are empty, truncated or not an image, or the window does not lie in the image.
     """
     image = decode_fast(data, window)
     if image is None:
@@ -83,22 +83,22 @@ def _decode_any(data: bytes, name: str) -> RgbImage:
 
 
 def reason(error: Exception) -> str:
-    """Say why Pillow could not read an image; its own words for an unknown format name an object in memory."""
+    """Return why Pillow could not read an image; its message for an unknown format contains an object address."""
     return "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """
-    Read (height, width) from the header alone, as `read_image` would deliver them.
+    Return the (height, width) that `read_image` would give, from the header only.
 
     Raises:
-        ImageError: the file is missing, empty or no image.
+        ImageError: the file is missing, empty or not an image.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Orientations 5 to 8 are quarter turns.
-            # Asked for what a PNG does not say up front, Pillow decodes all of it.
+            # Orientations 5 to 8 swap height and width.
+            # getexif() of a PNG without EXIF data in its header decodes the whole image.
             tags = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
             if tags.get(0x0112, 1) >= 5:
                 width, height = height, width
@@ -112,13 +112,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def encode_image(image: RgbImage, codec: Codec) -> bytes:
     """
-    Encode without loss.
+    Return an image encoded without loss.
 
     `webp` is lossless WebP at method 0, quality 0: the smallest of the formats that Pillow, `datasets` and browsers all
-    read. `png` is the fastest to write and to read: a tenth and a third of WebP's time, for a third more bytes.
+    read. `png` is the fastest: a tenth of WebP's time to write and a third to read, for a third more bytes.
     """
     if codec == "png":
-        # Imported here: commands that write no PNG need not wait for it.
+        # Imported here to keep commands that write no PNG fast.
         import fpng
 
         encoded: bytes = fpng.from_ndarray(np.ascontiguousarray(image))
@@ -126,13 +126,13 @@ def encode_image(image: RgbImage, codec: Codec) -> bytes:
     if codec != "webp":
         raise ValueError(f"there is no codec {codec!r}: {' or '.join(CODECS)}")
     buffer = io.BytesIO()
-    # exact: without it WebP may change pixels that it holds to be invisible.
+    # exact: otherwise WebP may change pixels that it regards as invisible.
     Image.fromarray(image).save(buffer, "WEBP", lossless=True, method=0, quality=0, exact=True)
     return buffer.getvalue()
 
 
 def pixel_sha256(image: RgbImage) -> str:
-    """Give the sha256 of height, width (two little-endian 32-bit integers) and the RGB bytes, in row order."""
+    """Return the sha256 of height, width (two little-endian 32-bit integers) and the RGB bytes, in row order."""
     digest = hashlib.sha256(np.array(image.shape[:2], dtype="<u4").tobytes())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
@@ -154,5 +154,5 @@ def _to_rgb(image: Image.Image) -> RgbImage:
         return np.repeat(scaled[:, :, None], 3, axis=2)
     if image.mode == "P" or "transparency" in image.info:
         image = image.convert("RGBA")
-    # An alpha channel is dropped, not blended: sources with one (LFDOF, RainDS) hold the scene in the colours.
+    # The alpha channel is dropped, not blended: in sources that have one (LFDOF, RainDS), the colours hold the scene.
     return np.array(image.convert("RGB"), dtype=np.uint8)

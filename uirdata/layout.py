@@ -1,4 +1,4 @@
-"""Where things lie under the root folder: paths only, no disk."""
+"""Paths of all files and folders under the root folder; nothing here accesses the disk."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ class Layout:
 
     @property
     def plan(self) -> Path:
-        """What `uir crop` planned last."""
+        """The last plan of `uir crop`."""
         return self.root / "plan.parquet"
 
     def downloads(self, source: str) -> Path:
-        """A source's files as published."""
+        """The files of a source, as published."""
         return self.root / "downloads" / source
 
     def receipts(self, source: str) -> Path:
-        """Url, sha256, bytes and time of each file that arrived."""
+        """URL, sha256, bytes and time of each downloaded file."""
         return self.downloads(source) / "receipts.json"
 
     def source(self, source: str) -> Path:
-        """A source's files, unpacked."""
+        """The files of a source, unpacked."""
         return self.root / "sources" / source
 
     def pairs(self, source: str) -> Path:
-        """What was found in a source, and what was left out, with the reason."""
+        """The pairs found in a source, and the files that were left out, with the reason."""
         return self.source(source) / "pairs.parquet"
 
     def screening(self, source: str, size: int, stride: int) -> Path:
-        """The scores of a source's training crops of one cut, and which of them are left out."""
+        """Scores of the training crops of a source at one size and stride, and which of them are left out."""
         return self.source(source) / f"screening-{size}-{stride}.parquet"
 
     @property
     def fingerprints(self) -> Path:
-        """What `uir audit` knows of pictures it has seen, whatever pool or source they came from."""
+        """Fingerprints of all images that `uir audit` has read, from any pool or source."""
         return self.root / "cache" / "fingerprints"
 
     @property
     def overlaps(self) -> Path:
-        """Lists of training scenes that benchmarks hold, written by `uir audit --write-overlaps`."""
+        """Lists of training scenes that are also in benchmarks, written by `uir audit --write-overlaps`."""
         return self.root / "overlaps"
 
     @property
     def audit(self) -> Path:
-        """What `uir audit` found last."""
+        """The last results of `uir audit`."""
         return self.root / "audit.parquet"

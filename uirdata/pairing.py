@@ -1,4 +1,4 @@
-"""Which LQ belongs to which GT: names in, pairs out. No disk, no pixels."""
+"""Which LQ belongs to which GT: file names in, pairs out; no disk access, no pixels."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from uirdata.manifest_syntax.patterns import compile_pattern, fill_template, is_
 @dataclass(frozen=True)
 class Pair:
     """
-    An LQ and its GT, or one of them alone.
+    An LQ and its GT, or only one of them.
 
     Attributes:
         source: id of the source.
         split: train, val or test.
-        degradation: one of the nineteen types; "" for a clean image, whose LQ is made here.
-        real: captured, not made.
-        gt: path below the source's folder, with "/"; "" where nobody has one (test sets without a reference).
+        degradation: one of the nineteen types; "" for a clean image, from which the LQ is synthesised.
+        real: captured, not synthesised.
+        gt: path below the source's folder, with "/"; "" if there is none (test sets without a reference).
         lq: the same for the LQ; "" for a clean image.
-        level: what the name of the file or its folder tells of the level; "" if nothing.
-        scene: pairs of a source with equal scenes show the same thing; split by it.
-        gt_border: pixels to cut off each side of the GT before it covers the LQ (RESIDE indoor: 10).
-        drop_identical: the source has pairs whose LQ is the GT itself, bit for bit; whoever sees the pixels leaves
-            them out.
+        level: the level, from the name of the file or its folder; "" if the name does not contain it.
+        scene: pairs of a source with equal scenes show the same content; splits are made by scene.
+        gt_border: pixels to cut off each side of the GT so that it covers the LQ (RESIDE indoor: 10).
+        drop_identical: the source has pairs whose LQ is equal to the GT, bit for bit; they are left out when the pixels
+            are checked.
     """
 
     source: str
@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that a rule looked at and did not pair, with the reason in plain words."""
+    """A file that matched a rule but was not paired, with the reason in plain words."""
 
     path: str
     reason: str
@@ -62,13 +62,13 @@ class LeftOut:
 @dataclass(frozen=True)
 class Pairing:
     """
-    What the rules of a source make of its files.
+    The result of applying the rules of a source to its files.
 
     Attributes:
         pairs: in the order of the rules, then of the names.
-        left_out: files that some rule looked at and none paired, sorted.
-        skipped: how many files are left aside on purpose (masks, other views).
-        unknown: images that no rule looks at and no `skip` names, sorted. Many of them mean another layout.
+        left_out: files that matched some rule but were not paired, sorted.
+        skipped: number of files that are skipped on purpose (masks, other views).
+        unknown: images that match no rule and no `skip` pattern, sorted. Many of them indicate a different layout.
     """
 
     pairs: tuple[Pair, ...]
@@ -78,21 +78,21 @@ class Pairing:
 
 
 class HasRules(Protocol):
-    """What pairing needs of a `sources.Source`."""
+    """The part of a `sources.Source` that pairing needs."""
 
     @property
     def id(self) -> str:
-        """Name of the source."""
+        """Id of the source."""
         ...
 
     @property
     def pairs(self) -> tuple[PairRule, ...]:
-        """Its rules."""
+        """Its pairing rules."""
         ...
 
     @property
     def skip(self) -> tuple[Exclude, ...]:
-        """Files to leave aside."""
+        """Patterns of files to skip."""
         ...
 
 
@@ -102,14 +102,14 @@ Found = tuple[str, str, str, str]
 
 def find_pairs(source: HasRules, names: Sequence[str], read_text: Callable[[str], str]) -> Pairing:
     """
-    Pair the files of a source.
+    Return the pairs among the files of a source.
 
-    The result does not depend on the order of the names. A pair that two rules find belongs to the first of them.
+    The result does not depend on the order of the names. A pair that matches two rules belongs to the first of them.
 
     Args:
-        source: whose rules to follow.
+        source: the source whose rules are applied.
         names: all files below the source's folder, with "/".
-        read_text: gives the text of a list file by its name; called for the rules that read one.
+        read_text: returns the text of a list file by its name; called only for rules with a list.
     """
     ordered = sorted(set(names))
     skips = [compile_pattern(skip.pattern) for skip in source.skip]
@@ -155,7 +155,7 @@ def _apply(
     read_text: Callable[[str], str],
     reasons: dict[str, str],
 ) -> list[Found]:
-    """Follow one rule. Files that it looks at and does not pair go to `reasons`, unless one stands there already."""
+    """Apply one rule. Files that match it but are not paired are added to `reasons`, unless they are there already."""
     lqs = _matches(rule.lq, images)
     gts = _matches(rule.gt, images, like=rule.lq)
     for exclude in rule.exclude:
@@ -255,7 +255,7 @@ def _by_list(
     lists = list(_matches(rule.list, names))
     found: list[Found] = []
     for list_name in lists:
-        # The entries are relative to some folder of the archive, which the list does not name.
+        # The entries are relative to a folder of the archive that the list does not name.
         prefixes: dict[str, str] = {}
         for number, line in enumerate(read_text(list_name).splitlines(), start=1):
             entries = line.split()
@@ -278,7 +278,7 @@ def _by_list(
 
 
 def _resolve(entry: str, matches: Mapping[str, tuple[str, ...]], prefixes: dict[str, str]) -> str:
-    """Find the file that an entry of a list means: the entry below one of the folders seen so far, or a new one."""
+    """Return the file that a list entry names: the entry below one of the folders seen so far, or below a new one."""
     entry = entry.replace("\\", "/").removeprefix("./")
     for prefix in prefixes:
         if prefix + entry in matches:

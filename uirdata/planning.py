@@ -1,9 +1,9 @@
 """
-What goes where, decided before a pixel is touched.
+The plan of samples and shards, made before any pixel is read.
 
-Found pairs and a subset's uses become samples (a crop of a pair, or of a clean image with a level to degrade it by),
-and samples become shards. Nothing here depends on workers, order of work or earlier interruptions, so neither does a
-byte of the result.
+Found pairs and the uses of a subset become samples (a crop of a pair, or of a clean image with a level to degrade it
+by), and samples become shards. Nothing here depends on the number of workers, the order of work or earlier
+interruptions, so the bytes of the result do not either.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GroupKey(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundPair:
-    """A pair that lies on the disk: its names, and the height and width of its LQ in pixels."""
+    """A pair on the disk: its names, and the height and width of its LQ in pixels."""
 
     pair: Pair
     height: int
@@ -55,16 +55,16 @@ class FoundPair:
 @dataclass(frozen=True, slots=True)
 class PlannedSample:
     """
-    One sample before its pixels: what to read, where to cut, how to degrade.
+    One planned sample, without pixels: what to read, where to crop, how to degrade.
 
     Attributes:
         key: its name in the pool.
         source: id of the source.
         split: train, val or test.
         degradation: the type of its LQ.
-        level: name of the level, made or published; "" where a source does not tell.
-        made: the LQ is made here, from `level`.
-        real: captured, not made.
+        level: name of the level, synthesised or published; "" if the source does not state it.
+        made: the LQ is synthesised, from `level`.
+        real: captured, not synthesised.
         scene: as `Pair.scene`.
         gt_path: below the source's folder.
         lq_path: below the source's folder; "" where `made`.
@@ -102,7 +102,7 @@ class PlannedSample:
 
     @property
     def crop(self) -> tuple[str, str, int, int, int, int]:
-        """What its GT shows: samples of equal source and crop have the same GT pixels."""
+        """Identity of the GT crop: samples with equal source and crop have the same GT pixels."""
         return self.source, self.gt_path, self.top, self.left, self.height, self.width
 
     @property
@@ -114,7 +114,7 @@ class PlannedSample:
 @dataclass(frozen=True)
 class PlannedShard:
     """
-    One tar before its pixels.
+    One planned tar, without pixels.
 
     Attributes:
         path: relative to the shard folder, with "/".
@@ -125,7 +125,7 @@ class PlannedShard:
     samples: tuple[PlannedSample, ...]
 
     def digest(self, seed: int, form: str) -> str:
-        """Name everything that decides the tar's bytes: a finished shard with this digest need not be built again."""
+        """Return a hash of everything that decides the bytes of the tar: a shard that has it is reused."""
         digest = hashlib.sha256(f"{seed} {form} {self.path}".encode())
         for sample in self.samples:
             digest.update(repr(astuple(sample)).encode())
@@ -140,12 +140,12 @@ class CropSetting:
     stride: int
 
     def __post_init__(self) -> None:
-        """Refuse what cannot cut anything."""
+        """Check that size and stride are possible."""
         if self.size < 0 or (self.size > 0 and self.stride < 1):
             raise UsageError(f"crops of size {self.size} at stride {self.stride} cannot be cut; both must be positive")
 
     def boxes(self, height: int, width: int) -> tuple[Box, ...]:
-        """Give the crops of an image of this height and width."""
+        """Return the crops of an image of this height and width."""
         if self.size == 0:
             return (Box(0, 0, height, width),)
         return crop_boxes(height, width, size=self.size, stride=self.stride)
@@ -153,11 +153,11 @@ class CropSetting:
 
 class Group(Protocol):
     """
-    All samples of one split, degradation and source, made when asked for: whole data sets have millions.
+    All samples of one split, degradation and source, generated on demand: whole data sets have millions.
 
     Attributes:
         group: split, degradation, source.
-        crop: how images are cut.
+        crop: size and stride of the crops.
     """
 
     @property
@@ -167,26 +167,26 @@ class Group(Protocol):
 
     @property
     def crop(self) -> CropSetting:
-        """How images are cut."""
+        """Size and stride of the crops."""
         ...
 
     def samples(self, seed: int) -> Iterator[PlannedSample]:
-        """Give the samples, the same ones in the same order each time; `seed` is the run's."""
+        """Yield the samples, the same ones in the same order each time; `seed` is the seed of the build."""
         ...
 
 
 @dataclass(frozen=True)
 class GroupPlan:
     """
-    A `Group` from what was found on the disk.
+    A `Group` of pairs that were found on the disk.
 
     Attributes:
         group: split, degradation, source.
-        uses: what the subset takes of it; a sample that two of them name is made once.
-        crop: how images are cut.
+        uses: what the subset takes of the source; a sample that two uses select is made once.
+        crop: size and stride of the crops.
         found: the usable pairs of the source, of any split and degradation.
         licence: of the source.
-        overlaps: scene to the benchmarks that hold it, joined by commas.
+        overlaps: scene to the benchmarks that contain it, joined by commas.
         clean: leave out the scenes of `overlaps`.
         left_out: crops that screening leaves out, as GT path and box, with the reason.
     """
@@ -202,13 +202,13 @@ class GroupPlan:
 
     def samples(self, seed: int) -> Iterator[PlannedSample]:
         """
-        Give the samples, the same ones in the same order each time.
+        Yield the samples, the same ones in the same order each time.
 
         Args:
-            seed: the run's seed; decides levels, and later the recipes.
+            seed: the seed of the build; decides levels, and later the recipes.
 
         Raises:
-            UsageError: the type has no levels, so it cannot be made of clean images; or not the one that a use names.
+            UsageError: the type has no levels, so it cannot be synthesised from clean images, or a use names an unknown one.
         """
         seen: set[str] = set()
         for use in self.uses:
@@ -272,18 +272,18 @@ def deal(
     known: Mapping[str, str] | None = None,
 ) -> Iterator[PlannedShard]:
     """
-    Deal the samples of a group out to shards.
+    Yield the shards of a group, each with its samples.
 
-    A shard is full when its estimated bytes reach `shard_bytes`; the estimate uses sizes in pixels alone, so it stays
-    the same when an image turns out to be broken. Samples keep their order.
+    A shard is full when its estimated bytes reach `shard_bytes`. The estimate uses only sizes in pixels, so it does not
+    change when an image turns out to be broken. Samples keep their order.
 
     Args:
-        group: of all the samples.
+        group: the group of all the samples.
         samples: in order.
-        shard_bytes: about how large a tar becomes.
-        lazy: made LQ take no room, and a GT is kept once for all that is made of it.
-        first_number: of the first new shard.
-        known: keys that belong to a shard already, with its path, or "" to pass them over. The shards that are named
+        shard_bytes: approximate size of a tar.
+        lazy: a synthesised LQ takes no space, and a GT is stored once for all samples made of it.
+        first_number: number of the first new shard.
+        known: keys that are in a shard already, with its path, or "" to skip them. The shards that are named
             come after the new ones, with all their samples.
     """
     places = known or {}
@@ -309,7 +309,7 @@ def deal(
 
 def shard_path(group: GroupKey, number: int) -> str:
     """
-    Name a shard.
+    Return the path of a shard.
 
     >>> shard_path(GroupKey("train", "noise", "wed"), 7)
     'train/noise/wed-00007.tar'
@@ -331,12 +331,12 @@ def parse_shard_path(path: str) -> tuple[GroupKey, int]:
 
 def estimated_bytes(sample: PlannedSample, before: PlannedSample | None = None, *, lazy: bool = False) -> int:
     """
-    Estimate what a sample takes on the disk, in bytes; within about a third for photographs.
+    Return the estimated size of a sample on the disk in bytes; within about a third for photographs.
 
     Args:
         sample: the sample.
-        before: the one in front of it, for lazy shards: they keep a GT once.
-        lazy: the LQ is not kept where it is made.
+        before: the preceding sample, for lazy shards, which store a GT once.
+        lazy: a synthesised LQ is not stored.
     """
     images = 2
     if lazy and sample.made:
@@ -355,7 +355,7 @@ def _levels_to_make(use: Use) -> tuple[str, ...]:
 
 
 def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) -> Iterator[tuple[str, int]]:
-    """Give a level and its number for each LQ to make of a crop: no level twice while there are others."""
+    """Yield a level and its number for each LQ to make of a crop: no level is repeated while others are left."""
     name = f"{pair.source}/{pair.gt}/{box.top},{box.left},{box.height},{box.width}/{use.degradation}"
     rng = rng_for(seed, name, "levels " + ",".join(levels))
     order: list[str] = []
@@ -371,6 +371,6 @@ def _variants(use: Use, pair: Pair, box: Box, levels: Sequence[str], seed: int) 
 def _key(degradation: str, pair: Pair, box: Box) -> str:
     path = pair.lq or pair.gt
     stem = _NOT_IN_KEYS.sub("_", path.rsplit("/", 1)[-1].rsplit(".", 1)[0])[-20:]
-    # The stem is for people; the digest tells apart files of equal names in other folders and sources, and types.
+    # The stem is for readers; the digest distinguishes equal names in other folders and sources, and types.
     digest = hashlib.sha256(f"{pair.source}/{pair.split}/{degradation}/{path}".encode()).hexdigest()[:10]
     return f"{stem}-{digest}-{box.top}-{box.left}-{box.height}-{box.width}"

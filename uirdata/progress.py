@@ -1,4 +1,4 @@
-"""How long work tells how far it is: libraries call it, the console draws it, tests count it."""
+"""Progress reports of long work: libraries call them, the console draws them, tests count them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ Unit = Literal["bytes", "items"]
 
 
 class Progress(Protocol):
-    """A listener. Tasks are named by the text that a person sees; calls may come from several threads."""
+    """Receiver of progress. Tasks are named by the text shown to the user; calls may come from several threads."""
 
     def begin(self, task: str, total: int | None, unit: Unit = "items") -> None:
-        """A task starts; its total is None while nobody knows it. Beginning it again resets it."""
+        """Start a task; `total` is None while it is unknown. Starting a task again resets it."""
         ...
 
     def advance(self, task: str, amount: int = 1) -> None:
-        """Some more is done."""
+        """Add to the amount that is done."""
         ...
 
     def end(self, task: str) -> None:
-        """The task is over, done or not."""
+        """End the task, whether or not it is complete."""
         ...
 
     def note(self, message: str) -> None:
-        """Something that a person should read, once."""
+        """Show a message to the user, once."""
         ...
 
 
 class Silent:
-    """Listens to nothing."""
+    """Ignores all reports."""
 
     def begin(self, task: str, total: int | None, unit: Unit = "items") -> None:
         """Do nothing."""

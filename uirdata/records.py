@@ -1,4 +1,4 @@
-"""What is known of a sample: its row in manifest.parquet, and the same as the JSON beside its pixels."""
+"""The metadata of a sample: its row in manifest.parquet, and the JSON member stored with its pixels."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class Record:
     ('gaussian-blur', 'test', (40, 48))
 
     Attributes:
-        key: its name in the tar; unique over the pool. No dot: readers of WebDataset split at the first one.
+        key: its name in the tar; unique in the pool. Without dots: readers of WebDataset split at the first one.
         shard: the tar, relative to the shard folder.
-        gt_offset: where the GT's bytes begin in the tar.
-        gt_size: how many bytes it has.
-        lq_offset: where the LQ's bytes begin in the tar.
-        lq_size: how many bytes it has; 0 in lazy shards, where readers make it from `recipe`.
-        codec: how both are encoded, as the ending of their names.
+        gt_offset: offset of the first byte of the GT in the tar.
+        gt_size: size of the GT in bytes.
+        lq_offset: offset of the first byte of the LQ in the tar.
+        lq_size: size of the LQ in bytes; 0 in lazy shards, where readers make it from `recipe`.
+        codec: encoding of both images, which is also the suffix of their names.
         degradation: one of the nineteen types.
-        level: name of the level; "" where the source does not tell.
-        recipe: JSON of the recipe that made the LQ; "" where the pair was published.
+        level: name of the level; "" if the source does not state it.
+        recipe: JSON of the recipe that made the LQ; "" for a published pair.
         source: id of the source.
         split: train, val or test.
-        real: captured, not made.
-        scene: samples with the same source and scene show the same GT image; split by it, never across.
+        real: captured, not synthesised.
+        scene: samples with the same source and scene show the same GT image; they belong to the same split.
         gt_path: the GT's file, relative to the source's folder.
-        lq_path: the LQ's file; "" where it was made here.
+        lq_path: the LQ's file; "" if the LQ was synthesised.
         gt_border: pixels that were cut off each side of the GT image first.
-        top: of the crop, in pixels of what is left of the GT image.
+        top: of the crop, in pixels of the GT image without its border.
         left: of the crop.
         height: of the crop.
         width: of the crop.
-        overlaps: benchmarks that hold this scene, joined by commas.
+        overlaps: benchmarks that contain this scene, joined by commas.
         gt_sha256: of the decoded GT pixels (`images.pixel_sha256`).
         lq_sha256: of the decoded LQ pixels.
         licence: of the source.
@@ -77,7 +77,7 @@ class Record:
     licence: str
 
     def __post_init__(self) -> None:
-        """Refuse a key that a reader of WebDataset would split or move."""
+        """Check that the key is one that readers of WebDataset neither split nor move."""
         check_key(self.key)
 
 
@@ -86,12 +86,12 @@ RECORD_FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Record))
 IN_TAR: tuple[str, ...] = tuple(
     name for name in RECORD_FIELDS if name not in ("shard", "gt_offset", "gt_size", "lq_offset", "lq_size")
 )
-"""The fields that the JSON member of a sample holds: all that does not depend on where it lies."""
+"""The fields in the JSON member of a sample: all that do not depend on its position in the tar."""
 
 
 def check_key(key: str) -> None:
     """
-    Refuse what cannot be a sample's key.
+    Check that a text can be the key of a sample.
 
     Raises:
         ShardError: it is empty, over 90 bytes, or has a dot, a slash or a space.
@@ -102,7 +102,7 @@ def check_key(key: str) -> None:
 
 def check_columns(names: Sequence[str], where: str) -> None:
     """
-    Make sure that a manifest has every field of a record.
+    Check that a manifest has every field of a record.
 
     Raises:
         ShardError: one is missing.
@@ -116,7 +116,7 @@ def check_columns(names: Sequence[str], where: str) -> None:
 
 def record_from_row(row: dict[str, Any]) -> Record:
     """
-    Build a record from a row of manifest.parquet.
+    Return the record of a row of manifest.parquet.
 
     Raises:
         ShardError: a field is missing.

@@ -9,7 +9,7 @@ import numpy as np
 
 def seed_for(seed: int, key: str, purpose: str) -> int:
     """
-    Give the 63-bit integer that belongs to these three.
+    Return a 63-bit seed that depends only on these three values.
 
     The parts are length-prefixed before hashing, so no two different triples are the same text.
 
@@ -27,11 +27,11 @@ def seed_for(seed: int, key: str, purpose: str) -> int:
 
 def rng_for(seed: int, key: str, purpose: str) -> np.random.Generator:
     """
-    Give a generator that depends on nothing but these three.
+    Return a generator that depends only on these three values.
 
     Args:
-        seed: the run's seed.
-        key: the thing that is drawn for, such as a sample's key.
-        purpose: what is drawn, so that adding a second draw leaves the first alone.
+        seed: the seed of the run.
+        key: what the numbers are drawn for, such as the key of a sample.
+        purpose: what is drawn, so that adding a second draw does not change the first.
     """
     return np.random.Generator(np.random.PCG64(seed_for(seed, key, purpose)))

@@ -1,4 +1,4 @@
-"""What is published: one manifest a source, read strictly into typed values."""
+"""The published sources: one manifest per source, read strictly into typed values."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Archive = Literal["", "zip", "tar", "7z", "rar", "parquet", "mat", "folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 MANIFESTS = _PACKAGE / "manifests" if (_PACKAGE / "manifests").is_dir() else _PACKAGE.parent / "manifests"
-"""Our own manifests: inside an installed package, beside it in a checkout."""
+"""The manifests of this project: inside the installed package, or beside it in a checkout."""
 
 NOT_SOURCES = ("subsets.toml", "paper_table.toml")
-"""What else may lie in a folder of manifests."""
+"""Other files that a folder of manifests may contain."""
 
 ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -32,20 +32,20 @@ ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 @dataclass(frozen=True)
 class Mirror:
     """
-    One place that a file can be had from.
+    One place that a file can be downloaded from.
 
     Attributes:
         host: name of a host in `uirdata.hosts`: http, huggingface, google_drive, kaggle, package, objects, manual.
-        where: what the host needs to find it.
+        where: what the host needs to find the file.
             http: a URL. huggingface: "dataset:owner/name@revision:path" ("model:..." for repositories of that type;
             "@revision" may be left out; a path that ends in "/" is a folder, an empty one the whole repository).
             google_drive: the id of a file, or "folder:ID" for all that a folder holds, or "folder:ID/name" for the
             file of that name in it. kaggle: "owner/name" or "owner/name:path". package:
-            "distribution:path/in/package". manual: the page that a person opens.
+            "distribution:path/in/package". manual: the page to open in a browser.
         trust: official, repack (same pixels, other archive) or third-party.
-        access: open; token (an account that accepted the terms); form (a form is answered by mail); login (a site's
-            own account); by-hand (a browser or a client of that service only).
-        note: what is known of it, for people.
+        access: open; token (an account that accepted the terms); form (a form that is answered by mail); login (the
+            site's own account); by-hand (only a browser or a client of that service).
+        note: a note for readers.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -63,20 +63,20 @@ class RemoteFile:
     A file as published.
 
     Attributes:
-        name: under which it is kept in downloads/.
-        mirrors: in order of trust; all hold the same bytes, as far as anybody knows.
-        sha256: hex, or "" where nobody has published one.
+        name: its name in downloads/.
+        mirrors: in order of trust; as far as known, all hold the same bytes.
+        sha256: hex, or "" if none is published.
         md5: hex, or "".
-        size: bytes, exactly, or None where nobody has said.
-        about_size: bytes as people write them ("about 11 GB"), for plans; None where nobody has said.
-        archive: how it is packed: zip, tar, 7z, rar, parquet, mat, folder (a tree of loose files that is fetched as it
-            stands, kept in a folder `name`; archives in it are unpacked, too), or "" for a plain file.
+        size: exact size in bytes; None if unknown.
+        about_size: approximate size in bytes ("about 11 GB"), for plans; None if unknown.
+        archive: how it is packed: zip, tar, 7z, rar, parquet, mat, folder (a tree of loose files that is downloaded as
+            it is into a folder `name`; archives in it are unpacked, too), or "" for a plain file.
         unpack_to: folder below the source's folder; "" is the folder itself.
-        part_of: name of the archive that this is a piece of; pieces are joined in the order of the manifest.
-        repacked: the bytes of this file may differ where the pixels do not (an archive made on the fly, a picture in a
-            package of another version): a hash that differs is told, and is no error.
-        licence: of this file, where the source's files have different ones.
-        note: for people.
+        part_of: name of the archive that this file is a part of; parts are joined in the order of the manifest.
+        repacked: the bytes of this file may differ although the pixels do not (an archive made on the fly, an image in
+            a package of another version): a hash mismatch is reported, and is not an error.
+        licence: of this file, if the source's files have different ones.
+        note: a note for readers.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -96,18 +96,18 @@ class RemoteFile:
 
     @property
     def expected_size(self) -> int | None:
-        """Bytes for a plan: exact where known, else about; None where nobody has said."""
+        """Size for a plan in bytes: exact if known, else approximate; None if unknown."""
         return self.about_size if self.size is None else self.size
 
 
 @dataclass(frozen=True)
 class FileSet:
     """
-    Other files that hold the same pictures, packed in another way.
+    Other files that hold the same images, packed in another way.
 
     Attributes:
         name: such as "restormer".
-        note: what they hold, and what not.
+        note: what they hold, and what they lack.
         files: all that are needed instead of the source's own.
     """
 
@@ -121,10 +121,10 @@ class FileSet:
 @dataclass(frozen=True)
 class LeftAside:
     """
-    What is published besides, and is not fetched.
+    A published file that is not downloaded.
 
     Attributes:
-        where: a link, or how it is found.
+        where: a link, or how to find it.
         reason: what it is, and why it is not needed.
     """
 
@@ -137,11 +137,11 @@ class LeftAside:
 @dataclass(frozen=True)
 class SourceCrop:
     """
-    How the paper's data set cuts the training images of a source.
+    Size and stride of the training crops of a source in the paper's data set.
 
     Attributes:
         size: of the crops, in pixels; 0 takes images whole.
-        stride: from one crop to the next, in pixels.
+        stride: distance from one crop to the next, in pixels.
         drop_least_sharp: share of an image's crops that is dropped, those whose GT has the least detail; rounded down.
         note: where the setting comes from.
     """
@@ -157,12 +157,12 @@ class SourceCrop:
 @dataclass(frozen=True)
 class Feed:
     """
-    A row of the paper's data set table that a source feeds.
+    A row of the paper's data set table that contains pairs of a source.
 
     Attributes:
         row: id of the row in paper_table.toml.
-        how: how the number of its pairs arises, and how sure that is.
-        pairs: how many pairs of the row come from this source when its manifest is followed; None where nobody can say.
+        how: how the number of its pairs is computed, and how certain it is.
+        pairs: how many pairs of the row come from this source when its manifest is followed; None if unknown.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -183,23 +183,23 @@ class Source:
 
     Attributes:
         id: such as "gopro"; file name of its manifest.
-        title: as people call it.
-        licence: of the images, in words; "unknown" where its authors do not state one.
-        files: what is fetched.
+        title: its usual name.
+        licence: of the images, in words; "unknown" if its authors do not state one.
+        files: the files to download.
         pairs: the rules, in order.
-        known_defects: what is wrong with the published data, for people.
-        redistributable: the licence lets anybody pass the images on, so shards of it may be published.
-        homepage: of its authors.
-        citation: of its paper.
-        layout: where the files lie once unpacked, for people.
-        alternatives: other files that hold the same.
-        left_aside: what is published besides, and why it is not fetched.
-        skip: files that are neither LQ nor GT, and why they are there.
-        crop: how the paper's data set cuts it; None where the paper does not use it.
-        feeds: rows of the paper's table.
-        resolution: of its images, for people.
-        unpaired: why it has no rules: what is published cannot be paired by names; "" where it has some.
-        local_dir: for a source of the user's own: the folder where its files lie; None for published ones.
+        known_defects: defects of the published data, for readers.
+        redistributable: the licence permits redistribution of the images, so shards of them may be published.
+        homepage: page of its authors.
+        citation: citation of its paper.
+        layout: description of the unpacked files, for readers.
+        alternatives: other files that hold the same images.
+        left_aside: published files that are not downloaded, and why.
+        skip: files that are neither LQ nor GT, and why they exist.
+        crop: crops of the paper's data set; None if the paper does not use this source.
+        feeds: rows of the paper's table that it is part of.
+        resolution: of its images, for readers.
+        unpaired: why it has no rules: what is published cannot be paired by names; "" if it has rules.
+        local_dir: folder of the files of a source of the user's own; None for published sources.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -230,17 +230,17 @@ class Source:
 
     @property
     def is_clean(self) -> bool:
-        """It has clean images, whose LQ are made here."""
+        """Whether it has clean images, from which LQ are synthesised."""
         return any(not rule.lq for rule in self.pairs)
 
     @property
     def access(self) -> Access:
-        """The most that any of its files asks of the user, each by its easiest mirror."""
+        """The most difficult access among its files, each by its easiest mirror."""
         easiest = (min((mirror.access for mirror in file.mirrors), key=_EFFORT.index) for file in self.files)
         return max(easiest, key=_EFFORT.index, default="open")
 
     def published(self) -> Mapping[tuple[str, str, bool], int]:
-        """Give how many pairs its authors say it has, by split, degradation and real; what nobody says is not there."""
+        """Return how many pairs its authors state, by split, degradation and real; unknown ones are absent."""
         counts: dict[tuple[str, str, bool], int] = {}
         for rule in self.pairs:
             if rule.published is not None:
@@ -254,17 +254,17 @@ _EFFORT: tuple[Access, ...] = ("open", "token", "login", "form", "by-hand")
 
 def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
     """
-    Read all manifests, by id, in the order of the ids.
+    Return all sources by id, in the order of the ids.
 
     >>> "gopro" in load_sources()
     True
 
     Args:
         extra: folders with further manifests, such as the user's own (UIR_MANIFESTS, ROOT/manifests); a folder that
-            is not there holds none.
+            does not exist counts as empty.
 
     Raises:
-        ManifestError: a manifest says something that cannot be, or two say the same id.
+        ManifestError: a manifest is invalid, or two have the same id.
     """
     paths = manifest_paths(extra)
     return MappingProxyType({name: read_source(paths[name]) for name in sorted(paths)})
@@ -290,10 +290,10 @@ def own_manifests(layout: Layout | None, named: Sequence[Path] = ()) -> list[Pat
 
 def manifest_paths(extra: Sequence[Path] = ()) -> Mapping[str, Path]:
     """
-    Find the manifest of each source, by id.
+    Return the path of the manifest of each source, by id.
 
     Raises:
-        ManifestError: two say the same id.
+        ManifestError: two have the same id.
     """
     paths: dict[str, Path] = {}
     for folder in (MANIFESTS / "sources", *extra):
@@ -308,10 +308,10 @@ def manifest_paths(extra: Sequence[Path] = ()) -> Mapping[str, Path]:
 
 def read_source(path: Path) -> Source:
     """
-    Read one manifest.
+    Return the source that a manifest describes.
 
     Raises:
-        ManifestError: it says something that cannot be; the message names the file, the key and what was expected.
+        ManifestError: the manifest is invalid; the message names the file, the key and what was expected.
     """
     document = read_toml(path)
     source = typed({"id": path.stem, **document}, Source, name=str(path))
@@ -324,12 +324,12 @@ def read_source(path: Path) -> Source:
 
 
 def source_faults(source: Source) -> list[str]:
-    """Say what a source says that cannot be; nothing where all is well."""
+    """Return the faults of a source, one text each; empty if it is valid."""
     faults: list[str] = []
     if not ID.fullmatch(source.id):
-        faults.append(f"id is {source.id!r}: write small letters, digits and hyphens")
+        faults.append(f"id is {source.id!r}: use lower-case letters, digits and hyphens")
     if bool(source.pairs) == bool(source.unpaired):
-        faults.append("there must be [[pairs]], or the key unpaired with the reason why there are none")
+        faults.append("expected either [[pairs]], or the key unpaired with the reason why there are none")
     for index, rule in enumerate(source.pairs):
         faults += [f"pairs[{index}].{fault}" for fault in rule_faults(rule)]
     for index, skip in enumerate(source.skip):
@@ -348,15 +348,15 @@ def _file_faults(prefix: str, files: Sequence[RemoteFile]) -> list[str]:
     for index, file in enumerate(files):
         where = f"{prefix}[{index}]"
         if names.index(file.name) != index:
-            faults.append(f"{where}.name is {file.name!r} once more")
+            faults.append(f"{where}.name is {file.name!r}, which another file has already")
         if not file.name or file.name.startswith("/") or ".." in Path(file.name).parts or "\\" in file.name:
-            faults.append(f"{where}.name is {file.name!r}: write a name, or a path below the downloads")
+            faults.append(f"{where}.name is {file.name!r}: expected a file name or a path below the downloads")
         if not file.mirrors:
-            faults.append(f"{where}.mirrors is empty: write a manual one where nothing else is known")
+            faults.append(f"{where}.mirrors is empty: add a mirror, with host 'manual' if no other is known")
         for field, digits in (("sha256", 64), ("md5", 32)):
             value = str(getattr(file, field))
             if value and not re.fullmatch(f"[0-9a-f]{{{digits}}}", value):
-                faults.append(f"{where}.{field} is {value!r}, expected {digits} small hexadecimal digits")
+                faults.append(f"{where}.{field} is {value!r}, expected {digits} lower-case hexadecimal digits")
         if any(size is not None and size < 0 for size in (file.size, file.about_size)):
             faults.append(f"{where}.size is negative")
     return faults

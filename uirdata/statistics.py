@@ -1,4 +1,4 @@
-"""Counting samples: how many of what, and what of the paper's table they make up."""
+"""Counts of samples, and a comparison with the paper's data set table."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ COUNTED_COLUMNS = [
 @dataclass(frozen=True)
 class Count:
     """
-    How much there is of one thing.
+    The counts for one value of a field.
 
     Attributes:
-        name: of the thing, such as a degradation.
-        samples: pairs of crops.
-        pairs: different pairs of files that they were cut from; clean images, where the LQ is made.
-        images: different GT files among those.
-        megapixels: of the GT crops together.
-        size_bytes: encoded, LQ and GT together.
-        real_share: of the samples that were captured, 0 to 1.
-        left_out: samples that could not be made.
+        name: the value, such as a degradation.
+        samples: number of crop pairs.
+        pairs: number of different file pairs that they were cropped from; of clean images, if the LQ is synthesised.
+        images: number of different GT files among those.
+        megapixels: of all GT crops.
+        size_bytes: encoded size of all LQ and GT.
+        real_share: share of captured samples, 0 to 1.
+        left_out: number of samples that could not be made.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Count:
 @dataclass(frozen=True)
 class BesidePaper:
     """
-    A row of the paper's data set table beside the training samples that are here.
+    A row of the paper's data set table, compared with the training samples of a pool.
 
     Attributes:
         row: its id.
-        type: its own words.
-        samples: training samples here, of the sources that feed it.
+        type: its type as printed.
+        samples: training samples in the pool, from the sources of this row.
         paper: samples in the paper.
-        parts: for each source that feeds it: what is here, what a full build gives, and how that number arises.
+        parts: for each source of the row: the count here, the count of a full build, and how that number is computed.
         note: what is not explained about the paper's number.
     """
 
@@ -77,18 +77,18 @@ class BesidePaper:
 
     @property
     def difference(self) -> int:
-        """Here less the paper's."""
+        """Samples here minus samples in the paper."""
         return self.samples - self.paper
 
 
 def count_by(table: pa.Table, field: str, left_out: Mapping[str, int] = MappingProxyType({})) -> list[Count]:
     """
-    Count samples by one of their fields, sorted by name; degradations in label order.
+    Return counts of samples by one of their fields, sorted by name; degradations in label order.
 
     Args:
         table: the `COUNTED_COLUMNS` of a manifest.
         field: degradation, level, source or split.
-        left_out: how many samples of each could not be made.
+        left_out: number of samples that could not be made, by value of the field.
     """
     image = pc.binary_join_element_wise(table["source"], table["gt_path"], "/")
     pixels = pc.multiply(table["height"], table["width"])
@@ -131,9 +131,9 @@ def count_by(table: pa.Table, field: str, left_out: Mapping[str, int] = MappingP
 
 def beside_paper(table: pa.Table, rows: Sequence[RowAccount]) -> list[BesidePaper]:
     """
-    Set the training samples beside the paper's table.
+    Return the rows of the paper's table with the training samples of each.
 
-    A source that feeds two rows of one degradation gives its real samples to the real one.
+    If a source belongs to two rows of one degradation, its real samples count for the real row.
 
     Args:
         table: the `COUNTED_COLUMNS` of a manifest.
@@ -160,7 +160,7 @@ def beside_paper(table: pa.Table, rows: Sequence[RowAccount]) -> list[BesidePape
 
 
 def counts_as_rows(counts: Iterable[Count], what: str) -> list[Mapping[str, object]]:
-    """Give counts as rows of a table whose first column is `what`."""
+    """Return counts as rows of a table whose first column is `what`."""
     return [
         {
             what: count.name,

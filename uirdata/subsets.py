@@ -17,17 +17,17 @@ from uirdata.sources import MANIFESTS, Source, load_sources, manifest_paths
 @dataclass(frozen=True)
 class Use:
     """
-    What a subset takes of a source.
+    The part of a source that a subset uses.
 
     Attributes:
         source: id of the source.
-        degradation: published pairs of this type, or clean images that get it here.
+        degradation: published pairs of this type, or the type to synthesise from clean images.
         split: train, val or test.
-        levels: names of the levels to make; empty for all of the type's. Of published pairs, those whose level is named
-            are kept; empty for all.
+        levels: names of the levels to make; empty for all levels of the type. Of published pairs, only those with these
+            levels are kept; empty for all.
         per_image: how many LQ are made of each crop of a clean image.
-        size: of crops, in pixels; 0 takes images whole; None leaves it to the source.
-        stride: from one crop to the next, in pixels; None leaves it to the source, or to `size`.
+        size: of crops, in pixels; 0 takes images whole; None uses the source's value.
+        stride: distance from one crop to the next, in pixels; None uses the source's value, or `size`.
     """
 
     source: str
@@ -52,9 +52,9 @@ class Subset:
         name: such as "5d".
         title: what it is, in a sentence.
         classes: the labels in order; degradations in one entry share a label.
-        repeat: how often a training epoch sees each sample of a degradation; 1 where none is named.
-        uses: what is built.
-        no_reference: sources of test images without a GT: fetched with the subset, never built.
+        repeat: how often a training epoch uses each sample of a degradation; 1 if not named.
+        uses: the parts of sources to build.
+        no_reference: sources of test images without a GT: downloaded with the subset, never built.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Subset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the labels: the degradations, joined by "+" where they share one."""
+        """Names of the labels: the degradations, joined by "+" if they share one."""
         return tuple("+".join(types) for types in self.classes)
 
     @property
@@ -82,20 +82,20 @@ class Subset:
 
 def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: Sequence[Path] = ()) -> Subset:
     """
-    Find a subset by name. The id of a source is the name of a subset of that one source, too.
+    Return a subset by name. The id of a source is also the name of a subset of only that source.
 
     >>> load_subset("sample").sources, load_subset("gopro").degradations
     (('sample',), ('motion-blur',))
 
     Args:
         name: such as "5d" or "gopro".
-        sources: all sources, from `load_sources`; read here when they are needed and not given.
-        extra: folders whose subsets.toml and manifests are read beside ours.
+        sources: all sources, from `load_sources`; read here if they are needed and not given.
+        extra: folders with further subsets.toml and manifests.
 
     Raises:
-        UsageError: there is none; the message names the nearest.
-        ManifestError: a subsets.toml says something that cannot be, or the subset names a source that is not known or
-            a level that no pair of `sources` can have.
+        UsageError: there is no such subset; the message suggests the most similar name.
+        ManifestError: a subsets.toml is invalid, or the subset names a source that is not known or a level that no pair
+            of `sources` can have.
     """
     found, files = _read_subsets(extra)
     if name in found:
@@ -113,10 +113,10 @@ def load_subset(name: str, sources: Mapping[str, Source] | None = None, extra: S
 
 def load_subsets(extra: Sequence[Path] = ()) -> Mapping[str, Subset]:
     """
-    Read all subsets that have a name of their own.
+    Return all subsets of the subsets.toml files, by name.
 
     Raises:
-        ManifestError: a subsets.toml says something that cannot be.
+        ManifestError: a subsets.toml is invalid.
     """
     return MappingProxyType(_read_subsets(extra)[0])
 
@@ -152,12 +152,12 @@ def _check_sources(subset: Subset, path: Path, known: Iterable[str]) -> None:
 
 def subset_of(source: Source) -> Subset:
     """
-    Make the subset of one source: its published pairs, and every type that can be made of its clean images.
+    Return the subset of one source: its published pairs, and every type that can be synthesised from its clean images.
 
     Raises:
-        UsageError: it has neither; only test images without a GT.
+        UsageError: it has neither, only test images without a GT.
     """
-    # Not at the top: the operations need OpenCV, which whoever lists sources can do without.
+    # Imported here: the operations need OpenCV, which is slow to import and not needed to list sources.
     from uirdata.degradations import DEGRADATIONS
 
     uses: dict[Use, None] = {}
@@ -174,7 +174,7 @@ def subset_of(source: Source) -> Subset:
 
 
 def merge_subsets(subsets: Sequence[Subset]) -> Subset:
-    """Join subsets, such as those of some sources, under all their names; labels in the order of the nineteen types."""
+    """Return the union of subsets under their joined names; labels are in the order of the nineteen types."""
     if len(subsets) == 1:
         return subsets[0]
     classes = dict.fromkeys(types for subset in subsets for types in subset.classes)
@@ -241,7 +241,7 @@ def _resolve(entry: _SubsetEntry, earlier: Mapping[str, Subset], path: Path) -> 
     for name in entry.include:
         if name not in earlier:
             raise ManifestError(
-                f"{path}: {entry.name} includes {name!r}, which does not stand above it: {nearest(name, earlier)}"
+                f"{path}: {entry.name} includes {name!r}, which is not defined above it: {nearest(name, earlier)}"
             )
         classes += [types for types in earlier[name].classes if types not in classes]
         repeat |= earlier[name].repeat
@@ -270,7 +270,7 @@ def _faults(subset: Subset) -> Iterable[str]:
         if name not in TYPES:
             yield f"there is no degradation {name!r}: {nearest(name, TYPES)}"
         if named.count(name) > 1:
-            yield f"{name} stands in two classes"
+            yield f"{name} is in two classes"
     for name, times in subset.repeat.items():
         if name not in named:
             yield f"repeat names {name!r}, which is in no class"
@@ -301,5 +301,5 @@ def _level_faults(use: Use, sources: Mapping[str, Source]) -> Iterable[str]:
 
 def _nearest(name: str, subsets: Iterable[str], sources: Iterable[str]) -> str:
     hint = nearest(name, [*subsets, *sources])
-    # Eighty ids in an error message help nobody.
+    # A list of eighty ids would make the message unreadable.
     return hint if hint.startswith("did you mean") else nearest("", subsets) + "; `uir sources` lists the sources"

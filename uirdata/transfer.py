@@ -1,4 +1,4 @@
-"""What passes between a host and the disk: an open stream of bytes, or the reason why there is none."""
+"""The interface between a host and the disk: an open stream of bytes, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Way = Literal["automatic", "token", "by hand"]
 
 class Interrupted(DownloadError):
     """
-    No bytes now, perhaps later: the line dropped, the server is busy.
+    A temporary failure: the connection was lost, the server is busy.
 
     Attributes:
-        retry_after_s: when the server said to come back; None if it did not say.
+        retry_after_s: seconds to wait that the server asked for; None if it did not state any.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -27,11 +27,11 @@ class Interrupted(DownloadError):
 
 
 class Unreachable(DownloadError):
-    """No bytes from this place, however often one asks: gone, locked, over its quota for the day, a page instead."""
+    """A permanent failure of this place: removed, access denied, daily quota exceeded, an HTML page instead."""
 
 
 class RangeRefused(DownloadError):
-    """The server has no such bytes (HTTP 416): the file is shorter than what is here already, or it changed."""
+    """The server has no such byte range (HTTP 416): the file is shorter than the part on the disk, or has changed."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Incoming:
     An open stream.
 
     Attributes:
-        url: where the bytes really come from, for people.
-        start: offset of the first byte; 0 where the server ignored the range that was asked for.
-        total: bytes of the whole file; None where the server does not say.
-        validator: strong ETag or Last-Modified: equal validators mean equal files; "" where there is none.
-        ranges: the server is known to serve byte ranges.
-        content_type: as told by the server.
-        digests: "sha256" or "md5" in hex, where the server promises one for the whole file.
-        chunks: the bytes; raises Interrupted when the line drops. It may end early without an error.
-        close: ends the stream.
+        url: the address that the bytes come from, for messages.
+        start: offset of the first byte; 0 if the server ignored the requested range.
+        total: size of the whole file in bytes; None if the server does not state it.
+        validator: strong ETag or Last-Modified: equal validators mean equal files; "" if there is none.
+        ranges: the server is known to support byte ranges.
+        content_type: as sent by the server.
+        digests: "sha256" or "md5" in hex, if the server states one for the whole file.
+        chunks: the bytes; raises Interrupted when the connection is lost. It may end early without an error.
+        close: closes the stream.
     """
 
     url: str
@@ -67,12 +67,12 @@ class Opener(Protocol):
 
     def __call__(self, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
         """
-        Ask for the bytes from `start` up to, not including, `stop`.
+        Request the bytes from `start` up to, not including, `stop`.
 
         Args:
-            start: offset of the first byte wanted.
+            start: offset of the first byte.
             stop: offset after the last one; None is the end of the file.
-            validator: of an earlier stream; if the file has changed since, the answer starts at 0.
+            validator: of an earlier stream; if the file has changed since, the response starts at 0.
 
         Raises:
             Interrupted: try again later.
@@ -85,11 +85,11 @@ class Opener(Protocol):
 @dataclass(frozen=True)
 class Reach:
     """
-    How a file is got from a place.
+    Whether and how a file can be downloaded from a place.
 
     Attributes:
-        way: automatic; by a token that must be set first; by hand.
-        todo: what a person has to do; "" if nothing.
+        way: automatic; with a token that must be set first; by hand.
+        todo: what the user has to do; "" if nothing.
     """
 
     way: Way
@@ -97,12 +97,12 @@ class Reach:
 
 
 def looks_like_html(block: bytes) -> bool:
-    """Say whether a file's first bytes are those of a web page."""
+    """Return whether the first bytes of a file are those of an HTML page."""
     head = block.lstrip(b"\xef\xbb\xbf \t\r\n")[:512].lower()
     return head.startswith((b"<!doctype html", b"<html", b"<head")) or (head.startswith(b"<!--") and b"<html" in head)
 
 
 def page_title(block: bytes) -> str:
-    """Give the title of a web page, as one line; "" if it has none."""
+    """Return the title of an HTML page as one line; "" if it has none."""
     match = re.search(rb"<title[^>]*>(.*?)</title>", block[:65536], re.IGNORECASE | re.DOTALL)
     return " ".join(html.unescape(match[1].decode("utf-8", "replace")).split())[:120] if match else ""

@@ -111,7 +111,7 @@ def test_push_says_what_it_did_writes_the_pages_and_shows_no_token(server: Hub, 
     assert (again["sent"], again["wrong"]) == (0, None)
     refused = uir("push-hf", "elsewhere/small", "--root", root, "--token", WRITER)
     assert refused.exit_code == 1
-    assert "this token may not write there" in refused.output
+    assert "the token has no write permission" in refused.output
     assert not any(WRITER in answer.output for answer in (result, refused))
 
 

@@ -15,7 +15,7 @@ from maskdcpt.data.samples import named_subset
 from maskdcpt.training.loop import train
 from maskdcpt.weights.checkpoints import load_checkpoint
 from maskdcpt.weights.training_data import training_data
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.maskdcpt.tiny import tiny_config
 from uirdata.errors import UsageError
 
@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("own")
     root, mine = str(place / "root"), place / "mine"
     for number in range(6):
-        write_png(place / f"photos/p{number}.png", picture(64, 64, number))
+        write_png(place / f"photos/p{number}.png", synthetic_image(64, 64, number))
     fetched = uir("fetch", "myphotos", "--from", str(place / "photos"), "--test-share", "0.5", "--root", root)
     assert fetched.exit_code == 0, fetched.output
     mine.mkdir()

@@ -14,7 +14,7 @@ from uir_cli.options import Size
 from uir_cli.uir import program
 
 from tests.cli.commands import uir
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.uirdata.pipeline.test_all_sources import example_tree
 from uirdata import open_shards
 from uirdata.images import read_image
@@ -24,7 +24,7 @@ from uirdata.sources import load_sources
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for number in range(4):
-        write_png(tmp_path / "photos" / f"p{number}.png", picture(70, 96, number))
+        write_png(tmp_path / "photos" / f"p{number}.png", synthetic_image(70, 96, number))
     return tmp_path / "photos"
 
 
@@ -124,10 +124,10 @@ def test_a_folder_of_photographs_becomes_shards_of_every_type_that_can_be_made(t
 
 def test_an_lq_and_a_gt_folder_become_shards_of_their_pairs(tmp_path: Path) -> None:
     for number in range(3):
-        write_png(tmp_path / f"data/hazy/{number}.png", picture(40, 48, number))
-        write_png(tmp_path / f"data/clear/{number}.png", picture(40, 48, number + 9))
-    write_png(tmp_path / "data/hazy/7.png", picture(40, 48, 7))
-    write_png(tmp_path / "data/clear/7.png", picture(41, 48, 7))
+        write_png(tmp_path / f"data/hazy/{number}.png", synthetic_image(40, 48, number))
+        write_png(tmp_path / f"data/clear/{number}.png", synthetic_image(40, 48, number + 9))
+    write_png(tmp_path / "data/hazy/7.png", synthetic_image(40, 48, 7))
+    write_png(tmp_path / "data/clear/7.png", synthetic_image(41, 48, 7))
     root = str(tmp_path / "root")
     fetched = uir("fetch", "my-haze", "--from", str(tmp_path / "data"), "--root", root)
     assert fetched.exit_code == 0, fetched.output

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.commands import uir
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from uirdata.images import RgbImage
 from uirdata.storage.tables import read_table
 
@@ -16,7 +16,7 @@ from uirdata.storage.tables import read_table
 def photograph(seed: int) -> RgbImage:
     """A picture with grain, so that nobody calls it blurred."""
     grain = np.random.default_rng(seed).normal(0, 40, (150, 180, 1))
-    return np.clip(picture(150, 180, seed) + grain, 0, 255).astype(np.uint8)
+    return np.clip(synthetic_image(150, 180, seed) + grain, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture

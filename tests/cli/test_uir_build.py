@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from uir_cli.uir import program
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 
 SUBSET = """
 [[subset]]
@@ -32,7 +32,7 @@ stride = 32
 def root(tmp_path: Path) -> Path:
     """A root with photographs of the user's own, enough for some seconds of work."""
     for number in range(2):
-        write_png(tmp_path / f"photos/p{number}.png", picture(256, 256, number))
+        write_png(tmp_path / f"photos/p{number}.png", synthetic_image(256, 256, number))
     root = tmp_path / "root"
     fetched = CliRunner().invoke(program, ["fetch", "mine", "--from", str(tmp_path / "photos"), "--root", str(root)])
     assert fetched.exit_code == 0, fetched.output

@@ -1,4 +1,4 @@
-"""File servers on 127.0.0.1: a good one, and one with every bad habit that a server can have."""
+"""File servers on 127.0.0.1: a correct one, and one with every possible fault."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 @dataclass
 class Habits:
     """
-    What a server does wrong.
+    Faults of a server.
 
     Attributes:
-        drop_after: the line is cut after so many bytes of each answer.
-        ignore_range: every answer is the whole file.
-        length_lie: added to the length that is told.
-        busy: answers of the first requests, such as 429.
+        drop_after: the connection is closed after this number of bytes of each response.
+        ignore_range: every response is the whole file.
+        length_lie: added to the stated length.
+        busy: statuses of the first responses, such as 429.
         retry_after: header of those.
-        page: every answer is a web page, with 200.
-        etag: "same", "none", "weak", or "new" with each answer.
-        stall_after: it goes silent after so many bytes of the first answer.
-        accept_ranges: tell that ranges are served, even where they are ignored.
+        page: every response is an HTML page, with status 200.
+        etag: "same", "none", "weak", or "new" with each response.
+        stall_after: the first response stops after this number of bytes.
+        accept_ranges: state that ranges are served, even if they are ignored.
         bytes_per_s: speed.
-        no_length: do not tell the length.
+        no_length: do not state the length.
     """
 
     drop_after: int | None = None
@@ -50,7 +50,7 @@ PAGE = b"<!DOCTYPE html><html><head><title>Quota exceeded</title></head><body>So
 
 
 class FileServer:
-    """Serves files by path; keeps a log of what was asked."""
+    """Serves files by path, and records the requests."""
 
     def __init__(self, files: dict[str, bytes], habits: Habits) -> None:
         self.files = files
@@ -78,7 +78,7 @@ class FileServer:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
-            # Waiting for a connection that stalls on purpose would take as long as the stall.
+            # Otherwise closing would wait for a connection that stalls on purpose.
             block_on_close = False
 
             def handle_error(self, request: object, client_address: object) -> None:
@@ -166,7 +166,7 @@ class FileServer:
                 time.sleep(len(block) / habits.bytes_per_s)
         if end < len(body):
             ask.wfile.flush()
-            # A reset, not a tidy end.
+            # A reset instead of an orderly close.
             ask.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             ask.connection.close()
 
@@ -182,7 +182,7 @@ def serving(files: dict[str, bytes], habits: Habits | None = None) -> Iterator[F
 
 
 def send_bytes(ask: BaseHTTPRequestHandler, body: bytes, content_type: str, status: int = 200, **headers: str) -> None:
-    """Answer a request of a route."""
+    """Send the response of a route."""
     ask.send_response(status)
     ask.send_header("Content-Type", content_type)
     ask.send_header("Content-Length", str(len(body)))

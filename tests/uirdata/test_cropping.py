@@ -41,6 +41,6 @@ def test_a_small_image_is_one_smaller_window() -> None:
     assert crop_boxes(40, 600, size=512, stride=256) == (Box(0, 0, 40, 512), Box(0, 88, 40, 512))
 
 
-def test_nonsense_is_refused() -> None:
+def test_sizes_that_are_not_positive_are_refused() -> None:
     with pytest.raises(ValueError, match="positive"):
         crop_boxes(10, 10, size=0, stride=1)

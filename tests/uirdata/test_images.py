@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from uirdata.errors import ImageError
 from uirdata.images import (
     CODECS,
@@ -32,7 +32,7 @@ def test_encoding_loses_nothing(codec: str, shape: tuple[int, int]) -> None:
 
 
 def test_pixel_sha256_is_of_size_and_rgb_bytes() -> None:
-    # sha256 of 1, 2 as little-endian 32-bit integers and six zero bytes, computed apart from this code.
+    # sha256 of 1, 2 as little-endian 32-bit integers and six zero bytes, computed independently of this code.
     expected = "49db2fc04c98923041716383ea56517962898e0f385856b470b9b1bb12a9cdd7"
     assert pixel_sha256(np.zeros((1, 2, 3), np.uint8)) == expected
     assert pixel_sha256(np.zeros((2, 1, 3), np.uint8)) != expected
@@ -48,7 +48,7 @@ def test_a_sixteen_bit_gray_image_becomes_its_nearest_rgb(tmp_path: Path) -> Non
 
 
 def test_alpha_is_dropped_and_palettes_are_looked_up() -> None:
-    rgba = np.dstack([picture(6, 7), np.zeros((6, 7), np.uint8)])
+    rgba = np.dstack([synthetic_image(6, 7), np.zeros((6, 7), np.uint8)])
     for mode in ("RGBA", "P"):
         buffer = io.BytesIO()
         Image.fromarray(rgba).convert(mode).save(buffer, "PNG")
@@ -61,13 +61,13 @@ def test_alpha_is_dropped_and_palettes_are_looked_up() -> None:
 def test_the_camera_orientation_is_applied_to_pixels_and_size_alike(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture(8, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(synthetic_image(8, 20)).save(tmp_path / "turned.jpg", exif=exif)
     assert read_image(tmp_path / "turned.jpg").shape == (20, 8, 3)
     assert image_size(tmp_path / "turned.jpg") == (20, 8)
 
 
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path) -> None:
-    path = write_png(tmp_path / "cut.png", picture(40, 40))
+    path = write_png(tmp_path / "cut.png", synthetic_image(40, 40))
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ImageError, match=r"cut\.png: is cut short"):
         read_image(path)
@@ -75,7 +75,7 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encode", ["ours", "pillow", "stored"])
 def test_a_png_cut_anywhere_gives_an_error_and_never_other_pixels(encode: str) -> None:
-    image = picture(23, 31)
+    image = synthetic_image(23, 31)
     data = encode_image(image, "png") if encode == "ours" else pillow_png(image, 0 if encode == "stored" else 6)
     for length in range(len(data)):
         try:
@@ -86,7 +86,7 @@ def test_a_png_cut_anywhere_gives_an_error_and_never_other_pixels(encode: str) -
 
 
 def test_a_webp_cut_anywhere_gives_an_error() -> None:
-    image = picture(23, 31)
+    image = synthetic_image(23, 31)
     data = encode_image(image, "webp")
     for length in range(len(data) - 1):
         with pytest.raises(ImageError):
@@ -96,7 +96,7 @@ def test_a_webp_cut_anywhere_gives_an_error() -> None:
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 80}, {"lossless": True, "method": 6}])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_each_kind_of_webp_is_what_pillow_makes_of_it(mode: str, options: dict[str, object]) -> None:
-    rgba = np.dstack([picture(20, 33), np.arange(660, dtype=np.uint32).astype(np.uint8).reshape(20, 33)])
+    rgba = np.dstack([synthetic_image(20, 33), np.arange(660, dtype=np.uint32).astype(np.uint8).reshape(20, 33)])
     buffer = io.BytesIO()
     Image.fromarray(rgba).convert(mode).save(buffer, "WEBP", exact=True, **options)
     expected = np.array(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
@@ -106,7 +106,7 @@ def test_each_kind_of_webp_is_what_pillow_makes_of_it(mode: str, options: dict[s
 def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
-    whole = Image.fromarray(picture(20, 33))
+    whole = Image.fromarray(synthetic_image(20, 33))
     kinds = {
         "turned": ({"exif": exif}, whole),
         "transparent": ({"transparency": (1, 2, 3)}, whole),
@@ -128,7 +128,7 @@ def test_each_kind_of_png_is_what_pillow_makes_of_it() -> None:
 
 
 def test_a_png_has_the_same_bytes_everywhere() -> None:
-    # A literal: shards are the same to the byte only while the encoder is.
+    # A literal: shards are equal to the byte only while the encoder is.
     digest = hashlib.sha256(
         encode_image(np.arange(48 * 40 * 3, dtype=np.uint32).reshape(48, 40, 3).astype(np.uint8), "png")
     )
@@ -148,12 +148,12 @@ def words(name: str, value: str) -> PngInfo:
 
 
 def turned_in_words(exif: Image.Exif) -> str:
-    """As ImageMagick keeps what a camera noted."""
+    """Return EXIF data as text, as ImageMagick stores them."""
     data = exif.tobytes()
     return f"\nexif\n{len(data):8d}\n{data.hex()}\n"
 
 
-def test_an_empty_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
+def test_an_empty_and_a_missing_file_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     for read in (read_image, image_size):
         with pytest.raises(ImageError, match="is empty"):
@@ -170,4 +170,4 @@ def test_a_web_page_is_no_image(tmp_path: Path) -> None:
 
 def test_a_codec_that_is_none_is_refused_and_not_taken_for_webp() -> None:
     with pytest.raises(ValueError, match="no codec 'jpeg'"):
-        encode_image(picture(8, 8), "jpeg")  # type: ignore[arg-type]
+        encode_image(synthetic_image(8, 8), "jpeg")  # type: ignore[arg-type]

@@ -201,7 +201,7 @@ def test_a_list_with_the_columns_the_other_way_round_pairs_the_same() -> None:
     assert run(turned, *names, text=f"{names[0]} {names[1]}").pairs == ()
 
 
-def test_what_a_list_names_and_nobody_has_is_told() -> None:
+def test_missing_files_of_a_list_are_reported() -> None:
     found = run(LISTED, "1/gt/gt_sharp.png", "test.txt", text="1/gt/gt_sharp.png 1/real_blur/real_blur.png")
     assert (
         reasons(found)["1/gt/gt_sharp.png"] == "no LQ: 1/real_blur/real_blur.png is missing, test.txt line 1 names it"
@@ -210,7 +210,7 @@ def test_what_a_list_names_and_nobody_has_is_told() -> None:
     assert "no GT: 1/gt/gt_sharp.png is missing" in reasons(found)["1/real_blur/real_blur.png"]
 
 
-def test_a_missing_or_broken_list_is_told() -> None:
+def test_a_missing_or_broken_list_is_reported() -> None:
     found = run(LISTED, "1/gt/gt_sharp.png", "1/real_blur/real_blur.png")
     assert set(reasons(found).values()) == {"**/test.txt is missing"}
     found = run(LISTED, "1/gt/gt_sharp.png", "test.txt", text="only-one-column\n")
@@ -223,7 +223,7 @@ def test_a_share_of_the_scenes_goes_to_the_test_split_by_name_alone() -> None:
     split_of = {pair.scene: pair.split for pair in pairs}
     assert all(pair.split == split_of[pair.scene] for pair in pairs)
     assert 70 <= list(split_of.values()).count("test") <= 130
-    # A literal: the choice must be the same on every machine, and when other files come.
+    # A literal: the choice must be the same on every machine, and must not change when other files are added.
     assert [scene for scene in split_of if split_of[scene] == "test"][:5] == ["0", "108", "111", "117", "122"]
     fewer = run(replace(HAZE, test_share=0.25), *names[:100], *names[800:850]).pairs
     assert all(pair.split == split_of[pair.scene] for pair in fewer)
@@ -238,10 +238,10 @@ def test_a_share_of_the_scenes_goes_to_the_test_split_by_name_alone() -> None:
         ({"scene": "{idd}"}, "scene has the hole 'idd'"),
         ({"lq": "{id"}, "does not close"),
         ({"lq": "", "gt": ""}, "neither gt nor lq"),
-        ({"lq": ""}, "a rule with an lq names its degradation"),
-        ({"degradation": ""}, "a rule with an lq names its degradation"),
-        ({"kind": "list"}, "go together"),
-        ({"list": "x.txt"}, "go together"),
+        ({"lq": ""}, "a rule with an lq must name its degradation"),
+        ({"degradation": ""}, "a rule with an lq must name its degradation"),
+        ({"kind": "list"}, "given together"),
+        ({"list": "x.txt"}, "given together"),
         ({"exclude": (Exclude("{", "why"),)}, "exclude[0].pattern"),
         ({"test_share": 1.5}, "test_share is 1.5"),
     ],

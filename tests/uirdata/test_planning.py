@@ -91,7 +91,7 @@ def test_splits_and_published_pairs_of_other_types_are_passed_over() -> None:
     assert (sample.made, sample.real, sample.level, sample.lq_path) == (False, True, "A=1", "l.png")
 
 
-def test_levels_choose_among_published_pairs_too_and_types_that_nobody_makes_can_be_published() -> None:
+def test_levels_select_published_pairs_too_and_types_without_levels_can_be_published() -> None:
     pairs = [
         FoundPair(Pair("snow", "train", "snow", False, f"g{level}.png", f"l{level}.png", level, level), 100, 100)
         for level in "SML"
@@ -110,7 +110,7 @@ def test_made_samples_of_real_photographs_are_not_real() -> None:
 GROUP = GroupKey("train", "noise", "wed")
 
 
-def test_shards_fill_to_the_size_keep_order_and_go_on_numbering() -> None:
+def test_shards_fill_to_the_size_keep_order_and_continue_the_numbering() -> None:
     samples = planned(Use("wed", "noise", "train", LEVELS), [clean(f"{i}.bmp") for i in range(10)])
     shards = list(deal(GROUP, samples, shard_bytes=700_000, first_number=3))
     assert [s.path for s in shards[:2]] == ["train/noise/wed-00003.tar", "train/noise/wed-00004.tar"]

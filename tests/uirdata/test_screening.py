@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata.cropping import crop_boxes
 from uirdata.images import RgbImage
 from uirdata.screening import (
@@ -37,7 +37,7 @@ def test_the_blur_effect_is_that_of_scikit_image(name: str, sigma: int) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_photographs_pass_and_their_spoiled_copies_do_not(name: str) -> None:
+def test_photographs_pass_and_their_degraded_copies_do_not(name: str) -> None:
     image = photograph(name)
     assert Limits().reasons(measure(image)) == ()
     blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), 4), dtype=np.uint8)
@@ -52,7 +52,7 @@ def test_sky_with_grain_is_flat_and_not_called_blurred() -> None:
     sky = np.clip(np.rint(np.linspace(150, 190, 128)[:, None, None] + grain), 0, 255).astype(np.uint8)
     assert Limits().reasons(measure(sky)) == ("flat",)
     assert Limits().reasons(measure(np.full((40, 40, 3), 9, np.uint8))) == ("flat", "dark")
-    assert measure(picture(128, 128)).flatness == 0.0
+    assert measure(synthetic_image(128, 128)).flatness == 0.0
 
 
 def test_limits_are_reached_at_their_own_value() -> None:
@@ -73,13 +73,13 @@ def test_the_energy_of_a_ramp_is_its_slope_times_the_weight_of_the_operator() ->
 
 def test_ranks_multiply_the_four_energies_scaled_over_the_crops() -> None:
     table = [np.array(row, dtype=np.float64) for row in ([10, 1, 5, 7], [20, 3, 5, 9], [15, 2, 5, 8])]
-    # The third energy does not differ, so it says nothing.
+    # The third energy does not differ, so it has no influence.
     assert sharpness(table).tolist() == [0.0, 1.0, 0.125]
     assert sharpness(table[:1]).tolist() == [1.0]
 
 
 def test_the_blurred_half_of_an_image_is_dropped_first() -> None:
-    image = picture(256, 512, 3)
+    image = synthetic_image(256, 512, 3)
     image[:, :256] = cv2.GaussianBlur(image[:, :256], (0, 0), 3)
     boxes = crop_boxes(256, 512, size=128, stride=128)
     crops = [image[box.top : box.top + 128, box.left : box.left + 128] for box in boxes]

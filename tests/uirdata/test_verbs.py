@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from uir_cli.uir import program
 
 import uirdata
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.uirdata.pipeline.publishing.published import MANIFEST, REPO, online_hub
 from uirdata.errors import PublishError, ShardError, SourceError, UsageError
 
@@ -34,7 +34,7 @@ stride = 64
 def root(tmp_path: Path) -> Path:
     """A root with two photographs of the user's own; one has a flat half."""
     for number in range(2):
-        image = picture(64, 128, number)
+        image = synthetic_image(64, 128, number)
         image[:, 64:] = 200 if number else image[:, 64:]
         write_png(tmp_path / f"photos/p{number}.png", image)
     report = uirdata.fetch("mine", from_dir=tmp_path / "photos", root=tmp_path / "root")

@@ -82,7 +82,7 @@ _OPERATIONS: Mapping[str, NamedOperation] = MappingProxyType(
 
 def degradations() -> Mapping[str, Degradation]:
     """
-    Give all nineteen types by name, in label order.
+    Return all nineteen types by name, in label order.
 
     >>> import uirdata
     >>> len(uirdata.degradations())
@@ -93,7 +93,7 @@ def degradations() -> Mapping[str, Degradation]:
 
 def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, level: str | None = None) -> Recipe:
     """
-    Draw a recipe.
+    Draw a recipe of a type.
 
     >>> recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25")
     >>> recipe.degradation, recipe.level
@@ -101,8 +101,8 @@ def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, leve
 
     Args:
         degradation: the type, or its name.
-        rng: the level (unless given), its ranges and the recipe's seed are drawn from it, in this order.
-        level: the name of one of the type's levels; without it each is as likely as the next.
+        rng: the level (unless given), its parameters and the recipe's seed are drawn from it, in this order.
+        level: name of one of the type's levels; None draws one, all with equal probability.
 
     Raises:
         UsageError: there is no such type.
@@ -110,7 +110,7 @@ def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, leve
     """
     chosen = find_degradation(degradation) if isinstance(degradation, str) else degradation
     if not chosen.levels:
-        raise RecipeError(f"{chosen.name} cannot be made here; it comes from published pairs only")
+        raise RecipeError(f"{chosen.name} cannot be synthesised; it has published pairs only")
     setting = chosen.levels[int(rng.integers(len(chosen.levels)))] if level is None else chosen.level(level)
     revisions = {name: operation.revision for name, operation in _OPERATIONS.items()}
     revisions.update({operation.name: operation.revision for operation in chosen.operations})
@@ -120,7 +120,7 @@ def sample_recipe(degradation: str | Degradation, rng: np.random.Generator, leve
 
 def degrade(gt: RgbImage, recipe: Recipe) -> RgbImage:
     """
-    Turn a GT into its LQ.
+    Return the LQ that a recipe makes of a GT.
 
     >>> gt = np.full((64, 64, 3), 128, np.uint8)
     >>> recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25")
@@ -129,11 +129,11 @@ def degrade(gt: RgbImage, recipe: Recipe) -> RgbImage:
     ((64, 64, 3), True)
 
     Args:
-        gt: (H, W, 3) RGB uint8; stays as it is.
+        gt: (H, W, 3) RGB uint8; not modified.
         recipe: from `sample_recipe` or `Recipe.from_json`.
 
     Returns:
-        (H, W, 3) RGB uint8, the same bytes for the same recipe, always.
+        (H, W, 3) RGB uint8, always the same bytes for the same recipe.
 
     Raises:
         RecipeError: another release made the recipe and this one would give other pixels.
@@ -143,10 +143,10 @@ def degrade(gt: RgbImage, recipe: Recipe) -> RgbImage:
 
 def find_degradation(name: str) -> Degradation:
     """
-    Find a type by name.
+    Return a type by name.
 
     Raises:
-        UsageError: there is none; the message names the nearest.
+        UsageError: there is no such type; the message suggests the most similar name.
     """
     found = DEGRADATIONS.get(name)
     if found is None:

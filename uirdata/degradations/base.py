@@ -1,7 +1,7 @@
 """
-What a degradation is: named levels, the operations that they draw parameters for, and the recipe that replays them.
+The model of a degradation: named levels, the operations that they parametrise, and the recipe that replays them.
 
-A *level* is a setting that has a name ("gaussian-25"); each of its parameters is a fixed value or a range. Drawing from
+A *level* is a named setting ("gaussian-25"); each of its parameters is a fixed value or a range. Drawing from
 a level gives a *recipe*: operations with fixed parameters, and a seed. A recipe turns a GT into its LQ, the same bytes
 at every replay.
 """
@@ -22,13 +22,13 @@ from uirdata.errors import RecipeError, nearest
 from uirdata.images import RgbImage
 
 RECIPE_VERSION = 1
-"""Counts up when the form of a recipe changes. What an operation computes is versioned by its own `revision`."""
+"""Increases when the format of recipes changes. What an operation computes is versioned by its own `revision`."""
 
 RELEASE = "0.1.0"
-"""The release that recipes are stamped with; a test holds it equal to the version in pyproject.toml."""
+"""The release that is written into recipes; a test compares it with the version in pyproject.toml."""
 
 LARGEST = 1_000_000
-"""No parameter of any operation has a use for a larger number."""
+"""The upper limit of all numeric parameters, beyond any useful value."""
 
 Value = int | float | str | bool
 _T = TypeVar("_T")
@@ -39,113 +39,113 @@ class Draw(Protocol):
     """A range that a parameter is drawn from."""
 
     def draw(self, rng: np.random.Generator) -> Value:
-        """Take one value; plain Python, so that it survives JSON unchanged."""
+        """Draw a value; a plain Python type, so that JSON keeps it unchanged."""
         ...
 
     def holds(self, value: Value) -> bool:
-        """Tell whether the range has this value."""
+        """Return whether the range contains a value."""
         ...
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """A real number between `low` and `high`, rounded to six digits: what JSON shows is what is used."""
+    """A real number between `low` and `high`, rounded to six digits, so that JSON contains the value that is used."""
 
     low: float
     high: float
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Take one value."""
+        """Draw a value."""
         return round(float(rng.uniform(self.low, self.high)), 6)
 
     def holds(self, value: Value) -> bool:
-        """Tell whether the range has this value, but for the rounding."""
+        """Return whether the range contains a value, up to the rounding."""
         return isinstance(value, float) and self.low - 1e-6 <= value <= self.high + 1e-6
 
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A real number between `low` and `high`, both positive, each octave as likely as the next; six digits."""
+    """A real number between `low` and `high`, both positive, uniform in its logarithm, rounded to six digits."""
 
     low: float
     high: float
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Take one value."""
+        """Draw a value."""
         return round(math.exp(rng.uniform(math.log(self.low), math.log(self.high))), 6)
 
     def holds(self, value: Value) -> bool:
-        """Tell whether the range has this value, but for the rounding."""
+        """Return whether the range contains a value, up to the rounding."""
         return isinstance(value, float) and self.low - 1e-6 <= value <= self.high + 1e-6
 
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number from `low` to `high`, both included."""
+    """An integer from `low` to `high`, both included."""
 
     low: int
     high: int
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Take one value."""
+        """Draw a value."""
         return int(rng.integers(self.low, self.high + 1))
 
     def holds(self, value: Value) -> bool:
-        """Tell whether the range has this value."""
+        """Return whether the range contains a value."""
         return isinstance(value, int) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values, each with its weight (equal when none are given)."""
+    """One of several values, each with its weight (equal if no weights are given)."""
 
     values: tuple[Value, ...]
     weights: tuple[float, ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Value:
-        """Take one value."""
+        """Draw a value."""
         if not self.weights:
             return self.values[int(rng.integers(len(self.values)))]
         return self.values[_weighted(self.weights, rng)]
 
     def holds(self, value: Value) -> bool:
-        """Tell whether it is one of the values."""
+        """Return whether a value is one of the values."""
         return value in self.values
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """One of some ranges, each with its weight, and then a value of it."""
+    """A value from one of several ranges, each with its weight."""
 
     draws: tuple[Draw, ...]
     weights: tuple[float, ...]
 
     def draw(self, rng: np.random.Generator) -> Value:
-        """Take one value."""
+        """Draw a value."""
         return self.draws[_weighted(self.weights, rng)].draw(rng)
 
     def holds(self, value: Value) -> bool:
-        """Tell whether one of the ranges has this value."""
+        """Return whether one of the ranges contains a value."""
         return any(draw.holds(value) for draw in self.draws)
 
 
 Operation = Callable[..., RgbImage]
 """
-A function `(image, rng, *, parameters...)`: (H, W, 3) RGB uint8 to a new image of the same size; the argument stays as
-it is, and every random number is taken from the generator. It raises ValueError for a parameter that cannot be.
+A function `(image, rng, *, parameters...)`: (H, W, 3) RGB uint8 to a new image of the same size; the argument is not
+modified, and every random number is drawn from the generator. It raises ValueError for an invalid parameter.
 """
 
 
 @dataclass(frozen=True)
 class NamedOperation:
     """
-    An operation as recipes know it.
+    An operation as recipes refer to it.
 
     Attributes:
-        name: how recipes call it, such as "gaussian-noise"; unique over all degradations.
+        name: its name in recipes, such as "gaussian-noise"; unique over all degradations.
         apply: the function.
-        revision: counts up when the function gives other bytes for the same parameters and seed.
-        resizes: the function may change the image's size, and is told the GT's size by the keywords `gt_height` and
+        revision: increases when the function gives other bytes for the same parameters and seed.
+        resizes: the function may change the image's size, and gets the GT's size by the keywords `gt_height` and
             `gt_width`. A recipe must end at the size that it began with.
     """
 
@@ -166,7 +166,7 @@ class StepTemplate:
 @dataclass(frozen=True)
 class OneOf:
     """
-    One of some sequences of operations, each with its weight. An empty sequence is a step that may be left out.
+    One of several sequences of operations, each with its weight. An empty sequence makes the step optional.
 
     >>> OneOf(((StepTemplate("blur"),), ()), (0.8, 0.2)).weights
     (0.8, 0.2)
@@ -179,12 +179,12 @@ class OneOf:
 @dataclass(frozen=True)
 class Level:
     """
-    One setting of a degradation.
+    A named setting of a degradation.
 
     Attributes:
-        name: such as "gaussian-25"; unique within its degradation, without dots, as it becomes part of file names.
+        name: such as "gaussian-25"; unique within its degradation, without dots, since file names contain it.
         steps: the operations in order.
-        note: where the setting comes from, for people.
+        note: source of the setting, for readers.
     """
 
     name: str
@@ -216,10 +216,10 @@ class Degradation:
         name: such as "motion-blur".
         abbreviation: the paper's, such as "MB"; the mixed types have none there, so these are ours.
         kind: single or mixed.
-        levels: its settings, in the order that people expect.
+        levels: its settings, in a natural order.
         paper_pairs: pairs in the paper's UIR-2.5M, synthetic rows.
         paper_pairs_real: pairs in the paper's UIR-2.5M, real rows.
-        operations: what its levels call.
+        operations: the operations of its levels.
     """
 
     name: str
@@ -232,10 +232,10 @@ class Degradation:
 
     def level(self, name: str) -> Level:
         """
-        Find a level by name.
+        Return a level by name.
 
         Raises:
-            RecipeError: there is none of that name; the message names the nearest.
+            RecipeError: there is no such level; the message suggests the most similar name.
         """
         for level in self.levels:
             if level.name == name:
@@ -246,7 +246,7 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Step:
-    """An operation with the values it was given. `revision` is that of the operation when the recipe was drawn."""
+    """An operation with its parameter values. `revision` is that of the operation when the recipe was drawn."""
 
     operation: str
     parameters: Mapping[str, Value]
@@ -256,7 +256,7 @@ class Step:
 @dataclass(frozen=True)
 class Recipe:
     """
-    What turns a GT into an LQ, complete and replayable.
+    The complete and replayable description of how a GT becomes an LQ.
 
     >>> import uirdata
     >>> recipe = uirdata.sample_recipe("haze", np.random.default_rng(0))
@@ -266,9 +266,9 @@ class Recipe:
     Attributes:
         steps: the operations in order.
         seed: 0 to 2**63 - 1; step i draws from a generator seeded with (seed, i).
-        degradation: the type that it was drawn for.
-        level: the name of the level that it was drawn from.
-        release: of this program, which drew it.
+        degradation: the type for which it was drawn.
+        level: name of the level from which it was drawn.
+        release: release of this program that drew it.
     """
 
     steps: tuple[Step, ...]
@@ -278,7 +278,7 @@ class Recipe:
     release: str = RELEASE
 
     def to_json(self) -> str:
-        """Write as one line of JSON with sorted keys, so that equal recipes are equal texts."""
+        """Return one line of JSON with sorted keys, so that equal recipes are equal texts."""
         steps = [{"operation": s.operation, "revision": s.revision, **dict(s.parameters)} for s in self.steps]
         document = {
             "version": RECIPE_VERSION,
@@ -293,10 +293,10 @@ class Recipe:
     @staticmethod
     def from_json(text: str) -> Recipe:
         """
-        Read what `to_json` wrote.
+        Return the recipe that `to_json` wrote.
 
         Raises:
-            RecipeError: the text is no recipe, or one of a newer form than this release knows.
+            RecipeError: the text is not a recipe, or has a newer format than this release can read.
         """
         try:
             document = json.loads(text)
@@ -304,11 +304,11 @@ class Recipe:
             release = _expect(document.get("release", ""), str, "release")
             if version > RECIPE_VERSION:
                 raise RecipeError(
-                    f"the recipe has form {version}, this release reads up to {RECIPE_VERSION}: "
+                    f"the recipe has format {version}, this release reads up to {RECIPE_VERSION}: "
                     f"install release {release or 'of a later date'}"
                 )
             if version < 1 or not document.keys() <= _KEYS:
-                raise ValueError(f"form {version} and the keys {sorted(document)}; expected {sorted(_KEYS)}")
+                raise ValueError(f"format {version} and the keys {sorted(document)}; expected {sorted(_KEYS)}")
             steps = tuple(_read_step(step) for step in _expect(document["steps"], list, "steps"))
             seed = _expect(document["seed"], int, "seed")
             if not 0 <= seed < 2**63:
@@ -316,19 +316,19 @@ class Recipe:
             kind, level = (_expect(document[name], str, name) for name in ("degradation", "level"))
             return Recipe(steps, seed, kind, level, release)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RecipeError(f"this is no recipe: {text[:80]!r} ({error})") from error
+            raise RecipeError(f"this is not a recipe: {text[:80]!r} ({error})") from error
 
 
 def _read_step(step: dict[str, Any]) -> Step:
     parameters = {k: v for k, v in step.items() if k not in ("operation", "revision")}
     for name, value in parameters.items():
         if not isinstance(value, (int, float, str, bool)):
-            raise TypeError(f"{name} is {value!r}, expected a number, a text, or true or false")
+            raise TypeError(f"{name} is {value!r}, expected a number, a text, true or false")
     return Step(_expect(step["operation"], str, "operation"), parameters, _expect(step["revision"], int, "revision"))
 
 
 def _expect(value: Any, kind: type[_T], name: str) -> _T:
-    # True is an int to Python, and to nobody else.
+    # In Python True is an int.
     if not isinstance(value, kind) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
     return value
@@ -337,7 +337,7 @@ def _expect(value: Any, kind: type[_T], name: str) -> _T:
 def draw_steps(
     templates: Sequence[StepTemplate | OneOf], revisions: Mapping[str, int], rng: np.random.Generator
 ) -> tuple[Step, ...]:
-    """Fix every range of some templates, in the order in which they are written."""
+    """Draw a value from every range of some templates, in the order in which they are written."""
     steps: list[Step] = []
     for template in templates:
         if isinstance(template, OneOf):
@@ -353,16 +353,16 @@ def draw_steps(
 
 def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperation]) -> RgbImage:
     """
-    Run a recipe on an image.
+    Return the result of a recipe on an image.
 
     Args:
-        image: (H, W, 3) RGB uint8; stays as it is.
-        recipe: what to run.
+        image: (H, W, 3) RGB uint8; not modified.
+        recipe: the recipe to replay.
         operations: by name; those of all degradations.
 
     Raises:
-        RecipeError: an operation is not known here, has another revision, or refuses its parameters.
-        ValueError: the image is no (H, W, 3) uint8 array with pixels.
+        RecipeError: an operation is unknown, has another revision, or refuses its parameters.
+        ValueError: the image is not a (H, W, 3) uint8 array with pixels.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"expected (H, W, 3) uint8 with pixels, got {image.shape} {image.dtype}")
@@ -393,10 +393,10 @@ def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperat
 @lru_cache(maxsize=1)
 def _keep_freed_memory() -> None:
     """
-    Let this process keep the memory that one picture frees for the next: up to twice as fast for small pictures.
+    Keep the memory that one image frees in this process for the next: up to twice as fast for small images.
 
-    glibc gives freed memory back to the system above a threshold, and sets the threshold by the largest piece below
-    32 MiB that was freed. This piece is never touched, so it costs nothing; up to 62 MiB are kept.
+    glibc returns freed memory to the system above a threshold, and derives the threshold from the largest block below
+    32 MiB that was freed. This block is never accessed, so it costs nothing; up to 62 MiB are kept.
     """
     np.empty(31 * 2**20, dtype=np.uint8)
 
@@ -404,7 +404,7 @@ def _keep_freed_memory() -> None:
 def _run(
     operation: NamedOperation, image: RgbImage, rng: np.random.Generator, parameters: Mapping[str, Value]
 ) -> RgbImage:
-    # Checked before the call, so that a TypeError inside an operation stays what it is: a fault of ours.
+    # Checked before the call, so that a TypeError inside an operation is not hidden: it would be a bug.
     try:
         inspect.signature(operation.apply).bind(image, rng, **parameters)
     except TypeError as error:
@@ -420,7 +420,7 @@ def _run(
 
 
 def _check(operation: NamedOperation, name: str, value: object) -> None:
-    """Refuse what is not of the parameter's type, is no number, or is larger than any use that there is."""
+    """Raise RecipeError if a value is not of the parameter's type, is NaN or infinite, or exceeds `LARGEST`."""
     wanted = inspect.signature(operation.apply).parameters[name].annotation.removesuffix(" | None")
     kinds = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}[wanted]
     fits = isinstance(value, kinds) and (wanted == "bool" or not isinstance(value, bool))

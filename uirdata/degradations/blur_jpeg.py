@@ -1,4 +1,4 @@
-"""Blur and JPEG: a moving camera that stores what it sees as JPEG, as RealBlur-J and REDS' compressed frames."""
+"""Blur and JPEG: camera motion, then JPEG compression, as RealBlur-J and the compressed frames of REDS."""
 
 from __future__ import annotations
 

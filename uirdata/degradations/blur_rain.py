@@ -1,4 +1,4 @@
-"""Blur and rain: drops on the glass while the camera's focus or hand is off, as in Raindrop Clarity."""
+"""Blur and rain: drops on the glass combined with defocus or camera shake, as in Raindrop Clarity."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ DEGRADATION = Degradation(
         ),
         Level("shake-behind-drops", (_SHAKE, _drops(Uniform(1.5, 3.0)))),
         Level("shake-behind-streaks", (_SHAKE, _STREAKS)),
-        Level("streaks-in-shake", (_STREAKS, _SHAKE), "the whole picture is shaken, rain and all"),
+        Level("streaks-in-shake", (_STREAKS, _SHAKE), "the whole image is blurred by shake, including the rain"),
     ),
 )

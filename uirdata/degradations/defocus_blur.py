@@ -25,11 +25,11 @@ def defocus(
     curve: str = "srgb",
 ) -> RgbImage:
     """
-    Blur the whole image with one aperture, in linear light, so that lights grow into bright disks.
+    Blur the whole image with one aperture, in linear light, so that bright points become bright disks.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: nothing is taken from it.
+        rng: not used.
         radius: of the circle of confusion, pixels.
         blades: of the aperture: 0 for round, 3 or more for a polygon.
         rotation: of the polygon, degrees.
@@ -52,12 +52,12 @@ def depth_defocus(
     curve: str = "srgb",
 ) -> RgbImage:
     """
-    Blur by a depth that is drawn for the image.
+    Blur by a depth map that is drawn for the image.
 
     Args:
         image: (H, W, 3) RGB uint8.
         rng: the depth is drawn from it, see `depth.draw_depth`.
-        radius: of the circle of confusion of what lies farthest from the plane in focus, pixels.
+        radius: circle of confusion of the points farthest from the plane in focus, pixels.
         focus: 0 for the near end of the scene, 1 for the far end.
         blades: as in `defocus`.
         rotation: as in `defocus`.
@@ -81,11 +81,11 @@ def blur_by_depth(
     curve: str = "srgb",
 ) -> RgbImage:
     """
-    Blur by a depth that is known.
+    Blur by a known depth map.
 
-    The scene is cut into layers. Each is blurred together with its own cover and laid over those behind it, so that a
-    sharp edge in front keeps its edge and takes no colour from the blurred scene behind it (no halo). Behind a layer,
-    each layer is continued by the mean colour of what is visible of it around.
+    The scene is split into layers. Each is blurred together with its own coverage and composed over those behind it, so
+    that a sharp edge in front stays sharp and takes no colour from the blurred scene behind it (no halo). Where a
+    nearer layer hides it, a layer is extended by the mean colour of its visible surroundings.
 
     Args:
         image: (H, W, 3) RGB uint8.
@@ -94,12 +94,12 @@ def blur_by_depth(
         focus: the depth that is sharp.
         blades: of the aperture: 0 for round, 3 or more for a polygon.
         rotation: of the polygon, degrees.
-        layers: at least 1; a layer is as wide in depth as the next.
+        layers: number of layers, at least 1; all have the same width in depth.
         curve: the camera's, see `light.to_light`.
     """
     light = to_light(image, curve)
     index = np.clip((depth * layers).astype(np.int32), 0, layers - 1)
-    # The whole layer is drawn as its middle is; half a layer around the focus counts as sharp.
+    # The whole layer is drawn with the blur of its middle; within half a layer of the focus it counts as sharp.
     distances = np.maximum(np.abs((np.arange(layers) + 0.5) / layers - focus) - 0.5 / layers, 0)
     radii = radius * distances / max(float(distances.max()), 1e-9)
     reach = 2 * int(radius) + 3
@@ -114,7 +114,7 @@ def blur_by_depth(
         paint, visible = _blur(colour, kernel), _blur(own, kernel)
         weight, opaque = visible, visible
         if layer > nearest:
-            # The layer itself, and its continuation behind what is nearer.
+            # The layer itself, and its extension behind nearer layers.
             hidden = np.float32(0.2) * (1 - np.clip(visible, 0, 1))
             weight = visible + hidden * _box(own, reach)
             paint += _box(colour, reach) * _thrice(hidden)
@@ -128,7 +128,7 @@ def blur_by_depth(
 
 
 def _thrice(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give a plane to each of three channels; numpy's own way of repeating it in a product is several times as slow."""
+    """Return a plane repeated for three channels; numpy's own broadcasting in a product is several times as slow."""
     return np.asarray(cv2.merge([plane, plane, plane]), dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Depth for photographs that have none: a plausible one, drawn from a generator and fitted to the picture's edges."""
+"""Depth maps for photographs without depth: plausible ones, drawn from a generator and fitted to the image's edges."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Depth = NDArray[np.float32]
 
 def smooth_field(shape: tuple[int, int], rng: np.random.Generator, *, cells: int) -> Depth:
     """
-    Draw a smooth random field.
+    Return a smooth random field.
 
     Args:
         shape: (height, width).
-        rng: (cells + 1)^2 numbers are taken.
-        cells: along each side; the more, the rougher.
+        rng: (cells + 1)^2 numbers are drawn.
+        cells: number of cells along each side; more cells are rougher.
 
     Returns:
         (height, width) float32, 0 to 1.
@@ -30,11 +30,11 @@ def smooth_field(shape: tuple[int, int], rng: np.random.Generator, *, cells: int
 
 def draw_depth(image: RgbImage, rng: np.random.Generator, *, near: float, far: float, roughness: float = 0.5) -> Depth:
     """
-    Draw a depth map: a ground that recedes upwards to a horizon, with objects of random depth standing on it.
+    Return a random depth map: a ground that recedes upwards to a horizon, with objects of random depth on it.
 
-    The coarse map is fitted to the picture by a guided filter (He et al., "Guided Image Filtering", 2013; at a quarter
-    of the resolution as in He and Sun, "Fast Guided Filter", 2015), so that depth steps lie where the picture has
-    edges. It is no estimate of the true depth.
+    The coarse map is fitted to the image by a guided filter (He et al., "Guided Image Filtering", 2013; at a quarter
+    of the resolution as in He and Sun, "Fast Guided Filter", 2015), so that depth steps are where the image has
+    edges. It is not an estimate of the true depth.
 
     Args:
         image: (H, W, 3) RGB uint8.
@@ -43,20 +43,20 @@ def draw_depth(image: RgbImage, rng: np.random.Generator, *, near: float, far: f
         far: largest depth.
         roughness: 0 for the ground alone, 1 for objects alone.
 
-    Returns:
+    roughness: 0 for only the ground, 1 for only objects.
         (H, W) float32, `near` to `far`.
     """
-    # All of it at a quarter of the resolution, at which the filter is fitted.
+    # Everything is computed at a quarter of the resolution, at which the filter is fitted.
     height, width = max(1, image.shape[0] // 4), max(1, image.shape[1] // 4)
     horizon = rng.uniform(0.1, 0.5)
     rows = (np.arange(height, dtype=np.float32) + 0.5) / height
-    # Seen at an angle, the ground's depth is inverse to the distance below the horizon.
+    # In perspective, the ground's depth is inverse to the distance below the horizon.
     ground = np.float32(0.12) / np.maximum(rows - np.float32(horizon) + np.float32(0.12), np.float32(0.12))
     objects = 0.6 * smooth_field((height, width), rng, cells=4) + 0.4 * smooth_field((height, width), rng, cells=9)
     coarse = (1 - roughness) * ground[:, None] + roughness * objects
     fitted = _guided(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)), coarse.astype(np.float32))
     low, high = float(fitted.min()), float(fitted.max())
-    # In steps of 1/4096, so that the last bits of the filter do not show.
+    # Rounded to 1/4096, so that the last bits of the filter have no effect.
     unit = np.rint((fitted - low) / max(high - low, 1e-6) * 4096) / 4096
     return np.asarray(near + (far - near) * unit, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""Downsampling, noise, blur and JPEG: pictures that went through the net, once or twice, at the size of their GT."""
+"""Downsampling, noise, blur and JPEG: images shared on the web once or twice, at the size of their GT."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from uirdata.images import RgbImage
 
 def rescale(
     image: RgbImage,
-    rng: np.random.Generator,  # noqa: ARG001 - nothing about it is random
+    rng: np.random.Generator,  # noqa: ARG001 - it is deterministic
     *,
     factor: float,
     gt_height: int,
@@ -37,11 +37,11 @@ def rescale(
 
     Args:
         image: (H, W, 3) RGB uint8 of any size.
-        rng: nothing is taken from it.
-        factor: 1 brings the image back to the GT's size.
+        rng: not used.
+        factor: 1 restores the GT's size.
         gt_height: pixels.
         gt_width: pixels.
-        method: "area", "bilinear" or "bicubic"; the last two do not average over what they skip, so they alias.
+        method: "area", "bilinear" or "bicubic"; the last two do not average over skipped pixels, so they alias.
     """
     if not 0 < factor <= 8 or method not in METHODS:
         raise ValueError(f"expected a factor above 0 and up to 8, and a method of {', '.join(METHODS)}")
@@ -54,7 +54,7 @@ _BACK = StepTemplate("rescale", {"factor": 1.0, "method": "bicubic"})
 
 
 def _blur(low: float, high: float) -> OneOf:
-    """Real-ESRGAN's mixture: six families with their shares, and one time in ten a sinc filter."""
+    """Return Real-ESRGAN's mixture: six families with their shares, and a sinc filter with probability 0.1."""
     size = Choice((7, 9, 11, 13, 15, 17, 19, 21))
     sigma, turn = Uniform(low, high), Uniform(-math.pi, math.pi)
     circle: dict[str, Value | Draw] = {"size": size, "sigma_x": sigma}
@@ -84,7 +84,7 @@ def _blur(low: float, high: float) -> OneOf:
 
 
 def _noise(sigma: float, scale: float) -> OneOf:
-    """Gaussian or Poisson, each as often, gray four times in ten."""
+    """Return Gaussian or Poisson noise with equal probability, gray with probability 0.4."""
     return OneOf(
         (
             (
@@ -148,7 +148,7 @@ DEGRADATION = Degradation(
                 _noise(30.0, 3.0),
                 _JPEG,
                 OneOf(((_blur(0.2, 1.5),), ()), (0.8, 0.2)),
-                # The second resize is relative to a GT at a quarter, as there for a fourfold network.
+                # The second resize is relative to a GT at a quarter of the size, as there for a network of scale four.
                 OneOf(
                     ((_rescale(Uniform(0.25, 0.3)),), (_rescale(Uniform(0.075, 0.25)),), (_rescale(0.25),)),
                     (0.3, 0.4, 0.3),

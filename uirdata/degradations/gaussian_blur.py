@@ -1,4 +1,4 @@
-"""Blur by a smooth kernel: the Gaussian families, and the sinc filter that rings."""
+"""Blur by a smooth kernel: the Gaussian families, and the sinc filter, which rings."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def gaussian_blur(
     beta: float = 1.0,
 ) -> RgbImage:
     """
-    Blur with a kernel of `kernels.gaussian_kernel` and round.
+    Blur with a kernel of `kernels.gaussian_kernel`, and round.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: nothing is taken from it.
+        rng: not used.
         sigma_x: standard deviation along the first axis, pixels.
-        sigma_y: along the second; `sigma_x` when not given.
+        sigma_y: along the second; `sigma_x` if not given.
         rotation: of the first axis, radians, from x towards y (down).
         size: of the kernel, odd, pixels.
         family: "gaussian", "generalised" or "plateau".
@@ -57,7 +57,7 @@ def gaussian_blur(
     if sigma_x <= 0 or (sigma_y is not None and sigma_y <= 0) or size < 1 or size % 2 == 0:
         raise ValueError("expected sigmas above 0 and an odd size")
     if family == "gaussian" and sigma_y in (None, sigma_x):
-        # The isotropic Gaussian is a product of two one-dimensional ones: a fifth of the time.
+        # The isotropic Gaussian is a product of two one-dimensional ones, in a fifth of the time.
         return round_levels(convolve_separable(image, gaussian_row(sigma_x, size)))
     kernel = gaussian_kernel(size, sigma_x, sigma_y or sigma_x, rotation, family=family, beta=beta)
     return round_levels(convolve(image, kernel))
@@ -71,11 +71,11 @@ def sinc_blur(
     size: int = 21,
 ) -> RgbImage:
     """
-    Filter with the circular low-pass of `kernels.sinc_kernel` and round; what over- or undershoots is clipped.
+    Filter with the circular low-pass of `kernels.sinc_kernel`, and round; values outside 0 to 255 are clipped.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: nothing is taken from it.
+        rng: not used.
         cutoff: radians per pixel, above 0 and up to pi.
         size: of the kernel, odd, pixels.
     """
@@ -104,7 +104,7 @@ _FAMILIES: Mapping[str, Mapping[str, Value | Draw]] = {
     "plateau": {**_CIRCLE, "family": "plateau", "beta": _PLATEAU_BETA},
     "plateau-anisotropic": {**_ELLIPSE, "family": "plateau", "beta": _PLATEAU_BETA},
 }
-# Small sinc kernels cannot hold a low cutoff, hence two ranges; three of the eight sizes are small.
+# Small sinc kernels cannot represent a low cutoff, hence two ranges; three of the eight sizes are small.
 _SINC_SMALL = StepTemplate("sinc-blur", {"size": Choice((7, 9, 11)), "cutoff": Uniform(math.pi / 3, math.pi)})
 _SINC_LARGE = StepTemplate("sinc-blur", {"size": Choice((13, 15, 17, 19, 21)), "cutoff": Uniform(math.pi / 5, math.pi)})
 _PUBLISHED_MIX = OneOf(

@@ -1,4 +1,4 @@
-"""Haze: the scene fades with its depth into the light of the air."""
+"""Haze: with increasing depth the scene fades into the airlight."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def haze(
     warmth: float = 0.0,
 ) -> RgbImage:
     """
-    Add haze over a depth that is drawn for the image.
+    Add haze over a depth map that is drawn for the image.
 
     Args:
         image: (H, W, 3) RGB uint8.
         rng: the depth is drawn from it, see `depth.draw_depth`.
         airlight: brightness of the air, 0 to 1.
         beta: scattering per unit of depth.
-        near: smallest depth. 2.2 and 4.0 are what the published RESIDE outdoor pairs show when the model is solved for
+        near: smallest depth. The published RESIDE outdoor pairs have 2.2 and 4.0, when the model is solved for
             the depth with the A and beta of their names.
         far: largest depth.
         roughness: see `depth.draw_depth`.
-        warmth: colour of the air; 0.1 takes a tenth from blue and a twentieth from green, as dust does; negative is
-            blue, which takes from red.
+        warmth: colour of the air; 0.1 removes a tenth of blue and a twentieth of green, like dust; negative values are
+            bluish and remove red.
     """
     if not 0 <= airlight <= 1 or beta < 0 or not 0 <= near <= far:
         raise ValueError("expected an airlight from 0 to 1, beta >= 0 and 0 <= near <= far")
@@ -55,7 +55,7 @@ def apply_haze(
     image: RgbImage, depth: NDArray[np.floating], *, airlight: float | tuple[float, float, float], beta: float
 ) -> RgbImage:
     """
-    Add haze over a depth that is known: I = J t + A (1 - t), t = exp(-beta d).
+    Add haze over a known depth map: I = J t + A (1 - t), t = exp(-beta d).
 
     Koschmieder's law; as in RESIDE it is applied to the grey levels and not to linear light.
 
@@ -67,7 +67,7 @@ def apply_haze(
     """
     transmission = np.exp(-beta * depth.astype(np.float64))
     air = 255.0 * np.broadcast_to(np.asarray(airlight, dtype=np.float64), 3)
-    # Plane by plane: several times as fast as to broadcast one plane over three channels.
+    # Plane by plane: several times as fast as broadcasting one plane over three channels.
     planes = [
         round_levels(light + (plane - light) * transmission)
         for plane, light in zip(cv2.split(image), air.tolist(), strict=True)

@@ -19,7 +19,7 @@ _SAMPLING = {
 
 def jpeg(
     image: RgbImage,
-    rng: np.random.Generator,  # noqa: ARG001 - nothing about it is random
+    rng: np.random.Generator,  # noqa: ARG001 - it is deterministic
     *,
     quality: int,
     subsampling: str = "420",
@@ -31,11 +31,11 @@ def jpeg(
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: nothing is taken from it.
+        rng: not used.
         quality: libjpeg's scale, 1 to 100.
         subsampling: of the colour, "420", "422" or "444".
-        shift_x: where the grid of 8 x 8 blocks starts, 0 to 7 columns left of the image.
-        shift_y: the same in rows. Blocks start at the corner of the published pictures; crops of them start anywhere.
+        shift_x: offset of the grid of 8 x 8 blocks, 0 to 7 columns left of the image.
+        shift_y: the same in rows. Blocks start at the corner of published images; in crops they start anywhere.
     """
     if not (0 <= shift_x < 8 and 0 <= shift_y < 8):
         raise ValueError("expected shifts from 0 to 7")
@@ -48,7 +48,7 @@ def jpeg(
 
 def encode_jpeg(image: RgbImage, *, quality: int, subsampling: str = "420") -> bytes:
     """
-    Encode with libjpeg's own quantisation tables for a quality.
+    Return the JPEG bytes, with libjpeg's own quantisation tables for a quality.
 
     Args:
         image: (H, W, 3) RGB uint8.
@@ -80,7 +80,7 @@ DEGRADATION = Degradation(
         _level("blind", "Real-ESRGAN", quality=Integer(30, 95)),
         _level(
             "blind-any-grid",
-            "any quality, as in a crop of a published picture",
+            "any quality, as in a crop of a published image",
             quality=Integer(5, 95),
             subsampling=Choice(("420", "444")),
             shift_x=Integer(0, 7),

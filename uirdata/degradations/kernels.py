@@ -1,4 +1,4 @@
-"""Blur kernels, and the one way to apply them."""
+"""Blur kernels, and their application."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kernel = NDArray[np.float64]
 
 LONGEST = 2000
 WIDEST = 300
-"""Pixels; the largest motion, and the largest radius or sigma. More than any level has, and what memory can hold."""
+"""Limits in pixels: of the longest motion, and of the largest radius or sigma; above all levels, within memory."""
 
 # Far above the error of float64 arithmetic (1e-12 grey levels), far below a grey level.
 _TIE = 2.0**-20
@@ -23,14 +23,14 @@ _PIECE = 2**14
 
 def round_levels(values: NDArray[np.float64]) -> RgbImage:
     """
-    Round to uint8 such that the last bits of the arithmetic cannot matter.
+    Round to uint8 so that the last bits of the arithmetic have no effect.
 
     Kernels with round weights put many pixels exactly between two grey levels, where an error of 1e-13 (another
-    processor, another order of summation) would decide. All such ties go up.
+    processor, another order of summation) would decide. All such ties are rounded up.
     """
     flat, levels = np.ascontiguousarray(values).reshape(-1), np.empty(values.shape, dtype=np.uint8)
     found = levels.reshape(-1)
-    # In pieces that stay in the cache: twice as fast as whole temporaries.
+    # In pieces that fit into the cache: twice as fast as with whole temporaries.
     for start in range(0, flat.size, _PIECE):
         found[start : start + _PIECE] = to_uint8(flat[start : start + _PIECE] + _TIE)
     return levels
@@ -63,10 +63,10 @@ def convolve_separable(image: NDArray[np.generic], row: Kernel) -> NDArray[np.fl
 
 def smooth(values: NDArray[np.float32], sigma: float, *, steps: int) -> NDArray[np.float32]:
     """
-    Blur by a Gaussian in whole numbers, so that no processor can round otherwise.
+    Blur by a Gaussian in integer arithmetic, so that all processors round alike.
 
     Args:
-        values: (H, W) or (H, W, C), taken in units of 1 / `steps`.
+        values: (H, W) or (H, W, C), in units of 1 / `steps`.
         sigma: pixels.
         steps: a power of two. The weights sum to 2^22 / `steps`, so that values below 4 in magnitude keep every sum
             below 2^24, which float32 holds exactly.
@@ -93,7 +93,7 @@ def smooth(values: NDArray[np.float32], sigma: float, *, steps: int) -> NDArray[
 
 
 def gaussian_row(sigma: float, size: int) -> Kernel:
-    """Give a 1-D Gaussian of odd `size`, summing to 1. Its outer product with itself is the isotropic 2-D kernel."""
+    """Return a 1-D Gaussian of odd `size`, summing to 1. Its outer product with itself is the isotropic 2-D kernel."""
     offsets = np.arange(size, dtype=np.float64) - (size - 1) / 2
     weights = np.exp(-0.5 * (offsets / sigma) ** 2)
     return np.asarray(weights / weights.sum())
@@ -103,7 +103,7 @@ def gaussian_kernel(
     size: int, sigma_x: float, sigma_y: float, rotation: float, *, family: str = "gaussian", beta: float = 1.0
 ) -> Kernel:
     """
-    Give an elliptic kernel.
+    Return an elliptic kernel.
 
     With m = d^T S^-1 d, d the offset from the centre in pixels and S the covariance with the axes `sigma_x` and
     `sigma_y` turned by `rotation`, the weights are, up to their sum:
@@ -143,13 +143,13 @@ def gaussian_kernel(
 
 def sinc_kernel(size: int, cutoff: float) -> Kernel:
     """
-    Give the circular low-pass filter that rings: cutoff * J1(cutoff * r) / (2 pi r), its sum scaled to 1.
+    Return the circular low-pass filter that rings: cutoff * J1(cutoff * r) / (2 pi r), scaled to the sum 1.
 
-    Wang et al., "Real-ESRGAN" (2021), equation 6; J1 is the Bessel function of the first kind and order.
+    Wang et al., "Real-ESRGAN" (2021), equation 6; J1 is the Bessel function of the first kind and first order.
 
     Args:
         size: odd, pixels.
-        cutoff: radians per pixel, 0 to pi. What is finer goes.
+        cutoff: radians per pixel, 0 to pi. Higher frequencies are removed.
     """
     offsets = np.arange(size, dtype=np.float64) - (size - 1) / 2
     radius = np.hypot(*np.meshgrid(offsets, offsets))
@@ -163,7 +163,7 @@ def sinc_kernel(size: int, cutoff: float) -> Kernel:
 
 def line_kernel(length: float, angle: float) -> Kernel:
     """
-    Give the kernel of a uniform motion along a straight line.
+    Return the kernel of a uniform motion along a straight line.
 
     Args:
         length: pixels, at least 1; 1 is no motion.
@@ -179,10 +179,10 @@ def line_kernel(length: float, angle: float) -> Kernel:
 
 def path_kernel(points: NDArray[np.float64]) -> Kernel:
     """
-    Give the kernel of a motion along a path that is sampled at equal times.
+    Return the kernel of a motion along a path that is sampled at equal times.
 
     Args:
-        points: (N, 2) as (x, y), pixels. Each puts its share on the four pixels around it, by bilinear weights, so the
+        points: (N, 2) as (x, y), pixels. Each adds its share to the four pixels around it, by bilinear weights, so the
             centroid of the kernel is that of the points.
 
     Returns:
@@ -207,15 +207,15 @@ def path_kernel(points: NDArray[np.float64]) -> Kernel:
 
 def disk_kernel(radius: float, *, blades: int = 0, rotation: float = 0.0) -> Kernel:
     """
-    Give the image of a point that is out of focus: the shape of the aperture.
+    Return the image of a point that is out of focus: the shape of the aperture.
 
     Args:
-        radius: of the circle of confusion, pixels; 0 gives the identity.
+        radius: of the circle of confusion, pixels; 0 is the identity.
         blades: 0 for a disk, 3 or more for the regular polygon with its corners on that circle.
         rotation: of the polygon, degrees.
 
     Returns:
-        Square, of odd size; edge pixels carry their covered share; sums to 1.
+        Square, of odd size; edge pixels have their covered share; sums to 1.
     """
     if blades and blades < 3:
         raise ValueError(f"{blades} blades enclose nothing: expected 0 or at least 3")

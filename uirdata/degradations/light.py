@@ -1,4 +1,4 @@
-"""Camera curves, between grey levels and linear light, and what is done in linear light."""
+"""Camera curves between grey levels and linear light, and operations in linear light."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uirdata.images import RgbImage
 
 Curve = Literal["srgb", "gamma-2p2", "linear"]
 
-# The square root of light is looked up in these steps. The root is near to what the curves do, so that even the first
+# The square root of light is looked up in these steps. The root is close to the curves, so that even the first
 # grey level of a pure power is over a hundred steps wide.
 _STEPS = 65535
 _PIECE = 2**15
@@ -21,7 +21,7 @@ _PIECE = 2**15
 
 def to_light(image: RgbImage, curve: str = "srgb") -> NDArray[np.float32]:
     """
-    Turn grey levels into linear light, 0 to 1, float32 of the same shape.
+    Return linear light, 0 to 1, float32 of the same shape.
 
     Args:
         image: uint8.
@@ -33,24 +33,24 @@ def to_light(image: RgbImage, curve: str = "srgb") -> NDArray[np.float32]:
 
 def from_light(light: NDArray[np.float32], curve: str = "srgb") -> RgbImage:
     """
-    Turn linear light into grey levels, rounded; what is below 0 or above 1 is clipped.
+    Return grey levels, rounded; values below 0 or above 1 are clipped.
 
-    `from_light(to_light(image))` is the image.
+    `from_light(to_light(image))` equals the image.
     """
     return look_up_levels(light, _level_of_step(curve))
 
 
 def look_up_levels(light: NDArray[np.float32], level_of_root: RgbImage) -> RgbImage:
     """
-    Turn linear light into grey levels by a table.
+    Return the grey levels of linear light by a table.
 
     Args:
-        light: of any shape; what is below 0 or above 1 is clipped.
+        light: of any shape; values below 0 or above 1 are clipped.
         level_of_root: (65536,) uint8, the level of each step of the square root of light, from 0 to 1.
     """
     flat, levels = np.ascontiguousarray(light).reshape(-1), np.empty(light.shape, dtype=np.uint8)
     found = levels.reshape(-1)
-    # In pieces that stay in the cache, without large temporaries: twice as fast.
+    # In pieces that fit into the cache, without large temporaries: twice as fast.
     for start in range(0, flat.size, _PIECE):
         root = np.clip(flat[start : start + _PIECE], 0, 1)
         np.sqrt(root, out=root)
@@ -66,7 +66,7 @@ def expose(light: NDArray[np.float32], stops: float) -> NDArray[np.float32]:
 
 
 def quantise(light: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
-    """Round to the steps of an analogue-digital converter; clips to 0..1, as it does."""
+    """Round to the steps of an analogue-digital converter; clips to 0..1, as a converter does."""
     top = np.float32(2**bits - 1)
     return np.asarray(np.rint(np.clip(light, 0, 1) * top) / top)
 

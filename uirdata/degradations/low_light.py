@@ -1,4 +1,4 @@
-"""Low light: a shorter exposure, with the noise and the coarse steps that come with it."""
+"""Low light: a shorter exposure, with the noise and the coarse quantisation that come with it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def low_light(
     curve: str = "srgb",
 ) -> RgbImage:
     """
-    Expose for less time: the linear light is halved per stop, the sensor adds its noise, the converter its steps.
+    Reduce the exposure: each stop halves the linear light, then sensor noise and converter quantisation are added.
 
     Args:
         image: (H, W, 3) RGB uint8.
         rng: the noise is drawn from it, see `sensor.bayer_noise`.
-        stops: of light that is missing, 0 or more.
-        electrons: that a white pixel would collect; 0 leaves the noise out.
-        read_noise: standard deviation, electrons; counts only with `electrons`.
-        bits: of the converter; 0 leaves its steps out.
+        stops: number of stops by which the light is reduced, 0 or more.
+        electrons: that a white pixel would collect; 0 means no noise.
+        read_noise: standard deviation, electrons; used only with `electrons`.
+        bits: of the converter; 0 means no quantisation.
         curve: the camera's, see `light.to_light`.
     """
     if stops < 0 or electrons < 0 or read_noise < 0 or bits < 0:
-        raise ValueError("expected nothing below 0")
+        raise ValueError("expected all parameters to be at least 0")
     light = expose(to_light(image, curve), -stops)
     if electrons:
         light = light + bayer_noise(light, rng, electrons=electrons, read_noise=read_noise)

@@ -1,4 +1,4 @@
-"""Low light, blur and noise, in this order: a long exposure by hand at night, as LOL-Blur."""
+"""Low light, blur and noise, in this order: a long handheld exposure at night, as LOL-Blur."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
 Low light, rain or snow, and haze over them: the composites of CDD-11.
 
-Guo et al., "OneRestore" (2024), equation 1, apply low light first, then rain or snow, then haze; the seven combinations
-of two and three are in the set, its four single degradations are not.
+Guo et al., "OneRestore" (2024), equation 1, apply low light first, then rain or snow, then haze. The seven combinations
+of two and three are included; the four single degradations are not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Moire: a camera photographs the picture on a screen, and the screen's pixels beat with the camera's."""
+"""Moire: a camera photographs the image on a screen, and the screen's pixels interfere with the camera's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uirdata.degradations.resampling import look_up, to_steps
 from uirdata.images import RgbImage
 
 _PROFILE_STEPS = 64
-# Where the three stripes of a screen pixel begin, and how wide each is; the rest is black. A pixel is lit from 0.06 to
+# Start and width of the three stripes of a screen pixel; the rest is black. A pixel is lit from 0.06 to
 # 0.94 of its height.
 _STRIPES = ((0.03, 0.27), (0.363, 0.27), (0.696, 0.27))
 _ROW = (0.06, 0.88)
@@ -42,21 +42,21 @@ def moire(
     Show the image on a screen and photograph it.
 
     As in Liu et al., "Demoireing of Camera-Captured Screen Images Using Deep Convolutional Neural Network" (2018): the
-    screen shows every pixel as three stripes, the camera looks at them from an angle through a lens that distorts, its
-    pixels average over their area and lie under a Bayer filter, the colours are interpolated, and the photograph is
-    brought back onto the image's grid. There the screen is blown up and drawn; here the stripes' average over a camera
-    pixel is computed at the camera pixel's exact place, which is the same and takes a tenth of the time.
+    screen shows every pixel as three stripes, the camera views them at an angle through a lens that distorts, its
+    pixels average over their area and are under a Bayer filter, the colours are interpolated, and the photograph is
+    warped back to the image's grid. The paper enlarges and draws the screen; here the average of the stripes over a
+    camera pixel is computed at the exact position of that pixel, which is equivalent and takes a tenth of the time.
 
     Args:
         image: (H, W, 3) RGB uint8.
         rng: the direction of the tilt, the offset of the two grids and the noise are drawn from it.
-        scale: camera pixels per screen pixel; near 1 and 2 the beats are the coarsest.
+        scale: camera pixels per screen pixel; near 1 and 2 the moire pattern is the coarsest.
         rotation: between the grids, degrees.
         tilt: perspective: relative difference of scale between the two sides of the image.
         barrel: distortion of the lens at the corners, relative.
-        lens: sigma of the lens' blur, camera pixels. The finer the camera's pixels, the more of it there must be for
-            the stripes not to show as such.
-        noise: standard deviation in linear light of white.
+        lens: sigma of the lens' blur, camera pixels. The finer the camera's pixels, the larger it must be to hide the
+            stripes themselves.
+        noise: standard deviation in linear light, relative to white.
         gain: the exposure.
         contrast: exponent on the light, for the screen's own curve.
         phase: of the Bayer filter.
@@ -79,7 +79,7 @@ def moire(
 
 
 def _develop(light: NDArray[np.float32], gain: float, contrast: float) -> RgbImage:
-    """Give the grey levels of gain * light^contrast, by a table."""
+    """Return the grey levels of gain * light^contrast, by a table."""
     root = np.arange(65536, dtype=np.float64) / 65535
     return look_up_levels(light, from_light((gain * root ** (2 * contrast)).astype(np.float32)))
 
@@ -87,7 +87,7 @@ def _develop(light: NDArray[np.float32], gain: float, contrast: float) -> RgbIma
 def _camera(
     height: int, width: int, rng: np.random.Generator, scale: float, rotation: float, tilt: float
 ) -> tuple[NDArray[np.float64], int, int]:
-    """Give the map from screen to camera pixels, and the size of the camera's picture, which holds the whole screen."""
+    """Return the map from screen to camera pixels, and the size of the camera's image, which holds the whole screen."""
     side = math.hypot(height, width)
     turn = math.radians(rotation)
     direction = rng.uniform(0, 2 * math.pi)
@@ -115,7 +115,7 @@ def _camera(
 def _screen_places(
     matrix: NDArray[np.float64], height: int, width: int, barrel: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give the place on the screen that every camera pixel looks at."""
+    """Return the position on the screen of every camera pixel."""
     x = np.arange(width, dtype=np.float32)[None, :]
     y = np.arange(height, dtype=np.float32)[:, None]
     if barrel:
@@ -143,7 +143,7 @@ def _photograph(
     phase: str,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Give what each camera pixel under its filter sees: the picture at its place, times the stripes at its place."""
+    """Return the value of each camera pixel under its filter: the image at its position, times the stripes there."""
     planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(to_steps(light), 2, 0)]
     start = rng.random(2, dtype=np.float32) * np.float32(_PROFILE_STEPS)
     rows = _profile(*_ROW, _FILL * camera_pixel, lens * camera_pixel)
@@ -166,10 +166,10 @@ def _profile_steps(place: NDArray[np.float32], start: np.float32) -> NDArray[np.
 
 def _profile(begin: float, share: float, aperture: float, lens: float) -> NDArray[np.float32]:
     """
-    Give what a camera pixel sees of a stripe that repeats with period 1, by its place within the period.
+    Return the response of a camera pixel to a stripe that repeats with period 1, by its position within the period.
 
     Args:
-        begin: of the stripe.
+        begin: start of the stripe.
         share: of the period that is lit.
         aperture: side of the camera pixel, periods.
         lens: sigma of the lens' blur, periods.
@@ -199,10 +199,10 @@ def _demosaic(raw: NDArray[np.float32], phase: str) -> NDArray[np.float32]:
 def _back_to_screen(
     colours: NDArray[np.float32], to_camera: NDArray[np.float64], height: int, width: int, barrel: float
 ) -> NDArray[np.float32]:
-    """Bring the photograph onto the image's grid."""
+    """Return the photograph warped to the image's grid."""
     camera_x, camera_y = _screen_places(to_camera, height, width, 0.0)
     if barrel:
-        # The distortion is undone to first order, which leaves less than a tenth of a pixel.
+        # The distortion is inverted to first order, which leaves an error below a tenth of a pixel.
         camera_height, camera_width = colours.shape[:2]
         stretch = _stretch(camera_x, camera_y, camera_height, camera_width, barrel)
         stretch = _stretch(
@@ -221,7 +221,7 @@ _CAMERA: dict[str, Value | Draw] = {
     "gain": Uniform(0.6, 1.15),
     "contrast": Uniform(0.85, 1.4),
     "phase": Choice(tuple(_PHASES)),
-    # Enough distortion for the beats to bend and to change over the picture.
+    # Enough distortion for the pattern to bend and to vary over the image.
     "barrel": Uniform(-0.05, 0.05),
     "tilt": Uniform(0.02, 0.15),
 }

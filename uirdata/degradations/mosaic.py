@@ -1,4 +1,4 @@
-"""Mosaic: only one colour per pixel is kept, as a sensor under a Bayer filter does, and the others are interpolated."""
+"""Mosaic: only one colour per pixel is kept, as under the Bayer filter of a sensor, and the others are interpolated."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _PAD = 4
 
 def mosaic(
     image: RgbImage,
-    rng: np.random.Generator,  # noqa: ARG001 - nothing about it is random
+    rng: np.random.Generator,  # noqa: ARG001 - it is deterministic
     *,
     phase: str = "rggb",
     method: str = "edge-aware",
 ) -> RgbImage:
     """
-    Sample one colour per pixel and interpolate the others. The sampled values stay exactly as they are.
+    Sample one colour per pixel and interpolate the others. The sampled values are not changed.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: nothing is taken from it.
+        rng: not used.
         phase: "rggb", "bggr", "grbg" or "gbrg": the corner, by rows.
-        method: "bilinear", "edge-aware" (green along the smaller gradient; what MaskDCPT's pairs are made with, which
-            however come out with red and blue exchanged), or "none" (missing values are 0).
+        method: "bilinear", "edge-aware" (green along the smaller gradient, as for MaskDCPT's pairs, in which
+            however red and blue are exchanged), or "none" (missing values are 0).
     """
     if phase not in PHASES or method not in ("bilinear", "edge-aware", "none"):
         raise ValueError(f"expected a phase of {', '.join(PHASES)} and bilinear, edge-aware or none")
@@ -62,7 +62,7 @@ def mosaic(
             sampled[row::2, column::2, channel] = image[row::2, column::2, channel]
         return sampled
     padded = cv2.copyMakeBorder(image, _PAD, _PAD, _PAD, _PAD, cv2.BORDER_REFLECT_101)
-    # One more row and column where the size is odd: OpenCV wants whole 2 x 2 cells.
+    # One more row and column if the size is odd: OpenCV needs whole 2 x 2 cells.
     padded = cv2.copyMakeBorder(padded, 0, height % 2, 0, width % 2, cv2.BORDER_REFLECT_101)
     code = (_BILINEAR if method == "bilinear" else _EDGE_AWARE)[phase]
     interpolated = cv2.cvtColor(sample_bayer(np.asarray(padded, dtype=np.uint8), phase), code)
@@ -70,7 +70,7 @@ def mosaic(
 
 
 def sample_bayer(image: RgbImage, phase: str) -> NDArray[np.uint8]:
-    """Keep of every pixel the one colour that the filter lets through: (H, W, 3) to (H, W)."""
+    """Return the one colour of every pixel that the filter passes: (H, W, 3) to (H, W)."""
     raw = np.empty(image.shape[:2], dtype=image.dtype)
     for (row, column), channel in _sites(phase):
         raw[row::2, column::2] = image[row::2, column::2, channel]

@@ -1,4 +1,4 @@
-"""Motion blur: straight, along a random path, and as the mean of frames that a moving camera takes."""
+"""Motion blur: along a straight line, along a random path, and as the mean of the frames of a moving camera."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def linear_motion(
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: nothing is taken from it.
+        rng: not used.
         length: pixels, at least 1.
         angle: degrees, counter-clockwise from the right.
     """
@@ -48,7 +48,7 @@ def random_trajectory(image: RgbImage, rng: np.random.Generator, *, length: floa
         image: (H, W, 3) RGB uint8.
         rng: the path is drawn from it, see `trajectory`.
         length: of the path, pixels.
-        shake: 0 for a straight path, 1 for a very nervous one.
+        shake: 0 for a straight path, 1 for a very irregular one.
     """
     if length <= 0 or not 0 <= shake <= 1:
         raise ValueError("expected a length above 0 and a shake from 0 to 1")
@@ -57,14 +57,14 @@ def random_trajectory(image: RgbImage, rng: np.random.Generator, *, length: floa
 
 def trajectory(rng: np.random.Generator, *, length: float, shake: float, samples: int = 512) -> NDArray[np.float64]:
     """
-    Draw the path of a hand that tries to hold still.
+    Return the random path of a hand-held camera.
 
-    A particle with inertia is pushed by white noise and pulled back to where it started, and now and then jerks: the
+    A particle with inertia is pushed by white noise, pulled back to its start, and sometimes jerks: the
     model of Boracchi and Foi, "Modeling the Performance of Image Restoration from Motion Blur" (2012), which Kupyn et
-    al., "DeblurGAN" (2018), use for training. Here the path is scaled so that it has the length asked for.
+    al., "DeblurGAN" (2018), use for training. Here the path is scaled to the requested length.
 
     Args:
-        rng: 4 * samples + 1 numbers are taken.
+        rng: 4 * samples + 1 numbers are drawn.
         length: of the path, pixels.
         shake: 0 to 1, how much of the push is noise and how often it jerks.
         samples: points, at equal times.
@@ -83,7 +83,7 @@ def trajectory(rng: np.random.Generator, *, length: float, shake: float, samples
         velocity += shake * (0.12 * complex(*push[i]) - 0.004 * position)
         if jerks[i]:
             velocity *= 2 * complex(math.cos(turns[i]), math.sin(turns[i]))
-        # The hand's strength is bounded: the speed is kept, the direction is what wanders.
+        # The force of a hand is bounded: the speed is kept, only the direction varies.
         velocity /= abs(velocity)
         position += velocity
     path *= length / np.abs(np.diff(path)).sum()
@@ -93,7 +93,7 @@ def trajectory(rng: np.random.Generator, *, length: float, shake: float, samples
 
 def average_frames(frames: Sequence[RgbImage], *, curve: str = "srgb") -> RgbImage:
     """
-    Take the mean of frames in linear light, which is what a longer exposure would have gathered.
+    Return the mean of frames in linear light, as a longer exposure would record it.
 
     Nah et al., "Deep Multi-scale Convolutional Neural Network for Dynamic Scene Deblurring" (2017), section 2, for
     frames of a 240 Hz camera (GoPro, curve "gamma-2p2"); REDS does the same with a measured curve.
@@ -120,7 +120,7 @@ def camera_shake(
     curve: str = "gamma-2p2",
 ) -> RgbImage:
     """
-    Move a camera over the image, and average what it sees in linear light: blur that differs from place to place.
+    Move a camera over the image, and average its views in linear light: blur that varies over the image.
 
     The middle frame is the image itself, so that the pair stays aligned, as in GoPro.
 
@@ -128,10 +128,10 @@ def camera_shake(
         image: (H, W, 3) RGB uint8.
         rng: the path is drawn from it.
         length: of the path across the image, pixels.
-        turn: of the camera around its axis over the whole time, degrees.
+        turn: rotation of the camera around its axis over the whole time, degrees.
         zoom: change of scale over the whole time, such as 0.02.
         shake: see `trajectory`.
-        frames: that are averaged, odd.
+        frames: number of averaged frames, odd.
         curve: the camera's, see `light.to_light`.
     """
     if not 3 <= frames <= 999 or frames % 2 == 0:
@@ -149,17 +149,17 @@ def camera_shake(
         matrix[:, 2] += (x, y)
         if i != frames // 2:
             maps.append(affine_map(np.asarray(matrix, dtype=np.float64), height, width))
-    # Linear light in 14 bits, as a sensor gives it: every sum below is exact, so no processor can round otherwise.
+    # Linear light in 14 bits, as from a sensor: every sum below is exact, so all processors round alike.
     light = np.rint(to_light(image, curve) * np.float32(2**14 - 1))
     return from_light(_mean_of_moved(light, maps) * np.float32(1 / (2**14 - 1)), curve)
 
 
 def _mean_of_moved(light: NDArray[np.float32], maps: Sequence[AffineMap]) -> NDArray[np.float32]:
-    """Give the mean of a picture, (H, W, 3), and what it is through some maps (see `resampling.move`)."""
+    """Return the mean of an image, (H, W, 3), and its copies moved by some maps (see `resampling.move`)."""
     mean = np.empty_like(light)
     # OpenCV looks up pixels of four values faster than pixels of three.
     light = np.asarray(cv2.cvtColor(light, cv2.COLOR_RGB2RGBA), dtype=np.float32)
-    # Line by line of all frames, some lines at a time, so that the sum stays in the cache.
+    # Some lines of all frames at a time, so that the sum fits into the cache.
     for top in range(0, len(light), _LINES):
         lines = slice(top, top + _LINES)
         total = light[lines].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Noise that is added to the finished image: Gaussian, Poisson, salt and pepper."""
+"""Noise added to the finished image: Gaussian, Poisson, salt and pepper."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def gaussian_noise(image: RgbImage, rng: np.random.Generator, *, sigma: float, c
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: H * W * 3 normal draws are taken, and H * W more unless `correlation` is 0 (only those when it is 1).
+        rng: H * W * 3 normal numbers are drawn, and H * W more unless `correlation` is 0 (only those if it is 1).
         sigma: standard deviation, grey levels.
-        correlation: of two channels' noise in a pixel, 0 to 1. 0 is colour noise, 1 is gray noise.
+        correlation: of the noise of two channels in a pixel, 0 to 1. 0 is colour noise, 1 is gray noise.
     """
     if sigma < 0 or not 0 <= correlation <= 1:
         raise ValueError("expected sigma >= 0 and a correlation from 0 to 1")
@@ -48,8 +48,8 @@ def poisson_noise(image: RgbImage, rng: np.random.Generator, *, scale: float, gr
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: one 32-bit integer per value (per pixel when `gray`) is taken.
-        scale: 0.05 to 3 there.
+        rng: one 32-bit integer per value (per pixel if `gray`) is drawn.
+        scale: 0.05 to 3 in Real-ESRGAN.
         gray: the same noise for all channels, that of the pixel's luma (BT.601).
     """
     if gray:
@@ -63,7 +63,7 @@ def poisson_noise(image: RgbImage, rng: np.random.Generator, *, scale: float, gr
 
 def photon_noise(image: RgbImage, rng: np.random.Generator, *, peak: float) -> RgbImage:
     """
-    Count photons: P(v * peak / 255) * 255 / peak, with P Poisson.
+    Replace values by photon counts: P(v * peak / 255) * 255 / peak, with P Poisson.
 
     The variance is v * 255 / peak (grey levels). `peak` is the mean count at white, the usual parameter of photon-
     limited imaging (Makitalo and Foi, "Optimal inversion of the Anscombe transformation in low-count Poisson image
@@ -79,14 +79,14 @@ def salt_and_pepper(
     image: RgbImage, rng: np.random.Generator, *, density: float, salt: float = 0.5, per_channel: bool = False
 ) -> RgbImage:
     """
-    Replace pixels by white or black.
+    Replace random pixels by white or black.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: one uniform number per pixel (per value when `per_channel`) is taken.
-        density: share of what is replaced, 0 to 1.
-        salt: share of white among that, 0 to 1.
-        per_channel: every channel on its own, so that the specks are coloured.
+        rng: one uniform number per pixel (per value if `per_channel`) is drawn.
+        density: share of replaced pixels, 0 to 1.
+        salt: share of white among them, 0 to 1.
+        per_channel: replace each channel separately, which gives coloured specks.
     """
     if not (0 <= density <= 1 and 0 <= salt <= 1):
         raise ValueError("expected density and salt from 0 to 1")
@@ -98,7 +98,7 @@ def salt_and_pepper(
 
 def _poisson_counts(levels: RgbImage, photons_per_level: float, rng: np.random.Generator) -> NDArray[np.int32]:
     """
-    Draw a Poisson number for every grey level of an image, by inversion of the distribution with 32 random bits.
+    Return a Poisson number for every grey level of an image, by inversion of the distribution with 32 random bits.
 
     There are only 256 different means in an 8-bit image, so their distributions are tabulated: five times as fast as
     drawing each number on its own, and exact down to probabilities of 2^-32.
@@ -107,7 +107,7 @@ def _poisson_counts(levels: RgbImage, photons_per_level: float, rng: np.random.G
     draw = rng.integers(0, 2**32, levels.shape, dtype=np.uint32)
     bucket = (levels.astype(np.int32) << _BUCKETS_LOG2) | (draw >> (32 - _BUCKETS_LOG2)).astype(np.int32)
     counts = guide.ravel()[bucket]
-    # The guide gives the smallest count of the bucket; the few draws above it walk on.
+    # The guide has the smallest count of the bucket; the few draws above it are advanced further.
     flat_counts, flat_draw = counts.ravel(), draw.ravel()
     row = levels.astype(np.int32).ravel() * cumulative.shape[1]
     table = cumulative.ravel()
@@ -120,7 +120,7 @@ def _poisson_counts(levels: RgbImage, photons_per_level: float, rng: np.random.G
 
 @lru_cache(maxsize=4)
 def _poisson_tables(photons_per_level: float) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
-    """Give, per grey level, P(count <= k) in units of 2^-32, and the smallest count of each of 1,024 buckets."""
+    """Return, per grey level, P(count <= k) in units of 2^-32, and the smallest count of each of 1,024 buckets."""
     means = np.arange(256) * photons_per_level
     largest = means[-1]
     counts = np.arange(int(largest + 8 * math.sqrt(largest) + 20))
@@ -131,7 +131,7 @@ def _poisson_tables(photons_per_level: float) -> tuple[NDArray[np.uint32], NDArr
     units = np.minimum(np.rint(np.cumsum(density, axis=1) * 2.0**32), 2**32 - 1).astype(np.uint64)
     units[0] = 2**32 - 1
     cumulative = units.astype(np.uint32)
-    # The largest draw is 2^32 - 1 and must stop somewhere: the last count of each row stands for all above it.
+    # The largest draw is 2^32 - 1; the last count of each row represents all counts above it.
     edges = np.arange(2**_BUCKETS_LOG2, dtype=np.uint64) << np.uint64(32 - _BUCKETS_LOG2)
     guide = np.stack([np.searchsorted(row, edges, side="right") for row in units]).astype(np.int32)
     return cumulative, guide

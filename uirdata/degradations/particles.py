@@ -1,4 +1,4 @@
-"""Things that fall between the camera and the scene: marks, scattered at random."""
+"""Particles between the camera and the scene: marks at random positions."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def scatter(
     shape: tuple[int, int], rng: np.random.Generator, marks: Sequence[Layer], *, density: float, faintest: float = 0.3
 ) -> Layer:
     """
-    Put marks at random places, each with its own strength; where two overlap they add up.
+    Return a layer with marks at random positions, each with its own strength; overlapping marks are added.
 
     Args:
         shape: (height, width) of the layer.
-        rng: the number of marks, their places and their strengths are drawn from it, one mark after the other.
-        marks: each (h, w) of odd sizes, 0 to 1. Each is put as often as the others.
-        density: mean number of marks per 10,000 pixels, all together.
+        rng: the number of marks, their positions and their strengths are drawn from it, one mark after the other.
+        marks: each (h, w) of odd sizes, 0 to 1. All are used equally often.
+        density: mean number of marks per 10,000 pixels, over all kinds.
         faintest: the strength of a mark is uniform from this to 1.
 
     Returns:
-        (height, width) float32, 0 or more. Marks enter from outside the borders as often as anywhere else.
+        (height, width) float32, 0 or more. Marks that cross the borders are as frequent as all others.
     """
     if density > _DENSEST:
         raise ValueError(f"expected at most {_DENSEST:,} marks per 10,000 pixels")
     reach_y, reach_x = (max(mark.shape[axis] // 2 for mark in marks) for axis in (0, 1))
-    # A mark's middle lies at most its reach outside; the canvas has room for the whole of it.
+    # The centre of a mark is at most its radius outside; the canvas has room for the whole mark.
     top, left = 2 * reach_y, 2 * reach_x
     canvas = np.zeros((shape[0] + 2 * top, shape[1] + 2 * left))
     for mark in marks:
@@ -52,16 +52,16 @@ def scatter(
         corners = (places // width + top - 2 * half_y) * canvas.shape[1] + places % width + left - 2 * half_x
         _add(canvas, mark, corners, strength)
     inner = canvas[top : top + shape[0], left : left + shape[1]]
-    # Multiples of 2^-12: the last bits of the sum do not show.
+    # Multiples of 2^-12, so that the last bits of the sum have no effect.
     return np.asarray(np.rint(inner * 4096) / 4096, dtype=np.float32)
 
 
 def _add(canvas: NDArray[np.float64], mark: Layer, corners: NDArray[np.int64], strength: NDArray[np.float64]) -> None:
     """
-    Add a mark to the canvas, its upper left corners at some flat places.
+    Add a mark to the canvas, with its upper left corners at some flat indices.
 
     Marks are few and small, so this is far less work than a convolution; and the order of the sum is that of the draws,
-    whatever the processor.
+    on every processor.
     """
     rows, columns = np.nonzero(mark)
     offsets, values = rows * canvas.shape[1] + columns, mark[rows, columns].astype(np.float64)
@@ -76,14 +76,14 @@ def _add(canvas: NDArray[np.float64], mark: Layer, corners: NDArray[np.int64], s
 
 def lay_over(seen: Layer, colour: float, cover: Layer) -> None:
     """
-    Replace a share of a picture by one gray, in place.
+    Blend a gray level into an image, in place.
 
     Args:
         seen: (H, W, 3), grey levels.
         colour: grey level.
-        cover: (H, W), the share, 0 to 1.
+        cover: (H, W), the share of the gray level, 0 to 1.
     """
-    # Three equal channels: several times as fast as to broadcast one over three.
+    # Three equal channels: several times as fast as broadcasting one over three.
     share = cv2.merge([cover, cover, cover])
     seen += np.multiply(np.subtract(np.float32(colour), seen), share, out=share)
 
@@ -108,11 +108,11 @@ def lay_veil(
 
 def streak(length: float, width: float, angle: float) -> Layer:
     """
-    Draw a streak: a line with a Gaussian profile that fades out at both ends.
+    Return a streak: a line with a Gaussian profile that fades out at both ends.
 
     Args:
         length: pixels, end to end.
-        width: pixels at half of the height.
+        width: pixels at half of the maximum.
         angle: degrees from the vertical, positive leans to the right at the top.
 
     Returns:
@@ -133,13 +133,13 @@ def streak(length: float, width: float, angle: float) -> Layer:
 
 def flake(diameter: float, softness: float, travel: float, angle: float) -> Layer:
     """
-    Draw a flake: a disk with a soft edge, drawn out along its way.
+    Return a flake: a disk with a soft edge, stretched along its path.
 
     Args:
-        diameter: pixels, where it is half as bright as in the middle.
-        softness: 0 for a hard disk (an edge of 0.7 pixels), 1 for one that is all edge.
-        travel: pixels that it moves while the shutter is open.
-        angle: of its way, degrees from the vertical, positive leans to the right at the top.
+        diameter: pixels, at half of the central brightness.
+        softness: 0 for a hard disk (an edge of 0.7 pixels), 1 for one that consists only of its edge.
+        travel: motion during the exposure, pixels.
+        angle: of the motion, degrees from the vertical, positive leans to the right at the top.
 
     Returns:
         (h, w) of odd sizes, 1 at most.
@@ -163,7 +163,7 @@ def _check_size(*sizes: float) -> None:
 
 
 def _trim(mark: NDArray[np.float64]) -> Layer:
-    """Leave out what nobody sees: a slanted streak would otherwise be as large as the box around it."""
+    """Return a mark without its invisible borders: a slanted streak would otherwise be as large as its bounding box."""
     mark = np.where(mark < _UNSEEN, 0, mark)
     rows, columns = (np.flatnonzero(mark.any(axis=axis)) for axis in (1, 0))
     centre = mark.shape[0] // 2

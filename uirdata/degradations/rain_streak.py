@@ -1,4 +1,4 @@
-"""Rain streaks: drops that fall through the picture while the shutter is open, and the veil of those too far to see."""
+"""Rain streaks: drops that fall through the image during the exposure, and the veil of distant rain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from uirdata.degradations.base import Degradation, LogUniform, NamedOperation, U
 from uirdata.degradations.particles import lay_over, lay_veil, scatter, streak
 from uirdata.images import RgbImage, to_uint8
 
-# Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest. What is
-# farther is shorter, finer and more, though not as much as perspective says (twice as far: half as long and wide, four
-# times as many), for the farthest rain is no longer seen as streaks but as the veil.
+# Layers from far to near: share of the streaks, and their length, width and opacity relative to the nearest. Farther
+# streaks are shorter, finer and more, but less than by perspective (twice as far: half as long and wide, four
+# times as many), because the farthest rain is not seen as streaks but as the veil.
 _LAYERS = ((0.60, 0.28, 0.55, 0.55), (0.28, 0.55, 0.75, 0.8), (0.12, 1.0, 1.0, 1.0))
 # Drops differ in size, and a large one falls faster: its streak is longer and wider. Relative length and width.
 _SIZES = ((0.5, 0.75), (1.0, 1.0), (1.5, 1.25))
@@ -35,19 +35,19 @@ def rain_streak(
 
     The form is that of Yang et al., "Deep Joint Rain Detection and Removal from a Single Image" (2017), equation 3:
     several layers of streaks of different shape and direction, and the accumulation of distant rain as a haze. A streak
-    does not add its light but mixes it in: a drop shows the sky in place of what is behind it for as long as it stands
-    before the pixel (Garg and Nayar, "Vision and Rain", 2007), so rain is hardly seen before a white wall.
+    is not added but blended: a drop shows the sky in place of the scene behind it for as long as it is in front of the
+    pixel (Garg and Nayar, "Vision and Rain", 2007), so rain is hardly visible in front of a white wall.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: places, strengths and the small differences of direction are drawn from it.
+        rng: positions, strengths and the small differences of direction are drawn from it.
         density: streaks per 10,000 pixels, all layers together.
         length: of the nearest streaks, pixels.
         width: of the nearest streaks, pixels.
         angle: of the fall, degrees from the vertical; positive leans to the right at the top.
         opacity: of the strongest streak, 0 to 1.
         light: brightness of the drops, 0 to 1.
-        veil: how much of the farthest scene the air replaces, 0 to 1.
+        veil: share of the farthest scene that is replaced by the air, 0 to 1.
     """
     if density < 0 or length < 1 or width <= 0 or not (0 <= opacity <= 1 and 0 <= veil < 1):
         raise ValueError("expected density >= 0, length >= 1, width > 0, opacity and veil from 0 to 1")
@@ -64,7 +64,7 @@ def rain_streak(
             for relative_length, relative_width in _SIZES
         ]
         layer = scatter((height, columns), rng, marks, density=density * share, faintest=0.2)
-        # Drops before drops: what shows through is multiplied.
+        # Drops in front of drops: their transmissions are multiplied.
         cover = 1 - (1 - cover) * (1 - np.minimum(layer * np.float32(strength), 1))
     seen = image.astype(np.float32)
     lay_veil(seen, 225 * light, image, rng, veil=veil, near=0.15)
@@ -108,7 +108,7 @@ DEGRADATION = Degradation(
         ),
         _level(
             "long-faint",
-            "drawn out and soft, under a veil, as in layered pictures of heavy rain",
+            "drawn out and soft, under a veil, as in layered images of heavy rain",
             density=Uniform(25.0, 50.0),
             length=Uniform(120.0, 220.0),
             width=Uniform(1.6, 3.0),

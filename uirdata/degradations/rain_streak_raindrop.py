@@ -1,4 +1,4 @@
-"""Rain streaks in the scene and raindrops on the glass before it."""
+"""Rain streaks in the scene and raindrops on the glass in front of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LIGHT = Uniform(0.8, 1.0)
 
 
 def _level(name: str, streaks: dict[str, Value | Draw], drops: dict[str, Value | Draw], note: str = "") -> Level:
-    # The streaks fall beyond the glass, so the drops refract a scene that has them.
+    # The streaks are beyond the glass, so the drops refract a scene that contains them.
     rain = StepTemplate("rain-streak", {"angle": _SLANT, "light": _LIGHT, **streaks})
     return Level(name, (rain, StepTemplate("raindrop", drops)), note)
 

@@ -1,4 +1,4 @@
-"""Raindrops on the glass before the lens: each is a small lens itself and shows the scene, upside down and blurred."""
+"""Raindrops on glass in front of the lens: each is a small lens that shows the scene upside down and blurred."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from uirdata.degradations.light import from_light, to_light
 from uirdata.degradations.resampling import look_up, resize, to_steps
 from uirdata.images import RgbImage
 
-# The scene is looked up in a picture of this share of the size: a drop shows nearly all of it on a few pixels.
+# The scene is looked up in an image reduced by this factor: a drop shows nearly all of it on a few pixels.
 _SHRINK = 8
-# What depends on the distance from a drop's middle is looked up in so many steps.
+# Number of steps of the tables that depend on the distance from the centre of a drop.
 _RIM_STEPS = 4096
-# How far from its middle a drop may reach, in radii.
+# Largest extent of a drop from its centre, in radii.
 _REACH = 1.35
 
 
@@ -37,24 +37,24 @@ def raindrop(
     opacity: float = 0.95,
 ) -> RgbImage:
     """
-    Put drops on the glass.
+    Add drops on the glass.
 
     A drop on the window refracts rays from nearly the whole scene into the few pixels that it covers (Roser and Geiger,
     "Video-based Raindrop Detection for Improved Image Registration", 2009; Qian et al., "Attentive Generative
-    Adversarial Network for Raindrop Removal from a Single Image", 2018, section 3): its picture is the scene turned
-    upside down, so the sky lies at its lower end, compressed towards the rim, which is darker because light that comes
-    at a grazing angle is reflected. The camera focuses on the scene, therefore the drops themselves are blurred.
-    Everything is mixed in linear light.
+    Adversarial Network for Raindrop Removal from a Single Image", 2018, section 3): it shows the scene upside down, so
+    the sky is at its lower end, compressed towards the rim, which is darker because light at a grazing angle is
+    reflected. The camera focuses on the scene, therefore the drops themselves are blurred. Everything is blended in
+    linear light.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: number, places, sizes and shapes are drawn from it.
+        rng: number, positions, sizes and shapes are drawn from it.
         density: drops per 100,000 pixels.
         size: median radius, pixels.
         spread: of the radii: standard deviation of their logarithm.
         blur: sigma of the drops' defocus, pixels; 0 for a camera that focuses on the glass.
         view: share of the scene that a drop shows, 0 to 1.
-        sky: how much of the light above the picture's upper border comes in at the drop's lower end, 0 to 1.
+        sky: share of light from above the image's upper border at the drop's lower end, 0 to 1.
         opacity: of a drop, 0 to 1.
     """
     if (
@@ -64,7 +64,7 @@ def raindrop(
         or blur < 0
         or not (0 <= view <= 1 and 0 <= sky <= 1 and 0 <= opacity <= 1)
     ):
-        raise ValueError("expected nothing below 0, and view, sky and opacity up to 1")
+        raise ValueError("expected all parameters to be at least 0, and view, sky and opacity up to 1")
     if density > 2000 or size > 300 or spread > 3:
         raise ValueError("expected a density up to 2,000, a size up to 300 and a spread up to 3")
     height, width = image.shape[:2]
@@ -79,7 +79,7 @@ def raindrop(
         layer = _defocus(layer, blur)
     *colours, cover = _split(layer)
     through = 1 - cover
-    # Plane by plane: several times as fast as to broadcast one plane over three channels.
+    # Plane by plane: several times as fast as broadcasting one plane over three channels.
     planes = _split(light)
     for plane, colour in zip(planes, colours, strict=True):
         plane *= through
@@ -88,7 +88,7 @@ def raindrop(
 
 
 def _scene_in_drops(image: RgbImage, drops: _Drops, sky: float) -> NDArray[np.float32]:
-    """Give the light, (N, 3), that comes in at each pixel of a drop."""
+    """Return the light, (N, 3), that enters at each pixel of a drop."""
     height, width = image.shape[:2]
     scene = to_steps(to_light(resize(image, max(1, height // _SHRINK), max(1, width // _SHRINK), "area")))
     inside = look_up(
@@ -96,7 +96,7 @@ def _scene_in_drops(image: RgbImage, drops: _Drops, sky: float) -> NDArray[np.fl
         _in_lines(drops.column * np.float32(scene.shape[1] / width) - np.float32(0.5)),
         _in_lines(drops.row * np.float32(scene.shape[0] / height) - np.float32(0.5)),
     ).reshape(-1, 3)[: len(drops.where)]
-    # The sky is unknown; the brightest twentieth of the scene is the best guess at it.
+    # The sky is unknown; the brightest twentieth of the scene is the best estimate of it.
     pixels = scene.reshape(-1, 3)
     brightest = np.argsort(pixels.sum(axis=1), kind="stable")[-max(1, len(pixels) // 20) :]
     inside += (pixels[brightest].mean(axis=0) - inside) * (np.float32(sky) * drops.sky)[:, None]
@@ -104,24 +104,24 @@ def _scene_in_drops(image: RgbImage, drops: _Drops, sky: float) -> NDArray[np.fl
 
 
 def _in_lines(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fold a long list into lines, padded by zeros: OpenCV takes no line of over 32,767 pixels."""
+    """Return a long list reshaped into lines and padded by zeros: OpenCV accepts no line of over 32,767 pixels."""
     lines = np.zeros((len(values) // 1024 + 1, 1024), dtype=np.float32)
     lines.reshape(-1)[: len(values)] = values
     return lines
 
 
 def _defocus(layer: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
-    """Blur; from a sigma of 4 on at half of the resolution, which shows no difference and takes a fifth of the time."""
+    """Blur; from a sigma of 4 at half of the resolution, which gives no visible difference in a fifth of the time."""
     if blur < 4:
         return smooth(layer, blur, steps=4096)
     height, width = layer.shape[:2]
     even = cv2.copyMakeBorder(layer, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    # Whole numbers of a 2^14th again: then the mean of four and the weights of the enlargement are exact.
+    # Integers in units of 2^-14 again: then the mean of four and the weights of the enlargement are exact.
     # OpenCV's own resizing has nothing to round here.
     half = cv2.resize(to_steps(np.asarray(even, dtype=np.float32)), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    # The mean over two pixels and the interpolation between them blur by themselves, with a variance of 1.
+    # The mean over two pixels and the interpolation between them also blur, with a variance of 1.
     half = smooth(np.asarray(half, dtype=np.float32), math.sqrt(blur**2 - 1) / 2, steps=4096)
-    # Each pixel to two, a quarter of a pixel to either side, bilinearly.
+    # Each pixel becomes two, a quarter of a pixel to either side, bilinearly.
     twice = cv2.resize(half, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     row = np.array([0.25, 0.5, 0.25], dtype=np.float32)
     enlarged = cv2.sepFilter2D(twice, cv2.CV_32F, row, row, borderType=cv2.BORDER_REPLICATE)
@@ -135,15 +135,15 @@ def _split(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 @dataclass(frozen=True)
 class _Drops:
     """
-    The pixels that drops cover, N of them.
+    The pixels covered by drops, N of them.
 
     Attributes:
-        where: (N,) places in the flattened picture.
-        cover: (N,) float32 as all that follow: share of the pixel that is covered.
-        row: of the point of the scene that is seen there.
+        where: (N,) indices into the flattened image.
+        cover: (N,) float32 as all that follow: covered share of the pixel.
+        row: row of the point of the scene that is seen there.
         column: of that point.
-        brightness: of what is seen, relative.
-        sky: share of what is seen that comes from above the picture.
+        brightness: relative brightness of what is seen.
+        sky: share of light from above the image.
     """
 
     where: NDArray[np.int64]
@@ -161,14 +161,14 @@ def _draw_drops(
     count = int(rng.poisson(density * (height + 2 * margin) * (width + 2 * margin) / 100_000))
     y, x = rng.uniform(-margin, height + margin, count), rng.uniform(-margin, width + margin, count)
     radius = np.minimum(size * np.exp(spread * rng.standard_normal(count)), 4 * size)
-    # Gravity draws large drops out downwards; surface tension keeps small ones round.
+    # Gravity stretches large drops downwards; surface tension keeps small ones round.
     tall = 1 + 0.35 * rng.random(count) * np.minimum(1.0, radius / 12)
     waves, phases = rng.uniform(0.02, 0.10, (3, count)), rng.uniform(0, 2 * math.pi, (3, count))
-    # The outline is at one radius, give or take the waves and half a pixel.
+    # The outline is at one radius, plus or minus the waves and half a pixel.
     reach = np.minimum(_REACH, (1 + waves.sum(axis=0)) * (1 + 0.51 / radius))
     drop, row, column, dy, dx = _pixels(height, width, y, x, radius * tall, radius, reach)
     distance = np.sqrt(dx * dx + dy * dy)
-    # The outline wanders by a few percent, with two to four bulges: the cosines and sines of multiples of the
+    # The outline varies by a few percent, with two to four bulges: the cosines and sines of multiples of the
     # direction are polynomials of its own, which is far cheaper than the angle.
     away = np.maximum(distance, np.float32(1e-6))
     cos, sin = dx / away, dy / away
@@ -189,7 +189,7 @@ def _draw_drops(
     places, edge = row[visible] * width + column[visible], edge[visible]
     cover = np.zeros(height * width, dtype=np.float32)
     np.maximum.at(cover, places, edge)
-    # Where drops overlap, the last one lies on top.
+    # Where drops overlap, the last one is on top.
     top = np.full(height * width, -1)
     top[places] = visible
     where = np.flatnonzero(top >= 0)
@@ -208,17 +208,17 @@ def _draw_drops(
         row=scene_place(y, height, dy),
         column=scene_place(x, width, dx),
         brightness=dimmed,
-        # A drop looks out over nearly a half space, the camera over a small part of it.
+        # A drop sees nearly a half space, the camera a small part of it.
         sky=np.clip(np.float32(0.35) + np.float32(0.75) * dy, 0, 1),
     )
 
 
 @lru_cache(maxsize=1)
 def _rim_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give what a drop does at some steps from its middle to its rim: how far it bends, and how bright it is."""
+    """Return the refraction and the brightness of a drop at some steps from its centre to its rim."""
     distance = np.maximum(np.arange(_RIM_STEPS + 1) / _RIM_STEPS, 1e-3)
-    # From the middle of the drop to its rim, the view turns from the scene's middle to its far side, ever faster
-    # towards the rim, as rays do on a sphere.
+    # From the centre of the drop to its rim, the view turns from the scene's centre to its far side, increasingly
+    # fast towards the rim, as for rays in a sphere.
     bent = np.arcsin(distance) / (math.pi / 2) / distance
     # The fifth power of Schlick's approximation, for the reflection at grazing angles.
     return bent.astype(np.float32), (1.1 - 0.55 * distance**5).astype(np.float32)
@@ -233,7 +233,7 @@ def _pixels(
     radius_x: NDArray[np.float64],
     reach: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-    """List the pixels that a drop may cover: drop, row, column, and the offset from its middle in radii."""
+    """Return the pixels that a drop may cover: drop, row, column, and the offset from its centre in radii."""
     # Line by line of each drop.
     high = radius_y * reach
     top, bottom = (np.clip(np.floor(y + sign * high) + (sign > 0), 0, height).astype(np.int64) for sign in (-1, 1))
@@ -251,7 +251,7 @@ def _pixels(
 
 
 def _count_up(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give start[0], start[0] + 1, ... for each start, as many as its length."""
+    """Return start[0], start[0] + 1, ... for each start, as many as its length."""
     before = np.cumsum(length) - length
     return np.asarray(np.arange(int(length.sum())) + np.repeat(start - before, length), dtype=np.int64)
 
@@ -262,7 +262,7 @@ DEGRADATION = Degradation(
     name="raindrop",
     abbreviation="RD",
     kind="single",
-    # The row of real drops (RainDS) is not ticked as real in the paper, though it was captured.
+    # The row of real drops (RainDS) is not ticked as real in the paper, although it was captured.
     paper_pairs=1_861,
     paper_pairs_real=150,
     operations=(NamedOperation("raindrop", raindrop),),

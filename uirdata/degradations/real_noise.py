@@ -1,4 +1,4 @@
-"""Noise of a real camera: it is born on the sensor, under the colour filter, and developed with the picture."""
+"""Noise of a real camera: added on the sensor, under the colour filter, and developed with the image."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def camera_noise(
     phase: str = "rggb",
 ) -> RgbImage:
     """
-    Take the picture back to linear light, add a sensor's noise, and develop it again.
+    Convert the image to linear light, add a sensor's noise, and develop it again.
 
-    The sRGB curve is undone, the noise is that of `sensor.bayer_noise`, and the way forward is gone again. It is what
-    tells the noise of SIDD from white noise: stronger in the shadows after the curve, coarser and stronger in red and
-    blue, alike in the channels.
+    The sRGB curve is inverted, the noise of `sensor.bayer_noise` is added, and the curve is applied again. This
+    distinguishes the noise of SIDD from white noise: stronger in the shadows after the curve, coarser and stronger in
+    red and blue, correlated between the channels.
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: one normal number per pixel is taken, and one per row when there is row noise.
+        rng: one normal number per pixel is drawn, and one per row if there is row noise.
         electrons: that a white pixel collects before white balance: 20,000 for a large sensor at base ISO, a tenth of
             that for a phone; halves with every doubling of the ISO.
         read_noise: standard deviation, electrons.
         red_gain: of the white balance.
         blue_gain: of the white balance.
-        row_noise: standard deviation of what a whole row has in common, electrons.
-        smoothing: sigma of the camera's own denoising of colour, pixels, a fifth of it for brightness; 0 leaves it out.
+        row_noise: standard deviation of the common offset of a row, electrons.
+        smoothing: sigma of the camera's own denoising of colour, pixels, a fifth of it for brightness; 0 means none.
         phase: of the Bayer filter: "rggb", "grbg", "gbrg" or "bggr".
     """
     if smoothing < 0:
@@ -73,8 +73,8 @@ def camera_noise(
 
 
 def _smooth_colour(noise: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    # Cameras smooth colour far more than brightness, which leaves blotches of colour: five times as far, by what is
-    # alike in neighbours of the published pairs of PolyU, Nam and CC15.
+    # Cameras smooth colour far more than brightness, which leaves blotches of colour: five times as far, according to
+    # the correlation of neighbours in the published pairs of PolyU, Nam and CC15.
     # The smoothing is linear: brightness may be subtracted before or after.
     brightness = (noise[:, :, 0] + noise[:, :, 1] + noise[:, :, 2]) * np.float32(1 / 3)
     colour, coarse = smooth(noise, sigma, steps=8192), smooth(brightness, sigma, steps=8192)

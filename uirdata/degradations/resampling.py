@@ -1,7 +1,7 @@
 """
 Resizing and warping that give the same bytes with every version of the libraries.
 
-OpenCV's own resizing rounds differently from release to release, and on some processors hands over to Intel's IPP.
+OpenCV's own resizing rounds differently from release to release, and uses Intel's IPP on some processors.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _UNIT = 2048
 
 def resize(image: RgbImage, height: int, width: int, method: str) -> RgbImage:
     """
-    Resize an image.
+    Return a resized image.
 
     Args:
         image: (H, W, 3) RGB uint8.
         height: of the result.
         width: of the result.
-        method: "area" takes the mean of what a pixel covers. "bilinear" and "bicubic" (a = -0.75) look at two and four
+        method: "area" averages the area that a pixel covers. "bilinear" and "bicubic" (a = -0.75) use two and four
             neighbours in each direction however small the result is, so they alias, as in the published pipelines.
     """
     if method == "area":
-        # Channel by channel as real numbers: Pillow's way for colour pictures rounds between the two directions.
+        # Channel by channel as floats: Pillow rounds colour images between the two directions.
         planes = [resize_field(image[:, :, channel].astype(np.float32), height, width, "area") for channel in range(3)]
         return round_levels(np.stack(planes, axis=2).astype(np.float64))
     taps = {"bilinear": 2, "bicubic": 4}[method]
@@ -47,7 +47,7 @@ def resize(image: RgbImage, height: int, width: int, method: str) -> RgbImage:
 
 
 def resize_field(field: NDArray[np.float32], height: int, width: int, method: str) -> NDArray[np.float32]:
-    """Resize a (H, W) float32 field; all methods average over what they skip."""
+    """Return a resized (H, W) float32 field; all methods average over skipped pixels."""
     resampling = {
         "area": Image.Resampling.BOX,
         "bilinear": Image.Resampling.BILINEAR,
@@ -57,7 +57,7 @@ def resize_field(field: NDArray[np.float32], height: int, width: int, method: st
 
 
 def to_steps(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round light to multiples of 2^-14: then interpolation at multiples of 1/32 pixel is exact in float32."""
+    """Return light rounded to multiples of 2^-14: then interpolation at multiples of 1/32 pixel is exact in float32."""
     steps = light * np.float32(2**14)
     np.rint(steps, out=steps)
     steps *= np.float32(2**-14)
@@ -66,11 +66,11 @@ def to_steps(light: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """
-    Look up an image at places between its pixels, bilinearly; outside, the nearest border pixel counts.
+    Return an image sampled at positions between its pixels, bilinearly; outside, the nearest border pixel is used.
 
     Args:
-        image: (h, w, C) float32; out of `to_steps`, if the bytes are to be the same everywhere.
-        x: (H, W) columns. Rounded to 1/32 pixel: older OpenCV knows no finer steps, newer takes the place as it is.
+        image: (h, w, C) float32; from `to_steps`, if the bytes must be the same everywhere.
+        x: (H, W) columns. Rounded to 1/32 pixel: older OpenCV has no finer steps, newer ones use the exact position.
         y: (H, W) rows.
 
     Returns:
@@ -85,7 +85,7 @@ def look_up(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.fl
 @dataclass(frozen=True)
 class AffineMap:
     """
-    Where the pixels of a picture come from: the place of pixel (x, y) is the sum of what column x and row y say.
+    Source positions of the pixels of an image: that of pixel (x, y) is the sum of the values of column x and row y.
 
     Pixels, in multiples of 1/32 as float32, so that the sums are exact.
 
@@ -103,7 +103,7 @@ class AffineMap:
 
 
 def affine_map(matrix: NDArray[np.float64], height: int, width: int) -> AffineMap:
-    """Give the map of a (2, 3) matrix from (x, y, 1) of the result to (x, y) of the image, pixels."""
+    """Return the map of a (2, 3) matrix from (x, y, 1) of the result to (x, y) of the image, pixels."""
 
     def rounded(values: NDArray[np.float64]) -> NDArray[np.float32]:
         return (np.rint(values * 32) / 32).astype(np.float32)
@@ -117,12 +117,12 @@ def affine_map(matrix: NDArray[np.float64], height: int, width: int) -> AffineMa
 
 def move(image: NDArray[np.float32], where: AffineMap, lines: slice) -> NDArray[np.float32]:
     """
-    Look some lines of an image up through an affine map, bilinearly; beyond the border it is mirrored.
+    Return some lines of an image sampled through an affine map, bilinearly; beyond the border it is mirrored.
 
     Args:
-        image: (H, W, C) float32. Whole numbers below 2^14 make the result exact.
-        where: the pixels come from.
-        lines: of the result that are wanted.
+        image: (H, W, C) float32. Integers below 2^14 make the result exact.
+        where: source positions of the pixels.
+        lines: lines of the result to compute.
 
     Returns:
         (lines, W, C) float32.
@@ -155,7 +155,7 @@ def _along(values: NDArray[np.int32], axis: int, size: int, taps: int) -> NDArra
 
 
 def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Keys' kernel with a = -0.75, the one of OpenCV and PyTorch.
+    # Keys' kernel with a = -0.75, as in OpenCV and PyTorch.
     a, d = -0.75, np.abs(distance)
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
@@ -163,5 +163,5 @@ def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def scaled(length: int, factor: float) -> int:
-    """Give a length times a factor, rounded half up, at least 1."""
+    """Return a length times a factor, rounded half up, at least 1."""
     return max(1, math.floor(length * factor + 0.5))

@@ -1,4 +1,4 @@
-"""Noise as a sensor under a Bayer filter makes it: born on one colour per pixel, and developed with the picture."""
+"""Noise of a sensor under a Bayer filter: added to one colour per pixel, and developed with the image."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _CROSS = np.array([[0, 0.25, 0], [0.25, 1, 0.25], [0, 0.25, 0]], dtype=np.float3
 _SQUARE = np.array([[0.25, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 0.25]], dtype=np.float32)
 
 
-# Demosaicing interpolates red and blue with the help of green, by their difference (1) or not at all (0). Half is what
-# comes nearest to SIDD's ratio of the channels' noise and its correlation between neighbours.
+# Demosaicing interpolates red and blue with the help of green, by their difference (1) or not at all (0). Half is
+# closest to SIDD's ratio of the channels' noise and its correlation between neighbours.
 _LIKENESS = np.float32(0.5)
 
 
@@ -37,23 +37,23 @@ def bayer_noise(
     phase: str = "rggb",
 ) -> NDArray[np.float32]:
     """
-    Draw the noise that a picture gets on a sensor, as it looks after development.
+    Return the noise that an image gets on a sensor, after development.
 
-    The picture is taken back to the sensor as in Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019):
-    colour matrix and white balance are undone. There every pixel has the variance value / electrons + (read_noise /
+    The image is taken back to the sensor as in Brooks et al., "Unprocessing Images for Learned Raw Denoising" (2019):
+    colour matrix and white balance are inverted. There every pixel has the variance value / electrons + (read_noise /
     electrons)^2 (Foi et al., "Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data",
-    2008; the Poisson part is taken as normal). The noise is then interpolated as demosaicing does, green first and the
-    others partly by their difference to green, which gives it grain, and goes through white balance and colour
-    matrix. The picture itself is not interpolated: it went through a camera before.
+    2008; the Poisson part is approximated as normal). The noise is then interpolated as by demosaicing, green first and
+    the others partly by their difference to green, which gives it grain, and goes through white balance and colour
+    matrix. The image itself is not interpolated: it went through a camera before.
 
     Args:
         light: (H, W, 3) linear sRGB, 0 to 1.
-        rng: one normal number per pixel is taken, and one per row when there is row noise; both with a border of one.
+        rng: one normal number per pixel is drawn, and one per row if there is row noise; both with a border of one.
         electrons: that a white pixel collects before white balance.
         read_noise: standard deviation, electrons.
         red_gain: of the white balance.
         blue_gain: of the white balance.
-        row_noise: standard deviation of what a whole row has in common, electrons.
+        row_noise: standard deviation of the common offset of a row, electrons.
         phase: of the Bayer filter, one of `BAYER_PHASES`.
 
     Returns:
@@ -63,7 +63,7 @@ def bayer_noise(
         raise ValueError(f"expected electrons > 0, noise of at least 0 and a phase of {', '.join(BAYER_PHASES)}")
     height, width = light.shape[:2]
     gains = np.array([red_gain, 1.0, blue_gain])
-    # Half a border each for the phase and the interpolation; the neighbours' noise is new noise.
+    # Half a border each for the phase and the interpolation; the neighbours' noise is independent.
     padded = np.pad(light, ((2, 2), (2, 2), (0, 0)), mode="edge")
     sensor = _mix(padded, _TO_CAMERA / gains[:, None], 2**14)
     row, column = BAYER_PHASES[phase]
@@ -76,9 +76,9 @@ def bayer_noise(
     noise *= rng.standard_normal(noise.shape, dtype=np.float32)
     if row_noise:
         noise += np.float32(row_noise / electrons) * rng.standard_normal((noise.shape[0], 1), dtype=np.float32)
-    # In steps, so that the interpolation, whose weights are powers of two, is exact.
+    # In integer steps, so that the interpolation, whose weights are powers of two, is exact.
     noise = np.rint(noise * np.float32(2**18)) * np.float32(2**-18)
-    # Interpolation of a plane with holes is the convolution of the plane with zeros in the holes.
+    # Interpolation of a plane with gaps is the convolution of the plane with zeros in the gaps.
     green = noise.copy()
     green[red] = green[blue] = 0
     green = _filter(green, _CROSS)
@@ -93,7 +93,7 @@ def bayer_noise(
 
 
 def _mix(colours: NDArray[np.float32], matrix: NDArray[np.float64], steps: int) -> NDArray[np.float32]:
-    """Apply a colour matrix to (H, W, 3), all in whole steps: float32 holds every sum, and no processor differs."""
+    """Return a colour matrix applied to (H, W, 3), in integer steps: float32 sums are exact on all processors."""
     whole = np.rint(colours * np.float32(steps))
     mixed = cv2.transform(whole, np.rint(matrix * 256).astype(np.float32))
     return np.asarray(mixed, dtype=np.float32).reshape(colours.shape) * np.float32(1 / (256 * steps))

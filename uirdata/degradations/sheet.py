@@ -1,4 +1,4 @@
-"""The contact sheet: one photograph, degraded by every type at several levels, to look at."""
+"""The contact sheet: one photograph, degraded by every type at several levels, for visual inspection."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def contact_sheet(
     tile: int = 256,
 ) -> RgbImage:
     """
-    Draw types by levels: a row per type, first the photograph, then levels from across the type's list.
+    Return a grid of types by levels: a row per type, first the photograph, then levels spread over the type's list.
 
     Args:
-        photo: (H, W, 3) RGB uint8; its middle square is used, at its own resolution, enlarged if it is smaller than a
+        photo: (H, W, 3) RGB uint8; its central square is used, at its own resolution, enlarged if it is smaller than a
             tile.
-        seed: what the recipes are drawn from, together with the names of type and level.
+        seed: seed of the recipes, together with the names of type and level.
         names: of the types to show; all of them, if none are given.
         columns: levels per type, at most.
-        tile: side of a picture, pixels.
+        tile: side of an image, pixels.
 
     Returns:
-        RGB uint8, with the names above the pictures.
+        RGB uint8, with the names above the images.
 
     Raises:
-        UsageError: there is no type of some name.
+        UsageError: one of the names is not a type.
     """
     chosen = [find_degradation(name) for name in names] or list(degradations().values())
     gt = _middle(photo, tile)
@@ -51,15 +51,15 @@ def contact_sheet(
         cells = [(degradation.name, gt)]
         for name, recipe in sheet_recipes(degradation, seed=seed, count=columns):
             cells.append((name, degrade(gt, recipe)))
-        for column, (label, picture) in enumerate(cells):
+        for column, (label, image) in enumerate(cells):
             left = _GAP + column * cell_width
             draw.text((left, top), label, fill=(240, 240, 240) if column else (255, 210, 80), font=font)
-            sheet.paste(Image.fromarray(picture), (left, top + _LABEL))
+            sheet.paste(Image.fromarray(image), (left, top + _LABEL))
     return np.array(sheet, dtype=np.uint8)
 
 
 def sheet_recipes(degradation: Degradation, *, seed: int, count: int) -> list[tuple[str, Recipe]]:
-    """Choose up to `count` levels, spread over the type's list, and draw a recipe for each: (level, recipe)."""
+    """Return up to `count` levels, spread over the type's list, each with a recipe: (level, recipe)."""
     levels = degradation.levels
     picked = np.unique(np.linspace(0, len(levels) - 1, min(count, len(levels))).round().astype(int))
     return [
@@ -70,27 +70,27 @@ def sheet_recipes(degradation: Degradation, *, seed: int, count: int) -> list[tu
 
 def test_scene() -> RgbImage:
     """
-    Make a picture for want of a photograph: sky, hills, houses with windows, and grass.
+    Return a synthetic image as a substitute for a photograph: sky, hills, houses with windows, and grass.
 
     Returns:
         (512, 512, 3) RGB uint8, always the same.
     """
     side, rng = 512, rng_for(0, "scene", "contact sheet")
     rows, columns = np.mgrid[0:side, 0:side] / side
-    picture = np.stack([90 + 130 * rows, 140 + 90 * rows, 225 - 20 * rows], axis=2)
+    image = np.stack([90 + 130 * rows, 140 + 90 * rows, 225 - 20 * rows], axis=2)
     for height, colour in ((0.42, (96, 120, 140)), (0.52, (74, 100, 84))):
         ridge = height + sum(rng.uniform(0.01, 0.04) * np.sin((k * columns + rng.random()) * 6.3) for k in (1, 2, 3, 5))
-        picture[rows > ridge] = colour
+        image[rows > ridge] = colour
     for left in np.arange(0.05, 0.9, 0.15):
         top, width = rng.uniform(0.3, 0.55), rng.uniform(0.08, 0.12)
         house = (columns > left) & (columns < left + width) & (rows > top) & (rows < 0.72)
-        picture[house] = rng.integers(60, 230, 3)
+        image[house] = rng.integers(60, 230, 3)
         window = ((columns - left) * 50 % 2 > 1) & ((rows - top) * 36 % 2 > 1)
-        picture[house & window] = (40, 44, 60) if rng.random() < 0.6 else (250, 235, 170)
+        image[house & window] = (40, 44, 60) if rng.random() < 0.6 else (250, 235, 170)
     grass = rows > 0.7
-    picture[grass] = np.stack([70 + 60 * rows, 120 + 40 * rows, 50 + 30 * rows], axis=2)[grass]
-    picture += rng.normal(0, 1, (side, side, 1)) * np.where(grass, 16, 2.5)[:, :, None]
-    return to_uint8(picture)
+    image[grass] = np.stack([70 + 60 * rows, 120 + 40 * rows, 50 + 30 * rows], axis=2)[grass]
+    image += rng.normal(0, 1, (side, side, 1)) * np.where(grass, 16, 2.5)[:, :, None]
+    return to_uint8(image)
 
 
 def _middle(photo: RgbImage, side: int) -> RgbImage:

@@ -18,7 +18,7 @@ _LAYERS = (
     (0.045, 0.6, 0.8, 1.0, 0.8),
     (0.01, 1.3, 1.0, 1.2, 0.4),
 )
-# Within a layer flakes differ in size; these are relative.
+# Flakes in a layer differ in size; these factors are relative.
 _SIZES = (0.65, 1.0, 1.4)
 
 
@@ -42,14 +42,14 @@ def snow(
 
     Args:
         image: (H, W, 3) RGB uint8.
-        rng: places, strengths and the small differences of size and direction are drawn from it.
+        rng: positions, strengths and the small differences of size and direction are drawn from it.
         density: flakes per 10,000 pixels, all layers together.
-        size: pixels; flakes have from a tenth of it as diameter, far away, to twice as much, close by and out of focus.
-        travel: of the nearest flakes while the shutter is open, pixels, on average.
+        size: pixels; the diameter of flakes ranges from a tenth of it, far away, to twice it, near and out of focus.
+        travel: mean motion of the nearest flakes during the exposure, pixels.
         angle: of the fall, degrees from the vertical.
         opacity: of the strongest flake, 0 to 1.
         light: brightness of the flakes, 0 to 1.
-        veil: how much of the farthest scene the snowy air replaces, 0 to 1.
+        veil: share of the farthest scene that is replaced by the snowy air, 0 to 1.
     """
     if density < 0 or size <= 0 or travel < 0 or not (0 <= opacity <= 1 and 0 <= veil < 1):
         raise ValueError("expected density >= 0, size > 0, travel >= 0, opacity and veil from 0 to 1")

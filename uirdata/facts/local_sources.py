@@ -36,7 +36,7 @@ FOLDER_NAMES: tuple[tuple[str, str, str], ...] = (
     ("snow", "gt", "snow"),
     ("moire", "gt", "moire"),
 )
-"""Names of LQ and GT folders that people use, and the degradation that they tell of; "" for none."""
+"""Usual names of LQ and GT folders, and the degradation that they imply; "" for none."""
 
 
 def local_source(
@@ -52,34 +52,34 @@ def local_source(
     licence: str = "unknown",
 ) -> Source:
     """
-    Describe a folder as a source. Its files stay where they are.
+    Return a source that describes a folder. Its files are not moved.
 
     Without `lq` and `gt`, two folders directly below it with usual names (hazy/clear, blur/sharp, lq/gt, ...) are taken
-    as LQ and GT; without such two, every image below the folder is a clean photograph.
+    as LQ and GT; without such folders, every image below the folder is a clean photograph.
 
     Args:
-        name: the id that the source gets.
-        folder: where the images lie, at any depth.
-        lq: folder of the LQ, below `folder`; goes with `gt`.
-        gt: folder of the GT. A GT has the name of its LQ, up to the ending.
-        degradation: type of the LQ; may be left out where the names of the folders tell.
-        real: the LQ are captured, not made.
-        test_share: share of the scenes, 0 to 1, that go to the test split; which ones, their names decide.
-        title: for people.
+        name: id of the source.
+        folder: folder of the images, at any depth.
+        lq: folder of the LQ, below `folder`; requires `gt`.
+        gt: folder of the GT. A GT has the name of its LQ, apart from the suffix.
+        degradation: type of the LQ; may be left out if the folder names imply it.
+        real: the LQ are captured, not synthesised.
+        test_share: share of the scenes, 0 to 1, that go to the test split; their names decide which.
+        title: title for readers.
         licence: of the images.
 
     Raises:
-        UsageError: the name cannot be an id, the folder is not there, or what it holds cannot be told.
+        UsageError: the name cannot be an id, the folder does not exist, or its contents are ambiguous.
     """
     if not ID.fullmatch(name):
-        raise UsageError(f"a source cannot be called {name!r}: write small letters, digits and hyphens")
+        raise UsageError(f"the source id is {name!r}: use lower-case letters, digits and hyphens")
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give the folder that holds the images")
+        raise UsageError(f"{folder} is not a folder; give the folder that holds the images")
     if not 0.0 <= test_share < 1.0:
-        raise UsageError(f"a test share of {test_share} cannot be; it must be at least 0 and less than 1")
+        raise UsageError(f"the test share is {test_share}, it must be at least 0 and less than 1")
     if bool(lq) != bool(gt):
-        raise UsageError("an LQ folder and a GT folder go together; give both, or neither for clean photographs")
+        raise UsageError("LQ and GT folders must be given together; give both, or neither for clean photographs")
     if not lq:
         lq, gt, told = _usual_folders(folder)
         degradation = degradation or told
@@ -87,7 +87,7 @@ def local_source(
         rule = _paired_rule(folder, lq, gt, degradation, real, test_share)
     elif degradation:
         raise UsageError(
-            f"{folder} has no two folders that look like LQ and GT; name them, "
+            f"{folder} has no pair of folders with usual LQ and GT names; name them, "
             f"or leave {degradation} out to take its images as clean photographs"
         )
     else:
@@ -103,7 +103,7 @@ def local_source(
 
 
 def source_to_toml(source: Source) -> str:
-    """Write a source as a manifest that `sources.read_source` reads back as an equal one."""
+    """Return a source as the text of a manifest, which `sources.read_source` reads back as an equal source."""
     values = _items(source)
     sections = [name for name, value in values.items() if isinstance(value, tuple) and value and is_dataclass(value[0])]
     return toml_text(_plain(source), sections=sections)
@@ -119,12 +119,12 @@ def _usual_folders(folder: Path) -> tuple[str, str, str]:
 
 def _paired_rule(folder: Path, lq: str, gt: str, degradation: str, real: bool, test_share: float) -> PairRule:
     if not degradation:
-        raise UsageError(f"{folder}: say which degradation {lq} holds; one of: {', '.join(TYPES)}")
+        raise UsageError(f"{folder}: the degradation of {lq} is missing; expected one of: {', '.join(TYPES)}")
     if degradation not in TYPES:
         raise UsageError(f"there is no degradation {degradation!r}: {nearest(degradation, TYPES)}")
     below = [_below(folder, name) for name in (lq, gt)]
     if below[0] == below[1]:
-        raise UsageError(f"{lq} cannot hold the LQ and the GT at once")
+        raise UsageError(f"the LQ and the GT folder are both {lq}; they must differ")
     return PairRule(
         split="train",
         degradation=degradation,
@@ -138,12 +138,12 @@ def _paired_rule(folder: Path, lq: str, gt: str, degradation: str, real: bool, t
 def _below(folder: Path, name: str) -> str:
     path = (folder / name).resolve()
     if not path.is_dir():
-        raise UsageError(f"{path} is no folder")
+        raise UsageError(f"{path} is not a folder")
     if not path.is_relative_to(folder) or path == folder:
         raise UsageError(f"{path} is not below {folder}; give the folder that holds both LQ and GT")
     relative = path.relative_to(folder).as_posix()
     if any(character in relative for character in "{}*"):
-        raise UsageError(f"{path}: a folder's name with {{, }} or * cannot be written in a pattern; rename it")
+        raise UsageError(f"{path}: {{, }} and * are not allowed in folder names; rename it")
     return relative
 
 

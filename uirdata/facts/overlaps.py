@@ -1,14 +1,14 @@
 """
-Which training scenes a benchmark holds: what others found, with their evidence.
+Training scenes that are also in benchmarks: published findings, with their evidence.
 
-One file a benchmark, overlaps/<benchmark>.txt. A line is a kind, a source and a pattern of scenes (see
+One file per benchmark, overlaps/<benchmark>.txt. A line is a kind, a source and a pattern of scenes (see
 `uirdata.manifest_syntax.patterns`):
 
-    same reds train-{clip:000|011|015|020}    the benchmark holds these scenes
-    some lol-v2 real-*                        it holds some of these; which ones is not published
-    equal-scene reside-ots                    it holds those that have the name of one of its own scenes
+    same reds train-{clip:000|011|015|020}    the benchmark contains these scenes
+    some lol-v2 real-*                        it contains some of these; which ones is not published
+    equal-scene reside-ots                    it contains those that have the name of one of its own scenes
 
-Lines that begin with "#" stand above the entries that they are the evidence for; an entry without any is an error.
+Lines that begin with "#" are the evidence for the entries below them; an entry without evidence is an error.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 @dataclass(frozen=True)
 class Overlap:
     """
-    Scenes of a source that a benchmark holds.
+    Scenes of a source that are also in a benchmark.
 
     Attributes:
-        benchmark: name of the file; mostly the id of a test source.
-        source: id of the source that trains.
+        benchmark: name of the file; usually the id of a test source.
+        source: id of the training source.
         kind: same, some or equal-scene, as above.
         scenes: pattern of its scenes; "" for equal-scene.
         evidence: who found it, and how.
@@ -50,14 +50,14 @@ def load_overlaps(
     folders: Sequence[Path] = (MANIFESTS / "overlaps",), *, known_sources: Collection[str] = ()
 ) -> tuple[Overlap, ...]:
     """
-    Read all lists, in the order of their names.
+    Return the overlaps of all lists, in the order of their names.
 
     Args:
-        folders: where they lie; a folder that is not there holds none.
-        known_sources: ids that may be named; without any, every id may.
+        folders: folders of the lists; a folder that does not exist counts as empty.
+        known_sources: ids that may be used; if empty, all ids may.
 
     Raises:
-        ManifestError: a line says something that cannot be; the message names file, line and what was expected.
+        ManifestError: a line is invalid; the message names file, line and what was expected.
     """
     found: list[Overlap] = []
     for folder in folders:
@@ -72,16 +72,16 @@ def load_overlaps(
 
 def parse_overlaps(text: str, benchmark: str, *, name: str, known_sources: Collection[str] = ()) -> tuple[Overlap, ...]:
     """
-    Read one list.
+    Return the overlaps of one list.
 
     Args:
-        text: of the file.
-        benchmark: whose list it is.
-        name: what an error calls the file.
-        known_sources: ids that may be named; without any, every id may.
+        text: text of the file.
+        benchmark: the benchmark that the list belongs to.
+        name: name of the file in error messages.
+        known_sources: ids that may be used; if empty, all ids may.
 
     Raises:
-        ManifestError: a line says something that cannot be.
+        ManifestError: a line is invalid.
     """
     found: list[Overlap] = []
     evidence: list[str] = []
@@ -110,17 +110,17 @@ def overlapping_scenes(
     benchmark_scenes: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, str]:
     """
-    Say which scenes of a source are known to be in benchmarks; what is only known of some of them does not count.
+    Return the scenes of a source that are known to be in benchmarks; entries of the kind `some` do not count.
 
     Args:
         overlaps: from `load_overlaps`.
         source: id of the source.
         scenes: its scenes.
-        benchmark_scenes: the scenes of each benchmark that is here, for the entries of the kind equal-scene; those of
-            other benchmarks are passed over.
+        benchmark_scenes: the scenes of each benchmark that is present, for entries of the kind equal-scene; those of
+            other benchmarks are skipped.
 
     Returns:
-        Scene to the names of the benchmarks, sorted and joined by commas; scenes in none are not there.
+        Scene to the names of the benchmarks, sorted and joined by commas; scenes in no benchmark are absent.
     """
     mine = [overlap for overlap in overlaps if overlap.source == source and overlap.kind != "some"]
     theirs = {name: frozenset(found) for name, found in (benchmark_scenes or {}).items()}
@@ -145,9 +145,9 @@ def _parse_entry(line: str, benchmark: str, evidence: str, where: str) -> Overla
         raise ManifestError(f"{where}: the line begins with {kind!r}: {nearest(kind, KINDS)}")
     if len(rest) != (1 if known == "equal-scene" else 2):
         expected = "a source" if known == "equal-scene" else "a source and a pattern of scenes"
-        raise ManifestError(f"{where}: after {kind!r} stands {' '.join(rest)!r}, expected {expected}")
+        raise ManifestError(f"{where}: after {kind!r} comes {' '.join(rest)!r}, expected {expected}")
     if not evidence:
-        raise ManifestError(f"{where}: there is no evidence; write who found it in a line with # above it")
+        raise ManifestError(f"{where}: there is no evidence; state who found it in a line above that begins with #")
     scenes = rest[1] if len(rest) == 2 else ""
     try:
         compile_pattern(scenes)

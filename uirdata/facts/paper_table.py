@@ -1,4 +1,4 @@
-"""The paper's data set table, and what our sources give to each of its rows."""
+"""The paper's data set table, and the number of pairs of each row in our sources."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class PaperRow:
     Attributes:
         id: such as "motion-blur-real".
         degradation: one of the nineteen types.
-        type: the row's own words.
-        datasets: which it names.
-        real: it is marked as real-world.
+        type: the type as printed.
+        datasets: the data sets that it names.
+        real: whether it is marked as real-world.
         pairs: its number of samples.
-        note: what that number does not agree with; "" where all of it is explained.
-        cropped: it has an asterisk.
+        note: what disagrees with that number; "" if all of it is explained.
+        cropped: whether it has an asterisk.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -44,13 +44,13 @@ class PaperRow:
 @dataclass(frozen=True)
 class RowAccount:
     """
-    A row beside what our sources give to it.
+    A row, and the number of its pairs in our sources.
 
     Attributes:
         row: of the paper's table.
-        parts: id of each source, and what it gives.
+        parts: id of each source, and its part of the row.
         ours: sum of the parts whose number is known.
-        unknown: sources whose number nobody publishes.
+        unknown: sources whose number is not published.
     """
 
     row: PaperRow
@@ -60,7 +60,7 @@ class RowAccount:
 
     @property
     def difference(self) -> int:
-        """Ours less the paper's; without the sources whose number is not known."""
+        """Our number minus the paper's, without the sources whose number is unknown."""
         return self.ours - self.row.pairs
 
 
@@ -75,10 +75,10 @@ class _Table:
 
 def load_paper_table(path: Path = MANIFESTS / "paper_table.toml") -> tuple[PaperRow, ...]:
     """
-    Read the table.
+    Return the rows of the table.
 
     Raises:
-        ManifestError: it says something that cannot be.
+        ManifestError: the file is invalid.
     """
     rows = typed(read_toml(path), _Table, name=str(path)).row
     ids = [row.id for row in rows]
@@ -94,17 +94,17 @@ def load_paper_table(path: Path = MANIFESTS / "paper_table.toml") -> tuple[Paper
 
 def account(rows: Sequence[PaperRow], sources: Mapping[str, Source]) -> tuple[RowAccount, ...]:
     """
-    Set each row beside what the sources give to it.
+    Return each row with the parts that the sources contribute to it.
 
     Raises:
-        ManifestError: a source feeds a row that is not in the table.
+        ManifestError: a source names a row that is not in the table.
     """
     parts: dict[str, list[tuple[str, Feed]]] = {row.id: [] for row in rows}
     for source in sources.values():
         for feed in source.feeds:
             if feed.row not in parts:
                 raise ManifestError(
-                    f"{source.id} feeds the row {feed.row!r} of the paper's table: {nearest(feed.row, parts)}"
+                    f"{source.id} feeds the row {feed.row!r}, not in the paper's table: {nearest(feed.row, parts)}"
                 )
             parts[feed.row].append((source.id, feed))
     return tuple(

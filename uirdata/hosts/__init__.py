@@ -1,4 +1,4 @@
-"""The hosts: the only sockets of the data side. One file a host; a new one is added to the list below."""
+"""The hosts: the only network connections of the data side. One file per host; add new ones to the list below."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ HOSTS: Mapping[str, Callable[[WebClient], Host]] = MappingProxyType(
         "manual": lambda _: Manual(),
     }
 )
-"""By the name that a manifest uses."""
+"""All host modules by the name that manifests use."""
 
 __all__ = ["HOSTS", "Host", "Listed", "WebClient", "open_hosts"]
 
 
 def open_hosts(client: WebClient | None = None) -> Mapping[str, Host]:
-    """Give all hosts, with one client among them."""
+    """Return all hosts by name; they share one client."""
     shared = client if client is not None else WebClient()
     return {name: make(shared) for name, make in HOSTS.items()}

@@ -1,4 +1,4 @@
-"""What a host is: a place on the net, or on this machine, that a source's files can be had from."""
+"""The interface of a host: a place on the network, or on this machine, from which a source's files are downloaded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Listed:
     A file of a folder.
 
     Attributes:
-        path: below the folder, with "/".
+        path: path below the folder, with "/".
         where: what the same host needs to open it.
-        size: bytes, or None where the listing does not say.
-        sha256: hex, or "" where the listing does not say.
+        size: bytes, or None if the listing does not contain it.
+        sha256: hex, or "" if the listing does not contain it.
     """
 
     path: str
@@ -28,24 +28,24 @@ class Listed:
 
 class Host(Protocol):
     """
-    One way to reach files. It keeps no state between calls but cookies, and writes nothing.
+    One way to read files. It keeps no state between calls except cookies, and writes nothing.
 
     Attributes:
-        connections: how many streams of one file it bears at once.
+        connections: how many simultaneous streams of one file it permits.
     """
 
     connections: int
 
     def reach(self, where: str) -> Reach:
-        """Say, without asking the net, whether `open` will work and what a person has to do if not."""
+        """Return whether `open` will work and what the user has to do if not; uses no network."""
         ...
 
     def link(self, where: str) -> str:
-        """Give the address that a person opens in a browser."""
+        """Return the address to open in a browser."""
         ...
 
     def is_folder(self, where: str) -> bool:
-        """Say whether it names a folder, whose files are listed, rather than a file."""
+        """Return whether `where` is a folder, whose files can be listed, rather than a file."""
         ...
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
@@ -54,10 +54,10 @@ class Host(Protocol):
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """
-        List a folder, and the folders in it, in the order of their paths.
+        Return the files of a folder and its subfolders, in the order of their paths.
 
         Raises:
-            Unreachable: it is gone, locked, or this host has no folders.
+            Unreachable: the folder does not exist or is not accessible, or this host has no folders.
             Interrupted: try again later.
         """
         ...

@@ -1,4 +1,4 @@
-"""Shared files and folders of Google Drive, with the pages that it sends instead of files."""
+"""Shared files and folders of Google Drive, including the HTML pages that it sends instead of files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _MAX_FOLDERS = 2000
 
 class GoogleDrive:
     """
-    `where` is the id of a file, "folder:ID" for all that a folder holds, or "folder:ID/name" for one file of it.
+    `where` is the id of a file, "folder:ID" for all files of a folder, or "folder:ID/name" for one file of it.
 
-    Drive asks before it gives files that it did not scan for viruses; the answer is yes. A quota page is an error with
-    the three ways out. The pages are read here rather than by gdown, whose addresses are fixed and which writes files
-    itself, so neither a test on 127.0.0.1 nor our resuming could go through it.
+    Drive asks for confirmation before it sends files that it did not scan for viruses; this class confirms. A quota
+    page is an error with the three ways out. The pages are parsed here rather than by gdown, whose addresses are fixed
+    and which writes files itself, so that neither a test on 127.0.0.1 nor our resuming could use it.
     """
 
-    # More streams at once bring the quota page sooner.
+    # More simultaneous streams exhaust the quota sooner.
     connections = 1
 
     def __init__(
@@ -36,21 +36,21 @@ class GoogleDrive:
         self._folders_at = folders_at
 
     def reach(self, where: str) -> Reach:
-        """Shared links need nobody, until the quota is used up."""
+        """Shared links need no account, until the quota is exceeded."""
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Give the page that a browser shows."""
+        """Return the address of the page in a browser."""
         if where.startswith("folder:"):
             return f"https://drive.google.com/drive/folders/{where[7:].partition('/')[0]}"
         return f"https://drive.google.com/file/d/{where}/view"
 
     def is_folder(self, where: str) -> bool:
-        """Say whether it is "folder:ID"."""
+        """Return whether it is "folder:ID"."""
         return where.startswith("folder:") and "/" not in where
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
-        """Open a file, through the page that asks whether one is sure."""
+        """Open a file, through the confirmation page if there is one."""
         if where.startswith("folder:"):
             where = self._named(where)
         query = urllib.parse.urlencode({"id": where, "export": "download", "confirm": "t"})
@@ -70,7 +70,7 @@ class GoogleDrive:
         raise self._refusal(where, page)
 
     def files(self, where: str) -> tuple[Listed, ...]:
-        """List a folder and those in it."""
+        """Return the files of a folder and its subfolders."""
         identity = where.removeprefix("folder:").partition("/")[0]
         found: list[Listed] = []
         waiting = [("", identity)]
@@ -106,20 +106,20 @@ class GoogleDrive:
         text = page.lower()
         if "quota" in text or "too many users" in text:
             return Unreachable(
-                f"{self.link(where)}: Google's quota page came instead of the file: too many people fetched it today. "
-                "Try again after 24 hours, or give the cookies of a browser that is logged in "
+                f"{self.link(where)}: Google sent its quota page instead of the file: too many downloads today. "
+                "Try again after 24 hours, or set the cookies of a browser that is logged in "
                 "(UIR_COOKIES=cookies.txt), or copy the file to your own Drive, download it in a browser and use --from"
             )
         if "sign in" in text or "accounts.google.com" in text or "request access" in text:
             return Unreachable(
-                f"{self.link(where)} wants a login: give the cookies of a browser that may see it "
-                "(UIR_COOKIES=cookies.txt), or download it there and use --from"
+                f"{self.link(where)} requires a login: set the cookies of a browser that has access "
+                "(UIR_COOKIES=cookies.txt), or download it in a browser and use --from"
             )
         return Unreachable(f"{self.link(where)}: Google sent a page instead of the file")
 
 
 class _DownloadForm(HTMLParser):
-    """The form with id "download-form": where it goes, and its fields."""
+    """The form with id "download-form": its target address and its fields."""
 
     def __init__(self) -> None:
         super().__init__()

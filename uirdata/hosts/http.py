@@ -1,4 +1,4 @@
-"""Plain addresses, and share links of Dropbox, OneDrive and Yandex, which are plain addresses after one more step."""
+"""Plain URLs, and share links of Dropbox, OneDrive and Yandex, which become plain URLs after one more step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uirdata.transfer import Incoming, Reach, Unreachable
 
 
 class Http:
-    """`where` is the address."""
+    """`where` is the URL."""
 
     connections = 4
 
@@ -17,19 +17,19 @@ class Http:
         self._client = client
 
     def reach(self, where: str) -> Reach:
-        """Plain addresses need nobody."""
+        """Plain URLs need no account."""
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Give the address itself."""
+        """Return the URL itself."""
         return where
 
     def is_folder(self, where: str) -> bool:
-        """Say no: an address is one file."""
+        """Return False: a URL is one file."""
         return False
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
-        """Open an address; one that a shortener leads to a share link is followed there."""
+        """Open a URL; if a URL shortener redirects to a share link, that link is resolved."""
         address, headers = direct_address(where, self._client)
         incoming = self._client.open(address, start=start, stop=stop, validator=validator, secret_headers=headers)
         again, headers = direct_address(incoming.url, self._client)
@@ -39,5 +39,5 @@ class Http:
         return self._client.open(again, start=start, stop=stop, validator=validator, secret_headers=headers)
 
     def files(self, where: str) -> tuple[Listed, ...]:
-        """Refuse: an address is one file."""
-        raise Unreachable(f"{where}: a plain address cannot be listed")
+        """Raise Unreachable: a URL is one file."""
+        raise Unreachable(f"{where}: a plain URL cannot be listed")

@@ -31,10 +31,10 @@ class _Known:
 
 class HuggingFace:
     """
-    `where` is "dataset:owner/name@revision:path"; a path that ends in "/", or none, is a folder.
+    `where` is "dataset:owner/name@revision:path"; a path that is empty or ends in "/" is a folder.
 
-    HF_TOKEN (or a login of `hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE are obeyed. What the Hub says of a file is
-    asked for through huggingface_hub; its bytes come over plain HTTP, so that ranges and resuming are as everywhere.
+    HF_TOKEN (or a login of `hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE apply. The metadata of a file are read
+    through huggingface_hub; its bytes come over plain HTTP, so that ranges and resuming work as for all hosts.
     """
 
     connections = 4
@@ -45,23 +45,23 @@ class HuggingFace:
         self._known: dict[str, _Known] = {}
 
     def reach(self, where: str) -> Reach:
-        """Say whether the Hub may be asked; whether a repository is gated is known only once it is."""
+        """Return whether the Hub may be used; whether a repository is gated is known only after a request."""
         if _offline():
-            return Reach("by hand", "HF_HUB_OFFLINE is set; unset it, or fetch the file elsewhere and use --from")
+            return Reach("by hand", "HF_HUB_OFFLINE is set; unset it, or download the file elsewhere and use --from")
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Give the page of the repository."""
+        """Return the address of the page of the repository."""
         place = _parsed(where)
         prefix = "" if place.repo_type == "model" else place.repo_type + "s/"
         return f"{self._base()}/{prefix}{place.repo}"
 
     def is_folder(self, where: str) -> bool:
-        """Say whether the path ends in "/" or is empty."""
+        """Return whether the path is empty or ends in "/"."""
         return not (path := _parsed(where).path) or path.endswith("/")
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
-        """Open a file of a repository at one commit, so that what comes later cannot differ."""
+        """Open a file of a repository at one commit, so that later requests read the same version."""
         from huggingface_hub import get_token, hf_hub_url
 
         place = _parsed(where)
@@ -76,7 +76,7 @@ class HuggingFace:
         try:
             incoming = self._client.open(url, start=start, stop=stop, secret_headers=secret)
         except DownloadError:
-            # The branch may have moved, and the commit may be gone with it.
+            # The branch may have moved, and the commit may have been deleted.
             self._known.pop(where, None)
             raise
         digests = {"sha256": known.etag} if len(known.etag) == 64 else {}
@@ -84,7 +84,7 @@ class HuggingFace:
         return replace(incoming, url=url, validator=known.etag, digests=digests, total=total)
 
     def files(self, where: str) -> tuple[Listed, ...]:
-        """List a folder of a repository, without its hidden files."""
+        """Return the files of a folder of a repository, without its hidden files."""
         from huggingface_hub import HfApi
 
         place = _parsed(where)
@@ -117,7 +117,7 @@ class HuggingFace:
 
     def pinned(self, where: str) -> str:
         """
-        Give the same place at the commit that it has now, so that files which are opened later are of one commit.
+        Return `where` with the current commit, so that files opened later are of one commit.
 
         Raises:
             Unreachable: there is no such file.
@@ -128,7 +128,7 @@ class HuggingFace:
         return f"{place.repo_type}:{place.repo}@{commit}:{place.path}"
 
     def _base(self) -> str:
-        # huggingface_hub reads HF_ENDPOINT once, at its import; we may be imported before it is set.
+        # huggingface_hub reads HF_ENDPOINT once, at its import; this module may be imported before it is set.
         return (self._endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
     def _ask(self, where: str, place: _Place) -> _Known:
@@ -142,17 +142,17 @@ class HuggingFace:
                 revision=place.revision or None,
                 endpoint=self._base(),
             )
-            told = _through_hub(
+            metadata = _through_hub(
                 self.link(where),
                 lambda: get_hf_file_metadata(url, token=get_token(), timeout=30, endpoint=self._base()),
             )
-            self._known[where] = _Known(told.commit_hash or "", told.etag or "", told.size)
+            self._known[where] = _Known(metadata.commit_hash or "", metadata.etag or "", metadata.size)
         return self._known[where]
 
 
 def _parsed(where: str) -> _Place:
     """
-    Read `where`.
+    Return the parts of `where`.
 
     >>> _parsed("dataset:snah/REDS@main:train_sharp.zip")
     _Place(repo_type='dataset', repo='snah/REDS', revision='main', path='train_sharp.zip')
@@ -161,7 +161,7 @@ def _parsed(where: str) -> _Place:
     repo, _, path = rest.partition(":")
     repo, _, revision = repo.partition("@")
     if repo_type not in _TYPES or repo.count("/") != 1:
-        raise Unreachable(f"{where!r} is no place on the Hub; expected dataset:owner/name@revision:path")
+        raise Unreachable(f"{where!r} is not a valid Hub location; expected dataset:owner/name@revision:path")
     return _Place(repo_type, repo, revision, path)
 
 
@@ -173,7 +173,7 @@ def _through_hub(link: str, ask: Any) -> Any:
     from huggingface_hub import errors
 
     if _offline():
-        raise Unreachable(f"{link}: HF_HUB_OFFLINE is set; unset it, or fetch the file elsewhere and use --from")
+        raise Unreachable(f"{link}: HF_HUB_OFFLINE is set; unset it, or download the file elsewhere and use --from")
     try:
         return ask()
     except errors.OfflineModeIsEnabled as error:
@@ -187,7 +187,7 @@ def _through_hub(link: str, ask: Any) -> Any:
     except errors.RevisionNotFoundError:
         raise Unreachable(f"{link}: has no such branch, tag or commit") from None
     except errors.EntryNotFoundError:
-        raise Unreachable(f"{link}: no such file there") from None
+        raise Unreachable(f"{link}: no such file") from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         what = f"{link}: the Hub answers {status}"
@@ -198,11 +198,11 @@ def _through_hub(link: str, ask: Any) -> Any:
     except errors.FileMetadataError as error:
         raise Unreachable(f"{link}: {_first_line(error)}") from None
     except _line_errors() as error:
-        raise Interrupted(f"{link}: the line dropped ({_first_line(error)})") from None
+        raise Interrupted(f"{link}: the connection was lost ({_first_line(error)})") from None
 
 
 def _line_errors() -> type[Exception]:
-    """Give the base of the HTTP client's errors; it is httpx or httpx2, by the Hub library's release."""
+    """Return the base class of the HTTP client's errors: httpx or httpx2, by the release of huggingface_hub."""
     from huggingface_hub import errors
 
     base: type[Exception] = vars(errors)["HTTPError"]

@@ -14,7 +14,7 @@ from uirdata.hosts.web import WebClient
 from uirdata.transfer import Incoming, Reach, Unreachable
 
 _TODO = (
-    "make a token at https://www.kaggle.com/settings (API, Create New Token) and keep it as ~/.kaggle/kaggle.json, "
+    "create a token at https://www.kaggle.com/settings (API, Create New Token) and save it as ~/.kaggle/kaggle.json, "
     "or set KAGGLE_USERNAME and KAGGLE_KEY"
 )
 
@@ -23,10 +23,10 @@ class Kaggle:
     """
     `where` is "owner/name" for the whole data set as one zip, or "owner/name:path" for one file.
 
-    Its interface is two addresses, so neither `kaggle` nor `kagglehub` is needed: both write files themselves.
+    Its API consists of two URLs, so neither `kaggle` nor `kagglehub` is needed, which both write files themselves.
     """
 
-    # The zip of a whole data set is made on the fly there, and has no ranges.
+    # The zip of a whole data set is made on the fly, and has no ranges.
     connections = 1
 
     def __init__(self, client: WebClient, *, endpoint: str = "https://www.kaggle.com") -> None:
@@ -34,15 +34,15 @@ class Kaggle:
         self._endpoint = endpoint
 
     def reach(self, where: str) -> Reach:
-        """Look for the account's token."""
+        """Return whether the account's token is configured."""
         return Reach("automatic") if _credentials() else Reach("token", _TODO)
 
     def link(self, where: str) -> str:
-        """Give the page of the data set."""
+        """Return the address of the page of the data set."""
         return f"https://www.kaggle.com/datasets/{where.partition(':')[0]}"
 
     def is_folder(self, where: str) -> bool:
-        """Say no: a whole data set comes as one zip."""
+        """Return False: a whole data set is one zip."""
         return False
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
@@ -60,8 +60,8 @@ class Kaggle:
             raise
 
     def files(self, where: str) -> tuple[Listed, ...]:
-        """Refuse: a whole data set comes as one zip."""
-        raise Unreachable(f"{self.link(where)}: comes as one zip and is not listed")
+        """Raise Unreachable: a whole data set is one zip."""
+        raise Unreachable(f"{self.link(where)}: is one zip and cannot be listed")
 
 
 def _credentials() -> Mapping[str, str]:

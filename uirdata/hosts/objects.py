@@ -1,4 +1,4 @@
-"""Object storage and whatever else fsspec reaches: s3://bucket/name, gs://, abfs://, sftp://, file://, memory://."""
+"""Object storage and all else that fsspec opens: s3://bucket/name, gs://, abfs://, sftp://, file://, memory://."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _BLOCK = 1 << 20
 
 
 class Objects:
-    """`where` is the address as fsspec takes it; keys and endpoints come from the environment."""
+    """`where` is the URL as fsspec takes it; keys and endpoints are read from the environment."""
 
     connections = 4
 
     def reach(self, where: str) -> Reach:
-        """Keys are the environment's business."""
+        """Always automatic; keys are read from the environment."""
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Give the address itself."""
+        """Return the URL itself."""
         return where
 
     def is_folder(self, where: str) -> bool:
-        """Take what ends with a slash for a folder."""
+        """Return whether the URL ends with a slash."""
         return where.endswith("/")
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
@@ -36,15 +36,15 @@ class Objects:
             file = system.open(path, "rb")
             file.seek(start)
         except FileNotFoundError:
-            raise Unreachable(f"{where}: there is no such object") from None
+            raise Unreachable(f"{where}: no such object") from None
         except PermissionError as error:
-            raise Unreachable(f"{where}: may not be read ({error}); check the keys in the environment") from error
+            raise Unreachable(f"{where}: permission denied ({error}); check the keys in the environment") from error
         except OSError as error:
             raise Interrupted(f"{where}: {error}") from error
         return Incoming(where, start, total, "", True, "", _blocks(file, start, stop, where), file.close)
 
     def files(self, where: str) -> tuple[Listed, ...]:
-        """List what lies below a folder; nothing where there is no such folder."""
+        """Return the files below a folder; empty if there is no such folder."""
         system, path = _system(where.rstrip("/"))
         try:
             system.invalidate_cache()
@@ -61,7 +61,7 @@ class Objects:
 
     def put(self, stream: BinaryIO, where: str) -> None:
         """
-        Write an object; object stores show it when it is whole.
+        Write an object; object stores show it only when it is complete.
 
         Raises:
             Interrupted: it was not written.
@@ -76,7 +76,7 @@ class Objects:
             raise Interrupted(f"{where}: cannot be written: {error}") from error
 
     def delete(self, where: str) -> None:
-        """Delete an object, if it is there."""
+        """Delete an object, if it exists."""
         system, path = _system(where)
         if system.exists(path):
             system.rm_file(path)
@@ -96,7 +96,7 @@ def _blocks(file: Any, start: int, stop: int | None, where: str) -> Iterator[byt
 
 
 def _system(where: str) -> tuple[Any, str]:
-    # Imported here: it is slow to come, and most sources are not in object storage.
+    # Imported here: fsspec is slow to import, and most sources are not in object storage.
     from fsspec.core import url_to_fs
 
     try:

@@ -1,4 +1,4 @@
-"""Files inside installed Python packages: the one host that needs no network."""
+"""Files inside installed Python packages: the only host that needs no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Package:
     connections = 1
 
     def reach(self, where: str) -> Reach:
-        """Look whether the package is installed."""
+        """Return whether the package is installed."""
         try:
             _locate(where)
         except Unreachable as error:
@@ -25,11 +25,11 @@ class Package:
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Give the page of the package."""
+        """Return the address of the page of the package."""
         return f"https://pypi.org/project/{where.partition(':')[0]}/"
 
     def is_folder(self, where: str) -> bool:
-        """Say whether the path ends in "/"."""
+        """Return whether the path ends in "/"."""
         return where.endswith("/")
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
@@ -37,7 +37,7 @@ class Package:
         path, version = _locate(where)
         size = path.stat().st_size
         if start > size or (start == size and size):
-            raise RangeRefused(f"{path} has {size} bytes; those from {start} on were asked for")
+            raise RangeRefused(f"{path} has {size} bytes, but bytes from {start} on were requested")
         if validator and validator != version:
             start = 0
         file = path.open("rb")
@@ -55,7 +55,7 @@ class Package:
         )
 
     def files(self, where: str) -> tuple[Listed, ...]:
-        """List the package's files below a folder of it."""
+        """Return the package's files below one of its folders."""
         distribution, _, folder = where.partition(":")
         installed = _distribution(distribution, where)
         prefix = folder.strip("/") + "/" if folder.strip("/") else ""
@@ -81,7 +81,7 @@ def _chunks(file: BinaryIO, left: int) -> Iterator[bytes]:
 def _locate(where: str) -> tuple[Path, str]:
     distribution, colon, path = where.partition(":")
     if not colon or not path:
-        raise Unreachable(f"{where!r} names no file; expected distribution:path/in/it")
+        raise Unreachable(f"{where!r} is not a file in a package; expected distribution:path/in/it")
     installed = _distribution(distribution, where)
     located = Path(str(installed.locate_file(path)))
     if not located.is_file():
@@ -97,6 +97,6 @@ def _distribution(name: str, where: str) -> metadata.Distribution:
         return metadata.distribution(name)
     except metadata.PackageNotFoundError:
         raise Unreachable(
-            f"{where} lies in the package {name}, which is not installed: "
+            f"{where} is in the package {name}, which is not installed: "
             f'pip install "universal-image-restoration[demo]" (or pip install {name})'
         ) from None

@@ -1,8 +1,8 @@
 """
-A data set repository on the Hugging Face Hub that is written to.
+A data set repository on the Hugging Face Hub, for writing.
 
-Large files go up first, and are in no revision yet; then one commit names them all. So a revision is what it was
-before, or whole, and what went up before an interruption is not sent again.
+Large files are uploaded first, and belong to no revision yet; then one commit names them all. So a revision is either
+unchanged or complete, and files uploaded before an interruption are not sent again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uirdata.transfer import Interrupted
 T = TypeVar("T")
 
 WAITS_S = (1.0, 4.0, 15.0, 60.0)
-"""Between attempts of a request, after those that the Hub's own library makes."""
+"""Seconds between attempts of a request, after the attempts of huggingface_hub itself."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _LATER = (408, 429, 500, 502, 503, 504)
@@ -48,12 +48,12 @@ def repository_name(text: str) -> str:
 @dataclass(frozen=True)
 class Upload:
     """
-    A file on its way.
+    A file to upload.
 
     Attributes:
-        path: in the repository, with "/".
-        content: a file of the disk, or the bytes themselves.
-        sha256: what it has to have; "" where nobody says.
+        path: path in the repository, with "/".
+        content: a file on the disk, or the bytes themselves.
+        sha256: expected hash; "" if unknown.
     """
 
     path: str
@@ -86,7 +86,7 @@ class Revision:
 
 
 class MovedOn(PublishError):
-    """Somebody else committed to the branch meanwhile."""
+    """Another commit was made on the branch in the meantime."""
 
 
 @dataclass
@@ -96,8 +96,8 @@ class Repository:
 
     Attributes:
         name: owner/name.
-        branch: that is written to.
-        token: of the user; None takes HF_TOKEN, or the login of `hf auth login`. It is in no message.
+        branch: the branch to write to.
+        token: of the user; None takes HF_TOKEN, or the login of `hf auth login`. It appears in no message.
         endpoint: of the Hub; "" takes HF_ENDPOINT, else huggingface.co.
         waits_s: see `WAITS_S`.
     """
@@ -109,11 +109,11 @@ class Repository:
     waits_s: Sequence[float] = WAITS_S
 
     def __post_init__(self) -> None:
-        """Make the client; nothing is asked yet."""
+        """Create the client; no request is sent yet."""
         from huggingface_hub import HfApi, get_token
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
-        # Progress is the caller's; bars of the library would be drawn through it.
+        # The caller shows progress; the library's bars would be mixed with it.
         disable_progress_bars()
         self.endpoint = (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
         self.token = self.token or get_token()
@@ -124,19 +124,19 @@ class Repository:
 
     @property
     def link(self) -> str:
-        """Give its page."""
+        """The address of its page."""
         return f"{self.endpoint}/datasets/{self.name}"
 
     def user(self) -> str:
         """
-        Say whose token it is.
+        Return the user name of the token.
 
         Raises:
-            PublishError: there is none, or the Hub does not know it.
+            PublishError: there is no token, or the Hub does not accept it.
         """
         if not self.token:
             raise PublishError(
-                f"{self.link}: no token. Log in with `hf auth login`, or set HF_TOKEN to one that may write"
+                f"{self.link}: no token. Log in with `hf auth login`, or set HF_TOKEN to a token with write permission"
             )
         # The Hub allows few of these questions an hour.
         if not self._user:
@@ -145,10 +145,10 @@ class Repository:
 
     def create(self, *, private: bool) -> None:
         """
-        Make the repository, and the branch, where they are not there.
+        Create the repository and the branch, if they do not exist.
 
         Raises:
-            PublishError: the token may not.
+            PublishError: the token lacks the permission.
             Interrupted: try again later.
         """
         self._ask(lambda: self._api.create_repo(self.name, repo_type="dataset", private=private, exist_ok=True))
@@ -159,10 +159,10 @@ class Repository:
 
     def read(self) -> Revision | None:
         """
-        Give the branch's commit and files; None where there is no such repository or branch.
+        Return the branch's commit and files; None if there is no such repository or branch.
 
         Raises:
-            PublishError: it may not be read.
+            PublishError: the token lacks the permission to read it.
             Interrupted: try again later.
         """
         from huggingface_hub import errors
@@ -188,14 +188,14 @@ class Repository:
 
     def send(self, uploads: Iterable[Upload]) -> set[str]:
         """
-        Bring large files to the Hub, and keep small ones for the commit. No revision changes.
+        Upload large files, and keep small ones for the commit. No revision changes.
 
         Returns:
-            The paths of files that are read again by the commit; the others are not needed here any more.
+            The paths of files that the commit reads again; the others are not needed on the disk any more.
 
         Raises:
-            PublishError: a file is not what it should be, or the Hub refuses it.
-            Interrupted: try again later; what went up stays there.
+            PublishError: a file does not match its hash, or the Hub refuses it.
+            Interrupted: try again later; uploaded files stay there.
         """
         from huggingface_hub import CommitOperationAdd
 
@@ -215,27 +215,27 @@ class Repository:
             if upload.sha256 and found != upload.sha256:
                 raise PublishError(
                     f"{upload.path}: its sha256 is {found}, the manifest says {upload.sha256}: it was changed since "
-                    "it was built. Nothing was published; delete it, and `uir build-shards` makes it again"
+                    "it was built. Nothing was published; delete it and run `uir build-shards` to build it again"
                 )
-        # The library lets go of what it has brought there.
+        # The library frees the content of the files that it has uploaded.
         return {operation.path_in_repo for operation in operations if operation.path_or_fileobj != b""}
 
     def commit(self, message: str, *, parent: str, delete: Sequence[str] = ()) -> str:
         """
-        Make one revision of all that was sent.
+        Make one revision of all uploaded files.
 
         Args:
-            message: of the commit.
-            parent: the commit that it has to follow.
-            delete: files to take away in the same commit.
+            message: commit message.
+            parent: the commit that it must follow.
+            delete: files to delete in the same commit.
 
         Returns:
-            The new commit, or `parent` where nothing changed.
+            The new commit, or `parent` if nothing changed.
 
         Raises:
             MovedOn: the branch is not at `parent` any more.
             PublishError: the Hub refuses.
-            Interrupted: try again later. The commit may have been made all the same.
+            Interrupted: try again later. The commit may have been made nevertheless.
         """
         from huggingface_hub import CommitOperationDelete
 
@@ -249,7 +249,7 @@ class Repository:
                 revision=self.branch,
                 parent_commit=parent,
             ),
-            # Asked again by the caller, who can see whether it was made.
+            # The caller tries again, since only it can see whether the commit was made.
             waits_s=(),
         )
         self._staged.clear()
@@ -257,10 +257,10 @@ class Repository:
 
     def wait(self, attempt: int, error: Interrupted) -> None:
         """
-        Wait before the next attempt, as long as the Hub asks for, or longer each time.
+        Wait before the next attempt, as long as the Hub requests, or longer each time.
 
         Raises:
-            Interrupted: the Hub asks for more than a quarter of an hour.
+            Interrupted: the Hub requests more than a quarter of an hour.
         """
         self._wait(error, self.waits_s[min(attempt, len(self.waits_s) - 1)])
 
@@ -270,7 +270,7 @@ class Repository:
             try:
                 return self._once(ask)
             except Interrupted as error:
-                # Who has not answered once is more likely not there than busy.
+                # A server that has never answered is more likely unreachable than busy.
                 if not waits or (not self._was_reached and len(self.waits_s) - len(waits) >= _TRIES_TO_REACH):
                     raise
                 self._wait(error, waits.pop(0))
@@ -291,32 +291,32 @@ class Repository:
         except errors.OfflineModeIsEnabled as error:
             raise PublishError(f"{self.link}: HF_HUB_OFFLINE is set; unset it to publish") from error
         except errors.RepositoryNotFoundError as error:
-            raise PublishError(f"{self.link}: no such repository, or this token may not see it") from error
+            raise PublishError(f"{self.link}: no such repository, or the token has no access to it") from error
         except errors.RevisionNotFoundError as error:
             raise PublishError(f"{self.link}: has no branch {self.branch}") from error
         except errors.HfHubHTTPError as error:
             raise self._sorted(error) from error
         except RuntimeError as error:
-            # So the library wraps whatever goes wrong with a file.
+            # The library wraps every error about a file in this one.
             cause = error.__cause__ or error
             if isinstance(cause, errors.HfHubHTTPError):
                 raise self._sorted(cause) from error
             if isinstance(cause, (_line_error(), ConnectionError, TimeoutError)):
-                raise Interrupted(f"{self.link}: the line dropped ({self._first_line(cause)})") from error
+                raise Interrupted(f"{self.link}: the connection was lost ({self._first_line(cause)})") from error
             raise PublishError(f"{self.link}: {self._first_line(error)} {self._first_line(cause)}") from error
         except _line_error() as error:
             raise Interrupted(
-                f"{self.link}: cannot be reached, or the line dropped ({self._first_line(error)})"
+                f"{self.link}: cannot be reached, or the connection was lost ({self._first_line(error)})"
             ) from error
         except (ConnectionError, TimeoutError) as error:
-            raise Interrupted(f"{self.link}: the line dropped ({self._first_line(error)})") from error
+            raise Interrupted(f"{self.link}: the connection was lost ({self._first_line(error)})") from error
         except (OSError, ValueError) as error:
             raise PublishError(f"{self.link}: {self._first_line(error)}") from error
 
     def _sorted(self, error: Any) -> PublishError | Interrupted:
         self._was_reached = True
         status = error.response.status_code
-        said = self._first_line(Exception(getattr(error, "server_message", None) or str(error)))
+        answer = self._first_line(Exception(getattr(error, "server_message", None) or str(error)))
         if status in _LATER:
             after = error.response.headers.get("Retry-After", "")
             return Interrupted(
@@ -328,12 +328,12 @@ class Repository:
             )
         if status == 403:
             return PublishError(
-                f"{self.link}: this token may not write there ({said}). Push to a name of your own, or use a token "
-                "with the right to write"
+                f"{self.link}: the token has no write permission ({answer}). Push to your own account, or use a token "
+                "with write permission"
             )
         if status in (409, 412):
-            return MovedOn(f"{self.link}: somebody else committed to {self.branch} meanwhile; run the command again")
-        return PublishError(f"{self.link}: the Hub answers {status}: {said}")
+            return MovedOn(f"{self.link}: another commit was made to {self.branch}; run the command again")
+        return PublishError(f"{self.link}: the Hub answers {status}: {answer}")
 
     def _first_line(self, error: BaseException) -> str:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -341,7 +341,7 @@ class Repository:
 
 
 def _line_error() -> type[Exception]:
-    """Give the base of the HTTP client's errors; it is httpx or httpx2, by the Hub library's release."""
+    """Return the base class of the HTTP client's errors: httpx or httpx2, by the release of huggingface_hub."""
     from huggingface_hub import errors
 
     base: type[Exception] = vars(errors)["HTTPError"]

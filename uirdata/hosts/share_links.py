@@ -1,4 +1,4 @@
-"""From the link that a person is sent to the address that gives bytes: Dropbox, OneDrive, SharePoint, Yandex."""
+"""Direct download URLs of share links: Dropbox, OneDrive, SharePoint, Yandex."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from uirdata.transfer import Unreachable
 _YANDEX = "https://cloud-api.yandex.net/v1/disk/public/resources/download?public_key="
 _ONEDRIVE = "https://my.microsoftpersonalcontent.com/_api/v2.0/shares/"
 _ONEDRIVE_TOKEN = "https://api-badgerp.svc.ms/v1.0/token"
-# The public name of OneDrive's own web page; visitors without an account get their token under it.
+# The public client id of OneDrive's own web page; visitors without an account get their token with it.
 _ONEDRIVE_PAGE = "5cbed6ac-a083-4e14-b191-b4ba07653de2"
 
 
 def direct_address(link: str, client: WebClient) -> tuple[str, Mapping[str, str]]:
     """
-    Give the address of the bytes behind a link, and the headers that it wants; other addresses come back as they are.
+    Return the direct URL of a share link, and the headers that it needs; other URLs are returned unchanged.
 
     Raises:
-        Unreachable: the service has no such link.
+        Unreachable: the service does not know the link.
         Interrupted: the service is busy.
     """
     parts = urllib.parse.urlsplit(link)
@@ -39,7 +39,7 @@ def direct_address(link: str, client: WebClient) -> tuple[str, Mapping[str, str]
 
 def share_id(link: str) -> str:
     """
-    Encode a link as the id that OneDrive's interface takes.
+    Return a link encoded as the id that OneDrive's API takes.
 
     >>> share_id("https://1drv.ms/u/s!AimB")
     'u!aHR0cHM6Ly8xZHJ2Lm1zL3UvcyFBaW1C'
@@ -56,7 +56,7 @@ def _onedrive(link: str, client: WebClient) -> tuple[str, Mapping[str, str]]:
     answer = client.json(_ONEDRIVE_TOKEN, send={"appId": _ONEDRIVE_PAGE})
     token = answer.get("token") if isinstance(answer, dict) else None
     if not isinstance(token, str):
-        raise Unreachable(f"{link}: OneDrive gives no visitor's token; open the link in a browser and use --from")
+        raise Unreachable(f"{link}: OneDrive returned no visitor token; open the link in a browser and use --from")
     headers = {"Authorization": f"Badger {token}", "Prefer": "autoredeem"}
     return f"{_ONEDRIVE}{share_id(link)}/driveitem/content", headers
 
@@ -65,5 +65,5 @@ def _yandex(link: str, client: WebClient) -> str:
     answer = client.json(_YANDEX + urllib.parse.quote(link, safe=""))
     href = answer.get("href") if isinstance(answer, dict) else None
     if not isinstance(href, str):
-        raise Unreachable(f"{link}: Yandex gives no address for it")
+        raise Unreachable(f"{link}: Yandex returned no download URL for it")
     return href

@@ -1,4 +1,4 @@
-"""HTTP as all hosts speak it: ranges, validators, redirects, cookies, and errors sorted into now, later and never."""
+"""The HTTP client of all hosts: ranges, validators, redirects, cookies; errors are temporary or permanent."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from typing import Any
 from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable
 
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524})
-"""Answers that may be another one later."""
+"""Statuses that may change after a while."""
 
 _PAGE_LIMIT = 8 << 20
 
 
 class WebClient:
     """
-    Opens addresses.
+    Opens URLs.
 
-    It has no pool of connections: files are large, and a fresh connection after an error is worth more than a fast one.
+    It has no connection pool: files are large, and a fresh connection after an error is worth more than a fast start.
     Proxies are taken from the environment (HTTPS_PROXY, NO_PROXY).
     """
 
     def __init__(self, *, cookies: CookieJar | None = None, stall_s: float = 60.0, agent: str = "uir/0.1") -> None:
         """
-        Keep what all requests share.
+        Set what all requests share.
 
         Args:
-            cookies: of a browser, for links that ask for a login; others are added as servers set them.
-            stall_s: a line that is silent for longer counts as dropped.
-            agent: how the client names itself.
+            cookies: of a browser, for links that require a login; servers may add others.
+            stall_s: a connection without data for longer counts as lost.
+            agent: the User-Agent header.
         """
         self._stall_s = stall_s
         self._agent = agent
@@ -67,14 +67,14 @@ class WebClient:
         secret_headers: Mapping[str, str] | None = None,
     ) -> Incoming:
         """
-        Open an address: see `transfer.Opener`.
+        Open a URL: see `transfer.Opener`.
 
         Args:
             url: http or https.
             start: offset of the first byte wanted.
             stop: offset after the last one.
             validator: sent as If-Range.
-            secret_headers: sent to this address and to none that it redirects to.
+            secret_headers: sent to this URL, but to none that it redirects to.
         """
         headers = {}
         if start or stop is not None:
@@ -86,14 +86,14 @@ class WebClient:
         return _incoming(response)
 
     def page(self, url: str, *, secret_headers: Mapping[str, str] | None = None) -> str:
-        """Read an address as text, 8 MiB at most."""
+        """Return the text of a URL, at most 8 MiB."""
         incoming = self.open(url, secret_headers=secret_headers)
         return read_text(incoming)
 
     def json(
         self, url: str, *, secret_headers: Mapping[str, str] | None = None, send: Mapping[str, Any] | None = None
     ) -> Any:
-        """Read an address as JSON; with `send`, after posting that."""
+        """Return the JSON of a URL; with `send`, after posting it."""
         data = None if send is None else json.dumps(send).encode()
         headers = {} if data is None else {"Content-Type": "application/json"}
         text = read_text(_incoming(self._ask(url, headers, secret_headers or {}, data)))
@@ -107,10 +107,10 @@ class WebClient:
     ) -> http.client.HTTPResponse:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise Unreachable(f"{url!r} is no http or https address")
+            raise Unreachable(f"{url!r} is not an http or https URL")
         request = urllib.request.Request(_quoted(url), data=data, headers=dict(headers))
         request.add_header("User-Agent", self._agent)
-        # Unencoded, or a helpful server gzips the archive and the offsets mean nothing.
+        # Unencoded, because a server that gzips the archive would make the offsets meaningless.
         request.add_header("Accept-Encoding", "identity")
         for name, value in secret_headers.items():
             request.add_unredirected_header(name, value)
@@ -124,12 +124,12 @@ class WebClient:
         except (OSError, http.client.HTTPException) as error:
             raise _sorted_reason(url, error) from error
         if response is None:
-            raise Unreachable(f"{url}: redirects to an address that is neither http nor https")
+            raise Unreachable(f"{url}: redirects to a URL that is neither http nor https")
         return response  # type: ignore[no-any-return]
 
 
 def read_text(incoming: Incoming) -> str:
-    """Read a short stream whole; closes it."""
+    """Return the text of a short stream, and close it."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -137,7 +137,7 @@ def read_text(incoming: Incoming) -> str:
             parts.append(block)
             size += len(block)
             if size > _PAGE_LIMIT:
-                raise Unreachable(f"{incoming.url}: a page of more than {_PAGE_LIMIT >> 20} MiB")
+                raise Unreachable(f"{incoming.url}: the page is larger than {_PAGE_LIMIT >> 20} MiB")
     finally:
         incoming.close()
     return b"".join(parts).decode("utf-8", "replace")
@@ -151,7 +151,7 @@ def _incoming(response: http.client.HTTPResponse) -> Incoming:
         match = re.fullmatch(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", headers.get("Content-Range", ""))
         if not match:
             response.close()
-            raise Unreachable(f"{response.url}: answers 206 without saying which bytes")
+            raise Unreachable(f"{response.url}: answers 206 without a byte range")
         start, total = int(match[1]), _number(match[3])
     return Incoming(
         url=response.url,
@@ -168,7 +168,7 @@ def _incoming(response: http.client.HTTPResponse) -> Incoming:
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     try:
-        # read1 gives what has come; read would wait for the whole block while a slow line looks like a dead one.
+        # read1 returns what has arrived; read would wait for the whole block, and a slow connection would look stalled.
         while block := response.read1(1 << 18):
             yield block
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -185,7 +185,7 @@ def _validator(headers: http.client.HTTPMessage) -> str:
 
 
 def _digests(headers: http.client.HTTPMessage) -> dict[str, str]:
-    """Read what Google's storage promises of a file; a Content-MD5 may be that of the range, so it is not asked."""
+    """Return the hashes that Google's storage states. Content-MD5 is ignored: it may be that of the range."""
     found: dict[str, str] = {}
     for line in headers.get_all("x-goog-hash") or []:
         for item in line.split(","):
@@ -205,7 +205,7 @@ def _sorted_status(url: str, error: urllib.error.HTTPError) -> Interrupted | Unr
     if error.code in LATER:
         return Interrupted(what, retry_after_s=_retry_after(error.headers.get("Retry-After", "")))
     if error.code in (401, 403):
-        return Unreachable(f"{what}; it wants a login, or it has had enough of this address for today")
+        return Unreachable(f"{what}; a login is required, or the daily limit of this IP address is reached")
     return Unreachable(what)
 
 
@@ -215,8 +215,8 @@ def _sorted_reason(url: str, reason: object) -> Interrupted | Unreachable:
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Unreachable(f"{url}: its certificate is not valid ({reason.verify_message})")
     if isinstance(reason, TimeoutError):
-        return Interrupted(f"{url}: the line went silent")
-    return Interrupted(f"{url}: the line dropped ({reason or type(reason).__name__})")
+        return Interrupted(f"{url}: the connection timed out")
+    return Interrupted(f"{url}: the connection was lost ({reason or type(reason).__name__})")
 
 
 def _retry_after(text: str) -> float | None:
@@ -236,5 +236,5 @@ def _number(text: str | None) -> int | None:
 
 
 def _quoted(url: str) -> str:
-    """Escape what manifests may hold unescaped (spaces, Chinese names), and leave escapes alone."""
+    """Escape characters that manifests may contain unescaped (spaces, Chinese names), and keep existing escapes."""
     return urllib.parse.quote(url, safe=":/?#[]@!$&'()*+,;=%~")

@@ -1,1 +1,1 @@
-"""How manifests are written: file-name patterns, pairing rules, TOML read strictly into typed objects."""
+"""The syntax of manifests: file-name patterns, pairing rules, TOML read strictly into typed objects."""

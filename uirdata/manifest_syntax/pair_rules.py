@@ -1,4 +1,4 @@
-"""How the files of a source become pairs: what a manifest says of it."""
+"""Pairing rules: how a manifest describes which files of a source form pairs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TYPES: tuple[str, ...] = (
     "low-light-haze-rain-snow",
     "downsample-noise-blur-jpeg",
 )
-"""The names of the nineteen types, as a manifest may write them. `uirdata.degradations` says what they are."""
+"""The names of the nineteen types, as a manifest may write them. `uirdata.degradations` defines them."""
 
 UNSEEN: tuple[str, ...] = ("under-display-camera",)
 """Degradations of test sets that no model is trained on; never part of a subset that has labels."""
@@ -58,7 +58,7 @@ class Exclude:
 
 @dataclass(frozen=True)
 class ExamplePair:
-    """A pair as a rule must find it."""
+    """A pair that a rule must find."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
 
@@ -70,12 +70,12 @@ class ExamplePair:
 @dataclass(frozen=True)
 class Example:
     """
-    A few file names and what a rule makes of them; the tests run it.
+    Some file names and the result of a rule on them; the tests check it.
 
     Attributes:
         pairs: must be found, with these levels.
-        left_out: names that lie beside them and must not be paired.
-        lists: text of list files by name, for the rules that read one.
+        left_out: further names that must not be paired.
+        lists: text of list files by name, for rules with a list.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -94,29 +94,29 @@ class Example:
 @dataclass(frozen=True)
 class PairRule:
     """
-    How the files of one split become pairs. Patterns and templates: `uirdata.manifest_syntax.patterns`.
+    How the files of one split form pairs. Patterns and templates: `uirdata.manifest_syntax.patterns`.
 
     Attributes:
         split: train, val or test.
         degradation: one of the nineteen types; "" for clean images.
-        real: captured, not made.
-        gt: pattern of the GT; "" where there is none. It uses some of the holes of `lq`.
+        real: captured, not synthesised.
+        gt: pattern of the GT; "" if there is none. It uses some of the holes of `lq`.
         lq: pattern of the LQ; "" for clean images.
         kind: `names`: a GT belongs to the LQ whose holes are equal. `sorted`: the n-th LQ belongs to the n-th GT, in
             the order of their names, separately for each filling of the holes that both patterns have. `list`: a text
-            file says so, a pair a line.
+            file names the pairs, one per line.
         list: pattern of the list file.
-        columns: what the columns of a list file are.
+        columns: order of the columns of a list file.
         level: template of the level, such as "A={A},beta={beta}".
-        scene: template of the scene; without one, pairs with the same GT make a scene.
+        scene: template of the scene; without one, pairs with the same GT form a scene.
         gt_border: see `Pair`.
         drop_identical: see `Pair`.
-        test_share: share of the scenes, 0 to 1, that go to the test split instead; which ones, their names decide.
+        test_share: share of the scenes, 0 to 1, that go to the test split instead; their names decide which.
         exclude: files that are left out, and why.
-        published: how many pairs its authors say that this rule finds; None where nobody says, or where another rule
-            stands for the same pairs in another archive.
-        note: for people.
-        example: what the tests run.
+        published: how many pairs this rule finds according to its authors; None if unknown, or if another rule counts
+            the same pairs in another archive.
+        note: a note for readers.
+        example: checked by the tests.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = STRICT
@@ -141,16 +141,16 @@ class PairRule:
 
 
 def rule_faults(rule: PairRule) -> list[str]:
-    """Say what is wrong with a rule, each fault with the field that has it; nothing where it can be followed."""
+    """Return the faults of a rule, each with the field that has it; empty if the rule is valid."""
     faults: list[str] = []
     if rule.degradation and rule.degradation not in TYPES + UNSEEN:
         faults.append(f"degradation is {rule.degradation!r}: {nearest(rule.degradation, TYPES)}")
     if not rule.gt and not rule.lq:
         faults.append("neither gt nor lq has a pattern")
     if bool(rule.degradation) != bool(rule.lq):
-        faults.append("a rule with an lq names its degradation; one without (clean images) names none")
+        faults.append("a rule with an lq must name its degradation, a rule without one (clean images) must not")
     if (rule.kind == "list") != bool(rule.list):
-        faults.append('kind "list" and the field list go together')
+        faults.append('kind "list" and the field list must be given together')
     if not 0.0 <= rule.test_share < 1.0:
         faults.append(f"test_share is {rule.test_share}, expected at least 0 and less than 1")
     patterns: dict[str, Pattern] = {}
@@ -164,7 +164,7 @@ def rule_faults(rule: PairRule) -> list[str]:
     source = patterns["lq"] if rule.lq else patterns["gt"]
     if rule.kind == "names" and rule.lq and rule.gt:
         faults += [
-            f"gt has the hole {hole!r}, which lq lacks: nothing would fill it"
+            f"gt has the hole {hole!r}, which lq lacks, so it has no value"
             for hole in patterns["gt"].holes
             if hole not in source.holes
         ]

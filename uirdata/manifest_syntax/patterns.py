@@ -1,17 +1,17 @@
 """
-File names with holes: what a manifest says about the names of a source.
+File-name patterns with holes, by which a manifest selects the files of a source.
 
 A pattern is matched against a whole path with "/" between folders:
 
-    {id}            a hole: one or more characters other than "/", as few as possible; written twice, both must be equal
-    {id:\\d+}        a hole that only a regular expression fills
+    {id}            a hole: one or more characters other than "/", as few as possible; repeated holes must be equal
+    {id:\\d+}        a hole that matches a regular expression
     {:\\d+}          the same without a name
-    {png,jpg}       one of these texts, in capitals or not
-    {image}         an ending of an image file
-    *               any characters but "/", also none
-    **/             any folders, also none; at the front it is a hole of its own, named "**"
+    {png,jpg}       one of these texts, upper or lower case
+    {image}         the suffix of an image file
+    *               any characters except "/", possibly none
+    **/             any folders, possibly none; at the front it is a hole of its own, named "**"
 
-The ending after the last dot is matched in capitals or not.
+The suffix after the last dot matches in upper or lower case.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Pattern:
 
     Attributes:
         text: as written.
-        holes: names of its holes, in order; "**" is the folders in front.
-        expressions: what fills each hole, as a regular expression.
+        holes: names of its holes, in order; "**" is the folders at the front.
+        expressions: regular expression of each hole.
     """
 
     text: str
@@ -50,7 +50,7 @@ class Pattern:
 
     def match(self, name: str) -> tuple[str, ...] | None:
         """
-        Give what fills the holes, in their order, or None where the name does not fit.
+        Return the values of the holes, in order, or None if the name does not match.
 
         >>> compile_pattern("hazy/{id}_{A}_{beta}.jpg").match("hazy/0001_0.8_0.04.JPG")
         ('0001', '0.8', '0.04')
@@ -62,7 +62,7 @@ class Pattern:
         return None if found is None else found.groups()
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """Write the pattern with its named holes filled, for a person to read."""
+        """Return the pattern with its named holes filled in, for messages."""
         filled = self.text.removeprefix("**/")
         for name, value in values.items():
             if name != PREFIX:
@@ -73,14 +73,14 @@ class Pattern:
 @lru_cache(maxsize=4096)
 def compile_pattern(text: str, like: str = "") -> Pattern:
     """
-    Read a pattern.
+    Return a compiled pattern.
 
     Args:
         text: the pattern.
-        like: another pattern; a hole that has an expression there and none here takes that one.
+        like: another pattern; a hole that has an expression there and none here uses that one.
 
     Raises:
-        ManifestError: braces do not close, a hole is neither a name nor a choice, or its expression is none.
+        ManifestError: braces do not close, a hole is neither a name nor a choice, or its expression is invalid.
     """
     parts: list[str] = []
     literals: list[str] = [""]
@@ -114,15 +114,15 @@ def compile_pattern(text: str, like: str = "") -> Pattern:
     try:
         regex = re.compile("".join(parts))
     except re.error as error:
-        raise ManifestError(f"the pattern '{text}' holds no regular expression: {error}") from error
+        raise ManifestError(f"the pattern '{text}' has an invalid regular expression: {error}") from error
     if regex.groups != len(holes):
-        raise ManifestError(f"the pattern '{text}' has a group inside a hole: write (?:...) instead of (...)")
+        raise ManifestError(f"the pattern '{text}' has a capturing group inside a hole: write (?:...) instead of (...)")
     return Pattern(text, tuple(holes), holes, regex, max(literals, key=len))
 
 
 def fill_template(template: str, holes: Sequence[str], values: Sequence[str]) -> str:
     """
-    Put what fills the holes into a text.
+    Return a template with its holes filled in.
 
     >>> fill_template("A={A},beta={beta}", ("id", "A", "beta"), ("0001", "0.8", "0.04"))
     'A=0.8,beta=0.04'
@@ -134,12 +134,12 @@ def fill_template(template: str, holes: Sequence[str], values: Sequence[str]) ->
 
 
 def template_holes(template: str) -> tuple[str, ...]:
-    """Give the names of the holes of a template: `{name}`, or `{**}` for the folders in front."""
+    """Return the names of the holes of a template: `{name}`, or `{**}` for the folders at the front."""
     return tuple(re.findall(r"\{([^{}]*)\}", template))
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a name ends like an image file."""
+    """Return whether a name has the suffix of an image file."""
     dot = name.rfind(".")
     return dot >= 0 and name[dot:].lower() in IMAGE_SUFFIXES
 

@@ -1,4 +1,4 @@
-"""TOML files into typed frozen objects, strictly: an unknown key is an error that names the nearest known one."""
+"""TOML files as typed frozen objects, read strictly: an unknown key is an error that suggests the most similar key."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STRICT: Mapping[str, Any] = {"extra": "forbid", "strict": True}
-"""What a dataclass that `typed` reads carries as `__pydantic_config__`: no unknown keys, no silent conversions."""
+"""The `__pydantic_config__` of a dataclass that `typed` reads: no unknown keys, no silent conversions."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """
-    Read a file as it stands.
+    Return the contents of a TOML file.
 
     Raises:
-        ManifestError: it is missing, cannot be read, or is no TOML.
+        ManifestError: the file is missing, cannot be read, or is not valid TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -35,24 +35,24 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: is no TOML: {error}") from error
+        raise ManifestError(f"{path}: is not valid TOML: {error}") from error
 
 
 def typed(document: Mapping[str, Any], kind: type[T], *, name: str) -> T:
     """
-    Turn what a file says into an object.
+    Return the contents of a file as a typed object.
 
     Args:
-        document: the file's tables.
-        kind: a frozen dataclass whose `__pydantic_config__` is `STRICT`, as are those of the dataclasses in it.
-        name: what an error calls the file.
+        document: tables of the file.
+        kind: a frozen dataclass whose `__pydantic_config__` is `STRICT`, as for all dataclasses in it.
+        name: name of the file in error messages.
 
     Raises:
-        ManifestError: a key is unknown or missing, or a value is not of its type; every fault is named.
+        ManifestError: a key is unknown or missing, or a value is not of its type; the message lists every fault.
     """
     from pydantic import ValidationError
 
-    # From JSON, because only there pydantic's strict mode takes lists for tuples and tables for dataclasses.
+    # Through JSON, because only there pydantic's strict mode accepts lists for tuples and tables for dataclasses.
     try:
         return cast(T, _adapter(cast(Hashable, kind)).validate_json(json.dumps(document, default=str)))
     except ValidationError as error:
@@ -62,7 +62,7 @@ def typed(document: Mapping[str, Any], kind: type[T], *, name: str) -> T:
 
 @lru_cache(maxsize=32)
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    # pydantic takes a tenth of a second to import, which `uir --help` has no use for.
+    # Imported here: pydantic takes a tenth of a second to import, which would slow down `uir --help`.
     from pydantic import TypeAdapter
 
     return TypeAdapter(cast(type[Any], kind))
@@ -83,7 +83,7 @@ def _fault(location: Sequence[int | str], detail: Mapping[str, Any], kind: type[
 
 
 def _keys_at(kind: type[Any], location: Sequence[int | str]) -> list[str]:
-    """Give the keys that a table may have, by following the types of the fields that lead to it."""
+    """Return the keys that a table may have, by following the types of the fields that lead to it."""
     current: Any = kind
     for part in location:
         if isinstance(part, int):

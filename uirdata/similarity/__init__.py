@@ -1,1 +1,1 @@
-"""Do two images show the same? Perceptual hashes propose, aligned pixels decide."""
+"""Whether two images show the same scene: perceptual hashes find candidates, aligned pixels decide."""

@@ -1,4 +1,4 @@
-"""Two pictures laid upon each other: the part that both show, and how much it is alike."""
+"""Alignment of two images: the part that both show, and the correlation of their pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COMPARED_SIDE = 64
 
 
 def flip_image(image: RgbImage, flip: Flip) -> RgbImage:
-    """Flip a picture."""
+    """Return a flipped image."""
     across = -1 if flip in ("horizontal", "both") else 1
     down = -1 if flip in ("vertical", "both") else 1
     return image[::down, ::across]
@@ -24,15 +24,15 @@ def flip_image(image: RgbImage, flip: Flip) -> RgbImage:
 
 def common_parts(one: tuple[int, ...], other: tuple[int, ...], placement: Placement | None) -> tuple[Part, Part]:
     """
-    Say which parts of two pictures show the same.
+    Return the parts of two images that show the same area.
 
     Args:
-        one: height and width of the first, which was flipped if need be.
+        one: height and width of the first, after a flip if there is one.
         other: of the second.
-        placement: where the first lies in the second; None for the whole of both.
+        placement: position of the first in the second; None if both show the same area.
 
     Returns:
-        Top, left, height and width in the first and in the second; heights of 0 where they do not meet.
+        Top, left, height and width in the first and in the second; heights of 0 if they do not overlap.
     """
     if placement is None:
         return (0, 0, one[0], one[1]), (0, 0, other[0], other[1])
@@ -47,7 +47,7 @@ def common_parts(one: tuple[int, ...], other: tuple[int, ...], placement: Placem
 
 
 def correlation(one: RgbImage, other: RgbImage) -> float:
-    """Correlate the grey levels of two pictures at 64 x 64: 1 up to brightness and contrast, 0 for a flat one."""
+    """Return the correlation of the grey levels of two images at 64 x 64: 1 for equal structure, 0 for a flat image."""
     size = (_COMPARED_SIDE, _COMPARED_SIDE)
     small = [
         cv2.resize(grey_levels(image), size, interpolation=cv2.INTER_AREA).astype(np.float64) for image in (one, other)
@@ -58,6 +58,6 @@ def correlation(one: RgbImage, other: RgbImage) -> float:
 
 
 def cut(image: RgbImage, part: Part) -> RgbImage:
-    """Cut a part out."""
+    """Return a part of an image."""
     top, left, height, width = part
     return image[top : top + height, left : left + width]

@@ -1,12 +1,12 @@
 """
-Which pictures show the same? Hashes that survive re-encoding, resizing, cropping, flips and brightness; their look-up.
+Fingerprints of images: hashes that survive re-encoding, resizing, cropping, flips and brightness, and their look-up.
 
-A picture has one hash of the whole and many of small windows. A window is placed by the content, where a difference of
-Gaussians peaks, not by a grid: so a crop has the very windows of the picture that it was cut from, wherever it was cut.
-Windows are taken at a half and a quarter of the resolution, of a small picture at the whole, too; those of a picture
-at half size are again the same.
+An image has one hash of the whole and many of small windows. A window is placed by the content, where a difference of
+Gaussians peaks, not by a grid: so a crop has the same windows as the image that it was cut from, wherever it was cut.
+Windows are taken at a half and a quarter of the resolution, and for a small image also at full resolution; the windows
+of an image at half size are again the same.
 
-The 64 bits of a hash are the signs of the lowest frequencies of a cosine transform, constant left out: a gain or an
+The 64 bits of a hash are the signs of the lowest frequencies of a cosine transform without the constant: a gain or an
 offset of brightness changes none of them, and a flip changes known ones.
 """
 
@@ -27,19 +27,19 @@ Hashes = NDArray[np.uint64]
 Flip = Literal["", "horizontal", "vertical", "both"]
 
 VERSION = 1
-"""Of the hashes; hashes of two versions cannot be compared."""
+"""Version of the hashes; hashes of two versions cannot be compared."""
 
 WINDOWS = np.dtype([("hash", "<u8"), ("x", "<u2"), ("y", "<u2"), ("scale", "u1")])
-"""A window: its hash, its centre in pixels of the picture, and how often the picture was halved for it, as a factor."""
+"""A window: its hash, its centre in pixels of the image, and the factor by which the image was reduced for it."""
 
 WHOLE_DISTANCE = 5
-"""Two pictures may be the same when the hashes of the whole differ in no more bits."""
+"""Two images may be the same if the hashes of the whole differ in at most this number of bits."""
 
 WINDOW_DISTANCE = 10
-"""Two windows may be the same when their hashes differ in no more bits."""
+"""Two windows may be the same if their hashes differ in at most this number of bits."""
 
 MIN_WINDOWS = 2
-"""So many windows must agree on where one picture lies in the other: two random ones do not."""
+"""Number of windows that must agree on the placement of one image in another; random images do not reach it."""
 
 _SCALES = (2, 4)
 _SMALL_PX = 200
@@ -59,12 +59,12 @@ _LARGEST_BUCKET = 1024
 @dataclass(frozen=True)
 class Fingerprint:
     """
-    What is kept of a picture.
+    The hashes of an image.
 
     Attributes:
-        height: of the picture, in pixels.
-        width: of the picture.
-        whole: hash of the whole; None for a picture without contrast.
+        height: of the image, in pixels.
+        width: of the image.
+        whole: hash of the whole; None for an image without contrast.
         windows: array of `WINDOWS`.
     """
 
@@ -75,7 +75,7 @@ class Fingerprint:
 
 
 class Matches(NamedTuple):
-    """Pairs of hashes that are near each other: indices of the queries, of the indexed ones, and bits that differ."""
+    """Pairs of similar hashes: indices of the queries, of the indexed hashes, and number of different bits."""
 
     queries: NDArray[np.int64]
     found: NDArray[np.int64]
@@ -84,14 +84,14 @@ class Matches(NamedTuple):
 
 class Placement(NamedTuple):
     """
-    Where one picture lies in another: x' = scale * x + left, y' = scale * y + top, after the flip.
+    Position of one image in another: x' = scale * x + left, y' = scale * y + top, after the flip.
 
     Attributes:
-        flip: of the first picture.
-        scale: of the first picture.
-        left: in pixels of the other picture.
-        top: in pixels of the other picture.
-        windows: how many agree.
+        flip: of the first image.
+        scale: of the first image.
+        left: in pixels of the other image.
+        top: in pixels of the other image.
+        windows: number of windows that agree.
         distance: mean number of bits in which they differ.
     """
 
@@ -104,10 +104,10 @@ class Placement(NamedTuple):
 
 
 def fingerprint(image: RgbImage) -> Fingerprint:
-    """Make the fingerprint of a picture, (H, W, 3) RGB uint8. Sides above 65,535 pixels are refused."""
+    """Return the fingerprint of an image, (H, W, 3) RGB uint8. Raises ValueError for sides above 65,535 pixels."""
     height, width = image.shape[:2]
     if max(height, width) > np.iinfo(np.uint16).max:
-        raise ValueError(f"a picture of {width} x {height} pixels has no fingerprint: sides end at 65,535")
+        raise ValueError(f"an image of {width} x {height} pixels has no fingerprint: sides end at 65,535")
     grey = grey_levels(image)
     whole = cv2.resize(grey, (_WHOLE_SIDE, _WHOLE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     has_contrast = float(whole.std()) >= _WHOLE_CONTRAST
@@ -122,13 +122,13 @@ def fingerprint(image: RgbImage) -> Fingerprint:
 
 
 def flipped(hashes: Hashes, flip: Flip) -> Hashes:
-    """Give the hashes of the flipped pictures: odd frequencies along a flipped axis change their sign."""
+    """Return the hashes of the flipped images: odd frequencies along a flipped axis change their sign."""
     changed: Hashes = hashes ^ _FLIP_MASKS[flip]
     return changed
 
 
 def bits_that_differ(one: Hashes, other: Hashes) -> NDArray[np.int64]:
-    """Count the bits in which hashes differ, element by element."""
+    """Return the number of different bits of two hashes, element by element."""
     difference = np.ascontiguousarray(one ^ other)
     counts: NDArray[np.int64] = _ONES[difference.view(np.uint16).reshape(*difference.shape, 4)].sum(
         axis=-1, dtype=np.int64
@@ -138,16 +138,16 @@ def bits_that_differ(one: Hashes, other: Hashes) -> NDArray[np.int64]:
 
 class HashIndex:
     """
-    Looks up hashes that are near a given one.
+    An index that finds hashes similar to a given one.
 
-    The 64 bits are cut in three bands, from the lowest frequencies to the highest; hashes that are equal in a band
-    share a bucket. With `probe`, buckets of bands with one other bit are looked into as well, and then whatever differs
-    in up to 5 bits is found for certain; without, up to 2, and most of what differs in up to 6.
+    The 64 bits are divided into three bands, from the lowest frequencies to the highest; hashes that are equal in a
+    band share a bucket. With `probe`, buckets of bands with one different bit are searched as well; then all hashes
+    that differ in up to 5 bits are found. Without it, all that differ in up to 2 are found, and most in up to 6.
 
-    A bucket of over 1,024 hashes says nothing (clipped skies, ruled paper) and is passed over.
+    A bucket of more than 1,024 hashes carries no information (clipped skies, ruled paper) and is skipped.
 
     Args:
-        hashes: to find; about 50 MB and 12 bytes a hash are needed for the buckets.
+        hashes: hashes to index; the buckets need about 50 MB plus 12 bytes per hash.
     """
 
     def __init__(self, hashes: Hashes) -> None:
@@ -163,9 +163,9 @@ class HashIndex:
 
     def near(self, queries: Hashes, distance: int, *, probe: bool = False) -> Iterator[Matches]:
         """
-        Give the pairs of a query and an indexed hash that differ in at most `distance` bits, each once, in parts.
+        Yield the pairs of a query and an indexed hash that differ in at most `distance` bits, each once, in parts.
 
-        Memory is bounded by a part: some hundred thousand queries, some million candidates.
+        The size of a part bounds the memory: some hundred thousand queries, some million candidates.
         """
         for begin in range(0, len(queries), _CHUNK):
             part = queries[begin : begin + _CHUNK]
@@ -181,7 +181,7 @@ class HashIndex:
         counts[counts > _LARGEST_BUCKET] = 0
         asked = np.flatnonzero(counts)
         ends = np.cumsum(counts[asked])
-        # Cut where the candidates reach the bound; one query has at most a bucket of them.
+        # Split where the candidates reach the bound; one query has at most one bucket of them.
         limits = np.searchsorted(
             ends, np.arange(_CANDIDATES, (ends[-1] if len(ends) else 0) + _CANDIDATES, _CANDIDATES)
         )
@@ -195,7 +195,7 @@ class HashIndex:
             keep = bits <= distance
             queries, found, bits = queries[keep], found[keep], bits[keep]
             for earlier in range(band):
-                # The same pair was given when the earlier band was looked into.
+                # The same pair was returned when the earlier band was searched.
                 one, other = (
                     _band(h, *_BANDS[earlier]).astype(np.uint64) for h in (part[queries], self._hashes[found])
                 )
@@ -209,17 +209,17 @@ def place(
     queries: NDArray[np.void], found: NDArray[np.void], distances: NDArray[np.int64], flip: Flip, size: tuple[int, int]
 ) -> Placement | None:
     """
-    Say where a picture lies in another, from windows of the one that are near windows of the other.
+    Return the position of an image in another, from windows of the one that are similar to windows of the other.
 
     Args:
-        queries: windows of the first picture.
-        found: windows of the other one, as many.
-        distances: bits in which they differ.
-        flip: of the first picture.
-        size: height and width of the first picture.
+        queries: windows of the first image.
+        found: the matching windows of the other image, as many.
+        distances: number of bits in which they differ.
+        flip: of the first image.
+        size: height and width of the first image.
 
     Returns:
-        The place on which most windows agree; None when fewer than `MIN_WINDOWS` do.
+        The position on which most windows agree; None if fewer than `MIN_WINDOWS` agree.
     """
     x, y = _flip_points(queries["x"].astype(np.float64), queries["y"].astype(np.float64), flip, size)
     scales = found["scale"].astype(np.float64) / queries["scale"]
@@ -227,11 +227,11 @@ def place(
     for scale in np.unique(scales):
         same = scales == scale
         left, top = found["x"][same] - scale * x[same], found["y"][same] - scale * y[same]
-        # Centres are whole pixels of the reduced pictures, so true matches are off by some pixels of the larger one.
+        # Centres are whole pixels of the reduced images, so true matches are off by some pixels of the larger one.
         reach = _AGREEMENT_PX * max(1.0, float(scale))
         agree = (np.abs(left[:, None] - left) <= reach) & (np.abs(top[:, None] - top) <= reach)
         members = agree[int(np.argmax(agree.sum(axis=1)))]
-        # A window that is near two others of a repeated pattern is one witness.
+        # A window that matches two others of a repeated pattern counts once.
         witnesses = len(np.unique(np.stack([x[same][members], y[same][members]]), axis=1).T)
         if witnesses >= MIN_WINDOWS and (best is None or witnesses > best.windows):
             best = Placement(
@@ -259,7 +259,7 @@ def _windows_at(grey: NDArray[np.uint8], scale: int) -> NDArray[np.void]:
     height, width = grey.shape[0] // scale, grey.shape[1] // scale
     if min(height, width) <= 2 * _HALF_SIDE + 2:
         return np.zeros(0, WINDOWS)
-    # Cut to whole blocks: the grid of a crop is shifted by less than a reduced pixel, and never stretched.
+    # Cropped to whole blocks: the grid of a crop is shifted by less than a reduced pixel, and never stretched.
     whole = grey[: height * scale, : width * scale]
     small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     blurred = (cv2.GaussianBlur(small, (0, 0), sigma) for sigma in (_PEAK_SIGMA, 1.6 * _PEAK_SIGMA))
@@ -269,12 +269,12 @@ def _windows_at(grey: NDArray[np.uint8], scale: int) -> NDArray[np.void]:
     inside = np.s_[margin : height - margin, margin : width - margin]
     y, x = np.nonzero((response == highest)[inside] & (response > _PEAK_CONTRAST)[inside])
     y, x = y + margin, x + margin
-    # A crop's grid is shifted by a part of a reduced pixel; between the pixels both have the same peak.
+    # A crop's grid is shifted by a fraction of a reduced pixel; between the pixels both have the same peak.
     down = y + _peak_offset(response[y - 1, x], response[y, x], response[y + 1, x])
     across = x + _peak_offset(response[y, x - 1], response[y, x], response[y, x + 1])
     found = np.zeros(len(y), WINDOWS)
     found["hash"], found["scale"] = _hash(_patches(small, down, across)), scale
-    # Centre of the reduced pixel, in pixels of the picture.
+    # Centre of the reduced pixel, in pixels of the image.
     found["x"], found["y"] = np.rint((across + 0.5) * scale - 0.5), np.rint((down + 0.5) * scale - 0.5)
     return found
 
@@ -282,7 +282,7 @@ def _windows_at(grey: NDArray[np.uint8], scale: int) -> NDArray[np.void]:
 def _peak_offset(
     before: NDArray[np.float32], peak: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Say where between -0.5 and 0.5 the parabola through three values has its top."""
+    """Return the position between -0.5 and 0.5 of the maximum of the parabola through three values."""
     curvature = before - 2 * peak + after
     flat = curvature > -1e-6
     offset: NDArray[np.float32] = np.where(flat, 0, (before - after) / (2 * np.where(flat, -1, curvature)))
@@ -290,7 +290,7 @@ def _peak_offset(
 
 
 def _patches(image: NDArray[np.float32], down: NDArray[np.float32], across: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut (N, side, side) around points between pixels, which are interpolated."""
+    """Return (N, side, side) windows around points between pixels, interpolated."""
     top, left = np.floor(down).astype(np.int64), np.floor(across).astype(np.int64)
     b, a = (down - top).astype(np.float32)[:, None, None], (across - left).astype(np.float32)[:, None, None]
     side = 2 * _HALF_SIDE + 2
@@ -301,7 +301,7 @@ def _patches(image: NDArray[np.float32], down: NDArray[np.float32], across: NDAr
 
 
 def _hash(patches: NDArray[np.float32]) -> Hashes:
-    """Hash (N, side, side) grey patches: the first bit is the lowest frequency."""
+    """Return the hashes of (N, side, side) grey patches: the first bit is the lowest frequency."""
     side = patches.shape[1]
     positions = (np.arange(side) + 0.5) * np.pi / side
     waves = np.cos(np.outer(np.arange(max(_ACROSS.max(), _DOWN.max()) + 1), positions)).astype(np.float32)

@@ -1,1 +1,1 @@
-"""The only disk writers. Nothing here opens a socket."""
+"""All modules that write to the disk. Nothing here opens a network connection."""

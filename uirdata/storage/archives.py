@@ -1,4 +1,4 @@
-"""Unpacking: streaming, safe against what an archive may try, and going on where it was stopped."""
+"""Unpack archives: as a stream, safe against malicious members, resumable after an interruption."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _BLOCK = 1 << 20
 @dataclass(frozen=True)
 class Unpacked:
     """
-    A file that came out of an archive.
+    A file that was unpacked from an archive.
 
     Attributes:
         path: below the source's folder, with "/".
         size: bytes.
-        mtime_ns: when its sha256 was known to be right.
+        mtime_ns: modification time of the file when its sha256 was last verified.
         sha256: hex.
     """
 
@@ -66,26 +66,26 @@ def unpack(
     """
     Unpack an archive into a folder of its source.
 
-    Each file gets its name when it is whole, and then a line in the journal; a later call passes over the files that
-    the journal knows and that still have their size. If the archive turns out not to be safe, all that came out of it
-    is removed. Links become copies of what they mean.
+    A file gets its final name when it is complete, and then a line in the journal; a later call skips files that the
+    journal lists and that still have their size. If the archive turns out to be unsafe, all files unpacked from it are
+    removed. Links become copies of their targets.
 
     Args:
         kind: zip, tar, 7z, rar, parquet or mat.
-        parts: the archive; several are joined.
+        parts: the archive; several parts are joined.
         root: the source's folder.
         below: folder below it; "" is the folder itself.
-        journal: file to remember what was done.
-        archive_sha256: of the archive; a journal of another one is not believed.
-        limits: what it may do at most.
-        on_bytes: told about bytes written or passed over.
-        stop: asked between members; True leaves the rest for later.
+        journal: file that records what is unpacked.
+        archive_sha256: of the archive; the journal of another archive is ignored.
+        limits: limits on what the archive may contain.
+        on_bytes: called with the number of bytes written or skipped.
+        stop: called between members; returning True interrupts the unpacking.
 
     Returns:
         All files of the archive, in the order of their paths.
 
     Raises:
-        ArchiveError: it is broken or not safe.
+        ArchiveError: the archive is broken or not safe.
         StorageError: the disk is full or cannot be written.
     """
     limits = limits if limits is not None else Limits()
@@ -106,21 +106,21 @@ def unpack(
         work.undo()
         raise
     except InterruptedError:
-        raise StorageError(f"{parts[0].name}: unpacking was stopped; the same command goes on from here") from None
+        raise StorageError(f"{parts[0].name}: unpacking was interrupted; run the command again to resume") from None
     finally:
         work.close()
     return _sorted(work.done)
 
 
 def read_journal(journal: Path) -> tuple[tuple[Unpacked, ...], str]:
-    """Give what came out of an archive, and the archive's sha256; nothing and "" where it is not wholly unpacked."""
+    """Return the files of an archive, and its sha256; nothing and "" if it is not completely unpacked."""
     held, finished = _read(journal, None)
     return (_sorted(held), finished) if finished else ((), "")
 
 
 def rewrite_journal(journal: Path, entries: Sequence[Unpacked], archive_sha256: str) -> None:
     """
-    Write the journal of a wholly unpacked archive anew.
+    Write a new journal of a completely unpacked archive.
 
     Raises:
         StorageError: it cannot be written.
@@ -133,10 +133,10 @@ def rewrite_journal(journal: Path, entries: Sequence[Unpacked], archive_sha256: 
 
 def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None) -> tuple[str, ...]:
     """
-    Give the sha256 of every file in an archive, without writing any.
+    Return the sha256 of every file in an archive, without writing any.
 
     Raises:
-        ArchiveError: it is broken or not safe.
+        ArchiveError: the archive is broken or not safe.
     """
     limits = limits if limits is not None else Limits()
     names = Names(parts[0].name, limits, folds_case=False)
@@ -159,7 +159,7 @@ def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None
 
 def put_file(file: Path, root: Path, path: str) -> None:
     """
-    Put a file into the source's folder, as a hard link where the file system can; one of its size there stays.
+    Put a file into the source's folder, as a hard link if the file system supports it; a file of equal size is kept.
 
     Raises:
         StorageError: it cannot be written.
@@ -174,7 +174,7 @@ def put_file(file: Path, root: Path, path: str) -> None:
 
 
 class _Work:
-    """One run of unpacking."""
+    """One unpacking of one archive."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class _Work:
         self._file = contextlib.ExitStack()
 
     def start(self, archive_sha256: str) -> None:
-        """Begin the journal anew, with what is still there of an earlier run."""
+        """Begin a new journal, with the files of an earlier run that still exist."""
         with _writing(self._journal):
             self._root.mkdir(parents=True, exist_ok=True)
             self._journal.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ class _Work:
             self._lines = self._file.enter_context(self._journal.open("a"))
 
     def take(self, member: Member) -> int:
-        """Write a member, unless it is there; give its size."""
+        """Write a member, unless it exists already; return its size."""
         if member.kind == "device":
             self._names.safe(member.name)
             raise self._names.refuse_kind(member.name, "neither a file nor a folder")
@@ -233,7 +233,7 @@ class _Work:
         return self._write(member, whole)
 
     def make_links(self) -> None:
-        """Copy what links mean; all that they can mean is here by now."""
+        """Copy the targets of links; all possible targets are unpacked by now."""
         waiting = dict(self._links)
         for path, first in self._links:
             target, hops = first, 0
@@ -241,20 +241,20 @@ class _Work:
                 target, hops = waiting[target], hops + 1
             whole = f"{self._below}/{target}" if self._below else target
             if whole not in self.done:
-                raise self._names.refuse_kind(path, f"a link to {first!r}, which the archive does not hold")
+                raise self._names.refuse_kind(path, f"a link to {first!r}, which is not in the archive")
             held = self.done[whole]
             member = Member(path, "file", held.size, "", functools.partial(io.FileIO, self._root / whole))
             self._write(member, f"{self._below}/{path}" if self._below else path)
 
     def end(self) -> None:
-        """Close the journal with a line that says that all is there."""
+        """Close the journal with a line that marks the archive as complete."""
         with _writing(self._journal):
             self._lines.write(json.dumps({"files": len(self.done)}) + "\n")
             self._lines.flush()
             os.fsync(self._lines.fileno())
 
     def undo(self) -> None:
-        """Remove all that came out of the archive."""
+        """Remove all files that were unpacked from the archive."""
         self.close()
         for path in {*self.done, *self._held}:
             (self._root / path).unlink(missing_ok=True)
@@ -286,7 +286,7 @@ class _Work:
                         digest.update(block)
                         file.write(block)
                 if member.size is not None and size != member.size:
-                    raise ArchiveError(f"{self._name} is cut short in {member.name!r}; fetch it again")
+                    raise ArchiveError(f"{self._name} is truncated in {member.name!r}; download it again")
                 if target.is_dir():
                     raise self._names.refuse_kind(member.name, "a file where another member needs a folder")
                 partial.replace(target)
@@ -306,14 +306,14 @@ class _Work:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise self._names.refuse_kind(str(folder.name), "a folder where another member is a file") from None
-        # No link may stand in the way: not of an earlier archive either.
+        # No component may be a link, not even one from an earlier archive.
         if not folder.resolve().is_relative_to(self._root.resolve()):
             raise self._names.refuse_kind(str(folder.name), "a folder that leads out of the source's folder")
         self._made.add(folder)
 
 
 def _read(journal: Path, archive_sha256: str | None) -> tuple[dict[str, Unpacked], str]:
-    """Give the files that a journal knows, and the archive's sha256 if it is finished."""
+    """Return the files in a journal, and the sha256 of the archive if the journal is complete."""
     try:
         lines = journal.read_text().splitlines()
         head = json.loads(lines[0])["archive"]
@@ -331,7 +331,7 @@ def _read(journal: Path, archive_sha256: str | None) -> tuple[dict[str, Unpacked
                 continue
             held[row["path"]] = Unpacked(row["path"], row["size"], row["mtime_ns"], row["sha256"])
         except (ValueError, KeyError, TypeError):
-            # Cut off in the middle of a line: that file is unpacked again.
+            # Truncated in the middle of a line: that file is unpacked again.
             break
     return held, finished
 
@@ -354,7 +354,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _folds_case(folder: Path) -> bool:
-    """Try whether the disk holds "a" and "A" to be one file."""
+    """Return whether the disk treats "a" and "A" as the same file name."""
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".Case") as file:
@@ -364,7 +364,7 @@ def _folds_case(folder: Path) -> bool:
 
 def _bomb(name: str, limits: Limits) -> ArchiveError:
     return ArchiveError(
-        f"{name} unpacks to more than it says, or to more than {limits.ratio:.0f} times its size; no published source "
+        f"{name} unpacks to more than it declares, or to over {limits.ratio:.0f} times its size; no published source "
         "does. Nothing of it is kept"
     )
 

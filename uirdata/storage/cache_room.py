@@ -1,4 +1,4 @@
-"""Room for shards that lie elsewhere: old ones make place for new ones, up to a limit."""
+"""Space for cached shards: the least recently used ones are deleted to stay below a limit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 class CacheRoom:
     """
-    A limit on the bytes of all shards that are kept here.
+    A limit on the bytes of all cached shards.
 
-    Shards that this process reads are never taken away: an order that comes back to each of them, as training's does,
-    would fetch them again and again. What has no room then is read by ranges.
+    Shards that this process reads are never deleted: training reads all of them in turn and would download them again
+    and again. If there is no room for a shard, ranges of it are read over the network instead.
 
     Args:
-        cache: the folder below which each remote folder has its own.
-        limit: in bytes; None where there is none.
+        cache: the folder that contains the folders of all remote shard folders.
+        limit: in bytes; None for no limit.
     """
 
     def __init__(self, cache: Path, limit: int | None) -> None:
@@ -26,14 +26,14 @@ class CacheRoom:
         self._refused: set[Path] = set()
 
     def use(self, tar: Path) -> None:
-        """Note that a shard that is here is read."""
+        """Mark a cached shard as in use."""
         if tar not in self._mine:
             self._mine.add(tar)
-            # Readers that share the cache see by it how long ago a shard was wanted.
+            # Other readers of the cache see from the time when a shard was last used.
             os.utime(tar)
 
     def make(self, tar: Path, size: int) -> bool:
-        """Delete shards, those that nobody wanted for longest first, until one of this size fits; say if it does."""
+        """Delete least recently used shards until one of this size fits; return whether it does."""
         if self._limit is None or tar in self._mine:
             return True
         if tar in self._refused:
@@ -56,5 +56,5 @@ class CacheRoom:
             try:
                 status = tar.stat()
             except FileNotFoundError:
-                continue  # another process made room
+                continue  # deleted by another process
             yield tar, status.st_mtime, status.st_size

@@ -1,4 +1,4 @@
-"""What is known of the files and pairs of a source, kept beside it so that a second look does only what changed."""
+"""Results of checks of a source's files and pairs, stored beside it so that a second check reads only what changed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _FORMAT = 1
 @dataclass(frozen=True, slots=True)
 class FileCheck:
     """
-    What is known of an image file.
+    The check of an image file.
 
     Attributes:
         path: below the source's folder.
-        size: bytes, when it was looked at.
-        mtime_ns: the file's, when it was looked at; a change of one of the two asks for a new look.
-        height: in pixels; 0 where it cannot be read.
+        size: bytes, when it was checked.
+        mtime_ns: of the file when it was checked; if size or time change, the file is checked again.
+        height: in pixels; 0 if it cannot be read.
         width: in pixels.
-        problem: why it cannot be used; "" if nothing is known against it.
-        sha256: of the file's bytes; "" while only the header was read.
-        mode: as Pillow calls it; "" while only the header was read.
-        constant: all pixels are equal.
+        problem: why it cannot be used; "" if no problem is known.
+        sha256: of the file's bytes; "" if only the header was read.
+        mode: Pillow's mode; "" if only the header was read.
+        constant: whether all pixels are equal.
     """
 
     path: str
@@ -46,15 +46,15 @@ class FileCheck:
 @dataclass(frozen=True, slots=True)
 class PairCheck:
     """
-    What the pixels of a pair say.
+    The check of the pixels of a pair.
 
     Attributes:
         key: see `pair_key`.
-        identical: the LQ has the pixels of the GT.
-        shift: how far the LQ's content lies from the GT's, in pixels, by phase correlation; 0 where that is not clear.
+        identical: whether the LQ has the pixels of the GT.
+        shift: offset of the LQ's content from the GT's, in pixels, by phase correlation; 0 if that is not clear.
         likeness: correlation of the structure of both, -1 to 1; low for a wrong partner.
-        problem: why the pair cannot be used; "" if nothing is known against it.
-        warning: what a person may want to look at.
+        problem: why the pair cannot be used; "" if no problem is known.
+        warning: what the user should look at.
     """
 
     key: str
@@ -66,24 +66,24 @@ class PairCheck:
 
 
 def pair_key(gt: FileCheck, lq: FileCheck, gt_border: int) -> str:
-    """Name a pair by its contents."""
+    """Return the key of a pair, which depends on the contents of both files."""
     return f"{gt.sha256[:32]}-{lq.sha256[:32]}-{gt_border}"
 
 
 class Checks:
     """
-    All that is known of one source; a context manager.
+    All checks of one source; a context manager.
 
-    It is a file of lines, appended to as work goes on, so that a run that is killed loses at most its last line. Where
-    it cannot be written, all is remembered until the end of the run only.
+    The file has one line per check and is appended to during the work, so that a run that is killed loses at most its
+    last line. If the file cannot be written, the checks are kept in memory until the end of the run.
 
     Attributes:
-        unwritten: why nothing is written; "" while it is.
+        unwritten: why nothing is written; "" while writing works.
     """
 
     def __init__(self, source_folder: Path) -> None:
         """
-        Read what is known.
+        Read the stored checks.
 
         Args:
             source_folder: `Layout.source`.
@@ -110,25 +110,25 @@ class Checks:
         self.close()
 
     def file(self, path: str) -> FileCheck | None:
-        """Give what is known of a file."""
+        """Return the check of a file, or None."""
         return self._files.get(path)
 
     def pair(self, key: str) -> PairCheck | None:
-        """Give what is known of a pair."""
+        """Return the check of a pair, or None."""
         return self._pairs.get(key)
 
     def put_file(self, check: FileCheck) -> None:
-        """Remember a file."""
+        """Store the check of a file."""
         self._files[check.path] = check
         self._append(asdict(check))
 
     def put_pair(self, check: PairCheck) -> None:
-        """Remember a pair."""
+        """Store the check of a pair."""
         self._pairs[check.key] = check
         self._append(asdict(check))
 
     def flush(self) -> None:
-        """Bring what is remembered to the disk."""
+        """Write buffered checks to the disk."""
         if self._out is not None:
             try:
                 self._out.flush()
@@ -136,13 +136,13 @@ class Checks:
                 self._give_up(error)
 
     def forget_others(self, paths: Collection[str]) -> None:
-        """Drop files that are not there any more."""
+        """Drop files that do not exist any more."""
         kept = set(paths)
         for path in [path for path in self._files if path not in kept]:
             del self._files[path]
 
     def close(self) -> None:
-        """Write it all anew where most lines are out of date."""
+        """Close the file, and rewrite it if most of its lines are out of date."""
         self.flush()
         if self._out is not None:
             self._out.close()
@@ -158,7 +158,7 @@ class Checks:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 if not self._path.exists():
                     self._path.write_text(json.dumps({"format": _FORMAT}) + "\n")
-                # A line that was cut off must not swallow the next one.
+                # A truncated line must not merge with the next one.
                 self._out = self._path.open("a")
                 self._out.write("\n")
             self._out.write(json.dumps(row, separators=(",", ":")) + "\n")
@@ -169,7 +169,7 @@ class Checks:
     def _give_up(self, error: OSError) -> None:
         self.unwritten = str(storage_error(self._path, error))
         if self._out is not None:
-            # Closing it would try to write once more.
+            # Closing it would try to write again.
             with contextlib.suppress(OSError):
                 self._out.close()
             self._out = None
@@ -187,7 +187,7 @@ class Checks:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the lines of a file; none where it is of another format, for a check can always be done again."""
+    """Yield the lines of a file; none if it has another format, since checks can always be repeated."""
     try:
         file = path.open()
     except OSError:

@@ -1,4 +1,4 @@
-"""Bringing one file home whole: resumed, in several streams at once, from the first mirror whose bytes are right."""
+"""Download one file completely: resumable, in several streams, from the first mirror whose bytes are correct."""
 
 from __future__ import annotations
 
@@ -49,47 +49,47 @@ def download(
     explain: Callable[[Path], str] | None = None,
 ) -> Arrived:
     """
-    Fetch a file under its final name.
+    Download a file to its final name.
 
-    While it comes it is `<name>.part`; a later call goes on with that. The places are tried in order until one gives
-    the expected bytes.
+    During the download it is `<name>.part`; a later call resumes from that. The places are tried in order until one
+    sends the expected bytes.
 
     Args:
         target: the final name.
         places: in order of trust.
-        expected: what is known of the file.
-        pace: how patient to be.
-        listener: hears how far it is.
-        explain: says what a file of other bytes is, for the error.
+        expected: known size and hashes of the file.
+        pace: retries, waiting times and speed limit.
+        listener: receives the progress.
+        explain: describes a file that has other bytes than expected, for the error message.
 
     Raises:
-        DownloadError: no place gave the file; what each one said is in the message.
+        DownloadError: no place sent the file; the message contains the error of each place.
         StorageError: the disk is full or cannot be written.
     """
     pace = pace if pace is not None else Pace()
     listener = listener if listener is not None else Listener()
     part = target.with_name(target.name + ".part")
-    said: list[str] = []
+    errors: list[str] = []
     for place in mirror_order(part, places, expected):
         try:
             arrived = _from_place(target, part, place, expected, pace, listener)
         except WrongBytes as error:
             rejected = _reject(part, target)
             more = explain(rejected) if explain else ""
-            said.append(f"{place.name}: {error}{'; ' if more else ''}{more}. It is kept as {rejected}")
+            errors.append(f"{place.name}: {error}{'; ' if more else ''}{more}. It is kept as {rejected}")
         except (Interrupted, Unreachable) as error:
-            said.append(f"{place.name}: {error}" if place.name not in str(error) else str(error))
+            errors.append(f"{place.name}: {error}" if place.name not in str(error) else str(error))
         else:
             _rejected(target).unlink(missing_ok=True)
             return arrived
         if pace.cancel.is_set():
             break
-    raise DownloadError(f"{target.name} did not arrive. " + "; ".join(said or ["there is no place to get it from"]))
+    raise DownloadError(f"{target.name} was not downloaded. " + "; ".join(errors or ["it has no mirrors"]))
 
 
 def hash_file(path: Path, *, md5: bool = False) -> tuple[str, str]:
     """
-    Give the sha256 of a file, and its md5 if asked for, in hex.
+    Return the sha256 of a file, and its md5 if requested, in hex.
 
     Raises:
         OSError: it cannot be read.
@@ -114,7 +114,7 @@ def _from_place(
             discard(part)
             ranges = ranges and getattr(error, "ranges", True)
             if again == _CONTRADICTIONS:
-                raise Unreachable(f"{error}; begun {again + 1} times, and the server contradicts itself") from error
+                raise Unreachable(f"{error}; restarted {again + 1} times, but the server is inconsistent") from error
     raise AssertionError("unreachable")
 
 

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when whole."""
+"""Write files that appear under their final name only when complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from uirdata.errors import StorageError
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """
-    Give a partial name to write to; it becomes `path` when the block ends well, after its bytes are on the disk.
+    Yield a partial name to write to; it becomes `path` when the block ends without error, after a sync to the disk.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -37,10 +37,10 @@ def writing(path: Path) -> Iterator[Path]:
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     """
-    Give a name beside `path` that no other process writes to; what one that died left there is overwritten.
+    Yield a name beside `path` that no other process writes to; the file of a process that died is overwritten.
 
-    Tasks of one build may come to the same table at the same time. Each holds a lock on the partial file that it
-    writes, and takes the next name where another holds it.
+    Several tasks of one build may write the same table at the same time. Each locks the partial file that it
+    writes, and takes the next name if another task holds the lock.
     """
     for number in count(1):
         # The leading dot: pyarrow reads a folder of parts as one table and skips such names.
@@ -48,7 +48,7 @@ def _partial(path: Path) -> Iterator[Path]:
         while True:
             with partial.open("ab") as file:
                 taken = _is_locked(file)
-                # Between opening and locking, the one who held it may have given it its final name.
+                # Between opening and locking, the previous owner may have renamed it to its final name.
                 if not taken and not _is_same(file, partial):
                     continue
                 if not taken:
@@ -58,13 +58,13 @@ def _partial(path: Path) -> Iterator[Path]:
 
 
 def _is_locked(file: BinaryIO) -> bool:
-    """Lock a file, or say that another process has locked it."""
+    """Lock a file; return True if another process has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError as error:
-        # A file system without locks: then each shard and table must be written by one process, as everywhere else.
+        # A file system without locks: then only one process may write each shard and table, as usual.
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
     return False
@@ -113,7 +113,7 @@ _CANNOT_LINK = frozenset(
 
 
 def free_bytes(path: Path) -> int:
-    """Say how much room the disk of a file has, whether or not the file and its folders are there."""
+    """Return the free bytes on the disk of a file, whether or not the file and its folders exist."""
     folder = path.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -121,9 +121,9 @@ def free_bytes(path: Path) -> int:
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
-    """Say in a person's words why a file could not be written."""
+    """Return the error for a file that could not be written, with the reason and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
-            f"{path}: the disk is full. What was finished is kept; free some space and run the same command again"
+            f"{path}: the disk is full. Finished files are kept; free some space and run the same command again"
         )
     return StorageError(f"{path}: cannot be written: {error.strerror or error}")

@@ -1,7 +1,7 @@
 """
-Fingerprints that were made before, by the content of their file or crop.
+A cache of fingerprints, by the content of their file or crop.
 
-A folder of parquet parts, written whole and never changed, so any number of audits may share it.
+A folder of parquet parts, written atomically and never changed, so that any number of audits may share it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCHEMA = pa.schema(
         ("gt_sha256", pa.string()),
         ("height", pa.int32()),
         ("width", pa.int32()),
-        # Empty for a picture without contrast.
+        # Empty for an image without contrast.
         ("whole", pa.uint64()),
         # Bytes of an array of `fingerprints.WINDOWS`.
         ("windows", pa.binary()),
@@ -38,12 +38,12 @@ _PART = 20_000
 @dataclass(frozen=True)
 class Seen:
     """
-    A picture that was looked at.
+    An image and its fingerprint.
 
     Attributes:
-        content: names what was read: the sha256 of a file, or of a crop's pixels.
+        content: identifies the bytes: the sha256 of a file, or of a crop's pixels.
         gt_sha256: of its decoded pixels.
-        fingerprint: of it.
+        fingerprint: its fingerprint.
     """
 
     content: str
@@ -54,12 +54,12 @@ class Seen:
 @dataclass(frozen=True)
 class Wholes:
     """
-    What is known of whole pictures, side by side.
+    The hashes of whole images, as arrays.
 
     Attributes:
-        pixels: number to the sha256 of its decoded pixels, of all of them.
-        numbers: of those that have a hash, as the caller counts them.
-        hashes: of these.
+        pixels: number to the sha256 of the decoded pixels, for all images.
+        numbers: of the images that have a hash, in the caller's numbering.
+        hashes: of these images.
     """
 
     pixels: Mapping[int, str]
@@ -70,13 +70,13 @@ class Wholes:
 @dataclass(frozen=True)
 class Batch:
     """
-    The windows of some pictures, side by side.
+    The windows of some images, as arrays.
 
     Attributes:
-        numbers: of the pictures, as the caller counts them.
+        numbers: of the images, in the caller's numbering.
         sizes: height and width of each, (N, 2).
         windows: of all of them.
-        owners: for each window, its picture's place in `numbers`.
+        owners: for each window, the index of its image in `numbers`.
     """
 
     numbers: NDArray[np.int64]
@@ -90,7 +90,7 @@ class FingerprintCache:
     A cache in a folder.
 
     Args:
-        folder: made when something is added; parts of another version of the hashes lie beside ours.
+        folder: created when something is added; it may also contain parts of other versions of the hashes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,7 +98,7 @@ class FingerprintCache:
 
     def contents(self) -> set[str]:
         """
-        Name what is in it.
+        Return the contents that have a fingerprint in the cache.
 
         Raises:
             ShardError: a part is broken.
@@ -107,7 +107,7 @@ class FingerprintCache:
 
     def add(self, seen: Iterable[Seen]) -> None:
         """
-        Keep fingerprints; a part becomes visible every 20,000, so little is lost when the work is stopped.
+        Add fingerprints; a part is written every 20,000, so that little is lost in an interruption.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -119,10 +119,10 @@ class FingerprintCache:
 
     def wholes(self, wanted: Mapping[str, int]) -> Wholes:
         """
-        Give what is known of whole pictures: some hundred bytes each, so all of them at once.
+        Return what is known of whole images: some hundred bytes each, so all of them at once.
 
         Args:
-            wanted: content to number; what is not in the cache is passed over.
+            wanted: content to number; contents that are not in the cache are skipped.
 
         Raises:
             ShardError: a part is broken.
@@ -139,7 +139,7 @@ class FingerprintCache:
         return Wholes(pixels, np.array(numbers, dtype=np.int64), np.array(hashes, dtype=np.uint64))
 
     def batches(self, wanted: Mapping[str, int], size: int = _PART) -> Iterator[Batch]:
-        """Give the windows of some contents, of at most `size` pictures at a time; otherwise as `wholes`."""
+        """Yield the windows of some contents, of at most `size` images at a time; otherwise as `wholes`."""
         for rows in self._rows(wanted, ["content", "height", "width", "windows"], size):
             windows = [np.frombuffer(data, WINDOWS) for data in rows["windows"].to_pylist()]
             yield Batch(
@@ -150,7 +150,7 @@ class FingerprintCache:
             )
 
     def blocks(self, wanted: Mapping[str, int], windows: int) -> Iterator[Batch]:
-        """Give the same in few large batches, each of about `windows` windows."""
+        """Yield the same in few large batches, each of about `windows` windows."""
         waiting: list[Batch] = []
         for batch in self.batches(wanted):
             waiting.append(batch)
@@ -167,7 +167,7 @@ class FingerprintCache:
             table = read_table(part, columns=columns).filter(pc.field("content").isin(names))
             for rows in table.to_batches(max_chunksize=size):
                 contents = rows["content"].to_pylist()
-                # Two audits at once may both have kept a picture.
+                # Two audits at the same time may both have added an image.
                 new = rows.filter(pa.array([name not in given for name in contents], type=pa.bool_()))
                 given.update(contents)
                 if new.num_rows:

@@ -1,9 +1,9 @@
 """
-A shard once more, as one parquet table with its images in the rows.
+Copies of shards as parquet tables with the images in their rows.
 
-Readers of WebDataset name a column after all that follows the first dot of a member's name, so a tar can only give
-`lq.png` and `json`. A table gives `lq`, `gt`, `label`, `level`, `source` to whoever reads parquet, `datasets` and the
-Hub's viewer among them. The images are the bytes of the tar, neither decoded nor compressed again.
+Readers of WebDataset name a column after everything that follows the first dot of a member's name, so a tar can only
+provide `lq.png` and `json`. A table provides `lq`, `gt`, `label`, `level`, `source` to all readers of parquet, such as
+`datasets` and the viewer of the Hub. The images are the bytes of the tar, neither decoded nor compressed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from uirdata.storage.tables import read_table
 
 IMAGES = ("lq", "gt")
 FACTS = ("level", "source", "split", "real", "key", "scene", "recipe", "overlaps", "licence")
-"""Columns that a table has besides its images and `label`, the name of the degradation; as in the record."""
+"""Columns of a table besides its images and `label`, the name of the degradation; as in the record."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TYPES = {"str": pa.string(), "bool": pa.bool_()}
@@ -34,22 +34,22 @@ _HEAD: list[tuple[str, pa.DataType]] = [*((name, _IMAGE) for name in IMAGES), ("
 SCHEMA = pa.schema([*_HEAD, *_FACT_FIELDS])
 
 _GROUP_BYTES, _GROUP_ROWS = 32_000_000, 1000
-"""A row group is what a streaming reader fetches and holds at once."""
+"""A row group is what a streaming reader downloads and holds in memory at once."""
 
 _PLACES = ["codec", "degradation", "gt_offset", "gt_size", "lq_offset", "lq_size"]
 
 
 def write_image_table(folder: Path, state: ShardState, target: Path) -> tuple[int, str]:
     """
-    Write the table of one shard, whole or not at all; the same shard and pyarrow give the same bytes.
+    Write the table of one shard, atomically; the same shard and pyarrow version give the same bytes.
 
     Args:
         folder: the shard folder.
-        state: of a shard that is not lazy.
-        target: the table's file.
+        state: state of a shard that is not lazy.
+        target: file of the table.
 
     Returns:
-        The table's size in bytes, and its sha256.
+        Size of the table in bytes, and its sha256.
 
     Raises:
         ShardError: the tar is missing or was changed since it was built.
@@ -63,7 +63,7 @@ def write_image_table(folder: Path, state: ShardState, target: Path) -> tuple[in
     if found != state.sha256:
         raise ShardError(
             f"{tar}: its sha256 is {found}, the manifest says {state.sha256}: it was changed since it was built "
-            f"({size:,} bytes). Delete it, and `uir build-shards` makes it again"
+            f"({size:,} bytes). Delete it and run `uir build-shards` to build it again"
         )
     rows = read_table(part_path(folder, state.path), columns=[*FACTS, *_PLACES]).to_pylist()
     plain = ["label", *FACTS]

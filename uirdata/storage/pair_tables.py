@@ -1,4 +1,4 @@
-"""pairs.parquet: what was found of a source."""
+"""pairs.parquet: the pairs of a source and their checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uirdata.storage.tables import read_table
 
 
 def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
-    """Read the usable pairs of a source from its pairs.parquet; None where it was not fetched."""
+    """Return the usable pairs of a source from its pairs.parquet; None if the source was not fetched."""
     path = layout.pairs(source)
     if not path.exists():
         return None
@@ -48,12 +48,12 @@ PAIRS_SCHEMA = pa.schema(
         ("level", pa.string()),
         ("scene", pa.string()),
         ("gt_border", pa.int32()),
-        # Of the LQ and of the GT after its border is cut: they are equal wherever `ok`. 0 where it could not be read.
+        # Of the LQ and of the GT after its border is cut: they are equal wherever `ok`. 0 if it could not be read.
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("ok", pa.bool_()),
-        # Why the pair is left out; "" where `ok`.
+        # Why the pair is left out; "" if `ok`.
         ("reason", pa.string()),
     ]
 )
-"""Rows of pairs.parquet: the fields of `pairing.Pair`, its size, and whether it is used."""
+"""Columns of pairs.parquet: the fields of `pairing.Pair`, the size, and whether the pair is used."""

@@ -1,4 +1,4 @@
-"""Reading shards: any sample by its number, without unpacking or scanning."""
+"""Random access to the samples of shards, without unpacking or scanning."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ShardItem:
         lq: (H, W, 3) RGB uint8.
         gt: (H, W, 3) RGB uint8, the same size.
         label: index of its degradation in the data set's `class_names`.
-        record: all that is known of it.
+        record: all metadata of the sample.
     """
 
     key: str
@@ -54,7 +54,7 @@ class ShardItem:
 
 class SampleLocation(NamedTuple):
     """
-    Where a sample lies and how large it is.
+    Position and size of a sample in its shard.
 
     Attributes:
         key, shard, gt_offset, gt_size, lq_offset, lq_size, codec, recipe, height, width: as in its record.
@@ -78,7 +78,7 @@ class ShardDataset(Sequence[ShardItem]):
     """
     The samples of a shard folder by number, in the order of split, degradation, source and shard.
 
-    It may be pickled, and shared with forked processes: files are opened by the process that reads them.
+    It may be pickled, and shared with forked processes: each process opens its own files.
 
     >>> import uirdata
     >>> dataset = uirdata.open_shards(shards, "train")
@@ -87,7 +87,7 @@ class ShardDataset(Sequence[ShardItem]):
 
     Attributes:
         folder: the shard folder.
-        class_names: what the labels mean. Types that share a class are joined by "+".
+        class_names: names of the labels. Types that share a class are joined by "+".
     """
 
     def __init__(
@@ -111,11 +111,11 @@ class ShardDataset(Sequence[ShardItem]):
 
     def __getitem__(self, index: int | slice) -> ShardItem | list[ShardItem]:
         """
-        Read a sample.
+        Return a sample.
 
         Raises:
             IndexError: there is no such number.
-            ShardError: its shard is missing, cut short or changed.
+            ShardError: its shard is missing, truncated or changed.
         """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
@@ -125,7 +125,7 @@ class ShardDataset(Sequence[ShardItem]):
 
     def place(self, index: int) -> SampleLocation:
         """
-        Give what a loader needs to know of a sample before it reads pixels: a tenth of the time of its record.
+        Return what a loader needs to know of a sample before it reads pixels, in a tenth of the time of `record`.
 
         Raises:
             IndexError: there is no such number.
@@ -138,25 +138,25 @@ class ShardDataset(Sequence[ShardItem]):
         self, place: SampleLocation | Record, window: Window | None = None, *, fresh: int | None = None
     ) -> tuple[RgbImage, RgbImage]:
         """
-        Read the pixels of a sample.
+        Return the pixels of a sample.
 
         Args:
-            place: of the sample, as `place` or `record` gives it.
-            window: the part of both images to give; all when None.
-            fresh: a seed, 0 to 2**63 - 1, for an LQ that is made anew: the same recipe, other noise, another blur path.
-                Published pairs stay.
+            place: position of the sample, from `place` or `record`.
+            window: the part of both images to return; None for all.
+            fresh: a seed, 0 to 2**63 - 1, to synthesise the LQ anew: the same recipe, other noise, another blur path.
+                Published pairs do not change.
 
         Returns:
             LQ and GT, (H, W, 3) RGB uint8 both.
 
         Raises:
-            ShardError: the shard is missing, cut short or changed.
+            ShardError: the shard is missing, truncated or changed.
         """
         remake = fresh is not None and bool(place.recipe)
         if place.lq_size and not remake:
             gt = self._image(place, place.gt_offset, place.gt_size, "gt", window)
             return self._image(place, place.lq_offset, place.lq_size, "lq", window), gt
-        # A lazy sample's LQ was never kept, and is the same bytes each time it is made; out of all of the GT.
+        # The LQ of a lazy sample is not stored; it is made from the whole GT, with the same bytes each time.
         gt = self._image(place, place.gt_offset, place.gt_size, "gt", None)
         recipe = Recipe.from_json(place.recipe)
         lq = degrade(gt, recipe if fresh is None else replace(recipe, seed=fresh))
@@ -176,14 +176,14 @@ class ShardDataset(Sequence[ShardItem]):
         return {**state, "_files": OrderedDict()}
 
     def __del__(self, getpid: Callable[[], int] = os.getpid, close: Callable[[int], None] = os.close) -> None:
-        """Close the files that this process opened; `os` itself may be gone when the interpreter ends."""
+        """Close the files that this process opened; `os` itself may be gone when the interpreter exits."""
         for (process, _), descriptor in getattr(self, "_files", {}).items():
             if process == getpid():
                 close(descriptor)
 
     @property
     def records(self) -> Sequence[Record]:
-        """The records by number, read when asked for."""
+        """The records by number, read on access."""
         return _Records(self)
 
     @property
@@ -208,7 +208,7 @@ class ShardDataset(Sequence[ShardItem]):
 
     def record(self, index: int) -> Record:
         """
-        Give what is known of a sample, without its pixels.
+        Return the metadata of a sample, without its pixels.
 
         Raises:
             IndexError: there is no such number.
@@ -226,7 +226,7 @@ class ShardDataset(Sequence[ShardItem]):
 
     @cached_property
     def _columns(self) -> list[tuple[int, dict[str, pa.Array]]]:
-        """The number of the first row of each part of the table, and its columns: a row of them is read quickly."""
+        """The number of the first row of each part of the table, and its columns, which give fast access to one row."""
         parts, start = [], 0
         for batch in self._table.to_batches():
             parts.append((start, {name: batch.column(name) for name in RECORD_FIELDS}))
@@ -235,7 +235,7 @@ class ShardDataset(Sequence[ShardItem]):
 
     def check(self, index: int) -> None:
         """
-        Prove that a sample's pixels are those that were written.
+        Check that a sample's pixels are those that were written.
 
         Raises:
             ShardError: they are not.
@@ -263,7 +263,7 @@ class ShardDataset(Sequence[ShardItem]):
             return decode_image(data, name=name, window=window)
         except ImageError as error:
             raise ShardError(
-                f"{name}: is not the picture that was written; delete the tar and run `uir build-shards` again"
+                f"{name}: is not the image that was written; delete the tar and run `uir build-shards` again"
             ) from error
 
     def _descriptor(self, path: str) -> int:
@@ -315,18 +315,18 @@ def read_shard_folder(
     Return the samples of a folder of this machine; `uirdata.open_shards` also opens those that lie elsewhere.
 
     Args:
-        folder: what `uir build-shards --out` wrote.
+        folder: the folder written by `uir build-shards --out`.
         split: as in `uirdata.open_shards`.
         subset: as in `uirdata.open_shards`.
-        remote: where the shards' bytes lie, if the folder has only their manifest.
+        remote: the bytes of the shards, if `folder` has only their manifest.
 
     Raises:
-        ShardError: the folder has no manifest, or a shard is missing or cut short.
+        ShardError: the folder has no manifest, or a shard is missing or truncated.
         NoSamplesError: it has no sample of the subset.
-        UsageError: there is no such split in it.
+        UsageError: it has no such split.
     """
     if not folder.is_dir():
-        raise ShardError(f"{folder}: no such folder; `uir build-shards --out {folder}` makes it")
+        raise ShardError(f"{folder}: no such folder; create it with `uir build-shards --out {folder}`")
     if remote is None:
         _check_shards(folder)
     name = remote.name if remote is not None else folder
@@ -337,7 +337,7 @@ def read_shard_folder(
     if split is not None:
         splits = sorted(table["split"].unique().to_pylist())
         if split not in splits:
-            own = "; of a folder of your own, `uir fetch ID --from DIR --test-share 0.2` keeps some scenes for it"
+            own = "; for a folder of your own, `uir fetch ID --from DIR --test-share 0.2` puts some scenes into it"
             raise UsageError(f"{name} has no split {split!r}: {nearest(split, splits)}{own if split == 'test' else ''}")
         table = table.filter(pc.field("split") == split)
     if subset is not None:
@@ -361,10 +361,10 @@ def _classes(folder: Path, present: set[str]) -> Sequence[Sequence[str]]:
 
 def in_subset(subset: Subset) -> pc.Expression:
     """
-    Give the filter of a manifest that keeps a subset's samples.
+    Return the filter of a manifest that keeps a subset's samples.
 
     Raises:
-        UsageError: the subset names no source.
+        UsageError: the subset has no sources.
     """
     wanted: pc.Expression | None = None
     for use in subset.uses:
@@ -377,7 +377,7 @@ def in_subset(subset: Subset) -> pc.Expression:
             one &= pc.field("level").isin(list(use.levels))
         wanted = one if wanted is None else wanted | one
     if wanted is None:
-        raise UsageError(f"the subset {subset.name} names no source")
+        raise UsageError(f"the subset {subset.name} has no sources")
     return wanted
 
 
@@ -393,6 +393,6 @@ def _check_shards(folder: Path) -> None:
 def _cut_short(path: Path, expected: int | None = None) -> ShardError:
     says = f", the manifest says {expected:,}" if expected else ""
     return ShardError(
-        f"{path}: has {path.stat().st_size:,} bytes{says}: it was cut short or changed. "
+        f"{path}: has {path.stat().st_size:,} bytes{says}: it was truncated or changed. "
         "Run `uir build-shards` again to restore it"
     )

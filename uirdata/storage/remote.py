@@ -1,8 +1,8 @@
 """
-A shard folder that lies elsewhere: its manifest is kept here, and each shard once samples of it are read.
+A remote shard folder: its manifest is cached here, and each shard once samples of it are read.
 
-The folder's info.json names every shard with its sha256. Below the cache there is, for each version of info.json, a
-folder with it and the manifest, and one folder of tars by their hash, which versions share.
+The folder's info.json lists every shard with its sha256. The cache has, for each version of info.json, a
+folder with it and the manifest, and one folder of tars named by hash, shared by all versions.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from uirdata.storage.shards import INFO, list_shards, part_path, read_info
 from uirdata.transfer import Opener
 
 RANGE_READS = 8
-"""Images that are read of a shard by themselves before all of it is fetched: who looks at a few needs no gigabyte."""
+"""Images of a shard that are read by ranges before the whole shard is downloaded: a few need no gigabyte."""
 
 _AT_ONCE = 8
 _REJECTED = "rejected.parquet"
 
 
 class Files(Protocol):
-    """The files of one version of a folder. It is sent to the processes that read."""
+    """The files of one version of a folder. It is pickled and sent to the reading processes."""
 
     def __call__(self, path: str) -> Opener:
-        """Give what opens a file of it."""
+        """Return the opener of a file of the folder."""
         ...
 
 
 @dataclass(frozen=True)
 class RemoteFolder:
     """
-    Where shards lie, and where they are kept here.
+    Location of remote shards and of their cache.
 
     Attributes:
-        name: for people, such as hf://datasets/owner/name.
-        cache: folder of this remote folder alone.
-        branch: name of the version that is asked for, such as main; "" where there is one only.
-        limit: of the bytes of all shards that are kept, here and of other remote folders; None for none.
+        name: for messages, such as hf://datasets/owner/name.
+        cache: cache folder of this remote folder.
+        branch: name of the requested version, such as main; "" if there is only one.
+        limit: limit in bytes on all cached shards, of all remote folders together; None for no limit.
     """
 
     name: str
@@ -60,22 +60,22 @@ class RemoteFolder:
 
     @property
     def tars(self) -> Path:
-        """Shards that are here, by hash."""
+        """Cached shards, by hash."""
         return self.cache / "tars"
 
     @property
     def current(self) -> Path:
-        """Which version the branch had when it was asked for last."""
+        """The version that the branch had at the last request."""
         return self.cache / f"current-{self.branch.replace('/', '--') or 'version'}"
 
 
 class RemoteShards:
     """
-    The bytes of shards that lie elsewhere.
+    The bytes of remote shards.
 
     Args:
-        folder: where they lie.
-        files: opens them.
+        folder: their location.
+        files: opens the files of the folder.
         shards: sha256 and size by path.
     """
 
@@ -88,15 +88,15 @@ class RemoteShards:
 
     @property
     def name(self) -> str:
-        """Say where they lie, for people."""
+        """The location, for messages."""
         return self._folder.name
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """
-        Give a piece of a shard: from its copy here, by itself, or after all of it was fetched.
+        Return a range of a shard: from its cached copy, over the network, or after the download of the whole shard.
 
         Raises:
-            DownloadError: it did not arrive, or not as info.json says.
+            DownloadError: the download failed, or its bytes do not match info.json.
             StorageError: the cache is full or cannot be written.
         """
         sha256, whole = self._shards[shard]
@@ -112,7 +112,7 @@ class RemoteShards:
             return os.pread(file.fileno(), size, offset)
 
     def _piece(self, shard: str, offset: int, size: int) -> bytes | None:
-        """Read a piece by itself; None where that does not work, and patience is needed."""
+        """Read a range over the network; None if that fails and a download with retries is needed."""
         try:
             incoming = self._files(shard)(start=offset, stop=offset + size)
         except DownloadError:
@@ -136,12 +136,12 @@ class RemoteShards:
                     download(path, [place], Expected(size, sha256, said_by=f"its {INFO}"), pace=Pace())
                 except DownloadError as error:
                     raise DownloadError(
-                        f"{error}. Where only recipes are published, `uir build-shards --from-hub` makes the shards"
+                        f"{error}. If only recipes are published, build the shards with `uir build-shards --from-hub`"
                     ) from error
 
 
 def _is_here(path: Path, size: int) -> bool:
-    """Say whether a shard is here, and was not cut short since it came."""
+    """Return whether a shard is cached and has its full size."""
     try:
         return path.stat().st_size == size
     except OSError:
@@ -150,22 +150,22 @@ def _is_here(path: Path, size: int) -> bool:
 
 def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShards]:
     """
-    Bring manifest and info.json of a remote folder home.
+    Download the manifest and info.json of a remote folder.
 
     Args:
-        folder: where it lies.
-        files: of the version that the branch has now; None takes what is here, without asking anybody.
+        folder: its location.
+        files: files of the current version of the branch; None uses the cached version without network access.
 
     Returns:
         A folder with info.json and the manifest, and the bytes of its shards.
 
     Raises:
-        DownloadError: it did not arrive.
-        ShardError: it is no shard folder, or nothing of it is here and `files` is None.
+        DownloadError: the download failed.
+        ShardError: it is not a shard folder, or nothing of it is cached and `files` is None.
         StorageError: the cache is full or cannot be written.
     """
     if files is None:
-        # Without a lock: a cache that is shared for reading only is as good.
+        # Without a lock: a shared cache may be read-only.
         if not folder.current.exists():
             raise ShardError(
                 f"{folder.name}: HF_HUB_OFFLINE is set, and no copy of it is in {folder.cache}; unset it and try again"
@@ -173,7 +173,7 @@ def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShard
         here = folder.cache / folder.current.read_text().strip()
     else:
         with _alone(folder.cache / ".lock"):
-            here = _bring(folder, files)
+            here = _download_version(folder, files)
             with writing(folder.current) as partial:
                 partial.write_text(here.name)
     shards = {path: (row["sha256"], row["bytes"]) for path, row in read_info(here)["shards"].items()}
@@ -182,15 +182,15 @@ def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShard
 
 @dataclass(frozen=True)
 class _Offline:
-    """No files."""
+    """No files: every access raises DownloadError."""
 
     name: str
 
     def __call__(self, path: str) -> Opener:
-        raise DownloadError(f"{self.name}/{path}: is not here, and HF_HUB_OFFLINE is set; unset it and try again")
+        raise DownloadError(f"{self.name}/{path}: is not cached, and HF_HUB_OFFLINE is set; unset it and try again")
 
 
-def _bring(folder: RemoteFolder, files: Files) -> Path:
+def _download_version(folder: RemoteFolder, files: Files) -> Path:
     coming = folder.cache / "coming" / INFO
     coming.unlink(missing_ok=True)
     _download(coming, folder, files, INFO)
@@ -204,13 +204,13 @@ def _bring(folder: RemoteFolder, files: Files) -> Path:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         todo = {path: name for path, name in wanted.items() if not path.exists()}
         list(pool.map(lambda item: _download(item[0], folder, files, item[1]), todo.items()))
-    told = {state.path: state.sha256 for state in list_shards(here)}
-    if told != shards:
-        odd = sorted(set(told.items()) ^ set(shards.items()))[0][0]
+    listed = {state.path: state.sha256 for state in list_shards(here)}
+    if listed != shards:
+        odd = sorted(set(listed.items()) ^ set(shards.items()))[0][0]
         for path in wanted:
             path.unlink()
         raise ShardError(f"{folder.name}: its {INFO} and its manifest do not agree about {odd}; try again")
-    # Last: a folder with this file has all the others.
+    # Last: a folder that has this file has all the others.
     coming.replace(here / INFO)
     return here
 

@@ -1,8 +1,8 @@
 """
-Writing shards: plain tars that WebDataset reads, the same bytes for the same samples.
+Write shards: plain tars that WebDataset reads, the same bytes for the same samples.
 
-Of each shard there is, beside the tar, one part of manifest.parquet. It is written after the tar, so a part means that
-its tar is whole.
+Each shard has, beside the tar, one part of manifest.parquet. It is written after the tar, so if a part exists, its tar
+is complete.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SampleBytes:
     """
     A sample ready to be written: its encoded images, and its record without shard and offsets.
 
-    A lazy sample has an empty `lq`: readers make it from its recipe. Lazy samples of one GT stand one after the other.
+    A lazy sample has an empty `lq`: readers make it from its recipe. Lazy samples of one GT must be consecutive.
     """
 
     gt: bytes
@@ -62,11 +62,11 @@ class Rejected:
 @dataclass(frozen=True)
 class ShardState:
     """
-    What a part of the manifest says of its tar.
+    The state of a tar as its part of the manifest describes it.
 
     Attributes:
         path: of the tar, relative to the shard folder.
-        samples: how many it holds.
+        samples: number of samples in it.
         size: of the tar in bytes.
         sha256: of the tar.
         plan: digest of the plan that it was built from.
@@ -85,7 +85,7 @@ class TarWriter:
     """
     Write a USTAR archive: owner, time and mode are constants, so equal members give equal bytes.
 
-    tarfile spends most of its time on building headers one field at a time; here only name, size and checksum change.
+    tarfile spends most of its time on building headers field by field; here only name, size and checksum change.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -101,7 +101,7 @@ class TarWriter:
             The offset of its first byte in the archive.
 
         Raises:
-            ShardError: the name has over 100 bytes or the member over 8 GiB, which USTAR cannot say.
+            ShardError: the name has over 100 bytes or the member over 8 GiB, the limits of USTAR.
         """
         self._write(_header(name, len(data)))
         offset = self._offset
@@ -110,7 +110,7 @@ class TarWriter:
         return offset
 
     def close(self) -> tuple[int, str]:
-        """End the archive; give its size in bytes and its sha256."""
+        """End the archive; return its size in bytes and its sha256."""
         self._write(b"\0" * (2 * _BLOCK))
         return self._offset, self._digest.hexdigest()
 
@@ -124,14 +124,14 @@ def write_shard(
     folder: Path, path: str, samples: Iterable[SampleBytes], plan: str, rejected: Sequence[Rejected]
 ) -> ShardState:
     """
-    Write one tar and its part of the manifest; both appear whole or not at all.
+    Write one tar and its part of the manifest, both atomically.
 
     Args:
         folder: the shard folder.
         path: of the tar, relative to it.
         samples: what to write; may be empty.
         plan: digest of the plan, kept in the part.
-        rejected: kept in the part too; read when the last sample is written, so the caller may fill it meanwhile.
+        rejected: stored in the part too; read after the last sample is written, so the caller may fill it meanwhile.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -153,7 +153,7 @@ def write_shard(
 
 def part_path(folder: Path, path: str) -> Path:
     """
-    Say where the part of a shard lies.
+    Return the path of the manifest part of a shard.
 
     >>> part_path(Path("pool"), "train/noise/wed-00007.tar").as_posix()
     'pool/manifest.parquet/train-noise-wed-00007.parquet'
@@ -163,9 +163,9 @@ def part_path(folder: Path, path: str) -> Path:
 
 def shard_state(folder: Path, path: str) -> ShardState | None:
     """
-    Say what is known of a shard; None where it is not there, cut short, or its part cannot be read.
+    Return the state of a shard; None if it is missing or truncated, or its part cannot be read.
 
-    The tar's bytes are counted, not hashed: `uir verify --deep` does that.
+    Only the size of the tar is checked, not its hash: `uir verify --deep` checks that.
     """
     state = _read_state(part_path(folder, path))
     if state is None:
@@ -175,7 +175,7 @@ def shard_state(folder: Path, path: str) -> ShardState | None:
 
 
 def shard_keys(folder: Path, path: str) -> tuple[str, ...] | None:
-    """Give the keys of all samples that a shard was planned with, made or rejected; None without its part."""
+    """Return the keys of all samples that a shard was planned with, made or rejected; None without its part."""
     part = part_path(folder, path)
     state = _read_state(part)
     if state is None:
@@ -186,14 +186,14 @@ def shard_keys(folder: Path, path: str) -> tuple[str, ...] | None:
 
 def list_shards(folder: Path) -> list[ShardState]:
     """
-    List the shards that a folder's manifest names, sorted by path, whether or not their tars are whole.
+    Return the shards in a folder's manifest, sorted by path, whether or not their tars are complete.
 
     Raises:
         ShardError: there is no manifest, or a part of it is broken.
     """
     parts = sorted((folder / MANIFEST).glob("*.parquet")) if (folder / MANIFEST).is_dir() else []
     if not parts:
-        raise ShardError(f"{folder}: no {MANIFEST} here; `uir build-shards --out {folder}` writes one")
+        raise ShardError(f"{folder}: no {MANIFEST} here; create one with `uir build-shards --out {folder}`")
     states = []
     for part in parts:
         state = _read_state(part)
@@ -205,10 +205,10 @@ def list_shards(folder: Path) -> list[ShardState]:
 
 def read_info(folder: Path) -> dict[str, Any]:
     """
-    Read info.json; {} where there is none yet.
+    Return the contents of info.json; {} if there is none yet.
 
     Raises:
-        ShardError: it is no JSON.
+        ShardError: it is not valid JSON.
     """
     path = folder / INFO
     if not path.exists():
@@ -241,7 +241,7 @@ def pool_codec(folder: Path) -> Codec:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """
-    Write JSON with sorted keys, whole or not at all.
+    Write JSON with sorted keys, atomically.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -251,18 +251,18 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _gt_identity(sample: SampleBytes) -> tuple[object, ...]:
-    """Give equal values for lazy samples that share a GT, and no two for others."""
+    """Return a value that is equal for lazy samples that share a GT, and different for all others."""
     if sample.lq:
         return (sample.fields["key"],)
     return tuple(sample.fields[name] for name in ("source", "gt_path", "top", "left", "height", "width"))
 
 
 def _add_samples(tar: TarWriter, path: str, samples: Sequence[SampleBytes]) -> list[dict[str, Any]]:
-    """Write one sample, or the lazy samples of one GT: its image once, and the records of all in one JSON list."""
+    """Write one sample, or the lazy samples of one GT: the image once, and the records of all in one JSON list."""
     first = samples[0]
     key, codec = first.fields["key"], first.fields["codec"]
     documents = [{name: sample.fields[name] for name in IN_TAR} for sample in samples]
-    # Alphabetical order, as webdataset's own writer has it.
+    # Alphabetical order, as in webdataset's own writer.
     gt_offset = tar.add(f"{key}.gt.{codec}", first.gt)
     tar.add(f"{key}.json", _json(documents[0] if first.lq else {"samples": documents}))
     lq_offset = tar.add(f"{key}.lq.{codec}", first.lq) if first.lq else 0

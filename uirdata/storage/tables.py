@@ -1,4 +1,4 @@
-"""Parquet tables: written whole or not at all, the same bytes for the same rows."""
+"""Parquet tables: written atomically, the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ROWS_AT_ONCE = 50_000
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
     """
-    Write rows to a parquet file under its final name only when it is whole.
+    Write rows to a parquet file that appears under its final name only when complete.
 
     Returns:
-        How many rows it has.
+        The number of rows.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -35,7 +35,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema)
 
 def write_objects(path: Path, objects: Iterable[object], schema: pa.Schema) -> int:
     """
-    Write a row for each object, its attributes by the schema's names; otherwise as `write_rows`, at thrice its speed.
+    Write a row for each object, its attributes by the schema's names; otherwise as `write_rows`, three times as fast.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -61,10 +61,10 @@ def _write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """
-    Read a parquet file, or a folder of them.
+    Return the table in a parquet file, or in a folder of them.
 
     Raises:
-        ShardError: it is missing or not whole.
+        ShardError: it is missing or incomplete.
     """
     try:
         return pq.read_table(path, columns=columns)
@@ -75,7 +75,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Give lists of up to `size` of them."""
+    """Yield lists of up to `size` rows."""
     rest = iter(rows)
     while batch := list(islice(rest, size)):
         yield batch

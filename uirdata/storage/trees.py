@@ -1,4 +1,4 @@
-"""Taking a tree of files that is unpacked already into a source's folder."""
+"""Put an already unpacked tree of files into a source's folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from uirdata.storage.files import storage_error
 
 def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> None:
     """
-    Give files of a tree a place below a source's folder: as second names where the disk can, else as copies.
+    Put files of a tree below a source's folder: as hard links if the disk supports them, else as copies.
 
-    Afterwards the journal is that of an unpacked archive: `archives.read_journal` reads it.
+    Afterwards the journal is like that of an unpacked archive: `archives.read_journal` reads it.
 
     Args:
-        tree: what the paths are relative to.
+        tree: folder that the paths are relative to.
         paths: of the files to take.
         root: the source's folder.
-        journal: file to remember what was taken.
+        journal: file that records what was put there.
 
     Raises:
         StorageError: it cannot be written.

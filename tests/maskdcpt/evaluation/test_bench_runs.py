@@ -31,7 +31,7 @@ from maskdcpt.metrics import LearnedMetric, psnr
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import load_checkpoint
 from maskdcpt.weights.training_data import training_data
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.maskdcpt.metrics.test_learned_metrics import weights
 from uirdata.errors import SourceError, UirError, UsageError
 from uirdata.images import read_image
@@ -66,7 +66,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for lq, gt in kinds:
             for n in "12":
                 seed += 1
-                image = picture(37, 53 if n == "1" else 48, seed)
+                image = synthetic_image(37, 53 if n == "1" else 48, seed)
                 if gt:
                     write_png(trees / source / gt.format(n=n), image)
                 if lq:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.uirdata.degradations.pictures import flat, random_picture, scene
+from tests.uirdata.degradations.synthetic_images import flat, random_image, scene
 from uirdata.degradations.defocus_blur import blur_by_depth, defocus
 from uirdata.degradations.downsample_noise_blur_jpeg import rescale
 from uirdata.degradations.jpeg import encode_jpeg, jpeg
@@ -30,7 +30,7 @@ def rng(purpose="blur"):
 
 
 def segments(stream: bytes):
-    """Markers of a JPEG stream up to the scan: (marker, payload)."""
+    """Yield the markers of a JPEG stream up to the scan: (marker, payload)."""
     place = 2
     while stream[place + 1] != 0xDA:
         length = int.from_bytes(stream[place + 2 : place + 4], "big")
@@ -98,7 +98,7 @@ def test_what_jpeg_does_not_know_is_refused(parameters):
 @pytest.mark.parametrize("method", ["bilinear", "edge-aware", "none"])
 @pytest.mark.parametrize("phase", list(PHASES))
 def test_a_mosaic_keeps_every_sampled_value_exactly(phase, method, size):
-    gt = random_picture(*size)
+    gt = random_image(*size)
     lq = mosaic(gt, rng(), phase=phase, method=method)
     for row in (0, 1):
         for column in (0, 1):
@@ -107,7 +107,7 @@ def test_a_mosaic_keeps_every_sampled_value_exactly(phase, method, size):
 
 
 def test_bilinear_interpolation_is_the_mean_of_the_neighbours():
-    gt = random_picture(12, 12)
+    gt = random_image(12, 12)
     lq = mosaic(gt, rng(), phase="rggb", method="bilinear").astype(int)
     wide = gt.astype(int)
     # At a red pixel, green is the mean of the four beside it and blue of the four at its corners.
@@ -128,7 +128,7 @@ def test_a_trajectory_has_the_stated_length_around_its_middle(length, shake):
 
 
 def test_motion_along_rows_leaves_columns_alone():
-    gt = np.repeat(random_picture(30, 1), 40, axis=1)
+    gt = np.repeat(random_image(30, 1), 40, axis=1)
     assert np.array_equal(linear_motion(gt, rng(), length=15.0, angle=0.0), gt)
     assert not np.array_equal(linear_motion(gt, rng(), length=15.0, angle=90.0), gt)
 
@@ -147,13 +147,13 @@ def test_frames_are_averaged_in_the_light_of_the_camera_curve(curve, middle):
     assert np.array_equal(average_frames([scene()], curve=curve), scene())
 
 
-def test_a_camera_that_holds_still_sees_the_picture():
+def test_a_camera_that_holds_still_sees_the_image():
     gt = scene()
     assert np.abs(camera_shake(gt, rng(), length=1e-6).astype(int) - gt).max() <= 2
 
 
 def test_a_camera_that_turns_blurs_the_border_more_than_the_middle():
-    gt = random_picture(129, 129)
+    gt = random_image(129, 129)
     lq = camera_shake(gt, rng(), length=1e-6, turn=6.0)
     error = np.abs(lq.astype(int) - gt)
     assert error[62:67, 62:67].mean() < 0.6 * error[:8].mean()
@@ -166,7 +166,7 @@ def test_a_camera_that_turns_blurs_the_border_more_than_the_middle():
 )
 def test_a_light_before_a_moving_camera_becomes_a_row_of_lights_over_its_way(moves, reach):
     gt = flat(0, 257, 257)
-    # In the middle for a way, 110 pixels beside it for a turn and a zoom.
+    # In the middle for a translation, 110 pixels beside it for a rotation and a zoom.
     column = 128 if "length" in moves else 238
     gt[127:130, column - 1 : column + 2] = 255
     light = to_light(camera_shake(gt, rng(), **{"length": 1e-6, "shake": 0.0, **moves}), "gamma-2p2")[..., 0]
@@ -203,7 +203,7 @@ def test_a_sharp_front_keeps_its_edge_and_takes_nothing_from_the_blurred_back():
     depth[:, :30] = 0.0
     lq = blur_by_depth(gt, depth, radius=6.0, focus=0.0)
     assert np.array_equal(lq[:, :30], gt[:, :30])
-    # Behind the edge there is only the back, which is continued behind the front.
+    # Behind the edge there is only the back, which is extended behind the front.
     assert lq[:, 30:, 0].max() == 0
 
 
@@ -245,13 +245,13 @@ def test_resizing_keeps_flat_areas(method):
 @pytest.mark.parametrize(("method", "code"), [("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC)])
 @pytest.mark.parametrize("size", [(20, 26), (45, 61), (90, 70)])
 def test_resizing_agrees_with_opencv(method, code, size):
-    gt = random_picture(45, 61)
+    gt = random_image(45, 61)
     theirs = cv2.resize(gt.astype(np.float32), (size[1], size[0]), interpolation=code)
     assert np.abs(resize(gt, *size, method) - np.clip(theirs, 0, 255)).max() <= 1.0
 
 
 def test_area_halves_by_means_of_four():
-    gt = random_picture(8, 8)
+    gt = random_image(8, 8)
     means = gt.reshape(4, 2, 4, 2, 3).astype(float).mean(axis=(1, 3))
     assert np.abs(resize(gt, 4, 4, "area") - means).max() <= 0.51
 

@@ -1,4 +1,4 @@
-"""What every type must do, whatever it is; runs by itself on a type that is added."""
+"""Requirements on every type; a type that is added is tested automatically."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import uirdata.degradations
-from tests.uirdata.degradations.pictures import random_picture, scene
+from tests.uirdata.degradations.synthetic_images import random_image, scene
 from uirdata.degradations import DEGRADATIONS, degrade, sample_recipe
 from uirdata.degradations.base import OneOf, Recipe, Step, StepTemplate
 from uirdata.seeding import rng_for
@@ -28,7 +28,7 @@ def recipe_of(degradation, level, purpose="recipe"):
 @each_type
 def test_every_level_keeps_any_size_and_its_input_and_repeats_its_bytes(degradation):
     for index, level in enumerate(degradation.levels):
-        gt = random_picture(*SIZES[index % len(SIZES)])
+        gt = random_image(*SIZES[index % len(SIZES)])
         before = gt.copy()
         recipe = recipe_of(degradation, level)
         lq = degrade(gt, recipe)
@@ -44,18 +44,18 @@ def test_every_level_keeps_any_size_and_its_input_and_repeats_its_bytes(degradat
 @pytest.mark.parametrize("size", SIZES)
 def test_the_first_and_the_last_level_take_any_size(degradation, size):
     for level in (degradation.levels[0], degradation.levels[-1]):
-        assert degrade(random_picture(*size), recipe_of(degradation, level)).shape == (*size, 3)
+        assert degrade(random_image(*size), recipe_of(degradation, level)).shape == (*size, 3)
 
 
 @each_type
 def test_a_view_that_is_not_contiguous_gives_the_same_bytes(degradation):
-    gt = random_picture(40, 36)[4:, ::2]
+    gt = random_image(40, 36)[4:, ::2]
     recipe = recipe_of(degradation, degradation.levels[-1])
     assert np.array_equal(degrade(gt, recipe), degrade(np.ascontiguousarray(gt), recipe))
 
 
 @each_type
-def test_every_level_changes_the_picture(degradation):
+def test_every_level_changes_the_image(degradation):
     gt = scene(128, 128)
     for level in degradation.levels:
         assert not np.array_equal(degrade(gt, recipe_of(degradation, level)), gt), level.name
@@ -139,7 +139,7 @@ def called(templates) -> set[str]:
 
 
 def fits(templates, steps: list[Step]) -> bool:
-    """Take the steps off the list that the templates may have drawn."""
+    """Remove the steps that the templates may have drawn from the list."""
     for template in templates:
         if isinstance(template, StepTemplate):
             if not steps or not holds(template, steps.pop(0)):

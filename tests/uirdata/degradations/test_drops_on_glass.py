@@ -1,4 +1,4 @@
-"""Raindrops against the geometry of discs scattered at random and of a lens that looks over the scene."""
+"""Raindrops against the geometry of discs scattered at random, and of a lens with a wide view of the scene."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import flat
+from tests.uirdata.degradations.synthetic_images import flat
 from uirdata.degradations.light import to_light
 from uirdata.degradations.raindrop import _draw_drops, raindrop
 from uirdata.seeding import rng_for
@@ -33,7 +33,7 @@ def test_drops_cover_what_discs_at_random_places_cover(size, spread, density):
 
 
 def one_drop(*, size=24.0, view=0.6):
-    """A drop that lies whole in a picture of 160 lines of 200 pixels."""
+    """Return a drop that lies completely in an image of 160 lines of 200 pixels."""
     drops = _draw_drops(160, 200, rng_for(15, "one", "drop"), density=1.4, size=size, spread=0.0, view=view)
     rows, columns = np.divmod(drops.where, 200)
     assert rows.min() > 0
@@ -53,10 +53,10 @@ def test_a_drop_shows_the_stated_share_of_the_scene_upside_down(view):
     # Near its middle a sphere turns the view by 2 / pi of what it turns at its rim, where half of the view is reached.
     slope, straight = np.polyfit(columns[near] - middle_x, drops.column[near], 1)
     assert slope == pytest.approx(-2 / math.pi * view * 100 / size, rel=0.02)
-    # Straight through one sees the same point, moved towards the scene's middle by the share that is in view.
+    # Without refraction the same point is seen, moved towards the scene's middle by the share that is in view.
     assert straight == pytest.approx(100 + (middle_x - 100) * (1 - view), abs=0.5)
     slope, straight = np.polyfit(rows[near] - middle_y, drops.row[near], 1)
-    # A drop is up to 1.35 times as tall as wide, and compresses the picture by as much less.
+    # A drop is up to 1.35 times as tall as wide, and compresses the image by as much less.
     assert 1 / 1.35 < -slope * size / (2 / math.pi * view * 80) < 1.02
     assert straight == pytest.approx(80 + (middle_y - 80) * (1 - view), abs=0.5)
 
@@ -70,7 +70,7 @@ def test_a_drops_rim_is_half_as_bright_as_its_middle():
 
 @pytest.mark.parametrize("opacity", [0.4, 0.9])
 def test_a_drop_adds_the_skys_light_by_its_opacity(opacity):
-    # Black but for a white line above, which is half of the brightest twentieth that stands for the sky.
+    # Black except for a white line at the top, half of the brightest twentieth, the estimate of the sky.
     gt = flat(0, 640, 640)
     gt[:16] = 255
     lq = raindrop(gt, rng("sky"), density=40.0, size=15.0, spread=0.0, blur=0.0, view=0.0, sky=1.0, opacity=opacity)

@@ -1,7 +1,7 @@
 """
-The bytes of every level, pinned.
+Golden digests of the bytes of every level.
 
-A change here is a change of an operation's bytes: count up its `revision`, and write the file anew with
+If one changes, the bytes of an operation have changed: increase its `revision`, and write the file again with
 `python -m tests.uirdata.degradations.test_golden`.
 """
 
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import scene
+from tests.uirdata.degradations.synthetic_images import scene
 from uirdata.degradations import DEGRADATIONS, degrade, sample_recipe
 from uirdata.images import pixel_sha256
 from uirdata.seeding import rng_for
@@ -63,7 +63,7 @@ def test_importing_and_degrading_leave_the_global_generators_and_the_thread_coun
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
-def test_a_large_picture_does_not_depend_on_the_number_of_threads():
+def test_a_large_image_does_not_depend_on_the_number_of_threads():
     gt = np.tile(scene(), (6, 5, 1))
     threads = cv2.getNumThreads()
     try:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import flat, random_picture
+from tests.uirdata.degradations.synthetic_images import flat, random_image
 from uirdata.degradations.gaussian_blur import gaussian_blur, sinc_blur
 from uirdata.degradations.kernels import (
     _bessel_j1,
@@ -114,13 +114,13 @@ def test_a_sinc_filter_rings():
 
 
 def test_the_separable_way_gives_the_pixels_of_the_kernel():
-    gt = random_picture(40, 50)
+    gt = random_image(40, 50)
     fast = gaussian_blur(gt, rng(), sigma_x=1.7, size=13)
     assert np.array_equal(fast, round_levels(convolve(gt, gaussian_kernel(13, 1.7, 1.7, 0.0))))
 
 
-def test_a_picture_is_blurred_by_the_kernel_that_was_asked_for():
-    gt = random_picture(40, 50)
+def test_an_image_is_blurred_by_the_requested_kernel():
+    gt = random_image(40, 50)
     for family, beta in (("gaussian", 1.0), ("generalised", 0.7), ("plateau", 1.5)):
         kernel = gaussian_kernel(15, 2.5, 0.8, 0.5, family=family, beta=beta)
         lq = gaussian_blur(gt, rng(), sigma_x=2.5, sigma_y=0.8, rotation=0.5, size=15, family=family, beta=beta)
@@ -129,7 +129,7 @@ def test_a_picture_is_blurred_by_the_kernel_that_was_asked_for():
 
 
 def test_gaussian_blur_agrees_with_opencvs():
-    gt = random_picture(64, 64)
+    gt = random_image(64, 64)
     ours = gaussian_blur(gt, rng(), sigma_x=1.6, size=11).astype(int)
     theirs = cv2.GaussianBlur(gt.astype(np.float32), (11, 11), 1.6, borderType=cv2.BORDER_REFLECT_101)
     assert np.abs(ours - theirs).max() <= 0.51

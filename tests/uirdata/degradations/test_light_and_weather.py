@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import flat, random_picture, scene
+from tests.uirdata.degradations.synthetic_images import flat, random_image, scene
 from uirdata.degradations import sensor
 from uirdata.degradations.depth import draw_depth
 from uirdata.degradations.haze import RESIDE_AIRLIGHTS, RESIDE_BETAS, apply_haze, haze
@@ -26,7 +26,7 @@ def rng(purpose="weather"):
 
 
 @pytest.mark.parametrize("curve", ["srgb", "gamma-2p2", "linear"])
-def test_light_and_back_is_the_picture(curve):
+def test_light_and_back_is_the_image(curve):
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     assert np.array_equal(from_light(to_light(levels, curve), curve), levels)
 
@@ -51,7 +51,7 @@ def test_every_stop_halves_the_light(stops, white):
     assert ratio == pytest.approx(0.5, abs=0.004)
 
 
-def test_no_missing_light_is_the_picture():
+def test_no_missing_light_is_the_image():
     assert np.array_equal(low_light(scene(), rng(), stops=0.0), scene())
 
 
@@ -123,7 +123,7 @@ def test_the_cameras_own_denoising_smooths_colour_more_than_brightness():
 
 
 def test_haze_inverts_to_the_gt_with_the_known_depth():
-    gt = random_picture(40, 50)
+    gt = random_image(40, 50)
     depth = np.linspace(0.5, 6.0, 2000).reshape(40, 50)
     for airlight, beta in ((0.8, 0.04), (0.9, 0.12), (1.0, 0.2)):
         lq = apply_haze(gt, depth, airlight=airlight, beta=beta)
@@ -207,7 +207,7 @@ def test_marks_are_as_many_as_asked_and_come_from_outside_too():
 
 
 def test_rain_brightens_what_is_darker_than_its_light_and_spares_what_is_not():
-    gt = random_picture(128, 128)
+    gt = random_image(128, 128)
     lq = rain_streak(gt, rng(), density=60.0, length=30.0, light=0.8)
     dark = gt <= 204
     assert (lq[dark] >= gt[dark]).all()
@@ -298,7 +298,7 @@ def test_a_drop_is_blurred_by_the_stated_sigma(blur):
         assert (spread * offset**2).sum() / spread.sum() == pytest.approx(blur**2 + 10, rel=0.03)
 
 
-def test_no_drops_is_the_picture():
+def test_no_drops_is_the_image():
     assert np.array_equal(raindrop(scene(), rng(), density=0.0, size=8.0), scene())
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import flat
+from tests.uirdata.degradations.synthetic_images import flat
 from uirdata.degradations import rain_streak, snow
 from uirdata.degradations.particles import flake, scatter, streak
 from uirdata.seeding import rng_for
@@ -66,7 +66,7 @@ def test_the_layers_share_the_density_that_is_asked_for(module):
 
 
 def marks_drawn(monkeypatch, module, mark, fall, **settings):
-    """What the nearest layer's marks are drawn with, in 150 pictures: an array of three sizes by arguments each."""
+    """Return the arguments of the nearest layer's marks, in 150 images: an array of three sizes by arguments each."""
     drawn = []
     monkeypatch.setattr(module, mark, lambda *arguments: drawn.append(arguments) or np.ones((1, 1), np.float32))
     for attempt in range(150):
@@ -85,7 +85,7 @@ def test_the_nearest_streaks_have_the_stated_length_width_and_direction_on_avera
 def test_the_nearest_flakes_move_by_the_stated_way_on_average(monkeypatch):
     drawn = marks_drawn(monkeypatch, snow, "flake", snow.snow, size=20.0, travel=12.0, angle=60.0)
     assert drawn[:, :, 2].mean() == pytest.approx(12.0, rel=0.03)
-    # The way of a layer differs from it by 12 degrees: the standard error of 150 is one.
+    # The direction of a layer differs from it by 12 degrees: the standard error of 150 is one.
     assert drawn[:, :, 3].mean() == pytest.approx(60.0, abs=2.0)
-    # A layer's share of the size, by the mean of the three sizes that it has.
+    # A layer's share of the size, by the mean of its three sizes.
     assert drawn[:, :, 0].mean() == pytest.approx(20.0 * snow._LAYERS[-1][1] * np.mean(snow._SIZES), rel=1e-9)

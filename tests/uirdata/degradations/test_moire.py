@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import flat
+from tests.uirdata.degradations.synthetic_images import flat
 from uirdata.degradations.light import to_light
 from uirdata.degradations.moire import _camera, _screen_places, moire
 from uirdata.seeding import rng_for
@@ -18,7 +18,7 @@ def rng(purpose="moire"):
 
 
 def beat(light, axis):
-    """The complex amplitude of beats of 50 pixels along an axis of (400, 400), relative to the mean."""
+    """Return the complex amplitude of beats of 50 pixels along an axis of (400, 400), relative to the mean."""
     # Whole beats in both directions.
     along = light[30:380, 30:380].mean(axis=1 - axis)
     return 2 * (along * np.exp(-2j * math.pi / 50 * np.arange(350))).mean() / along.mean()
@@ -31,9 +31,9 @@ def photographed(scale, *, lens=0.0, side=400, purpose="moire", **parameters):
 
 @pytest.mark.parametrize(("scale", "lens"), [(1.02, 0.0), (1.02, 0.15), (0.98, 0.1)])
 def test_the_beat_is_as_strong_as_a_stripe_a_camera_pixel_and_a_lens_let_it_be(scale, lens):
-    # The grids lie otherwise each time, and the places are looked up in steps of a 64th.
-    pictures = [photographed(scale, lens=lens, purpose=f"{attempt}") for attempt in range(5)]
-    across, down = (np.mean([abs(beat(p[..., c], axis)) for p in pictures for c in range(3)]) for axis in (1, 0))
+    # The grids are shifted differently each time, and the positions are looked up in steps of a 64th.
+    images = [photographed(scale, lens=lens, purpose=f"{attempt}") for attempt in range(5)]
+    across, down = (np.mean([abs(beat(p[..., c], axis)) for p in images for c in range(3)]) for axis in (1, 0))
     # The first harmonic of a stripe of width w is 2 sinc(w); a camera pixel that is sensitive over 0.8 of its pitch
     # multiplies it by sinc(0.8 / scale), and the lens by the transform of its Gaussian.
     seen = 2 * np.sinc(0.8 / scale) * math.exp(-2 * (math.pi * lens / scale) ** 2)
@@ -61,7 +61,7 @@ def test_noise_has_the_stated_deviation_before_the_colours_are_interpolated():
     frequency = np.fft.fftfreq(768)
     coarse = np.hypot(*np.meshgrid(frequency, frequency)) < 0.025
     coarse[0, 0] = False
-    # Interpolation leaves what is coarse alone: the power of white noise on every second pixel (green) or every fourth.
+    # Interpolation keeps only low frequencies: the power of white noise on every second pixel (green) or every fourth.
     for channel, share in ((0, 1 / 4), (1, 1 / 2), (2, 1 / 4)):
         assert spectrum[coarse, channel].mean() == pytest.approx(sigma**2 / share, rel=0.06)
 

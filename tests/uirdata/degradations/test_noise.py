@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import flat
+from tests.uirdata.degradations.synthetic_images import flat
 from uirdata.degradations.noise import gaussian_noise, photon_noise, poisson_noise, salt_and_pepper
 from uirdata.seeding import rng_for
 
@@ -46,7 +46,7 @@ def test_poisson_variance_is_scale_squared_times_the_signal(scale, gray):
     for level in levels:
         noise = poisson_noise(flat(int(level), SIDE, SIDE), rng(f"poisson {level}"), scale=scale, gray=gray)
         noise = noise.astype(float) - level
-        # Whole steps of one stay as they are; other scales are rounded, which adds 1/12.
+        # Integers stay as they are at scale 1; other scales are rounded, which adds 1/12.
         variances.append(noise.var() - 1 / 12)
         assert abs(noise.mean()) < 0.25
     slope = float((levels * variances).sum() / (levels * levels).sum())

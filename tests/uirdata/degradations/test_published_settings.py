@@ -1,5 +1,5 @@
 """
-The blind mixtures, against the settings that their authors published.
+The blind mixtures, compared with the settings that their authors published.
 
 Wang et al., "Real-ESRGAN" (2021), sections 3.1 to 3.3, and the options file of its published training: kernels,
 resizing, noise and JPEG of both rounds.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import scene
+from tests.uirdata.degradations.synthetic_images import scene
 from uirdata.degradations import DEGRADATIONS, degrade, find_degradation, sample_recipe
 from uirdata.degradations.base import (
     RECIPE_VERSION,
@@ -73,7 +73,7 @@ def test_an_operation_that_is_not_here_is_refused_with_the_release_that_made_it(
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"version":1}', "nonsense"])
 def test_a_text_that_is_no_recipe_is_refused(text):
-    with pytest.raises(RecipeError, match="this is no recipe"):
+    with pytest.raises(RecipeError, match="this is not a recipe"):
         Recipe.from_json(text)
 
 
@@ -83,7 +83,7 @@ def test_parameters_that_cannot_be_are_refused(parameters):
         degrade(scene(), Recipe((Step("gaussian-noise", parameters),), 0))
 
 
-def test_a_fault_inside_an_operation_is_not_taken_for_a_bad_recipe():
+def test_a_bug_inside_an_operation_is_not_reported_as_a_bad_recipe():
     def broken(image, rng):
         raise TypeError("a fault of ours")
 
@@ -234,21 +234,21 @@ def recipe_text(**changes):
 )
 def test_a_text_of_another_form_is_no_recipe(changes):
     Recipe.from_json(recipe_text())
-    with pytest.raises(RecipeError, match="no recipe"):
+    with pytest.raises(RecipeError, match="not a recipe"):
         Recipe.from_json(recipe_text(**changes))
 
 
 def test_a_text_of_ten_thousand_brackets_is_no_recipe():
-    with pytest.raises(RecipeError, match="no recipe"):
+    with pytest.raises(RecipeError, match="not a recipe"):
         Recipe.from_json("[" * 100_000)
 
 
-# What a recipe says is never trusted: each value here once ended in a traceback, in a black picture or without memory.
+# A recipe is untrusted input: each value here once caused a traceback, a black image or exhausted memory.
 HOSTILE = (math.nan, math.inf, -math.inf, 1e300, 10**30, 10**9, "x", "4", None, [1], True)
 
 
 @pytest.mark.parametrize("name", list(DEGRADATIONS))
-def test_no_value_of_a_recipe_ends_in_anything_but_a_picture_or_a_refusal(name):
+def test_every_value_of_a_recipe_gives_an_image_or_an_error(name):
     gt = scene(12, 10)
     tried = set()
     for level in DEGRADATIONS[name].levels:

@@ -1,11 +1,11 @@
-"""Camera noise against closed forms: what the interpolation of white noise leaves, and what a published camera is."""
+"""Camera noise against closed forms: interpolated white noise, and the definition of a published camera."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import scene
+from tests.uirdata.degradations.synthetic_images import scene
 from uirdata.degradations import sensor
 from uirdata.degradations.light import from_light, to_light
 from uirdata.degradations.low_light import low_light
@@ -28,7 +28,7 @@ SIDE = 512
 
 
 def noise_on_the_sensor(light, *, red_gain=1.0, blue_gain=1.0, height=SIDE, width=SIDE, **noise):
-    """The interpolated noise before white balance and colour matrix, red first; red lies at even rows and columns."""
+    """Return the interpolated noise before white balance and colour matrix; red is first, at even rows and columns."""
     gray = np.full((height, width, 3), light, np.float32)
     rng = rng_for(0, "test", "sensor")
     developed = sensor.bayer_noise(gray, rng, red_gain=red_gain, blue_gain=blue_gain, **noise)
@@ -70,7 +70,7 @@ def test_red_is_interpolated_with_half_of_greens_help():
     noise = noise_on_the_sensor(0.0, electrons=100.0, read_noise=10.0)
     variance = (10.0 / 100.0) ** 2
     half = 0.5
-    # Green pixel between two reds: half of each red, minus what they had in common with green, plus its own. Its own
+    # Green pixel between two reds: half of each red, minus its common part with green, plus its own. Its own
     # green comes in with half * (1 - 1/4), six other greens with half / 8 each.
     between, green = noise[0::2, 1::2, 0], noise[0::2, 1::2, 1]
     expected = 2 * 0.5**2 + (0.75 * half) ** 2 + 6 * (half / 8) ** 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import scene
+from tests.uirdata.degradations.synthetic_images import scene
 from uirdata.degradations import DEGRADATIONS
 from uirdata.degradations import sheet as sheets
 from uirdata.degradations.sheet import contact_sheet, sheet_recipes
@@ -39,7 +39,7 @@ def test_a_type_that_is_not_there_is_answered_with_the_nearest():
         contact_sheet(scene(), seed=0, names=["haze", "hazze"])
 
 
-def test_there_is_a_picture_for_want_of_a_photograph():
+def test_there_is_a_synthetic_image_as_a_substitute_for_a_photograph():
     made = sheets.test_scene()
     assert made.shape == (512, 512, 3)
     assert made.std() > 30

@@ -55,9 +55,9 @@ def test_usual_names_of_folders_are_recognised(
     assert pairs(source, f"{lq}/a/1.jpg", f"{gt}/a/1.png", f"{lq}/2.jpg") == [(f"{lq}/a/1.jpg", f"{gt}/a/1.png")]
 
 
-def test_names_that_tell_no_degradation_want_it_said(folders: Callable[..., Path]) -> None:
+def test_folder_names_without_a_degradation_require_the_option(folders: Callable[..., Path]) -> None:
     root = folders("input", "target")
-    with pytest.raises(UsageError, match="say which degradation input holds"):
+    with pytest.raises(UsageError, match="the degradation of input is missing"):
         local_source("mine", root)
     assert local_source("mine", root, degradation="snow").degradations == ("snow",)
 
@@ -77,15 +77,15 @@ def test_folders_are_named_by_the_user(folders: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "Bad Name"}, "small letters"),
-        ({"lq": "hazy"}, "go together"),
-        ({"lq": "hazy", "gt": "nowhere", "degradation": "haze"}, "is no folder"),
-        ({"lq": "hazy", "gt": "hazy", "degradation": "haze"}, "at once"),
+        ({"name": "Bad Name"}, "lower-case letters"),
+        ({"lq": "hazy"}, "given together"),
+        ({"lq": "hazy", "gt": "nowhere", "degradation": "haze"}, "is not a folder"),
+        ({"lq": "hazy", "gt": "hazy", "degradation": "haze"}, "must differ"),
         ({"lq": "hazy", "gt": "..", "degradation": "haze"}, "is not below"),
         ({"lq": "hazy", "gt": ".", "degradation": "haze"}, "is not below"),
         ({"lq": "hazy", "gt": "{odd}", "degradation": "haze"}, "rename it"),
         ({"degradation": "hase"}, "did you mean 'haze'?"),
-        ({"test_share": 1.0}, "test share of 1.0"),
+        ({"test_share": 1.0}, "test share is 1.0"),
     ],
 )
 def test_what_cannot_be_a_source_is_refused(
@@ -98,9 +98,9 @@ def test_what_cannot_be_a_source_is_refused(
 
 
 def test_a_degradation_without_folders_is_refused(folders: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no two folders"):
+    with pytest.raises(UsageError, match="no pair of folders"):
         local_source("mine", folders("photos"), degradation="haze")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         local_source("mine", tmp_path / "nowhere")
 
 

@@ -31,7 +31,7 @@ def body(incoming: Incoming) -> bytes:
 
 
 def test_every_host_file_is_listed() -> None:
-    # repository publishes; the others help.
+    # repository is for publishing; the others are helper modules.
     helpers = {"base", "web", "share_links", "repository"}
     files = {module.name for module in pkgutil.iter_modules(uirdata.hosts.__path__)} - helpers
     assert files == set(HOSTS)
@@ -87,7 +87,7 @@ def test_the_validator_is_one_that_if_range_takes() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, Unreachable), (403, Unreachable), (429, Interrupted), (503, Interrupted)]
 )
-def test_errors_are_sorted_into_later_and_never(status: int, kind: type[Exception]) -> None:
+def test_errors_are_temporary_or_permanent(status: int, kind: type[Exception]) -> None:
     with serving({"/f": DATA}, Habits(busy=[status], retry_after="7")) as server, pytest.raises(kind) as caught:
         Http(WebClient()).open(server.url + "/f")
     assert str(status) in str(caught.value)
@@ -101,12 +101,12 @@ def test_a_date_to_come_back_at_is_read_too() -> None:
     assert caught.value.retry_after_s == pytest.approx(100, abs=3)
 
 
-def test_nobody_listening_is_for_later_and_no_such_name_is_never() -> None:
+def test_a_refused_connection_is_temporary_and_an_unknown_host_is_permanent() -> None:
     with serving({}) as server:
         url = server.url
     with pytest.raises(Interrupted):
         Http(WebClient(stall_s=1)).open(url)
-    with pytest.raises(Unreachable, match=r"no http or https"):
+    with pytest.raises(Unreachable, match=r"not an http or https URL"):
         Http(WebClient()).open("file:///etc/passwd")
 
 
@@ -155,7 +155,7 @@ SUB = """<div class="flip-entries"><div class="flip-entry" id="entry-F2"><a href
 <div class="flip-entry-title">b.zip</div></a></div></div>"""
 
 
-def test_drive_says_yes_to_the_virus_page_and_keeps_the_range() -> None:
+def test_drive_confirms_the_virus_page_and_keeps_the_range() -> None:
     with serving({}) as server:
 
         def answer(ask: BaseHTTPRequestHandler) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from tests.hub import READER, STRANGER, Hub, hub
 from tests.uirdata.pipeline.fetching.archived import zipped
 from tests.uirdata.pipeline.test_all_sources import example_tree, unpinned
@@ -28,7 +28,7 @@ REPO = "someone/Rain"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A Hub, and the Hub's library speaks to it."""
+    """Return a Hub that the Hub's library connects to."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
@@ -93,9 +93,11 @@ def test_a_place_that_cannot_be_says_what_was_expected(host: HuggingFace, where:
         host.link(where)
 
 
-def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(server: Hub, tmp_path: Path) -> None:
+def test_a_source_on_the_hub_is_downloaded_over_a_connection_that_breaks(server: Hub, tmp_path: Path) -> None:
     images = {
-        f"{side}/{i}.png": encode_image(picture(40, 48, i), "png") for side in ("rain", "norain") for i in range(4)
+        f"{side}/{i}.png": encode_image(synthetic_image(40, 48, i), "png")
+        for side in ("rain", "norain")
+        for i in range(4)
     }
     packed = zipped(images)
     source = Source(
@@ -125,7 +127,7 @@ def test_a_source_on_the_hub_comes_home_over_a_line_that_breaks(server: Hub, tmp
     assert receipt.sha256 == hashlib.sha256(packed).hexdigest()
 
 
-def test_a_published_source_comes_home_from_the_hub(server: Hub, tmp_path: Path) -> None:
+def test_a_published_source_is_downloaded_from_the_hub(server: Hub, tmp_path: Path) -> None:
     source = unpinned(load_sources()["lol-v1"])
     files, expected = example_tree(source)
     repo, _, path = source.files[0].mirrors[0].where.removeprefix("dataset:").partition(":")

@@ -67,10 +67,10 @@ def test_all_faults_are_named_at_once() -> None:
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text("a = \n")
-    with pytest.raises(ManifestError, match=r"x\.toml: is no TOML"):
+    with pytest.raises(ManifestError, match=r"x\.toml: is not valid TOML"):
         read_toml(path)
     with pytest.raises(ManifestError, match=r"no such file"):
         read_toml(tmp_path / "y.toml")
     path.write_bytes(b"a = '\xff'")
-    with pytest.raises(ManifestError, match=r"is no TOML"):
+    with pytest.raises(ManifestError, match=r"is not valid TOML"):
         read_toml(path)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from PIL import Image
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from tests.uirdata.pipeline.fetching.archived import tarred, zipped
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.fetch import fetch, plan_fetch
@@ -28,7 +28,7 @@ def picture_bytes(path: str, height: int, width: int) -> bytes:
     seed = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "little")
     buffer = io.BytesIO()
     kind = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF"}.get(path.rpartition(".")[2].lower())
-    Image.fromarray(picture(height, width, seed)).save(buffer, kind or path.rpartition(".")[2].upper())
+    Image.fromarray(synthetic_image(height, width, seed)).save(buffer, kind or path.rpartition(".")[2].upper())
     return buffer.getvalue()
 
 

@@ -173,7 +173,7 @@ def test_recipes_without_pixels_say_how_to_make_them(
         publish(built, tmp_path, recipes_only=True)
         there = uirdata.open_shards(PLACE)
         assert there.record(0).source == "here"
-        with pytest.raises(DownloadError, match="--from-hub` makes the shards"):
+        with pytest.raises(DownloadError, match="build-shards --from-hub`"):
             there[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from uirdata.facts.local_sources import local_source
 from uirdata.layout import Layout
 from uirdata.pairing import Pair
@@ -24,12 +24,12 @@ def small_source(root: Path, *, photographs: int = 5) -> tuple[Layout, dict[str,
     rows = []
     for number in range(photographs):
         split = "test" if number == photographs - 1 else "train"
-        write_png(folder / f"clean/p{number}.png", picture(72, 90, number))
+        write_png(folder / f"clean/p{number}.png", synthetic_image(72, 90, number))
         pair = Pair("here", split, "", False, f"clean/p{number}.png", "", "", f"p{number}")
         rows.append(_row(pair, 72, 90))
     for number in range(2):
-        write_png(folder / f"gt/h.{number}.png", picture(64, 64, 50 + number))
-        write_png(folder / f"lq/h.{number}.png", picture(64, 64, 60 + number))
+        write_png(folder / f"gt/h.{number}.png", synthetic_image(64, 64, 50 + number))
+        write_png(folder / f"lq/h.{number}.png", synthetic_image(64, 64, 60 + number))
         pair = Pair("here", "train", "haze", True, f"gt/h.{number}.png", f"lq/h.{number}.png", "beta=0.1", f"h{number}")
         rows.append(_row(pair, 64, 64))
     write_rows(layout.pairs("here"), rows, PAIRS_SCHEMA)

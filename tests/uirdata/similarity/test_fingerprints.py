@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata.images import RgbImage
 from uirdata.similarity.fingerprints import (
     FLIPS,
@@ -42,7 +42,7 @@ def pairs(matches: Iterable[Matches]) -> dict[tuple[int, int], int]:
 
 def test_hashes_are_the_same_today_and_tomorrow() -> None:
     # Kept in caches: whoever changes them changes VERSION, too.
-    mark = fingerprint(picture(96, 128, 5))
+    mark = fingerprint(synthetic_image(96, 128, 5))
     assert (mark.height, mark.width, mark.whole) == (96, 128, 0x8E66E3FCD87FD3F1)
     assert len(mark.windows) == 6
     # Between machines a frequency of about nothing may change its sign.
@@ -53,7 +53,7 @@ def test_hashes_are_the_same_today_and_tomorrow() -> None:
 
 @pytest.mark.parametrize("how", FLIPS)
 def test_a_flip_changes_known_bits_of_the_whole_and_of_every_window(how: Flip) -> None:
-    image = picture(192, 256, 1)
+    image = synthetic_image(192, 256, 1)
     mark, other = fingerprint(image), fingerprint(flip(image, how))
     assert mark.whole is not None
     assert other.whole is not None
@@ -66,13 +66,13 @@ def test_a_flip_changes_known_bits_of_the_whole_and_of_every_window(how: Flip) -
 
 
 def test_gain_and_offset_hardly_change_a_hash() -> None:
-    image = picture(128, 128, 2)
+    image = synthetic_image(128, 128, 2)
     one, other = (np.array([fingerprint(i).whole], np.uint64) for i in (image, (image * 0.6 + 20).astype(np.uint8)))
     assert bits_that_differ(one, other) <= 2
 
 
-def test_a_crop_has_the_windows_of_the_picture_that_it_was_cut_from() -> None:
-    image = picture(300, 400, 3)
+def test_a_crop_has_the_windows_of_the_image_that_it_was_cut_from() -> None:
+    image = synthetic_image(300, 400, 3)
     whole, crop = fingerprint(image), fingerprint(image[37:293, 51:307])
     found = pairs(
         HashIndex(np.ascontiguousarray(whole.windows["hash"])).near(np.ascontiguousarray(crop.windows["hash"]), 10)
@@ -114,7 +114,7 @@ def test_what_differs_in_few_bits_is_always_found_once_and_with_its_distance(pro
     assert all(brute[pair] == bits <= 8 for pair, bits in found.items())
 
 
-def test_an_index_of_nothing_and_a_bucket_that_says_nothing_give_nothing() -> None:
+def test_an_empty_index_and_an_overfull_bucket_return_nothing() -> None:
     assert pairs(HashIndex(random_hashes(0)).near(random_hashes(5), 64, probe=True)) == {}
     crowd = np.zeros(1500, np.uint64)
     assert pairs(HashIndex(crowd).near(crowd[:1], 0)) == {}
@@ -135,9 +135,9 @@ def test_bits_are_counted() -> None:
     assert bits_that_differ(one, np.zeros(4, np.uint64)).tolist() == [0, 1, 64, 1]
 
 
-def test_flat_and_tiny_pictures_have_no_hash_and_too_large_ones_are_refused() -> None:
+def test_flat_and_tiny_images_have_no_hash_and_too_large_ones_are_refused() -> None:
     assert fingerprint(np.full((300, 300, 3), 80, np.uint8)).whole is None
-    tiny = fingerprint(picture(8, 8))
+    tiny = fingerprint(synthetic_image(8, 8))
     assert len(tiny.windows) == 0
     with pytest.raises(ValueError, match="sides end at 65,535"):
         fingerprint(np.zeros((1, 70_000, 3), np.uint8))

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.images import decode_image, encode_image
 from uirdata.storage.archives import Limits, fault_of, kind_of_name, member_hashes, read_journal, unpack
@@ -115,7 +115,7 @@ def test_a_rar_is_unpacked_by_a_program_or_the_error_names_the_package(
 
 
 def stand_in(folder: Path, name: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of this name and no other."""
+    """Install only a program of this name."""
     tool = folder / name
     tool.write_text(f"#!{sys.executable}\nimport sys\n{code}\n")
     tool.chmod(0o755)
@@ -150,7 +150,7 @@ def test_what_bsdtar_cannot_read_is_left_to_unrar(tmp_path: Path, monkeypatch: p
     assert taken("rar", tmp_path / "x.rar", tmp_path / "out") == {"1.png": b"bytes"}
 
 
-def test_a_picture_that_bsdtar_gives_no_bytes_of_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_which_bsdtar_reads_no_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x00")
     tar_of(tmp_path / "t.tar", {"a.txt": b"", "b.png": b""})
     code = f"sys.stdout.buffer.write(open({str(tmp_path / 't.tar')!r}, 'rb').read())"
@@ -160,7 +160,7 @@ def test_a_picture_that_bsdtar_gives_no_bytes_of_is_refused(tmp_path: Path, monk
 
 
 def rar_of(path: Path, files: dict[str, bytes]) -> Path:
-    """A RAR 5 archive whose files are stored as they are, by the format's description."""
+    """Write a RAR 5 archive with stored files, according to the description of the format."""
 
     def number(value: int) -> bytes:
         found = b""
@@ -207,7 +207,7 @@ def test_pieces_of_an_archive_are_read_as_one(tmp_path: Path, kind: str) -> None
 
 
 def test_images_in_a_table_become_files_with_their_names(tmp_path: Path) -> None:
-    png = encode_image(picture(8, 8), "png")
+    png = encode_image(synthetic_image(8, 8), "png")
     table = pa.table({"path": ["HR/train/0001000/0000001.png"], "image": [{"bytes": png, "path": None}], "w": [8]})
     pq.write_table(table, tmp_path / "t.parquet")
     assert taken("parquet", tmp_path / "t.parquet", tmp_path / "one") == {"HR/train/0001000/0000001.png": png}
@@ -217,16 +217,16 @@ def test_images_in_a_table_become_files_with_their_names(tmp_path: Path) -> None
     assert found == {"image_focus/a.png": png, "image_blur/u-000000.png": png}
 
 
-def test_arrays_in_a_matlab_file_become_pictures(tmp_path: Path) -> None:
+def test_arrays_in_a_matlab_file_become_images(tmp_path: Path) -> None:
     savemat = pytest.importorskip("scipy.io").savemat
-    array = np.stack([[picture(6, 5, 10 * i + k) for k in range(3)] for i in range(2)])
+    array = np.stack([[synthetic_image(6, 5, 10 * i + k) for k in range(3)] for i in range(2)])
     savemat(tmp_path / "v.mat", {"Noisy": array, "count": 3})
     found = taken("mat", tmp_path / "v.mat", tmp_path / "out")
     assert sorted(found) == [f"Noisy/{i}-{k}.png" for i in range(2) for k in range(3)]
     assert (decode_image(found["Noisy/1-2.png"], name="x") == array[1, 2]).all()
 
 
-def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
+def test_existing_files_are_not_written_again(tmp_path: Path) -> None:
     archive = zip_of(tmp_path / "x.zip", FILES)
     out = tmp_path / "out"
     calls = 0
@@ -236,7 +236,7 @@ def test_what_is_there_already_is_not_written_again(tmp_path: Path) -> None:
         calls += 1
         return calls > 2
 
-    with pytest.raises(StorageError, match="goes on from here"):
+    with pytest.raises(StorageError, match="run the command again to resume"):
         taken("zip", archive, out, stop=stop)
     first = (out / "a/1.png").stat().st_ino
     assert read_journal(out / ".uir/j.jsonl") == ((), "")
@@ -327,7 +327,7 @@ def test_a_link_out_of_the_archive_is_refused_before_anything_goes_through_it(tm
         assert list(victim.iterdir()) == []
 
 
-def test_a_link_that_stands_in_the_folder_already_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_that_exists_in_the_folder_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()
     (tmp_path / "out").mkdir()
@@ -376,7 +376,7 @@ def test_a_link_in_a_zip_is_refused_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_bomb_is_stopped_and_swept_up(tmp_path: Path, kind: str) -> None:
+def test_a_zip_bomb_is_stopped_and_removed(tmp_path: Path, kind: str) -> None:
     files = {f"{i}": bytes(1 << 20) for i in range(8)}
     archive = zip_of(tmp_path / "x", files) if kind == "zip" else tar_of(tmp_path / "x", files, "w:gz")
     assert archive.stat().st_size < 50_000
@@ -387,7 +387,7 @@ def test_a_bomb_is_stopped_and_swept_up(tmp_path: Path, kind: str) -> None:
         member_hashes(kind, [archive], Limits(free_bytes=3 << 20, ratio=50))
 
 
-def test_a_zip_that_says_it_is_smaller_than_it_is_does_no_harm(tmp_path: Path) -> None:
+def test_a_zip_that_declares_too_small_a_size_is_harmless(tmp_path: Path) -> None:
     archive = zip_of(tmp_path / "x.zip", {"a": bytes(1 << 20)})
     data = bytearray(archive.read_bytes())
     directory = data.rfind(b"PK\x01\x02")
@@ -399,7 +399,7 @@ def test_a_zip_that_says_it_is_smaller_than_it_is_does_no_harm(tmp_path: Path) -
 
 
 def test_a_million_entries_are_refused_without_reading_them(tmp_path: Path) -> None:
-    # The end of a zip (with its 64-bit part) that speaks of a million entries.
+    # The end of a zip (with its 64-bit part) that declares a million entries.
     count = (1_000_000).to_bytes(8, "little")
     size = (46_000_000).to_bytes(8, "little")
     end64 = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(12) + bytes(8) + count + size + bytes(8)
@@ -446,28 +446,30 @@ def test_a_file_where_a_folder_is_needed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "make"), [("zip", zip_of), ("tar", lambda p, f: tar_of(p, f, "w:gz"))])
-def test_a_cut_archive_says_so(tmp_path: Path, kind: str, make: Callable[[Path, dict[str, bytes]], Path]) -> None:
+def test_a_truncated_archive_is_reported(
+    tmp_path: Path, kind: str, make: Callable[[Path, dict[str, bytes]], Path]
+) -> None:
     archive = make(tmp_path / "x", {"a": random.Random(0).randbytes(50_000)})
     archive.write_bytes(archive.read_bytes()[:30_000])
-    with pytest.raises(ArchiveError, match=r"cut short|not what its name says"):
+    with pytest.raises(ArchiveError, match=r"truncated|not what its name says"):
         taken(kind, archive, tmp_path / "out")
 
 
-def test_a_glance_tells_a_page_from_an_archive(tmp_path: Path) -> None:
+def test_a_quick_check_distinguishes_a_page_from_an_archive(tmp_path: Path) -> None:
     page = tmp_path / "x"
     page.write_bytes(b"<!DOCTYPE html><html>")
-    assert fault_of("zip", [page]) == "it is no zip: the directory at its end is missing"
-    assert fault_of("rar", [page]).startswith("it is no rar")
-    assert fault_of("7z", [page]).startswith("it is no 7z")
+    assert fault_of("zip", [page]) == "it is not a zip: the directory at its end is missing"
+    assert fault_of("rar", [page]).startswith("it is not a rar")
+    assert fault_of("7z", [page]).startswith("it is not a 7z")
 
 
 def test_the_list_of_kinds_is_the_list_of_readers() -> None:
     assert set(packed._ENDINGS) == set(packed._READERS)
-    with pytest.raises(ValueError, match="no kind of archive"):
+    with pytest.raises(ValueError, match="not a format of archives"):
         list(packed.read_members("arj", [Path(__file__)], Limits()))
 
 
-def test_a_journal_with_a_torn_line_is_read_up_to_it(tmp_path: Path) -> None:
+def test_a_journal_with_a_truncated_line_is_read_up_to_it(tmp_path: Path) -> None:
     archive = zip_of(tmp_path / "x.zip", FILES)
     taken("zip", archive, tmp_path / "out")
     journal = tmp_path / "out/.uir/j.jsonl"

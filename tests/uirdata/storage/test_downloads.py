@@ -45,11 +45,11 @@ def test_a_large_file_comes_in_several_streams_at_once(tmp_path: Path) -> None:
         download(tmp_path / "f", [place(server.url + "/f", connections=3)], Expected(), pace=QUICK)
         ranges = {r for _, r in server.requests if r}
     assert (tmp_path / "f").read_bytes() == CONTENT
-    # Ten pieces of 32 KiB; the first one comes with the first answer, the last one asks for an open end.
+    # Ten pieces of 32 KiB; the first one comes with the first response, the last one has an open end.
     assert ranges == {f"bytes={i * 32768}-{'' if i == 9 else (i + 1) * 32768 - 1}" for i in range(1, 10)}
 
 
-def test_a_dropped_line_is_taken_up_where_it_broke(tmp_path: Path) -> None:
+def test_a_lost_connection_is_resumed_at_the_same_byte(tmp_path: Path) -> None:
     with serving({"/f": CONTENT}, Habits(drop_after=70_000)) as server:
         download(tmp_path / "f", [place(server.url + "/f")], Expected(sha256=SHA), pace=QUICK)
         starts = [int(r[6:].split("-")[0]) if r else 0 for _, r in server.requests]
@@ -62,7 +62,7 @@ def test_a_server_that_only_claims_to_serve_ranges_is_asked_for_one_stream(tmp_p
     with serving({"/f": CONTENT}, Habits(ignore_range=True)) as server:
         download(tmp_path / "f", [place(server.url + "/f", connections=3)], Expected(), pace=QUICK)
         assert (tmp_path / "f").read_bytes() == CONTENT
-        # The first stream, one more of each of the others, and the single one that it ends with.
+        # The first stream, one more of each of the others, and the single one that completes the download.
         assert len(server.requests) <= 5
 
 
@@ -77,7 +77,7 @@ def test_the_mirror_that_a_partial_file_is_of_goes_first(tmp_path: Path) -> None
     assert server.requests[-1] == ("/b", "bytes=100000-")
 
 
-def test_with_a_known_hash_one_mirror_goes_on_with_what_another_began(tmp_path: Path) -> None:
+def test_with_a_known_hash_one_mirror_resumes_the_download_of_another(tmp_path: Path) -> None:
     with serving({"/a": CONTENT, "/b": CONTENT}, Habits(drop_after=100_000)) as server:
         with pytest.raises(DownloadError):
             download(tmp_path / "f", [place(server.url + "/a")], Expected(sha256=SHA), pace=Pace(attempts=1))
@@ -87,7 +87,7 @@ def test_with_a_known_hash_one_mirror_goes_on_with_what_another_began(tmp_path: 
     assert server.requests[-1] == ("/b", f"bytes={100_000 - 4096}-")
 
 
-def test_the_wait_that_a_busy_server_asks_for_is_kept(tmp_path: Path) -> None:
+def test_the_retry_time_of_a_busy_server_is_respected(tmp_path: Path) -> None:
     with serving({"/f": b"x" * 10}, Habits(busy=[429, 503], retry_after="1")) as server:
         begin = time.monotonic()
         download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)
@@ -97,13 +97,13 @@ def test_the_wait_that_a_busy_server_asks_for_is_kept(tmp_path: Path) -> None:
         pytest.raises(DownloadError) as caught,
     ):
         download(tmp_path / "g", [place(server.url + "/f")], Expected(), pace=QUICK)
-    assert "come back in 120 minutes" in str(caught.value)
+    assert "retry after 120 minutes" in str(caught.value)
 
 
 def test_a_web_page_is_not_taken_for_a_file(tmp_path: Path) -> None:
     with serving({"/f.zip": CONTENT}, Habits(page=True)) as server, pytest.raises(DownloadError) as caught:
         download(tmp_path / "f.zip", [place(server.url + "/f.zip")], Expected(), pace=QUICK)
-    assert "a web page came instead of the file ('Quota exceeded')" in str(caught.value)
+    assert "the server sent an HTML page instead of the file ('Quota exceeded')" in str(caught.value)
     assert not (tmp_path / "f.zip").exists()
     assert bytes_here(tmp_path / "f.zip.part") == 0
 
@@ -117,7 +117,7 @@ def test_the_next_mirror_is_asked_when_one_has_other_bytes(tmp_path: Path) -> No
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f"]
 
 
-def test_wrong_bytes_are_kept_aside_and_explained(tmp_path: Path) -> None:
+def test_wrong_bytes_are_kept_under_another_name_and_explained(tmp_path: Path) -> None:
     with serving({"/f": CONTENT[:-5]}) as server, pytest.raises(DownloadError) as caught:
         download(
             tmp_path / "f",
@@ -131,14 +131,14 @@ def test_wrong_bytes_are_kept_aside_and_explained(tmp_path: Path) -> None:
     assert not (tmp_path / "f").exists()
 
 
-def test_a_file_that_may_be_packed_anew_is_taken_and_told(tmp_path: Path) -> None:
+def test_a_file_that_may_be_repacked_is_accepted_and_reported(tmp_path: Path) -> None:
     with serving({"/f": b"new bytes"}) as server:
         arrived = download(tmp_path / "f", [place(server.url + "/f")], Expected(3, SHA, loose=True), pace=QUICK)
     assert arrived.differs
     assert (tmp_path / "f").read_bytes() == b"new bytes"
 
 
-def test_a_stream_that_goes_silent_is_opened_anew(tmp_path: Path) -> None:
+def test_a_stalled_stream_is_reopened(tmp_path: Path) -> None:
     with serving({"/f": CONTENT}, Habits(stall_after=50_000)) as server:
         begin = time.monotonic()
         download(tmp_path / "f", [place(server.url + "/f")], Expected(sha256=SHA), pace=QUICK)
@@ -146,7 +146,7 @@ def test_a_stream_that_goes_silent_is_opened_anew(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
-def test_a_stream_that_only_trickles_is_given_up(tmp_path: Path) -> None:
+def test_a_very_slow_stream_is_given_up(tmp_path: Path) -> None:
     habits = Habits(bytes_per_s=20_000)
     pace = Pace(attempts=2, first_wait_s=0.001, stall_s=0.2, stall_bytes=1 << 20)
     with serving({"/f": CONTENT}, habits) as server, pytest.raises(DownloadError) as caught:
@@ -162,7 +162,7 @@ def test_the_cap_on_speed_holds_over_all_streams(tmp_path: Path) -> None:
         assert 0.6 < time.monotonic() - begin < 15
 
 
-def test_a_file_that_changes_between_two_runs_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_that_changes_between_two_runs_is_downloaded_again(tmp_path: Path) -> None:
     with serving({"/f": CONTENT}, Habits(drop_after=100_000)) as server:
         pace = Pace(attempts=1, first_wait_s=0.001)
         with pytest.raises(DownloadError):
@@ -198,7 +198,7 @@ def test_after_a_power_cut_only_bytes_known_to_be_on_the_disk_are_believed(tmp_p
         assert bytes_here(tmp_path / "f.part") == 40
 
 
-def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_that_names_the_reason(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / "f.part").symlink_to("/dev/full")
@@ -214,12 +214,12 @@ def test_a_file_for_which_there_is_no_room_is_refused_before_its_first_byte(
         with pytest.raises(DownloadError, match=rf"has {len(CONTENT):,} bytes, and {len(CONTENT) - 1:,} are free"):
             download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)
         assert not list(tmp_path.iterdir())
-        # A place that lies about the length does not spoil the others.
+        # A place that states a wrong length does not affect the others.
         places = [place(server.url + "/f"), place(server.url + "/g")]
         assert download(tmp_path / "f", places, Expected(), pace=QUICK).bytes == len(CONTENT) - 1
 
 
-def test_a_listener_hears_every_byte_once(tmp_path: Path) -> None:
+def test_a_listener_receives_every_byte_once(tmp_path: Path) -> None:
     class Count(Listener):
         total: int | None = None
         came = 0
@@ -259,7 +259,7 @@ def test_whatever_a_server_does_the_bytes_are_right_or_there_is_an_error(
     size: int, habits: Habits, connections: int, pinned: bool, changes: bool
 ) -> None:
     content, other = CONTENT[:size], bytes(reversed(CONTENT))[:size]
-    # A server that tells a shorter length and no hash is known: nobody can tell.
+    # If the server states a shorter length and no hash is known, the error cannot be detected.
     pinned = pinned or habits.length_lie < 0 or (habits.no_length and habits.drop_after is not None)
     expected = Expected(sha256=hashlib.sha256(content).hexdigest()) if pinned else Expected()
     pace = Pace(attempts=3, first_wait_s=0.0005, longest_wait_s=0.001, stall_s=0.15, piece_bytes=16 << 10)
@@ -275,7 +275,7 @@ def test_whatever_a_server_does_the_bytes_are_right_or_there_is_an_error(
                 assert got == content or (got == other and not pinned)
                 assert arrived.sha256 == hashlib.sha256(got).hexdigest()
                 break
-            # The file becomes another one between two runs, and then the right one.
+            # The file changes between two runs, and then back to the right one.
             server.files["/f"] = content
 
 
@@ -312,7 +312,7 @@ def test_a_kill_at_any_moment_loses_no_byte_and_never_leaves_a_wrong_file(tmp_pa
                 assert now >= here
                 here = now
             if asked:
-                # It goes on from what is here, and never asks for the whole file again.
+                # It resumes from the partial file, and never requests the whole file again.
                 assert all(range_ for _, range_ in server.requests[asked:])
     assert kills >= 1
     assert here > 0

@@ -45,7 +45,7 @@ def test_the_same_shard_gives_the_same_bytes_in_groups_of_bounded_size(
     assert found[0] == found[1]
     groups = pq.ParquetFile(tmp_path / "a.parquet").metadata
     assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [2, 2, 1]
-    # Images are in the file as they are: whoever stores equal pieces once stores them once.
+    # Images are stored uncompressed, so that storage with deduplication stores equal parts once.
     data = (tmp_path / "a.parquet").read_bytes()
     for row in pq.read_table(tmp_path / "a.parquet").to_pylist():
         assert row["gt"]["bytes"] in data

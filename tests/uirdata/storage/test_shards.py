@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from uirdata import open_shards, sample_recipe
 from uirdata.errors import NoSamplesError, ShardError, StorageError
 from uirdata.images import Window, encode_image, pixel_sha256
@@ -34,7 +34,7 @@ from uirdata.subsets import Subset, Use
 
 
 def sample(key: str, seed: int = 0, degradation: str = "noise", split: str = "train") -> SampleBytes:
-    gt, lq = picture(24, 32, seed), picture(24, 32, seed + 100)
+    gt, lq = synthetic_image(24, 32, seed), synthetic_image(24, 32, seed + 100)
     fields = {
         "key": key,
         "codec": "png",
@@ -116,8 +116,8 @@ def test_items_come_back_by_number_with_their_pixels(tmp_path: Path) -> None:
         item = dataset[index]
         number = index % 3
         assert item.key == f"s{number}"
-        assert np.array_equal(item.gt, picture(24, 32, number))
-        assert np.array_equal(item.lq, picture(24, 32, number + 100))
+        assert np.array_equal(item.gt, synthetic_image(24, 32, number))
+        assert np.array_equal(item.lq, synthetic_image(24, 32, number + 100))
         dataset.check(index)
     with pytest.raises(IndexError):
         dataset[3]
@@ -143,7 +143,7 @@ def test_a_shard_cut_short_is_named_before_the_first_sample(tmp_path: Path) -> N
     tar = pool(tmp_path) / "train/noise/here-00000.tar"
     tar.write_bytes(tar.read_bytes()[:-600])
     with pytest.raises(
-        ShardError, match=r"here-00000\.tar: has [\d,]+ bytes, the manifest says [\d,]+: it was cut short"
+        ShardError, match=r"here-00000\.tar: has [\d,]+ bytes, the manifest says [\d,]+: it was truncated"
     ):
         open_shards(tmp_path)
     assert shard_state(tmp_path, "train/noise/here-00000.tar") is None
@@ -159,7 +159,7 @@ def test_a_missing_shard_and_a_folder_without_shards_are_named(tmp_path: Path) -
         open_shards(tmp_path / "nowhere")
 
 
-def test_shards_of_another_release_are_told_by_their_columns(tmp_path: Path) -> None:
+def test_shards_of_another_release_are_recognised_by_their_columns(tmp_path: Path) -> None:
     part = part_path(pool(tmp_path), "train/noise/here-00000.tar")
     table = pyarrow.parquet.read_table(part)
     pyarrow.parquet.write_table(table.drop_columns(["gt_border"]), part)
@@ -172,25 +172,25 @@ def test_changed_pixels_are_found_by_check(tmp_path: Path) -> None:
     record = dataset.record(1)
     tar = tmp_path / record.shard
     raw = bytearray(tar.read_bytes())
-    other = encode_image(picture(24, 32, 55), "png")[: record.gt_size]
+    other = encode_image(synthetic_image(24, 32, 55), "png")[: record.gt_size]
     raw[record.gt_offset : record.gt_offset + len(other)] = other
     tar.write_bytes(raw)
     with pytest.raises(Exception, match="s1"):
         open_shards(tmp_path).check(1)
 
 
-def test_a_picture_that_broke_inside_its_shard_is_named_with_what_mends_it(tmp_path: Path) -> None:
+def test_a_broken_image_in_a_shard_is_named_with_the_way_to_repair_it(tmp_path: Path) -> None:
     record = open_shards(pool(tmp_path)).record(1)
     with (tmp_path / record.shard).open("r+b") as file:
         file.seek(record.lq_offset)
         file.write(b"\xff" * record.lq_size)
     assert open_shards(tmp_path)[0].key == "s0"
-    with pytest.raises(ShardError, match=r"here-00000\.tar: s1\.lq\.png: is not the picture .* delete the tar"):
+    with pytest.raises(ShardError, match=r"here-00000\.tar: s1\.lq\.png: is not the image .* delete the tar"):
         open_shards(tmp_path)[1]
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_a_window_beyond_the_stored_picture_is_an_error(tmp_path: Path, lazy: bool) -> None:
+def test_a_window_beyond_the_stored_image_is_an_error(tmp_path: Path, lazy: bool) -> None:
     shards = open_shards(pool(tmp_path))
     recipe = sample_recipe("noise", np.random.default_rng(0), "gaussian-25").to_json()
     place = shards.place(0)._replace(recipe=recipe, lq_size=0) if lazy else shards.place(0)

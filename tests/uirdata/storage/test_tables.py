@@ -21,7 +21,7 @@ with writing(Path(sys.argv[1])) as partial:
 
 
 def other_writer(target: Path) -> subprocess.Popen[str]:
-    """A process in the middle of writing; a line on its input lets it go on."""
+    """Start a process that is in the middle of writing; a line on its input lets it continue."""
     command = [sys.executable, "-c", WRITE, str(target)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -60,7 +60,7 @@ def test_a_block_that_fails_gives_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="file/x: cannot be written"), writing(tmp_path / "file/x"):
         pass

@@ -1,1 +1,1 @@
-"""Archives read as a stream of members: zip, tar, 7z, RAR, parquet and MATLAB files; nothing is written here."""
+"""Archives as streams of members: zip, tar, 7z, RAR, parquet and MATLAB files; nothing is written here."""

@@ -1,4 +1,4 @@
-"""Names inside archives, before anything is written: what is refused, and under which path the rest may lie."""
+"""Checks of the names in archives before anything is written: refused names, and safe paths for the others."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".g
 @dataclass(frozen=True)
 class Limits:
     """
-    What an archive may do at most. The defaults are far above any published source.
+    Limits on an archive. The defaults are far above any published source.
 
     Attributes:
-        entries: files and folders in it.
-        ratio: unpacked bytes for one packed byte, over the whole archive.
+        entries: number of files and folders.
+        ratio: unpacked bytes per packed byte, over the whole archive.
         free_bytes: unpacked bytes that are allowed at any ratio.
-        name_bytes: length of one path.
+        name_bytes: length of a path.
     """
 
     entries: int = 500_000
@@ -30,21 +30,21 @@ class Limits:
     name_bytes: int = 1024
 
     def total(self, packed: int) -> int:
-        """Give how many bytes an archive of so many may unpack to."""
+        """Return the number of bytes that an archive of this size may unpack to."""
         return max(self.free_bytes, int(packed * self.ratio))
 
 
 class Names:
-    """The names of one archive: each is made safe, and two that are one on this disk are refused."""
+    """The names of one archive: each is made safe, and two that are the same file on this disk are refused."""
 
     def __init__(self, archive: str, limits: Limits, *, folds_case: bool) -> None:
         """
-        Begin with none.
+        Begin with no names.
 
         Args:
-            archive: what errors call it.
-            limits: how many and how long.
-            folds_case: the disk holds "a" and "A" to be one file.
+            archive: name of the archive in error messages.
+            limits: limits on number and length of the names.
+            folds_case: whether the disk treats "a" and "A" as the same file name.
         """
         self._archive = archive
         self._limits = limits
@@ -54,15 +54,15 @@ class Names:
 
     def safe(self, name: str) -> str | None:
         """
-        Give the path below the folder that a member may be written to; None for what no data set needs.
+        Return the path below the folder that a member may be written to; None for files that no data set needs.
 
         Raises:
-            ArchiveError: it points outside, is no name, there are too many, or another one is the same on this disk.
+            ArchiveError: it points outside, is not a name, there are too many, or another one is the same on this disk.
         """
         self.count_one()
         if "\x00" in name or len(name.encode("utf-8", "surrogateescape")) > self._limits.name_bytes:
             raise self._refusal(name, "has a name that no file can have")
-        # Windows programs write "\\"; nothing published uses it inside a name.
+        # Windows programs write "\\"; no published archive uses it inside a name.
         path = unicodedata.normalize("NFC", name.replace("\\", "/"))
         if path.startswith("/") or (len(path) > 1 and path[1] == ":" and path[0].isalpha()):
             raise self._refusal(name, "has an absolute path")
@@ -84,7 +84,7 @@ class Names:
         Count a member.
 
         Raises:
-            ArchiveError: there are too many.
+            ArchiveError: there are too many members.
         """
         self._count += 1
         if self._count > self._limits.entries:
@@ -95,15 +95,15 @@ class Names:
 
     def link_target(self, name: str, target: str, *, from_root: bool) -> str:
         """
-        Give the path of the member that a link means.
+        Return the path of the target of a link.
 
         Args:
-            name: of the link, as `safe` gave it.
+            name: of the link, as `safe` returned it.
             target: as written in the archive.
-            from_root: hard links of tars count from the root of the archive, symbolic links from their own folder.
+            from_root: hard links of tars are relative to the root of the archive, symbolic links to their own folder.
 
         Raises:
-            ArchiveError: it leads out of the archive.
+            ArchiveError: it points outside of the archive.
         """
         target = unicodedata.normalize("NFC", target.replace("\\", "/"))
         if target.startswith("/"):
@@ -119,15 +119,15 @@ class Names:
         return "/".join(parts)
 
     def refuse_kind(self, name: str, kind: str) -> ArchiveError:
-        """Give the error for a member that is neither file, folder nor link."""
+        """Return the error for a member that is neither file, folder nor link."""
         return self._refusal(name, f"is {kind}")
 
     def _claim(self, path: str) -> None:
-        # A file must not lie where another member has a folder either, so all folders of a path are claimed too.
+        # A file must not have the path of another member's folder either, so all folders of a path are claimed too.
         key = path.casefold() if self._folds_case else path
         other = self._seen.setdefault(key, path)
         if other != path:
-            raise self._refusal(path, f"and {other!r} are one file on this disk, which does not tell A from a")
+            raise self._refusal(path, f"and {other!r} are one file on this disk, which ignores case")
 
     def _refusal(self, name: str, why: str) -> ArchiveError:
         return ArchiveError(

@@ -1,4 +1,4 @@
-"""Reading archives as a stream of members, one function a format."""
+"""Readers of archives as streams of members, one function per format."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ Kind = Literal["file", "symlink", "hardlink", "device"]
 
 
 class Readable(Protocol):
-    """An open file, as far as unpacking needs it."""
+    """The methods of an open file that unpacking needs."""
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Give up to so many bytes; none at the end."""
+        """Return up to `size` bytes; none at the end."""
         ...
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the stream."""
         ...
 
 
 @dataclass(frozen=True)
 class Member:
     """
-    A thing in an archive; folders are not told.
+    A member of an archive; folders are not returned.
 
     Attributes:
-        name: as written there.
+        name: as written in the archive.
         kind: file, symlink, hardlink, or device (also pipes and sockets).
-        size: bytes once unpacked, as the archive says; None where it does not.
+        size: unpacked bytes according to the archive; None if it does not state them.
         target: of a link.
-        open: gives its bytes; call it before the next member is asked for.
+        open: opens its bytes; call it before the next member is requested.
     """
 
     name: str
@@ -70,15 +70,15 @@ class Joined(io.RawIOBase):
         self._open: tuple[int, BinaryIO] | None = None
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Give the offset."""
+        """Return the offset."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -88,7 +88,7 @@ class Joined(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: object) -> int:
-        """Read up to the end of the part that the offset lies in."""
+        """Read up to the end of the part that contains the offset."""
         view = memoryview(buffer)  # type: ignore[arg-type]
         start = 0
         for index, size in enumerate(self._sizes):
@@ -119,29 +119,29 @@ class Joined(io.RawIOBase):
 
 def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     """
-    Give the members of an archive in the order of their bytes.
+    Yield the members of an archive in the order of their bytes.
 
     Args:
         kind: zip, tar, 7z, rar, parquet or mat.
-        parts: the archive; several are joined.
-        limits: asked before a directory is read that could be too large.
+        parts: the archive; several parts are joined.
+        limits: checked before reading a directory that could be too large.
 
     Raises:
-        ArchiveError: it is of a kind that cannot be read here. What libraries raise of broken ones is for `reading`.
+        ArchiveError: this format cannot be read here. `reading` handles the libraries' errors about broken archives.
     """
     reader = _READERS.get(kind)
     if reader is None:
-        raise ValueError(f"{kind!r} is no kind of archive; expected one of: {', '.join(_READERS)}")
+        raise ValueError(f"{kind!r} is not a format of archives; expected one of: {', '.join(_READERS)}")
     return reader(parts, limits)
 
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
     """
-    Turn what the libraries say of a broken archive into one error. Members are read inside of the block too.
+    Turn the errors of the libraries about a broken archive into one error. Members must be read inside the block too.
 
     Raises:
-        ArchiveError: the archive is cut short or not what its name says.
+        ArchiveError: the archive is truncated or not of the format of its name.
     """
     try:
         yield
@@ -158,13 +158,13 @@ def reading(name: str) -> Iterator[None]:
         struct.error,
     ) as error:
         raise ArchiveError(
-            f"{name} cannot be unpacked: {error or type(error).__name__}. It is cut short or not what its name says; "
-            "delete it and fetch it again"
+            f"{name} cannot be unpacked: {error or type(error).__name__}. It is truncated or not what its name says; "
+            "delete it and download it again"
         ) from error
 
 
 def kind_of_name(name: str) -> str:
-    """Guess how a file is packed from its name; "" for a plain file."""
+    """Return the format of an archive by its file name; "" for a plain file."""
     lower = name.lower()
     for kind, endings in _ENDINGS.items():
         if lower.endswith(endings):
@@ -173,18 +173,18 @@ def kind_of_name(name: str) -> str:
 
 
 def fault_of(kind: str, parts: Sequence[Path]) -> str:
-    """Say at a glance why a file cannot be the archive that it should be; "" if nothing is to be seen."""
+    """Return why a file cannot be an archive of this format, by a quick check; "" if no fault is visible."""
     with parts[0].open("rb") as file:
         head = file.read(512)
     if kind == "zip":
         with _joined(parts) as whole:
             if not zipfile.is_zipfile(whole):
-                what = "cut short" if head.startswith(b"PK") else "no zip"
+                what = "truncated" if head.startswith(b"PK") else "not a zip"
                 return f"it is {what}: the directory at its end is missing"
         return ""
     starts = _STARTS.get(kind)
     if starts and not head.startswith(starts):
-        return f"it is no {kind}: it begins with {head[:8]!r}"
+        return f"it is not a {kind} archive: it begins with {head[:8]!r}"
     return ""
 
 
@@ -219,7 +219,7 @@ def _zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
                     continue
                 mode = info.external_attr >> 16
                 if info.flag_bits & 1:
-                    raise ArchiveError(f"{parts[0].name} is locked with a password; unpack it yourself and use --from")
+                    raise ArchiveError(f"{parts[0].name} is password-protected; unpack it yourself and use --from")
                 if stat.S_ISLNK(mode):
                     target = archive.read(info).decode("utf-8", "replace") if info.file_size < 4096 else "/"
                     yield Member(info.filename, "symlink", 0, target, io.BytesIO)
@@ -230,7 +230,7 @@ def _zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
 
 
 def _refuse_huge_directory(whole: BinaryIO, name: str, limits: Limits) -> None:
-    """Read how many entries a zip says it has, before zipfile makes an object of each."""
+    """Read the declared number of entries of a zip, before zipfile makes an object of each."""
     size = whole.seek(0, io.SEEK_END)
     whole.seek(max(0, size - 66_000))
     tail = whole.read()
@@ -243,9 +243,9 @@ def _refuse_huge_directory(whole: BinaryIO, name: str, limits: Limits) -> None:
     if at64 >= 0 and len(tail) >= at64 + 48:
         count = int.from_bytes(tail[at64 + 32 : at64 + 40], "little")
         length = int.from_bytes(tail[at64 + 40 : at64 + 48], "little")
-    # The count may lie, the length cannot: zipfile reads by it. An entry has at least 46 bytes.
+    # The count may be wrong, the length cannot: zipfile reads by it. An entry has at least 46 bytes.
     if count > limits.entries or length > limits.entries * (46 + limits.name_bytes):
-        raise ArchiveError(f"{name} says that it has {count:,} entries; no published source has. Nothing of it is kept")
+        raise ArchiveError(f"{name} declares {count:,} entries, more than any published source. Nothing of it is kept")
 
 
 def _tar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
@@ -256,13 +256,13 @@ def _tar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
 
 def _tar_members(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
-        # Folders count too: a tar of a million empty ones takes its time.
+        # Folders count too: a tar of a million empty ones takes a long time.
         for entries, info in enumerate(archive, start=1):
             if entries > limits.entries:
                 raise ArchiveError(
                     f"{name} has more than {limits.entries:,} entries; no published source has. Nothing of it is kept"
                 )
-            # The list that tarfile keeps of all members is of no use here, and grows.
+            # tarfile keeps a list of all members, which is not needed here and grows.
             archive.members = []  # type: ignore[attr-defined]
             if info.isreg():
                 yield Member(info.name, "file", info.size, "", partial(_extracted, archive, info))
@@ -291,7 +291,7 @@ def _decompressed(raw: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO:
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         import pyarrow as pa
 
-        # Python has no zstd of its own before 3.14; pyarrow brings one.
+        # Python has no zstd of its own before 3.14; pyarrow includes one.
         unpacked: BinaryIO = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
         return unpacked
     return raw
@@ -304,7 +304,7 @@ def _seven_zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
         raise ArchiveError(f"{parts[0].name} is a 7z archive: pip install py7zr, and run the command again") from None
     with _joined(parts) as whole, py7zr.SevenZipFile(whole) as archive:
         if archive.needs_password():
-            raise ArchiveError(f"{parts[0].name} is locked with a password; unpack it yourself and use --from")
+            raise ArchiveError(f"{parts[0].name} is password-protected; unpack it yourself and use --from")
         infos = [info for info in archive.files if not info.is_directory]
         for info in infos:
             if info.is_symlink or info.is_junction or info.is_socket:
@@ -318,7 +318,7 @@ def _seven_zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
 
 
 def _through_pipe(archive: object, sizes: Mapping[str, int]) -> Iterator[Member]:
-    """Let py7zr push its files through a bounded queue, so that none has to fit into memory."""
+    """Let py7zr push its files through a bounded queue, so that no file has to fit into memory."""
     from uirdata.storage.formats.seven_zip import pushed_members
 
     for name, stream in pushed_members(archive):
@@ -337,9 +337,9 @@ def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
         with rar.as_tar(program, parts[0]) as stream:
             for member in _tar_members(stream, parts[0].name, limits):
                 if member.kind == "file" and not member.size and is_image_name(member.name):
-                    # So it gives files that the archive only keeps as references to equal ones.
+                    # bsdtar returns files without bytes if the archive stores them as references to equal ones.
                     raise ArchiveError(
-                        f"{parts[0].name}: bsdtar gives no bytes of {member.name}; unpack it yourself with unrar, and "
+                        f"{parts[0].name}: bsdtar reads no bytes of {member.name}; unpack it yourself with unrar, and "
                         "use --from"
                     )
                 yield member

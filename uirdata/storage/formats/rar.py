@@ -1,4 +1,4 @@
-"""RAR archives, which need a program: bsdtar, which turns them into a tar as it reads, or unrar."""
+"""RAR archives, which need an external program: bsdtar, which converts them into a tar stream, or unrar."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from uirdata.errors import ArchiveError
 @dataclass(frozen=True)
 class Program:
     """
-    A program that is installed.
+    An installed program.
 
     Attributes:
         path: of the program.
-        gives_tar: it gives a whole archive as a tar, in one pass; else it prints one member at a time.
+        gives_tar: it outputs a whole archive as a tar, in one pass; otherwise it prints one member at a time.
     """
 
     path: str
@@ -34,23 +34,23 @@ class Program:
 
 def find_program(parts: Sequence[Path]) -> Program:
     """
-    Find the best program for an archive.
+    Return the best installed program for an archive.
 
     Raises:
-        ArchiveError: none is installed, or the archive is in pieces.
+        ArchiveError: none is installed, or the archive is split.
     """
     if len(parts) > 1:
-        raise ArchiveError(f"{parts[0].name} is a RAR archive in pieces; unpack it yourself and use --from")
+        raise ArchiveError(f"{parts[0].name} is a split RAR archive; unpack it yourself and use --from")
     name = parts[0].name
-    said = ""
-    if (bsdtar := shutil.which("bsdtar")) and not (said := _complaint(bsdtar, parts[0])):
+    complaint = ""
+    if (bsdtar := shutil.which("bsdtar")) and not (complaint := _complaint(bsdtar, parts[0])):
         return Program(bsdtar, True)
     if unrar := shutil.which("unrar"):
         return Program(unrar, False)
-    if said:
+    if complaint:
         raise ArchiveError(
-            f"{name}: bsdtar says {said!r}; unrar reads more kinds of RAR archives: install it and run the command "
-            "again, or unpack it yourself and use --from"
+            f"{name}: bsdtar says {complaint!r}; unrar reads more kinds of RAR archives: install it and run the "
+            "command again, or unpack it yourself and use --from"
         )
     raise ArchiveError(
         f"{name} is a RAR archive, which needs a program to unpack: install libarchive-tools (bsdtar) or unrar and run "
@@ -59,7 +59,7 @@ def find_program(parts: Sequence[Path]) -> Program:
 
 
 def _complaint(bsdtar: str, archive: Path) -> str:
-    """Let bsdtar list an archive, which old and solid ones make it refuse; give what it says, "" where all is well."""
+    """Return the error message of bsdtar when it lists an archive, as for old and solid ones; "" if there is none."""
     command = [bsdtar, "-tf", str(archive.resolve())]
     listed = subprocess.run(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, env=_utf8()
@@ -71,25 +71,25 @@ def _complaint(bsdtar: str, archive: Path) -> str:
 @contextlib.contextmanager
 def as_tar(program: Program, archive: Path) -> Iterator[IO[bytes]]:
     """
-    Give an archive as a stream of a tar; the program writes no file.
+    Yield an archive as a tar stream; the program writes no file.
 
     Raises:
         ArchiveError: the program cannot read the archive.
     """
     command = [program.path, "--format", "pax", "-cf", "-", f"@{archive.resolve()}"]
     with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=_utf8()) as process,
+        tempfile.TemporaryFile() as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=_utf8()) as process,
     ):
         assert process.stdout is not None
         try:
             yield process.stdout
-            # What follows the end of the tar must be read, or the program sees a broken pipe.
+            # The bytes after the end of the tar must be read too, or the program gets a broken pipe.
             while process.stdout.read(1 << 16):
                 pass
             failed = process.wait() != 0
         except tarfile.TarError:
-            # It ended in the middle; its own words say more.
+            # It ended in the middle; the program's own message is more precise.
             process.stdout.close()
             if not process.wait():
                 raise
@@ -98,19 +98,19 @@ def as_tar(program: Program, archive: Path) -> Iterator[IO[bytes]]:
             process.kill()
             raise
         if failed:
-            said.seek(0)
-            words = said.read(300).decode("utf-8", "replace").strip()
+            stderr.seek(0)
+            words = stderr.read(300).decode("utf-8", "replace").strip()
             raise ArchiveError(f"{archive.name} cannot be unpacked: {Path(program.path).name} says {words!r}")
 
 
 def members(program: Program, archive: Path, limit: int) -> Iterator[tuple[str, Callable[[], io.RawIOBase]]]:
     """
-    Give the name of each file, and what opens it: unrar prints it, and writes nothing itself.
+    Yield the name of each file, and a function that opens it: unrar prints the bytes, and writes nothing itself.
 
     Args:
         program: unrar.
         archive: to read.
-        limit: of entries.
+        limit: maximum number of entries.
 
     Raises:
         ArchiveError: the program cannot read the archive.
@@ -127,29 +127,29 @@ def members(program: Program, archive: Path, limit: int) -> Iterator[tuple[str, 
         if name in folders:
             continue
         if name.startswith("-") or any(c in name for c in "*?["):
-            raise ArchiveError(f"{archive.name}: the name {name!r} cannot be given to unrar")
+            raise ArchiveError(f"{archive.name}: the name {name!r} cannot be passed to unrar")
         yield name, partial(_Printed, (program.path, "p", "-inul", "-p-", path, name))
 
 
 class _Printed(io.RawIOBase):
-    """What a program prints, as a file."""
+    """The standard output of a program, as a file."""
 
     def __init__(self, command: Sequence[str]) -> None:
         super().__init__()
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_utf8())
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: object) -> int:
-        """Read what has been printed."""
+        """Read what was printed so far."""
         assert self._process.stdout is not None
         view = memoryview(buffer)  # type: ignore[arg-type]
         block = self._process.stdout.read(len(view))
         view[: len(block)] = block
         if not block and self._process.wait():
-            raise ArchiveError(f"{self._process.args!r} failed with {self._process.returncode}")
+            raise ArchiveError(f"{self._process.args!r} failed with exit code {self._process.returncode}")
         return len(block)
 
     def close(self) -> None:
@@ -164,5 +164,5 @@ class _Printed(io.RawIOBase):
 
 
 def _utf8() -> dict[str, str]:
-    """Without a UTF-8 locale these programs write names as they like."""
+    """Return an environment with a UTF-8 locale; without one these programs change names."""
     return {**os.environ, "LC_ALL": "C.UTF-8"}

@@ -1,4 +1,4 @@
-"""7z archives as a stream: py7zr pushes the files that it unpacks, and we pull them through a short queue."""
+"""7z archives as a stream: py7zr pushes the files that it unpacks, and the reader pulls them through a short queue."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _Item = tuple[str, bytes | None]
 
 
 class _Stopped(Exception):
-    """The reader wants no more."""
+    """The reader has stopped."""
 
 
 def pushed_members(archive: Any) -> Iterator[tuple[str, io.RawIOBase]]:
     """
-    Give (name, stream) of each file of an open `py7zr.SevenZipFile`.
+    Yield (name, stream) of each file of an open `py7zr.SevenZipFile`.
 
-    Each stream is read before the next one is asked for; what is left of it is thrown away.
+    Each stream is read before the next one is requested; the unread rest of it is discarded.
     """
     py7zr: Any = importlib.import_module("py7zr")
 
@@ -99,7 +99,7 @@ class _Stream(io.RawIOBase):
         self._over = False
 
     def next_name(self) -> str | None:
-        """Go to the next file; None after the last one."""
+        """Return the name of the next file; None after the last one."""
         while self._pull():
             self._block = b""
         if self._over or self._next is None:
@@ -108,11 +108,11 @@ class _Stream(io.RawIOBase):
         return name
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: object) -> int:
-        """Give some bytes of this file; 0 at its end."""
+        """Read some bytes of this file; 0 at its end."""
         view = memoryview(buffer)  # type: ignore[arg-type]
         if not self._block and not self._pull():
             return 0
@@ -122,10 +122,10 @@ class _Stream(io.RawIOBase):
         return size
 
     def close(self) -> None:
-        """Stay open: the next file comes through the same stream."""
+        """Do nothing: the next file comes through the same stream."""
 
     def _pull(self) -> bool:
-        """Take the next block of this file; False at its end."""
+        """Take the next block of this file; return False at its end."""
         if self._over or self._next is not None:
             return False
         item = self._items.get()

@@ -1,4 +1,4 @@
-"""Images inside tables and MATLAB files, as files with names."""
+"""Images in parquet tables and MATLAB files, as files with names."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _STARTS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp"), (b"
 
 def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, bytes]]:
     """
-    Give (path, encoded image) for all images of a table, row by row.
+    Yield (path, encoded image) for all images of a table, row by row.
 
-    One column of images with a column of paths beside it: the paths. Otherwise `<column>/<name>`, where the name is
-    that of a path or name column, or the one the image carries, or `<table>-<row>`. The images are not decoded.
+    If a column of paths is beside a single column of images: the paths. Otherwise `<column>/<name>`, where the name is
+    that of a path or name column, or the one stored with the image, or `<table>-<row>`. The images are not decoded.
 
     Args:
         parts: the table.
-        limit: of rows.
+        limit: maximum number of rows.
 
     Raises:
-        ArchiveError: it is no parquet file, it has no images, or too many rows.
+        ArchiveError: it is not a parquet file, has no images, or too many rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,17 +47,17 @@ def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, byt
                         yield from _row_images(values, images, names[:1], f"{part.stem}-{row:06d}")
                         row += 1
         except (pa.ArrowInvalid, OSError) as error:
-            raise ArchiveError(f"{part.name} cannot be read as parquet: {error}; fetch it again") from error
+            raise ArchiveError(f"{part.name} cannot be read as parquet: {error}; download it again") from error
 
 
 def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
     """
-    Give (path, PNG) for all images in a MATLAB file: `<variable>/<index>.png`, the indices from 0, as "12-31".
+    Yield (path, PNG) for all images in a MATLAB file: `<variable>/<index>.png`, the indices from 0, as "12-31".
 
-    Arrays of uint8 with the shape (..., H, W, 3) are images; other variables are passed over.
+    Arrays of uint8 with the shape (..., H, W, 3) are images; other variables are skipped.
 
     Raises:
-        ArchiveError: it cannot be read, or holds no images.
+        ArchiveError: it cannot be read, or has no images.
     """
     import numpy as np
 
@@ -70,7 +70,7 @@ def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
     except NotImplementedError:
         raise ArchiveError(f"{path.name} is a MATLAB 7.3 file; save it as version 7, or use another mirror") from None
     except (ValueError, TypeError, OSError) as error:
-        raise ArchiveError(f"{path.name} cannot be read as a MATLAB file: {error}; fetch it again") from error
+        raise ArchiveError(f"{path.name} cannot be read as a MATLAB file: {error}; download it again") from error
     found = False
     for name, array in variables.items():
         if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim < 3 or array.shape[-1] != 3:
@@ -80,7 +80,7 @@ def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
             label = "-".join(str(i) for i in index) or "0"
             yield f"{name}/{label}.png", encode_image(np.ascontiguousarray(array[index]), "png")
     if not found:
-        raise ArchiveError(f"{path.name} holds no images; its variables are {', '.join(sorted(variables))}")
+        raise ArchiveError(f"{path.name} has no images; its variables are {', '.join(sorted(variables))}")
 
 
 def _holds_images(kind: Any) -> bool:

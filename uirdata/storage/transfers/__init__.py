@@ -1,1 +1,1 @@
-"""What a download is made of: the partial file, the streams that fill it, its terms, and its receipt."""
+"""The parts of a download: the partial file, the streams that fill it, its settings, and its receipt."""

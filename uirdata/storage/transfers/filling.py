@@ -1,4 +1,4 @@
-"""Filling one partial file from one place: streams, resuming, and the doubts about what a server says."""
+"""Fill one partial file from one place: streams, resuming, and consistency checks of the server's answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROGRESS = 16 << 10
 
 
 class Contradiction(Exception):
-    """The file at the place is not the one whose beginning is here: begin again."""
+    """The file at the place is not the one that the partial file was begun with; the download must start again."""
 
     def __init__(self, message: str, *, ranges: bool = True) -> None:
         super().__init__(message)
@@ -58,14 +58,14 @@ class Filling:
         self._taken: set[int] = set()
 
     def run(self, target: Path) -> Arrived:
-        """Fill it, check it, give it its name."""
+        """Download the file, check it, and rename it to its final name."""
         partial = self._begin()
         try:
             self._listener.start(partial.here, partial.total)
             sha256, md5 = self._fill(partial)
             for name, found in (("sha256", sha256), ("md5", md5)):
                 if found and partial.promised.get(name, found) != found:
-                    raise Contradiction(f"its {name} is {found}, the server promised {partial.promised[name]}")
+                    raise Contradiction(f"its {name} is {found}, the server stated {partial.promised[name]}")
             size = partial.total or 0
             wrong = mismatch(self._expected, size=size, sha256=sha256, md5=md5)
             if wrong and not self._expected.loose:
@@ -82,7 +82,7 @@ class Filling:
     def _begin(self) -> Partial:
         partial = Partial.load(self._part)
         if partial is not None:
-            # With a pinned hash any place may go on with what another began: a mistake cannot stay unseen.
+            # With a pinned hash any place may continue what another began: an error cannot stay unnoticed.
             if (partial.place == self._place.name or self._expected.sha256) and (self._ranges or partial.pieces == 1):
                 if partial.place != self._place.name:
                     partial.validator = ""
@@ -98,19 +98,19 @@ class Filling:
                 and None not in (self._expected.size, opened.total)
                 and self._expected.size != opened.total
             ):
-                # With a hash the file is fetched all the same, to be told apart from one that was packed again.
+                # With a hash the file is downloaded nevertheless, to find out whether it was only packed again.
                 raise Unreachable(
                     f"{self._url} has {opened.total} bytes; {self._expected.said_by} says {self._expected.size}"
                 )
             if opened.total is not None and opened.total > (free := free_bytes(self._part.parent)):
-                # Another place may tell another length, so this is no error of the disk yet.
+                # Another place may have another length, so this is not an error of the disk yet.
                 raise Unreachable(
-                    f"{self._url} has {opened.total:,} bytes, and {free:,} are free on the disk; make room, and run "
+                    f"{self._url} has {opened.total:,} bytes, and {free:,} are free on the disk; free space and run "
                     "the same command again"
                 )
             many = self._ranges and opened.ranges and self._place.connections > 1
             whole = max(1, opened.total or 1)
-            # Not too many slots in the state file.
+            # A bound on the number of slots in the state file.
             piece = max(self._pace.piece_bytes, whole // 4096) if many else whole
             return Partial.create(
                 self._part,
@@ -161,7 +161,7 @@ class Filling:
             # A contradiction explains the errors of the other streams.
             raise min(self._errors, key=lambda error: not isinstance(error, (Contradiction, RangeRefused)))
         if self._pace.cancel.is_set() and not partial.is_whole:
-            raise Interrupted("stopped; the same command goes on from here")
+            raise Interrupted("interrupted; run the same command again to resume")
         self._stop.clear()
         hashed = follow()
         return sha256.hexdigest(), md5.hexdigest() if md5 is not None else ""
@@ -196,7 +196,7 @@ class Filling:
                 return
             tries = 1 if partial.done(piece) - before >= _PROGRESS else tries + 1
             if tries >= self._pace.attempts:
-                raise Interrupted(f"{reason}; given up after {tries} attempts, what came is kept")
+                raise Interrupted(f"{reason}; given up after {tries} attempts, the downloaded part is kept")
             self._wait(tries, reason.retry_after_s)
 
     def _stream(self, partial: Partial, piece: int) -> None:
@@ -206,7 +206,7 @@ class Filling:
         with self._lock:
             if at == 0 and self._opened is not None:
                 opened, self._opened, self_opened = self._opened, None, True
-        # Without a validator, the last bytes that are here are asked for once more and must be the same.
+        # Without a validator, the last bytes on the disk are requested again and must be the same.
         again = 0 if partial.validator else min(_OVERLAP, at - start)
         if opened is None:
             stop = None if partial.total is None or end >= partial.total else end
@@ -234,23 +234,25 @@ class Filling:
             opened.close()
 
     def _agreed(self, partial: Partial, opened: Incoming, wanted: int) -> int:
-        """Check that the stream is of the same file; say how many of its first bytes are here already."""
+        """Check that the stream is of the same file; return how many of its first bytes are on the disk already."""
         if opened.validator and partial.validator and opened.validator != partial.validator:
-            raise Contradiction(f"{self._url} changed while it was fetched")
+            raise Contradiction(f"{self._url} changed during the download")
         if opened.total is not None and partial.total is not None and opened.total != partial.total:
-            raise Contradiction(f"{self._url} has {opened.total} bytes now; it had {partial.total}")
+            raise Contradiction(f"{self._url} has {opened.total} bytes now, but had {partial.total}")
         if opened.start == wanted:
             if not partial.validator:
                 partial.validator = opened.validator
             return 0
         if opened.start != 0:
-            raise Contradiction(f"{self._url} gives bytes from {opened.start} on; {wanted} was asked for", ranges=False)
+            raise Contradiction(
+                f"{self._url} sent bytes from {opened.start} on, but {wanted} was requested", ranges=False
+            )
         if partial.pieces > 1 or not partial.validator:
             raise Contradiction(f"{self._url} ignores byte ranges", ranges=False)
         return wanted
 
     def _watched(self, opened: Incoming) -> Iterator[bytes]:
-        """Pass on what comes, at the allowed speed; drop a stream that only trickles."""
+        """Yield the received blocks, at the allowed speed; raise Interrupted if the stream is too slow."""
         window, came = time.monotonic(), 0
         for block in _peeked(opened.chunks):
             if self._pace.limit is not None:
@@ -260,14 +262,16 @@ class Filling:
             if came >= self._pace.stall_bytes:
                 window, came = time.monotonic(), 0
             elif time.monotonic() - window > self._pace.stall_s:
-                raise Interrupted(f"{self._url}: {came} bytes in {self._pace.stall_s:.0f} seconds")
+                raise Interrupted(f"{self._url}: only {came} bytes in {self._pace.stall_s:.0f} seconds")
 
     def _refuse_page(self, block: bytes) -> None:
         if looks_like_html(block) and not self._name.lower().endswith((".html", ".htm")):
             title = page_title(block)
             raise Unreachable(
-                f"{self._url}: a web page came instead of the file" + (f" ({title!r})" if title else "") + "; "
-                "the link is dead, or wants a login or a click: open it in a browser and use --from"
+                f"{self._url}: the server sent an HTML page instead of the file"
+                + (f" ({title!r})" if title else "")
+                + "; "
+                "the link is broken, or requires a login or a click: open it in a browser and use --from"
             )
 
     def _note(self, opened: Incoming) -> None:
@@ -285,7 +289,7 @@ class Filling:
 
     def _wait(self, tries: int, retry_after_s: float | None) -> None:
         if retry_after_s is not None and retry_after_s > self._pace.longest_retry_after_s:
-            raise Unreachable(f"{self._url} says to come back in {retry_after_s / 60:.0f} minutes")
+            raise Unreachable(f"{self._url} asks to retry after {retry_after_s / 60:.0f} minutes")
         wait = min(self._pace.longest_wait_s, self._pace.first_wait_s * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.0)
         until = time.monotonic() + max(wait, retry_after_s or 0.0)
         while (left := until - time.monotonic()) > 0 and not self._stopping():
@@ -296,7 +300,7 @@ class Filling:
 
 
 def _peeked(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Gather the first 512 bytes into one block, so that a page can be told from a file."""
+    """Gather the first 512 bytes into one block, so that an HTML page can be recognised."""
     head = b""
     for block in chunks:
         head += block
@@ -317,12 +321,12 @@ def _skipping(blocks: Iterator[bytes], skip: int) -> Iterator[bytes]:
 
 
 def _after_overlap(blocks: Iterator[bytes], overlap: bytes) -> Iterator[bytes]:
-    """Pass on what follows the overlap, which must be what is here."""
+    """Yield what follows the overlap, after checking that the overlap equals the bytes on the disk."""
     for block in blocks:
         if overlap:
             shared = min(len(overlap), len(block))
             if block[:shared] != overlap[:shared]:
-                raise Contradiction("the file changed since its beginning came")
+                raise Contradiction("the file has changed since its download began")
             overlap, block = overlap[shared:], block[shared:]
         if block:
             yield block

@@ -1,4 +1,4 @@
-"""A file on its way: `<name>.part`, and beside it in `<name>.part.state` how far each piece of it is."""
+"""A partial download: `<name>.part`, and beside it `<name>.part.state` with the progress of each piece."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _ENDLESS = 1 << 62
 
 class Partial:
     """
-    A file that is written in pieces, by one thread a piece, and that survives being killed.
+    A file that is written in pieces, by one thread per piece, and that survives being killed.
 
-    The state file is a header and two numbers a piece: bytes written, and bytes known to be on the disk. The first
-    number is written after the bytes, so it is true after a SIGKILL; after a power cut (another boot of the machine)
-    only the second one is believed.
+    The state file is a header and two numbers per piece: bytes written, and bytes known to be on the disk. The first
+    number is written after the bytes, so it is correct after a SIGKILL; after a power cut (another boot of the machine)
+    only the second one is used.
 
     Attributes:
         path: of the bytes.
-        place: where they come from.
+        place: the place that they come from.
         validator: of the file at that place; "" if it has none.
-        total: bytes of the whole file; None while nobody knows.
+        total: size of the whole file in bytes; None while unknown.
         piece_bytes: length of all pieces but the last.
-        promised: hashes of the whole file, by name, as that place told them.
+        promised: hashes of the whole file, by name, as stated by that place.
     """
 
     def __init__(self, path: Path, header: dict[str, object], done: list[int], synced: list[int]) -> None:
@@ -61,7 +61,7 @@ class Partial:
         promised: Mapping[str, str] = MappingProxyType({}),
     ) -> Partial:
         """
-        Start a file; what lay there before is gone.
+        Return a new partial file, replacing an earlier one.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -87,7 +87,7 @@ class Partial:
 
     @classmethod
     def load(cls, path: Path) -> Partial | None:
-        """Go on with a file; None where there is none that can be gone on with."""
+        """Return an existing partial file; None if there is none that can be resumed."""
         try:
             state = _state_path(path).read_bytes()
             size = path.stat().st_size
@@ -109,37 +109,37 @@ class Partial:
 
     @property
     def pieces(self) -> int:
-        """How many pieces it has."""
+        """Number of pieces."""
         return len(self._done)
 
     def span(self, piece: int) -> tuple[int, int]:
-        """Give the offsets where a piece begins, and ends if its end is known (else far away)."""
+        """Return the offsets of the first byte of a piece and of its end (a very large number if unknown)."""
         start = piece * self.piece_bytes
         end = start + self.piece_bytes
         return start, end if self.total is None else min(end, self.total)
 
     def done(self, piece: int) -> int:
-        """Say how many bytes of a piece are here."""
+        """Return how many bytes of a piece are on the disk."""
         return self._done[piece]
 
     def is_done(self, piece: int) -> bool:
-        """Say whether a piece is whole."""
+        """Return whether a piece is complete."""
         start, end = self.span(piece)
         return self.total is not None and start + self._done[piece] >= end
 
     @property
     def is_whole(self) -> bool:
-        """All pieces are whole."""
+        """Whether all pieces are complete."""
         return all(self.is_done(piece) for piece in range(self.pieces))
 
     @property
     def here(self) -> int:
-        """How many bytes are here."""
+        """Number of bytes on the disk."""
         return sum(self._done)
 
     @property
     def frontier(self) -> int:
-        """The offset up to which nothing is missing."""
+        """The offset up to which no byte is missing."""
         for piece in range(self.pieces):
             if not self.is_done(piece):
                 return self.span(piece)[0] + self._done[piece]
@@ -162,15 +162,15 @@ class Partial:
             self._write_slot(piece)
 
     def end_here(self) -> None:
-        """The stream has ended where nobody knew the length: what is here is the file."""
+        """Set the length to the bytes received so far; for a stream of unknown length that has ended."""
         self.total = self._done[0]
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read back what is here."""
+        """Read back bytes on the disk."""
         return os.pread(self._data, size, offset)
 
     def sync(self) -> None:
-        """Bring what is written to the disk, and say so in the state."""
+        """Sync the written bytes to the disk, and record that in the state file."""
         written = list(self._done)
         with _writing(self.path):
             os.fsync(self._data)
@@ -179,13 +179,13 @@ class Partial:
                 self._write_slot(piece)
 
     def close(self) -> None:
-        """Leave the file; another run goes on with it."""
+        """Close the file; another run can resume it."""
         os.close(self._data)
         os.close(self._state)
 
     def finish(self, target: Path) -> None:
         """
-        Give the whole file its final name.
+        Rename the complete file to its final name.
 
         Raises:
             StorageError: it cannot be written there.
@@ -201,14 +201,14 @@ class Partial:
 
 
 def discard(path: Path) -> None:
-    """Remove a partial file and its state."""
+    """Remove a partial file and its state file."""
     with _writing(path):
         _state_path(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 
 def bytes_here(path: Path) -> int:
-    """Say how many bytes of a partial file can be used; 0 where there is none."""
+    """Return how many bytes of a partial file can be used; 0 if there is none."""
     partial = Partial.load(path)
     if partial is None:
         return 0

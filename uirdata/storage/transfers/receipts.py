@@ -1,4 +1,4 @@
-"""What arrived: address, sha256, bytes and time of each file of a source, in receipts.json."""
+"""The receipts of downloads: URL, sha256, bytes and time of each file of a source, in receipts.json."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _SECONDS = 2.0
 @dataclass(frozen=True)
 class Receipt:
     """
-    One file that arrived.
+    The receipt of one downloaded file.
 
     Attributes:
-        url: where it came from.
+        url: where it was downloaded from.
         sha256: of its bytes, in hex.
         bytes: its size.
         when: UTC, ISO 8601.
-        md5: in hex, where the manifest gives one; else "".
-        mtime_ns: of the file when its hash was last known to be right; a change of it asks for a new hash.
-        pinned_by: "manifest", or "first use": nobody had published a hash, so later bytes are held to this one.
+        md5: in hex, if the manifest states one; else "".
+        mtime_ns: of the file when its hash was last verified; if it changes, the file is hashed again.
+        pinned_by: "manifest", or "first use": no hash is published, so later downloads must have this one.
     """
 
     url: str
@@ -51,10 +51,10 @@ class Receipts:
 
     def __init__(self, path: Path) -> None:
         """
-        Read them.
+        Read the receipts.
 
         Raises:
-            SourceError: the file is there and cannot be read.
+            SourceError: the file exists but cannot be read.
         """
         self._path = path
         self._lock = threading.Lock()
@@ -69,20 +69,20 @@ class Receipts:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 f"{path}: cannot be read ({error}). It holds the hashes that later downloads are checked against; "
-                "delete it to trust the files that are here now"
+                "delete it to accept the files that are on the disk now"
             ) from error
 
     def get(self, name: str) -> Receipt | None:
-        """Give the receipt of a file, or None."""
+        """Return the receipt of a file, or None."""
         return self._held.get(name)
 
     def all(self) -> Mapping[str, Receipt]:
-        """Give all of them, by the name of the file, sorted."""
+        """Return all receipts, by the name of the file, sorted."""
         return dict(sorted(self._held.items()))
 
     def put(self, name: str, receipt: Receipt) -> None:
         """
-        Add or replace one, on the disk too: at once, or in a while where there are very many.
+        Add or replace a receipt, also on the disk: at once, or with a delay if there are very many.
 
         Raises:
             StorageError: it cannot be written.
@@ -95,7 +95,7 @@ class Receipts:
                 self._write()
 
     def flush(self) -> None:
-        """Bring to the disk what is not there yet."""
+        """Write to the disk what is not there yet."""
         with self._lock:
             if self._is_behind:
                 self._write()
@@ -109,7 +109,7 @@ class Receipts:
 
 
 def now() -> str:
-    """Give the time for a receipt."""
+    """Return the current time for a receipt."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -1,4 +1,4 @@
-"""What a download is asked for, how patient it is, and what comes of it."""
+"""The settings of a download: places, expected bytes, retries and limits; and its result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from uirdata.transfer import Opener
 @dataclass(frozen=True)
 class DownloadSource:
     """
-    Where a file can be had.
+    A place from which a file can be downloaded.
 
     Attributes:
-        name: of the place, for people and for the state of a partial file.
+        name: of the place, for messages and for the state of a partial file.
         open: opens the file there.
-        connections: how many streams of it the place bears at once.
+        connections: how many simultaneous streams of it the place permits.
     """
 
     name: str
@@ -29,14 +29,14 @@ class DownloadSource:
 @dataclass(frozen=True)
 class Expected:
     """
-    What is known of a file before it comes.
+    What is known of a file before its download.
 
     Attributes:
         size: bytes, or None.
         sha256: hex, or "".
         md5: hex, or "".
-        said_by: who says so, for the message: "the manifest" or "the receipt of its first download".
-        loose: bytes that differ are told, and are no error.
+        said_by: where the values come from, for messages: "the manifest" or "the receipt of its first download".
+        loose: a mismatch is reported, and is not an error.
     """
 
     size: int | None = None
@@ -47,7 +47,7 @@ class Expected:
 
 
 class RateLimit:
-    """Bytes a second, shared by all streams."""
+    """A limit in bytes per second, shared by all streams."""
 
     def __init__(self, bytes_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s
@@ -55,7 +55,7 @@ class RateLimit:
         self._free_at = 0.0
 
     def take(self, size: int) -> None:
-        """Wait until so many more bytes may come."""
+        """Wait until this number of further bytes is allowed."""
         with self._lock:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + size / self._bytes_per_s
@@ -67,18 +67,18 @@ class RateLimit:
 @dataclass(frozen=True)
 class Pace:
     """
-    How patient a download is.
+    Retries, waiting times and limits of a download.
 
     Attributes:
-        attempts: in a row without progress, before a place is given up.
-        first_wait_s: after the first failure; doubled after each further one, with some chance in it.
-        longest_wait_s: never more than this, unless the server names a time.
-        longest_retry_after_s: a server that names a longer time is given up.
-        stall_s: a stream that brings less than `stall_bytes` in this time is opened anew.
+        attempts: failures in a row without progress, before a place is given up.
+        first_wait_s: wait after the first failure; doubled after each further one, with a random factor.
+        longest_wait_s: upper limit, unless the server states a time.
+        longest_retry_after_s: a server that states a longer time is given up.
+        stall_s: a stream that sends less than `stall_bytes` in this time is reopened.
         stall_bytes: see `stall_s`.
-        piece_bytes: files longer than this come in several streams, if the server serves ranges.
-        limit: shared cap, or None.
-        cancel: set from outside to stop; what is here is kept.
+        piece_bytes: longer files are downloaded in several streams, if the server supports ranges.
+        limit: shared speed limit, or None.
+        cancel: set from outside to stop; the downloaded part is kept.
     """
 
     attempts: int = 6
@@ -95,13 +95,13 @@ class Pace:
 @dataclass(frozen=True)
 class Arrived:
     """
-    A file that is here, whole and checked.
+    A downloaded file, complete and checked.
 
     Attributes:
-        place: the place that gave it.
+        place: the place that sent it.
         url: where its bytes came from.
         sha256: hex.
-        md5: hex, where one was expected; else "".
+        md5: hex, if one was expected; else "".
         bytes: its size.
         differs: the bytes are not the expected ones, which is allowed for this file.
     """
@@ -115,21 +115,21 @@ class Arrived:
 
 
 class WrongBytes(DownloadError):
-    """All bytes came, and they are not those that were expected."""
+    """The download is complete, but its bytes are not the expected ones."""
 
 
 class Listener:
-    """Hears how far a file is; the default hears nothing."""
+    """Receives the progress of a file; the default ignores it."""
 
     def start(self, here: int, total: int | None) -> None:
-        """The file begins, or begins again, with so many bytes here already."""
+        """The download starts, or starts again, with this number of bytes on the disk already."""
 
     def advance(self, amount: int) -> None:
-        """More bytes are here."""
+        """Further bytes were received."""
 
 
 def mismatch(expected: Expected, *, size: int, sha256: str, md5: str) -> str:
-    """Say in what a file differs from what was expected; "" where it does not, or nothing was."""
+    """Return how a file differs from what was expected; "" if it does not, or nothing was expected."""
     if expected.size is not None and size != expected.size:
         short = f", {expected.size - size} short" if size < expected.size else ""
         return f"it has {size} bytes{short}; {expected.said_by} says {expected.size}"

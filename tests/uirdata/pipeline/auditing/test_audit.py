@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.uirdata.pipeline.trees import small_source, small_subset
 from uirdata.errors import ManifestError
 from uirdata.facts.overlaps import load_overlaps
@@ -30,7 +30,7 @@ from uirdata.storage.tables import read_table
 def generated() -> dict[str, RgbImage]:
     """Twenty-four pictures: photographs of scikit-image in crops that do not overlap, and generated ones."""
     data = pytest.importorskip("skimage.data")
-    found = {f"made-{seed}": picture(320, 384, seed) for seed in range(8)}
+    found = {f"made-{seed}": synthetic_image(320, 384, seed) for seed in range(8)}
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
         whole = np.asarray(getattr(data, name)(), dtype=np.uint8)
         # Enlarged, since a quarter of each has to hold a crop of 256 pixels.
@@ -98,7 +98,7 @@ def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_hit_says_which_flip_and_which_part(tmp_path: Path) -> None:
-    image = picture(300, 400, 11)
+    image = synthetic_image(300, 400, 11)
     (train,) = pictures(tmp_path, "crops", {"a": image[20:276, 60:316][:, ::-1]})
     (bench,) = pictures(tmp_path, "bench", {"b": image}, "test")
     (hit,) = audit([train], [bench], FingerprintCache(tmp_path / "cache")).against
@@ -110,8 +110,8 @@ def test_a_hit_says_which_flip_and_which_part(tmp_path: Path) -> None:
 
 
 def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
-    image = picture(80, 90, 1)
-    train = pictures(tmp_path, "one", {"a": image, "b": picture(80, 90, 2)})
+    image = synthetic_image(80, 90, 1)
+    train = pictures(tmp_path, "one", {"a": image, "b": synthetic_image(80, 90, 2)})
     (bench,) = pictures(tmp_path, "two", {"c": image}, "test")
     Image.fromarray(image).save(tmp_path / "two/c.bmp")
     other = replace(bench, place=ImageLocation(tmp_path / "two/c.bmp"))
@@ -120,7 +120,7 @@ def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
 
 
 def test_what_hashes_propose_counts_only_where_the_pixels_agree(tmp_path: Path) -> None:
-    image, collage = picture(320, 384, 5), picture(320, 384, 6)
+    image, collage = synthetic_image(320, 384, 5), synthetic_image(320, 384, 6)
     # Windows in a corner agree on a place; what the two pictures have in common there is not the same.
     collage[:220, :250] = image[:220, :250]
     train = pictures(tmp_path, "train", {"collage": collage, "copy": as_jpeg(image)})
@@ -131,8 +131,8 @@ def test_what_hashes_propose_counts_only_where_the_pixels_agree(tmp_path: Path) 
 
 
 def test_within_a_data_set_only_other_scenes_count(tmp_path: Path) -> None:
-    image = picture(200, 260, 5)
-    images = {"a": image, "b": image, "c": as_jpeg(image), "d": picture(200, 260, 6)}
+    image = synthetic_image(200, 260, 5)
+    images = {"a": image, "b": image, "c": as_jpeg(image), "d": synthetic_image(200, 260, 6)}
     train = pictures(tmp_path, "one", images)
     # Two crops of one scene overlap by design.
     same_scene = [
@@ -152,7 +152,7 @@ def test_fingerprints_are_kept_by_content_and_broken_pictures_are_named(
 ) -> None:
     from uirdata.pipeline.auditing import gt_images as module
 
-    images = {name: picture(90, 120, seed) for seed, name in enumerate("abc")}
+    images = {name: synthetic_image(90, 120, seed) for seed, name in enumerate("abc")}
     train = pictures(tmp_path, "one", images)
     train[1].place.path.write_bytes(b"no picture")
     moved = replace(train[2], place=ImageLocation(tmp_path / "gone.png"))
@@ -167,7 +167,7 @@ def test_fingerprints_are_kept_by_content_and_broken_pictures_are_named(
 
 def test_batches_give_each_content_once_and_only_what_is_wanted(tmp_path: Path) -> None:
     cache = FingerprintCache(tmp_path / "cache")
-    train = pictures(tmp_path, "one", {name: picture(90, 120, seed) for seed, name in enumerate("abcde")})
+    train = pictures(tmp_path, "one", {name: synthetic_image(90, 120, seed) for seed, name in enumerate("abcde")})
     audit(train[:3], [], cache)
     audit(train[3:], [], cache)
     contents = sorted(cache.contents())
@@ -214,7 +214,7 @@ def test_pictures_of_shards_are_each_gt_once_and_match_the_files_they_come_from(
 
 
 def report_of(tmp_path: Path, names: Iterable[str]) -> AuditReport:
-    images = {name: picture(150, 200, seed) for seed, name in enumerate(names)}
+    images = {name: synthetic_image(150, 200, seed) for seed, name in enumerate(names)}
     bench = pictures(tmp_path, "bench", {f"b-{name}": image for name, image in images.items()}, "test")
     train = pictures(tmp_path, "train", {name: as_jpeg(image) for name, image in images.items()})
     return audit(train, bench, FingerprintCache(tmp_path / "cache"))

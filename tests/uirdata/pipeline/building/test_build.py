@@ -304,7 +304,7 @@ def test_a_shard_cut_short_is_restored_to_the_byte(tmp_path: Path) -> None:
     before = digests(tmp_path / "out")
     tar = sorted((tmp_path / "out").rglob("*.tar"))[2]
     tar.write_bytes(tar.read_bytes()[:-1000])
-    with pytest.raises(ShardError, match="cut short"):
+    with pytest.raises(ShardError, match="truncated"):
         open_shards(tmp_path / "out")
     assert run(tmp_path, tmp_path / "out").shards == 1
     assert digests(tmp_path / "out") == before
@@ -349,7 +349,7 @@ def test_a_full_disk_is_said_and_what_was_finished_stays(tmp_path: Path, monkeyp
         return real(self, name, data)
 
     monkeypatch.setattr(shards.TarWriter, "add", add)
-    with pytest.raises(StorageError, match=r"the disk is full\. What was finished is kept"):
+    with pytest.raises(StorageError, match=r"the disk is full\. Finished files are kept"):
         run(tmp_path, tmp_path / "out")
     monkeypatch.undo()
     finished = len(list((tmp_path / "out").rglob("*.tar")))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.hub import Hub
 from tests.uirdata.pipeline.building.test_build import SETTINGS, digests, run
 from tests.uirdata.pipeline.building.test_build import _run as build_from
@@ -55,7 +55,7 @@ def test_a_file_of_another_version_is_named_and_its_shards_are_not_kept(server: 
     run(tmp_path / "ours", pool)
     publish(pool, tmp_path, recipes_only=True)
     small_source(tmp_path / "theirs")
-    write_png(tmp_path / "theirs/photos/clean/p4.png", picture(72, 90, 77))
+    write_png(tmp_path / "theirs/photos/clean/p4.png", synthetic_image(72, 90, 77))
     layout, sources = small_source(tmp_path / "ours")
     folders = source_folders(sources, layout, sources)
     folders["here"] = tmp_path / "theirs/photos"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from uirdata.cropping import Box
 from uirdata.facts.local_sources import local_source
 from uirdata.images import RgbImage, decode_image, read_image
@@ -30,7 +30,7 @@ SIZE = 64
 def grainy(height: int, width: int, seed: int) -> RgbImage:
     """A picture with detail in every block."""
     grain = np.random.default_rng(seed).normal(0, 45, (height, width, 1))
-    return np.clip(picture(height, width, seed) + grain, 0, 255).astype(np.uint8)
+    return np.clip(synthetic_image(height, width, seed) + grain, 0, 255).astype(np.uint8)
 
 
 def planted(root: Path) -> tuple[Layout, dict[str, Source], Subset]:
@@ -49,7 +49,7 @@ def planted(root: Path) -> tuple[Layout, dict[str, Source], Subset]:
         rows.append((Pair("here", "train", "", False, f"clean/{name}.png", "", "", name), image.shape))
     for number in range(2):
         write_png(folder / f"gt/{number}.png", grainy(64, 64, 7))
-        write_png(folder / f"lq/{number}.png", picture(64, 64, 8 + number))
+        write_png(folder / f"lq/{number}.png", synthetic_image(64, 64, 8 + number))
         pair = Pair("here", "train", "haze", True, f"gt/{number}.png", f"lq/{number}.png", "", f"h{number}")
         rows.append((pair, (64, 64)))
     write_png(folder / "clean/test.png", np.zeros((64, 64, 3), np.uint8))
@@ -126,7 +126,7 @@ def test_crops_that_stay_are_planned_as_they_were(tmp_path: Path) -> None:
 
 def test_a_source_that_drops_its_least_sharp_crops_does_so_unasked_and_only_in_its_own_cut(tmp_path: Path) -> None:
     layout, sources, _ = planted(tmp_path)
-    image = picture(192, 256, 4)
+    image = synthetic_image(192, 256, 4)
     image[:, :80] = cv2.GaussianBlur(image[:, :80], (0, 0), 2)
     write_png(tmp_path / "photos/gt/0.png", image)
     write_png(tmp_path / "photos/lq/0.png", image)

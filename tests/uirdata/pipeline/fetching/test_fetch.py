@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.uirdata.pipeline.fetching.archived import tarred, zipped
 from tests.uirdata.servers import PAGE, Habits, serving
 from uirdata.errors import StorageError, UsageError
@@ -39,7 +39,7 @@ class Notes(Silent):
 
 def images(count: int = 3, *, seed: int = 0, height: int = 24) -> dict[str, bytes]:
     return {
-        f"set/{side}/{i}.png": encode_image(picture(height, 32, seed + i), "png")
+        f"set/{side}/{i}.png": encode_image(synthetic_image(height, 32, seed + i), "png")
         for side in ("lq", "gt")
         for i in range(count)
     }
@@ -156,7 +156,7 @@ def test_later_bytes_that_differ_are_an_error_that_knows_a_repack(tmp_path: Path
         assert "6 of the 6 files that are unpacked here are not in it" in explain(
             source.files[0], tmp_path / "other.zip"
         )
-        assert "it is no zip" in explain(source.files[0], tmp_path / "page.zip")
+        assert "it is not a zip" in explain(source.files[0], tmp_path / "page.zip")
         assert run(source, tmp_path, accept_changed=True).state == "done"
 
 
@@ -165,7 +165,7 @@ def test_a_page_instead_of_an_archive_is_never_pinned(tmp_path: Path) -> None:
     with serving({"/s.zip": junk}) as server:
         outcome = run(source_of(http_file(server.url, "s.zip")), tmp_path)
     assert outcome.state == "failed"
-    assert "it is no zip" in outcome.files[0].message
+    assert "it is not a zip" in outcome.files[0].message
     assert Receipts(Layout(tmp_path).receipts("s")).all() == {}
 
 
@@ -302,7 +302,7 @@ def test_what_another_program_left_under_the_name_is_put_aside_unless_it_is_the_
 
 def test_pairs_of_other_sizes_and_broken_images_are_left_out_with_the_reason(tmp_path: Path) -> None:
     files = images(5)
-    files["set/lq/1.png"] = encode_image(picture(20, 32), "png")
+    files["set/lq/1.png"] = encode_image(synthetic_image(20, 32), "png")
     files["set/gt/2.png"] = b"\x89PNG broken"
     del files["set/gt/3.png"]
     rule = replace(RULE, exclude=(Exclude("**/lq/4.png", "known to be wrong"),))
@@ -319,7 +319,10 @@ def test_pairs_of_other_sizes_and_broken_images_are_left_out_with_the_reason(tmp
 
 
 def test_a_border_of_the_gt_is_taken_off_before_sizes_are_compared(tmp_path: Path) -> None:
-    files = {"gt/1.png": encode_image(picture(44, 52), "png"), "lq/1.png": encode_image(picture(24, 32), "png")}
+    files = {
+        "gt/1.png": encode_image(synthetic_image(44, 52), "png"),
+        "lq/1.png": encode_image(synthetic_image(24, 32), "png"),
+    }
     with serving({"/s.zip": zipped(files)}) as server:
         run(source_of(http_file(server.url, "s.zip"), rules=(replace(RULE, gt_border=10),)), tmp_path)
     assert pairs(tmp_path) == [("lq/1.png", "gt/1.png", True, "")]
@@ -382,8 +385,8 @@ def _run_report(source: Source, root: Path) -> FetchReport:
 def test_a_folder_of_the_users_becomes_a_source_and_stays_where_it_is(tmp_path: Path) -> None:
     mine, root = tmp_path / "mine", tmp_path / "root"
     for i in range(3):
-        write_png(mine / f"hazy/{i}.png", picture(20, 24, i))
-        write_png(mine / f"clear/{i}.png", picture(20, 24, i))
+        write_png(mine / f"hazy/{i}.png", synthetic_image(20, 24, i))
+        write_png(mine / f"clear/{i}.png", synthetic_image(20, 24, i))
     layout = Layout(root)
     source = add_local_source("my-haze", mine, layout)
     assert read_source(layout.manifests / "my-haze.toml") == source
@@ -400,7 +403,7 @@ def test_a_folder_of_the_users_becomes_a_source_and_stays_where_it_is(tmp_path: 
 def test_a_file_whose_name_no_table_can_hold_is_left_out_and_named(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     for name in ("ü.png", "e\u0301.png", "#1 'x'.png", "{n}.png", "-rf.png"):
-        write_png(folder / name, picture(40, 50, 1))
+        write_png(folder / name, synthetic_image(40, 50, 1))
     Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.png")).write_bytes(b"x")
     layout = Layout(tmp_path / "root")
     source = add_local_source("mine", folder, layout)
@@ -413,7 +416,7 @@ def test_a_file_whose_name_no_table_can_hold_is_left_out_and_named(tmp_path: Pat
 
 def test_links_to_folders_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
     for i in range(2):
-        write_png(tmp_path / f"elsewhere/{i}.png", picture(20, 24, i))
+        write_png(tmp_path / f"elsewhere/{i}.png", synthetic_image(20, 24, i))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/photos").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/up").symlink_to(tmp_path / "mine")

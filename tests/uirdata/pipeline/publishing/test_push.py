@@ -168,7 +168,7 @@ def test_somebody_elses_commit_in_between_is_not_overwritten(server: Hub, pool: 
     repository = Repository(REPO)
     plan = plan_push(described(pool, tmp_path), repository)
     server.change(REPO, "LICENSE", b"meanwhile")
-    with pytest.raises(MovedOn, match="somebody else committed to main meanwhile"):
+    with pytest.raises(MovedOn, match="another commit was made to main"):
         push(plan, repository)
     assert server.tree(REPO)["README.md"].data == b"by hand"
 
@@ -185,7 +185,7 @@ def test_a_repository_that_holds_something_else_is_left_alone(server: Hub, pool:
     [
         ("", "no token. Log in with `hf auth login`, or set HF_TOKEN"),
         ("hf_nonsense_secret", "does not accept the token"),
-        (READER, "this token may not write there"),
+        (READER, "the token has no write permission"),
     ],
 )
 def test_who_may_not_write_is_told_so_and_no_token_is_shown(

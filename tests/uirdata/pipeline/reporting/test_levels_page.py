@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.uirdata.degradations.pictures import scene
+from tests.uirdata.degradations.synthetic_images import scene
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import UsageError
 from uirdata.images import decode_image

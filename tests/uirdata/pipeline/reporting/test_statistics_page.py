@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import picture
+from tests.conftest import synthetic_image
 from tests.uirdata.pipeline.building.test_build import _run, run
 from tests.uirdata.pipeline.trees import small_source
 from uirdata import open_shards
@@ -75,7 +75,7 @@ class Levels:
         self.degradations = [degradation] * len(levels)
 
     def __getitem__(self, index: int) -> SimpleNamespace:
-        return SimpleNamespace(lq=picture(8, 8, index))
+        return SimpleNamespace(lq=synthetic_image(8, 8, index))
 
 
 def test_levels_stand_in_the_order_of_their_type_and_those_of_others_behind_them() -> None:

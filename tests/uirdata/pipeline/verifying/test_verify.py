@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import picture, write_png
+from tests.conftest import synthetic_image, write_png
 from tests.uirdata.pipeline.fetching.archived import zipped
 from uirdata.errors import StorageError
 from uirdata.images import RgbImage, encode_image, to_uint8
@@ -51,7 +51,7 @@ def hazy(image: RgbImage) -> RgbImage:
 
 
 def picture_bytes(seed: int) -> bytes:
-    return encode_image(picture(40, 50, seed), "png")
+    return encode_image(synthetic_image(40, 50, seed), "png")
 
 
 def make_pair(root: Path, name: str, lq: RgbImage, gt: RgbImage) -> None:
@@ -209,7 +209,7 @@ def published(tmp_path: Path, pruned: bool = False, ending: str = "png") -> tupl
     """A source that came as a zip."""
     files = {}
     for i in range(3):
-        encoded = cv2.imencode(f".{ending}", picture(20, 24, i))[1].tobytes()
+        encoded = cv2.imencode(f".{ending}", synthetic_image(20, 24, i))[1].tobytes()
         files |= {f"{side}/{i}.{ending}": encoded for side in ("lq", "gt")}
     mine = tmp_path / "mine"
     mine.mkdir()

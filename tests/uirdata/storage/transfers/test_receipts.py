@@ -32,7 +32,7 @@ def test_many_receipts_are_not_written_one_by_one(tmp_path: Path, monkeypatch: p
     assert len(Receipts(tmp_path / "r.json").all()) == 500
 
 
-def test_receipts_that_cannot_be_read_are_not_thrown_away(tmp_path: Path) -> None:
+def test_receipts_that_cannot_be_read_are_not_discarded(tmp_path: Path) -> None:
     path = tmp_path / "receipts.json"
     path.write_text("{")
     with pytest.raises(SourceError, match="hashes that later downloads are checked against"):
@@ -40,7 +40,7 @@ def test_receipts_that_cannot_be_read_are_not_thrown_away(tmp_path: Path) -> Non
     assert path.read_text() == "{"
 
 
-def test_what_is_known_survives_a_torn_line_and_another_run(tmp_path: Path) -> None:
+def test_checks_survive_a_truncated_line_and_another_run(tmp_path: Path) -> None:
     with Checks(tmp_path) as checks:
         checks.put_file(FileCheck("a", 1, 2, 3, 4))
         checks.put_pair(PairCheck("k", identical=False, shift=1.5, likeness=0.5))
@@ -55,7 +55,7 @@ def test_what_is_known_survives_a_torn_line_and_another_run(tmp_path: Path) -> N
         assert checks.pair("k") == PairCheck("k", identical=False, shift=1.5, likeness=0.5)
 
 
-def test_what_is_known_does_not_grow_without_end(tmp_path: Path) -> None:
+def test_the_file_of_checks_does_not_grow_without_end(tmp_path: Path) -> None:
     begin = time.process_time()
     for run in range(6):
         with Checks(tmp_path) as checks:

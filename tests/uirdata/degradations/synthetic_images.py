@@ -1,4 +1,4 @@
-"""Pictures made from a seed: flat ones to measure on, and one with edges, ramps and texture."""
+"""Images made from a seed: flat ones to measure on, and one with edges, ramps and texture."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def flat(level: int | tuple[int, int, int], height: int = 128, width: int = 128)
 
 
 def scene(height: int = 45, width: int = 61) -> RgbImage:
-    """A ramp, a red block with sharp edges, bright bars, and a little grain; the same bytes on any machine."""
+    """Return a ramp, a red block with sharp edges, bright bars, and a little grain; the same bytes on any machine."""
     rows, columns = np.mgrid[0:height, 0:width]
-    picture = np.stack(
+    image = np.stack(
         [columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1), (rows * 5 + columns * 3) % 256], axis=2
     )
-    picture[height // 4 : height // 2, width // 4 : width // 2] = (200, 30, 60)
-    picture[height // 2 :, width // 2 :: 4] = 250
-    picture += rng_for(0, "scene", "grain").integers(-6, 7, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image[height // 4 : height // 2, width // 4 : width // 2] = (200, 30, 60)
+    image[height // 2 :, width // 2 :: 4] = 250
+    image += rng_for(0, "scene", "grain").integers(-6, 7, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def random_picture(height: int, width: int) -> RgbImage:
+def random_image(height: int, width: int) -> RgbImage:
     return rng_for(0, f"{height}x{width}", "picture").integers(0, 256, (height, width, 3), dtype=np.uint8)
