@@ -45,7 +45,7 @@ class Subset:
     An ordered choice of degradations and sources.
 
     >>> five = load_subset("5d")
-    >>> five.class_names, five.label_of("noise")
+    >>> five.class_names, five.class_names.index("noise")
     (('haze', 'rain-streak', 'noise', 'motion-blur', 'low-light'), 2)
 
     Attributes:

@@ -181,7 +181,7 @@ def can_have_level(rule: PairRule, level: str) -> bool:
     """
     Return whether a pair of a rule can have a level.
 
-    >>> rule = PairRule("test", "haze", False, "gt/{n}.png", "lq/{n}_{A:0\\.\\d}.png", level="A={A}")
+    >>> rule = PairRule("test", "haze", False, "gt/{n}.png", r"lq/{n}_{A:0\\.\\d}.png", level="A={A}")
     >>> can_have_level(rule, "A=0.8"), can_have_level(rule, "A=8")
     (True, False)
     """

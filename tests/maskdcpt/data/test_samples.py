@@ -14,13 +14,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskdcpt.config.train_config import DataConfig
 from maskdcpt.data.batches import pack
 from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
 from maskdcpt.data.windows import Crops, mirrored_to, random_window, turn_into
 from tests.maskdcpt.tiny import picture, write_shards
+from uirdata import load_subset
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import RgbImage, Window
 from uirdata.seeding import rng_for
@@ -231,11 +231,11 @@ def test_fresh_lqs_differ_from_drawing_to_drawing_and_are_the_same_for_the_same_
     assert all(np.array_equal(fixed[draw][1], fresh[draw][1]) for draw in (first, second))
 
 
-def test_shards_without_a_sample_of_the_subset_are_a_matter_of_words_and_broken_ones_are_not(tmp_path: Path) -> None:
+def test_shards_without_a_sample_of_the_subset_are_a_usage_error_and_missing_ones_are_not(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards")
     with pytest.raises(UsageError, match="or train on all that the shards hold"):
-        open_samples(DataConfig(shards=str(shards), subset="5d"), "train")
+        open_samples(shards, "train", load_subset("5d"))
     # What is wrong is told by the kind of the error: a path may hold any words.
     gone = tmp_path / "this folder holds no sample of 5d"
     with pytest.raises(ShardError, match="no such folder"):
-        open_samples(DataConfig(shards=str(gone), subset="5d"), "train")
+        open_samples(gone, "train", load_subset("5d"))

@@ -9,6 +9,7 @@ from uirdata.images import CODECS, Codec
 from uirdata.pairing import TYPES
 from uirdata.pipeline.building.sample_plan import expected_samples, make_plan
 from uirdata.pipeline.building.size_estimates import _SHARES, Sizes
+from uirdata.planning import GroupKey
 from uirdata.sources import load_sources
 from uirdata.subsets import load_subset
 
@@ -56,7 +57,7 @@ def test_the_whole_set_is_three_times_smaller_lazily() -> None:
 def test_what_is_expected_of_a_source_is_what_its_crops_would_be() -> None:
     subset, sources = load_subset("full"), load_sources()
     expected = Sizes()
-    expected.add_expected(subset, sources["bsds500"], [(("train", "noise", "bsds500"), 60)])
+    expected.add_expected(subset, sources["bsds500"], [(GroupKey("train", "noise", "bsds500"), 60)])
     kept, lazy = expected.lazily()["webp"]
     assert kept == pytest.approx(60 * 512 * 512 * 3 * (0.479 + 0.787), rel=1e-6)
     assert lazy == pytest.approx(10 * 512 * 512 * 3 * 0.479, rel=1e-6)
