@@ -34,9 +34,9 @@ import torch
 import webdataset
 
 from benchmarks.build_shards import make_photographs, plan_of
+from maskdcpt.data.crops import Crops
 from maskdcpt.data.loader import crop_loader
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
-from maskdcpt.data.windows import Crops
 from uirdata import open_shards
 from uirdata.images import CODECS, decode_image
 from uirdata.pipeline.building.build import build

@@ -30,9 +30,9 @@ from maskdcpt.compute.distributed import joined
 from maskdcpt.config.presets import find_preset
 from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.crops import Crops
 from maskdcpt.data.samples import named_subset, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Stream, epoch_slots
-from maskdcpt.data.windows import Crops
 from maskdcpt.objectives.step_masks import step_mask
 from maskdcpt.training.learner import Learner
 from maskdcpt.training.loop import train

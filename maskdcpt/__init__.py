@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from maskdcpt.restoring.restorer import Restorer, restore
     from maskdcpt.training.loop import train
     from maskdcpt.weights.build import load_backbone
-    from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+    from maskdcpt.weights.checkpoints import Checkpoint
+    from maskdcpt.weights.load import load_checkpoint
 
     __version__: str
 
@@ -46,7 +47,7 @@ _WHERE = {
     "evaluate": "maskdcpt.evaluation.evaluate",
     "find_preset": "maskdcpt.config.presets",
     "load_backbone": "maskdcpt.weights.build",
-    "load_checkpoint": "maskdcpt.weights.checkpoints",
+    "load_checkpoint": "maskdcpt.weights.load",
     "pretraining_losses": "maskdcpt.objectives",
     "psnr": "maskdcpt.metrics",
     "random_patch_mask": "maskdcpt.masking",

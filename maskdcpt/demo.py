@@ -28,7 +28,7 @@ from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.training.loop import TrainResult, train
 from maskdcpt.training.metrics_log import read_curves
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from uirdata import open_shards
 from uirdata.errors import SourceError
 from uirdata.html_pages import centre

@@ -208,8 +208,8 @@ class GroupPlan:
             seed: the seed of the build; decides levels, and later the recipes.
 
         Raises:
-            UsageError: the type has no levels, so it cannot be synthesised from clean images, or a use names one that is
-                unknown.
+            UsageError: the type has no levels, so it cannot be synthesised from clean images, or a use names an unknown
+                level.
         """
         seen: set[str] = set()
         for use in self.uses:

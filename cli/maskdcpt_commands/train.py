@@ -154,7 +154,7 @@ def _with_options(
 
 def _absolute(place: str | Path) -> str:
     """An address as it is, a path from the root, and before it the release that it comes from."""
-    from maskdcpt.weights.checkpoints import split_release
+    from maskdcpt.weights.load import split_release
 
     if isinstance(place, str):
         return place

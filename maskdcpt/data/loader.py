@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from maskdcpt.data.batches import PackedBatch
+from maskdcpt.data.crops import Crops
 from maskdcpt.data.sampling import Draw, StepSampler
-from maskdcpt.data.windows import Crops
 from uirdata.errors import UirError
 from uirdata.images import RgbImage
 from uirdata.pipeline.parallel import signals_held

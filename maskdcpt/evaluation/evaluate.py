@@ -36,7 +36,8 @@ from maskdcpt.evaluation.scores import (
 )
 from maskdcpt.evaluation.test_sets import Bench, Cell
 from maskdcpt.metrics.learned import LearnedScorer, digest, learned_metrics
-from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.training_data import training_data
 from uirdata.errors import SourceError, UsageError
 from uirdata.facts.overlaps import load_overlaps

@@ -21,7 +21,8 @@ from maskdcpt.studies.probe import ProbeSettings, map_features, probe_features
 from maskdcpt.training.metrics_log import read_curves
 from maskdcpt.training.run_folder import CONFIG
 from maskdcpt.weights.build import classifier_before
-from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.html_pages import data_uri, html_table, lines_chart, write_page
 from uirdata.images import RgbImage, read_image

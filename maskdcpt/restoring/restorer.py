@@ -18,7 +18,8 @@ from maskdcpt.networks.networks import Networks
 from maskdcpt.restoring.image_files import Picture, Pixels
 from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.weights.build import classifier_before, networks_of
-from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.images import RgbImage
 

@@ -26,14 +26,15 @@ from torch import nn
 from maskdcpt.backbones import Backbone
 from maskdcpt.compute.devices import chosen_device
 from maskdcpt.config.toml import read_config
+from maskdcpt.data.crops import middle_window
 from maskdcpt.data.samples import Samples, open_samples
-from maskdcpt.data.windows import middle_window
 from maskdcpt.images import to_tensor
 from maskdcpt.masking import PatchMask, random_patch_mask
 from maskdcpt.networks.networks import Networks, build_backbone
 from maskdcpt.training.run_folder import CONFIG
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import Checkpoint, checkpoint_folders, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint, checkpoint_folders
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.progress import Progress, Silent
 from uirdata.seeding import rng_for, seed_for

@@ -25,7 +25,8 @@ from maskdcpt.studies.ablation_arms import ARMS, SUBSET, Size, finetuning, pretr
 from maskdcpt.studies.probe import ProbeSettings, probe_features
 from maskdcpt.training.loop import train
 from maskdcpt.training.metrics_log import read_curves
-from maskdcpt.weights.checkpoints import checkpoint_folders, load_checkpoint
+from maskdcpt.weights.checkpoints import checkpoint_folders
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.layout import Layout
 from uirdata.pipeline.building.build import build

@@ -20,7 +20,7 @@ from maskdcpt.compute.memory import tensor_bytes
 from maskdcpt.masking import BACKENDS, Backend, PatchMask, random_patch_mask
 from maskdcpt.networks.networks import build_backbone
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.progress import Progress, Silent
 

@@ -20,10 +20,10 @@ from maskdcpt.compute.distributed import Process, joined
 from maskdcpt.config.toml import to_document
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import PackedBatch
+from maskdcpt.data.crops import Crops
 from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import Samples, named_subset, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
-from maskdcpt.data.windows import Crops
 from maskdcpt.images import picture_grid, write_picture
 from maskdcpt.masking import PatchMask
 from maskdcpt.objectives.losses import Losses
@@ -42,7 +42,7 @@ from maskdcpt.training.step_log import StepTimer, sentence
 from maskdcpt.training.trackers import Tracker, open_trackers
 from maskdcpt.training.validation import Validator, example_rows
 from maskdcpt.weights.checkpoints import checkpoint_folders
-from maskdcpt.weights.saving import metadata_for, prune_checkpoints, save_checkpoint
+from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint
 from uirdata.errors import UirError
 from uirdata.progress import Progress, Silent
 from uirdata.subsets import Subset
@@ -252,8 +252,8 @@ class _Loop:
         window.count()
         state.step += 1
         state.samples += stage.batch
-        if finite and state.average is not None:
-            state.average.update(state.networks.named_weights(), state.step - 1)
+        if finite and state.ema is not None:
+            state.ema.update(state.networks.named_weights(), state.step - 1)
         if not finite:
             self._skip_nan_step(seen)
 

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from maskdcpt.compute.distributed import Process
 from maskdcpt.config.train_config import TrainConfig, WeightKind
 from maskdcpt.networks.networks import NETWORKS, Networks, Part, blocks_of, save_memory
+from maskdcpt.training.ema import EmaWeights
 from maskdcpt.training.initial_weights import clear_head, favour_contrast, freeze_idle
-from maskdcpt.training.optim import RunningAverage, create_optimizer
+from maskdcpt.training.optim import create_optimizer
 from maskdcpt.training.parallel import divide, move_parameters, part_of, whole
 from maskdcpt.training.stages import check_sizes
 from maskdcpt.weights.build import load_exactly
-from maskdcpt.weights.checkpoints import Checkpoint, check_same_classes, checkpoint_folders, load_checkpoint
-from maskdcpt.weights.saving import load_state
+from maskdcpt.weights.checkpoints import Checkpoint, check_same_classes, checkpoint_folders
+from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.save import load_state
 
 
 class RunState:
@@ -32,7 +34,7 @@ class RunState:
     Attributes:
         networks: the weights.
         optimizer: and its moments.
-        average: the running average of the weights; None where none is kept.
+        ema: the EMA of the weights; None if none is kept.
         class_names: the label order.
         step: how many steps are done.
         samples: how many samples were seen.
@@ -43,12 +45,12 @@ class RunState:
         self,
         networks: Networks,
         optimizer: torch.optim.Optimizer,
-        average: RunningAverage | None,
+        ema: EmaWeights | None,
         class_names: tuple[str, ...],
     ) -> None:
         self.networks = networks
         self.optimizer = optimizer
-        self.average = average
+        self.ema = ema
         self.class_names = class_names
         self.step = 0
         self.samples = 0
@@ -74,8 +76,8 @@ class RunState:
         divide(root, blocks_of(self.networks.backbone), process)
         after = dict(self.networks.named_parameters())
         move_parameters(self.optimizer, {before[name]: after[name] for name in before})
-        if self.average is not None:
-            self.average.weights = {name: part_of(w, after[name]) for name, w in self.average.weights.items()}
+        if self.ema is not None:
+            self.ema.weights = {name: part_of(w, after[name]) for name, w in self.ema.weights.items()}
 
     @contextmanager
     def judged(self) -> Iterator[Networks]:
@@ -84,7 +86,7 @@ class RunState:
 
         Where weights are divided all processes must come here, and only the leading one can use what it is given.
         """
-        averaged = self.average.weights if self.average else None
+        averaged = self.ema.weights if self.ema else None
         if self._whole is None:
             networks, weights = self.networks, averaged
         else:
@@ -114,8 +116,8 @@ class RunState:
             keep: False for a process that only gives its part of divided ones: all must call together.
         """
         named = {f"params.{name}": weight for name, weight in self.networks.named_weights().items()}
-        if self.average is not None:
-            named |= {f"params_ema.{name}": weight for name, weight in self.average.weights.items()}
+        if self.ema is not None:
+            named |= {f"params_ema.{name}": weight for name, weight in self.ema.weights.items()}
         return {name: self._kept(weight, keep) for name, weight in named.items()}
 
     def _kept(self, tensor: Tensor, keep: bool) -> Tensor:
@@ -155,8 +157,8 @@ class RunState:
         """
         check_same_classes(self.class_names, checkpoint, what="the run")
         _load(self.networks, checkpoint, NETWORKS, "params")
-        if self.average is not None:
-            self.average.load(checkpoint.params_ema)
+        if self.ema is not None:
+            self.ema.load(checkpoint.params_ema)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.samples, self.skipped = state["step"], state["samples"], state["skipped"]
         torch.set_rng_state(state["torch"])
@@ -188,15 +190,15 @@ def prepare_state(
         clear_head(networks.backbone)
     heads = [head for head in (networks.classifier, networks.reconstruction) if head is not None]
     optimizer = create_optimizer(networks.backbone, heads, config.optimizer)
-    average = None
+    ema = None
     if config.optimizer.ema_decay:
         weights = networks.named_weights()
-        average = RunningAverage(weights, decay=config.optimizer.ema_decay, warmup=config.optimizer.ema_warmup)
+        ema = EmaWeights(weights, decay=config.optimizer.ema_decay, warmup=config.optimizer.ema_warmup)
         if initial is not None and initial.params_ema:
             # As in DCPT's release: the average goes on from the average that was pre-trained.
             wanted = _parts(config)
-            average.load({**average.weights, **_chosen(initial.params_ema, wanted, average.weights)})
-    state = RunState(networks, optimizer, average, class_names)
+            ema.load({**ema.weights, **_chosen(initial.params_ema, wanted, ema.weights)})
+    state = RunState(networks, optimizer, ema, class_names)
     if resume_from is not None:
         folder = checkpoint_folders(resume_from)[-1]
         state.restore(load_checkpoint(folder), load_state(folder))

@@ -11,8 +11,8 @@ from torch import Tensor
 from maskdcpt.compute.distributed import Process
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import Batch, pack
+from maskdcpt.data.crops import middle_window
 from maskdcpt.data.samples import Samples, open_samples
-from maskdcpt.data.windows import middle_window
 from maskdcpt.metrics import psnr
 from maskdcpt.metrics.base import MOST_DB
 from maskdcpt.networks.networks import Networks

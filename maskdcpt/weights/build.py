@@ -11,7 +11,8 @@ from maskdcpt.backbones import Backbone
 from maskdcpt.config.train_config import WeightKind
 from maskdcpt.networks.classifier import classifier_for
 from maskdcpt.networks.networks import Networks, Part, build_backbone
-from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UsageError, nearest
 
 Weights = Literal["params_ema", "params"]

@@ -20,8 +20,9 @@ from torch import Tensor
 from maskdcpt.backbones import Backbone
 from maskdcpt.config.train_config import WEIGHT_KINDS, WeightKind
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
 from maskdcpt.weights.convert import to_original
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError, nearest
 from uirdata.storage.files import writing
 

@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 
 from maskdcpt.config.train_config import WeightKind
-from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
 from maskdcpt.weights.export import export_backbone, plain_metadata
 from maskdcpt.weights.hub import WEIGHTS
+from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.training_data import TrainingData, training_data
 from uirdata.errors import PublishError, UirError, UsageError
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.samples import named_subset
-from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
+from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError
 from uirdata.storage.shards import MANIFEST
 from uirdata.storage.tables import read_table

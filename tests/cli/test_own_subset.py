@@ -13,7 +13,7 @@ from maskdcpt.config.toml import read_config, to_toml
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.samples import named_subset
 from maskdcpt.training.loop import train
-from maskdcpt.weights.checkpoints import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.training_data import training_data
 from tests.conftest import synthetic_image, write_png
 from tests.maskdcpt.tiny import tiny_config

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskdcpt.data.batches import pack
+from maskdcpt.data.crops import Crops, mirrored_to, random_window, turn_into
 from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
-from maskdcpt.data.windows import Crops, mirrored_to, random_window, turn_into
 from tests.maskdcpt.tiny import picture, write_shards
 from uirdata import load_subset
 from uirdata.errors import ShardError, UsageError

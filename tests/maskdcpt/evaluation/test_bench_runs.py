@@ -29,7 +29,7 @@ from maskdcpt.evaluation.scores import ImageScore, Protocol
 from maskdcpt.evaluation.test_sets import BENCHES, find_bench
 from maskdcpt.metrics import LearnedMetric, psnr
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.training_data import training_data
 from tests.conftest import synthetic_image, write_png
 from tests.maskdcpt.metrics.test_learned_metrics import weights

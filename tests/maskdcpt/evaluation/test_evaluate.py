@@ -16,7 +16,8 @@ from maskdcpt.images import to_tensor
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.training.loop import train
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
 from uirdata import open_shards
 from uirdata.errors import UirError, UsageError

@@ -19,7 +19,7 @@ from maskdcpt.restoring.image_files import Picture, decode_picture, encode_pictu
 from maskdcpt.restoring.restorer import Restorer
 from maskdcpt.training.loop import train
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from tests.maskdcpt.tiny import TYPES, picture, tiny_config, write_shards
 from uirdata.errors import UirError, UsageError
 from uirdata.images import read_image, to_uint8

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskdcpt.data import windows
+from maskdcpt.data import crops
 from maskdcpt.training.loop import train
 from maskdcpt.training.metrics_log import read_curves, read_metrics
-from maskdcpt.weights.checkpoints import checkpoint_folders, load_checkpoint
-from maskdcpt.weights.saving import load_state
+from maskdcpt.weights.checkpoints import checkpoint_folders
+from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.save import load_state
 from tests.maskdcpt.tiny import tiny_config, write_shards
 from tests.maskdcpt.training.ranks import Each, errors_on, train_on
 from uirdata.errors import StorageError
@@ -40,7 +41,7 @@ def breaks_at(step: int) -> Each:
             raise StorageError("the disk of rank 1 is gone")
 
         if rank == 1 and done == step:
-            pytest.MonkeyPatch().setattr(windows, "random_window", broken)
+            pytest.MonkeyPatch().setattr(crops, "random_window", broken)
         return False
 
     return each

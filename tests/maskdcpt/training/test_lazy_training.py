@@ -10,7 +10,7 @@ import torch
 
 from maskdcpt.config.toml import with_settings
 from maskdcpt.training.loop import train
-from maskdcpt.weights.checkpoints import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint
 from tests.maskdcpt.tiny import tiny_config
 from tests.uirdata.pipeline.trees import small_source, small_subset
 from uirdata import open_shards

@@ -20,8 +20,9 @@ from maskdcpt.training.loop import train
 from maskdcpt.training.memory_check import step_bytes
 from maskdcpt.training.metrics_log import read_curves, read_metrics
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import STATE, checkpoint_folders, load_checkpoint
-from maskdcpt.weights.saving import load_state
+from maskdcpt.weights.checkpoints import STATE, checkpoint_folders
+from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.save import load_state
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
 from uirdata.errors import UirError, UsageError
 from uirdata.images import read_image

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from maskdcpt.config.train_config import OptimizerConfig
-from maskdcpt.training.optim import RunningAverage, create_optimizer, gradient_norm, rate_at, set_rate
+from maskdcpt.training.ema import EmaWeights
+from maskdcpt.training.optim import create_optimizer, gradient_norm, rate_at, set_rate
 
 
 def test_the_cosine_goes_from_the_full_rate_to_the_final_one_as_published() -> None:
@@ -62,14 +63,14 @@ def test_one_gradient_that_is_no_number_shows_in_the_norm() -> None:
 
 
 def test_the_average_forgets_at_its_rate() -> None:
-    average = RunningAverage({"w": torch.zeros(1)}, decay=0.9, warmup=False)
+    average = EmaWeights({"w": torch.zeros(1)}, decay=0.9, warmup=False)
     for step in range(3):
         average.update({"w": torch.ones(1)}, step)
     assert float(average.weights["w"]) == pytest.approx(1 - 0.9**3)
 
 
 def test_the_average_forgets_faster_at_the_start_when_told() -> None:
-    average = RunningAverage({"w": torch.zeros(1)}, decay=0.9, warmup=True)
+    average = EmaWeights({"w": torch.zeros(1)}, decay=0.9, warmup=True)
     average.update({"w": torch.ones(1)}, 0)
     assert float(average.weights["w"]) == pytest.approx(0.9)
     average.update({"w": torch.zeros(1)}, 1_000)

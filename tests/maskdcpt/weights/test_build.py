@@ -10,7 +10,7 @@ from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.networks.networks import Networks
 from maskdcpt.weights.checkpoints import CheckpointError
-from maskdcpt.weights.saving import metadata_for, save_checkpoint
+from maskdcpt.weights.save import metadata_for, save_checkpoint
 from uirdata.errors import UsageError
 
 SIZE = ["model.size.width=4", "model.size.enc_blk_nums=[1, 2]", "model.size.dec_blk_nums=[1, 1]"]

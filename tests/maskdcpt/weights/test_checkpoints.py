@@ -8,15 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import maskdcpt.weights.saving as module
+import maskdcpt.weights.save as module
 from maskdcpt.backbones import create_backbone
 from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.networks.networks import Networks
 from maskdcpt.weights.build import load_exactly, networks_of
-from maskdcpt.weights.checkpoints import MODEL, STATE, CheckpointError, checkpoint_folders, load_checkpoint
+from maskdcpt.weights.checkpoints import MODEL, STATE, CheckpointError, checkpoint_folders
 from maskdcpt.weights.export import export_backbone
-from maskdcpt.weights.saving import load_state, metadata_for, prune_checkpoints, save_checkpoint
+from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.save import load_state, metadata_for, prune_checkpoints, save_checkpoint
 from uirdata.errors import StorageError, UsageError
 
 CONFIG = with_settings(

@@ -13,9 +13,9 @@ from uir_cli.maskdcpt import program
 from maskdcpt.backbones import create_backbone
 from maskdcpt.training.loop import train
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import load_checkpoint
 from maskdcpt.weights.convert import import_weights, to_original
 from maskdcpt.weights.export import export_backbone
+from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.model_card import write_model_folder
 from tests.hub import WRITER
 from tests.maskdcpt.small_networks import small

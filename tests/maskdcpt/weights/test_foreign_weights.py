@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from maskdcpt.weights.build import networks_of
-from maskdcpt.weights.checkpoints import CheckpointError, load_checkpoint
+from maskdcpt.weights.checkpoints import CheckpointError
 from maskdcpt.weights.convert import WeightsError
+from maskdcpt.weights.load import load_checkpoint
 from tests.maskdcpt.small_networks import picture, small
 from tests.maskdcpt.weights.test_convert import old_name
 

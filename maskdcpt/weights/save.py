@@ -16,7 +16,8 @@ from torch import Tensor
 
 from maskdcpt.config.toml import to_toml
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.weights.checkpoints import FORMAT, MODEL, STATE, CheckpointError, _read_safetensors, checkpoint_folders
+from maskdcpt.weights.checkpoints import FORMAT, MODEL, STATE, CheckpointError, checkpoint_folders
+from maskdcpt.weights.load import read_safetensors
 from uirdata.errors import StorageError
 from uirdata.storage.files import storage_error
 
@@ -122,7 +123,7 @@ def _read_metadata(file: Path) -> dict[str, str]:
 
 
 def _check_written(folder: Path, held: Mapping[str, Tensor]) -> None:
-    written, _ = _read_safetensors(folder / MODEL)
+    written, _ = read_safetensors(folder / MODEL)
     # Bytes are compared, as a weight that is no number does not equal itself.
     same = written.keys() == held.keys() and all(_bytes_equal(written[name], held[name]) for name in held)
     if not same:
