@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
-from uirdata.byte_sizes import parse_size
 from uirdata.errors import UirError, nearest
+from uirdata.storage.byte_sizes import parse_size
 
 from .console import Console
 

@@ -25,8 +25,8 @@ from maskdcpt.evaluation.scores import EvalReport
 from maskdcpt.images import to_tensor
 from maskdcpt.pages.demo_page import DemoPicture, write_demo_page
 from maskdcpt.restoring.tiling import restored_image
+from maskdcpt.training.logs.metrics_log import read_curves
 from maskdcpt.training.loop import TrainResult, train
-from maskdcpt.training.metrics_log import read_curves
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.load import load_checkpoint
 from uirdata import open_shards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,14 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 def test_every_module_and_script_of_an_example_exists(page: Path) -> None:
     files = [*SCRIPT.findall(text_of(page)), *(f"{m.replace('.', '/')}.py" for m in MODULE.findall(text_of(page)))]
     assert [file for file in files if not (TREE / file).is_file() and not (TREE / file[:-3]).is_dir()] == []
+
+
+def test_the_layers_of_the_page_on_rooms_are_the_import_contracts() -> None:
+    contracts = tomllib.loads((TREE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = [line for contract in contracts if contract["type"] == "layers" for line in contract["layers"]]
+    page = (TREE / "docs/design/rooms.md").read_text(encoding="utf-8")
+    assert len(layers) > 25
+    drawn = {cell.strip() for line in page.splitlines() for cell in re.split(r"\s{2,}|->", line)}
+    assert [line for line in layers if line not in drawn] == []

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from uirdata.errors import UirError
     from uirdata.pipeline.fetching.wanted import OwnFolder
     from uirdata.pipeline.opening import open_shards
+    from uirdata.pipeline.verbs import build, fetch, plan, push, verify
     from uirdata.records import Record
     from uirdata.sources import Source, load_sources
     from uirdata.storage.reading import ShardDataset, ShardItem
     from uirdata.subsets import Subset, load_subset
-    from uirdata.verbs import build, fetch, plan, push, verify
 
     __version__: str
 
@@ -32,17 +32,17 @@ _WHERE = {
     "Source": "uirdata.sources",
     "Subset": "uirdata.subsets",
     "UirError": "uirdata.errors",
-    "build": "uirdata.verbs",
+    "build": "uirdata.pipeline.verbs",
     "degradations": "uirdata.degradations",
     "degrade": "uirdata.degradations",
-    "fetch": "uirdata.verbs",
+    "fetch": "uirdata.pipeline.verbs",
     "load_sources": "uirdata.sources",
     "load_subset": "uirdata.subsets",
     "open_shards": "uirdata.pipeline.opening",
-    "plan": "uirdata.verbs",
-    "push": "uirdata.verbs",
+    "plan": "uirdata.pipeline.verbs",
+    "push": "uirdata.pipeline.verbs",
     "sample_recipe": "uirdata.degradations",
-    "verify": "uirdata.verbs",
+    "verify": "uirdata.pipeline.verbs",
 }
 
 __all__ = [

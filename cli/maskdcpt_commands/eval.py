@@ -115,7 +115,7 @@ def evaluate(
     from maskdcpt.evaluation.scores import Protocol
     from maskdcpt.evaluation.test_sets import find_bench
     from maskdcpt.metrics.learned import learned_metrics
-    from uirdata.choosing import named_manifests, subset_of_shards
+    from uirdata.pipeline.choosing import named_manifests, subset_of_shards
 
     asked = _named(metrics)
     changes: dict[str, Any] = {
@@ -187,7 +187,7 @@ def _plan(
 ) -> None:
     from maskdcpt.evaluation.evaluate import plan_bench, plan_shards
     from maskdcpt.evaluation.test_sets import find_bench
-    from uirdata.choosing import named_manifests, subset_of_shards
+    from uirdata.pipeline.choosing import named_manifests, subset_of_shards
 
     if bench_name is not None:
         planned = plan_bench(find_bench(bench_name), root, limit=limit, manifests=named_manifests())

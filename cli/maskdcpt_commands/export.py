@@ -63,7 +63,7 @@ def export(
     """
     from maskdcpt.weights.export import as_mapping, export_backbone
     from maskdcpt.weights.model_card import push_model, write_model_folder
-    from uirdata.choosing import named_manifests
+    from uirdata.pipeline.choosing import named_manifests
 
     if out is None and hub is None and folder is None:
         raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")

@@ -71,7 +71,7 @@ def probe(
       maskdcpt probe --shards uir-data/shards --checkpoint runs/pre --every-step --tsne features.png
     """
     from maskdcpt.studies.probe import ProbeSettings, map_features, probe_features
-    from uirdata.choosing import subset_of_shards
+    from uirdata.pipeline.choosing import subset_of_shards
 
     settings = ProbeSettings(
         backbone=backbone,

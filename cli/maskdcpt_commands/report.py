@@ -48,7 +48,7 @@ def report(
       maskdcpt report runs/fine --results results/nafnet --out page.html
     """
     from maskdcpt.pages.run_page import prepare_report, write_report
-    from uirdata.choosing import named_manifests
+    from uirdata.pipeline.choosing import named_manifests
 
     target = out or run / "report.html"
     with console.progress() as progress:

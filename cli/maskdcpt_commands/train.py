@@ -89,7 +89,7 @@ def train(
         console.line(to_toml(chosen, {**origin, **yours}).rstrip())
         return
     # The configuration holds a name; what UIR_MANIFESTS adds is known here alone.
-    from uirdata.choosing import subset_of_shards
+    from uirdata.pipeline.choosing import subset_of_shards
 
     subset = subset_of_shards(chosen.data.shards, chosen.data.subset) if chosen.data.shards else None
     if dry_run:

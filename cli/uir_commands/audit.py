@@ -90,9 +90,9 @@ def audit(
 
 def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], list[str]]:
     """Turn --against into pictures, and name the sources that were not fetched."""
-    from uirdata.choosing import all_sources, find_subset
     from uirdata.pipeline.auditing.gt_images import shard_pictures, source_pictures
     from uirdata.pipeline.building.sample_reader import source_folders
+    from uirdata.pipeline.choosing import all_sources, find_subset
 
     sources = all_sources(layout)
     found: list[Picture] = []

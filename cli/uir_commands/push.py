@@ -59,8 +59,8 @@ def push_hf(
       uir push-hf /data/shards me/my-shards --dry-run
       uir push-hf /data/shards me/my-recipes --recipes-only
     """
-    from uirdata.choosing import extra_manifests
     from uirdata.hosts.repository import Repository
+    from uirdata.pipeline.choosing import extra_manifests
     from uirdata.pipeline.publishing.publication import describe
     from uirdata.pipeline.publishing.push import as_json, plan_push, prepare_push, push
 

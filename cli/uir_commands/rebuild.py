@@ -28,9 +28,9 @@ def rebuild_from(
     Raises:
         PartlyDone: sources are missing, or shards would differ.
     """
-    from uirdata.choosing import all_sources
     from uirdata.pipeline.building.rebuild import plan_rebuild, rebuild
     from uirdata.pipeline.building.sample_reader import source_folders
+    from uirdata.pipeline.choosing import all_sources
     from uirdata.pipeline.opening import is_remote
 
     place = repository if is_remote(repository) else f"hf://datasets/{repository}"

@@ -37,7 +37,7 @@ def sources(ids: tuple[str, ...], subset: str | None, root: Path, console: Conso
       uir sources --subset 5d
       uir sources gopro
     """
-    from uirdata.choosing import chosen_sources
+    from uirdata.pipeline.choosing import chosen_sources
 
     layout = Layout(root)
     chosen = chosen_sources(layout, ids, subset)

@@ -44,7 +44,7 @@ def verify(
       uir verify
       uir verify --subset sample --deep
     """
-    from uirdata.choosing import fetched_sources
+    from uirdata.pipeline.choosing import fetched_sources
     from uirdata.pipeline.verifying.verify import pin_lines
     from uirdata.pipeline.verifying.verify import verify as run_verify
 

@@ -18,7 +18,7 @@ from maskdcpt.evaluation.image_grids import PLACES, SHOWN
 from maskdcpt.evaluation.score_files import REPORT
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.studies.probe import ProbeSettings, map_features, probe_features
-from maskdcpt.training.metrics_log import read_curves
+from maskdcpt.training.logs.metrics_log import read_curves
 from maskdcpt.training.run_folder import CONFIG
 from maskdcpt.weights.build import classifier_before
 from maskdcpt.weights.checkpoints import Checkpoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskdcpt.training.metrics_log import read_curves
+from maskdcpt.training.logs.metrics_log import read_curves
 from uirdata.errors import UirError, UsageError, nearest
 from uirdata.storage.files import writing
 

@@ -23,8 +23,8 @@ from maskdcpt.evaluation.evaluate import evaluate
 from maskdcpt.evaluation.job import Setting
 from maskdcpt.studies.ablation_arms import ARMS, SUBSET, Size, finetuning, pretraining, subset_toml
 from maskdcpt.studies.probe import ProbeSettings, probe_features
+from maskdcpt.training.logs.metrics_log import read_curves
 from maskdcpt.training.loop import train
-from maskdcpt.training.metrics_log import read_curves
 from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError

@@ -30,16 +30,16 @@ from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.step_masks import step_mask
 from maskdcpt.training.errors import TrainingError
 from maskdcpt.training.learner import Learner, autocast, compile_step
+from maskdcpt.training.logs.metrics_log import MetricsLog
+from maskdcpt.training.logs.step_log import StepTimer, sentence
+from maskdcpt.training.logs.trackers import Tracker, open_trackers
 from maskdcpt.training.memory_check import shortage
-from maskdcpt.training.metrics_log import MetricsLog
 from maskdcpt.training.nan_steps import NanSteps, sample_numbers
 from maskdcpt.training.optim import gradient_norm, rate_at, set_rate
 from maskdcpt.training.parallel import divides, quiet, together
 from maskdcpt.training.run_folder import environment, find_run, write_config
 from maskdcpt.training.run_state import RunState, prepare_state
 from maskdcpt.training.stages import Stage, stages_of
-from maskdcpt.training.step_log import StepTimer, sentence
-from maskdcpt.training.trackers import Tracker, open_trackers
 from maskdcpt.training.validation import Validator, example_rows
 from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint

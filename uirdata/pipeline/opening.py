@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from uirdata.byte_sizes import parse_size
 from uirdata.errors import DownloadError, UsageError
 from uirdata.hosts import Host, open_hosts
 from uirdata.hosts.huggingface import HuggingFace
+from uirdata.storage.byte_sizes import parse_size
 from uirdata.storage.reading import ShardDataset, read_shard_folder
 from uirdata.storage.remote import Files, RemoteFolder, RemoteShards, mirror
 from uirdata.storage.shards import INFO

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from maskdcpt.data import crops
+from maskdcpt.training.logs.metrics_log import read_curves, read_metrics
 from maskdcpt.training.loop import train
-from maskdcpt.training.metrics_log import read_curves, read_metrics
 from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.save import load_state

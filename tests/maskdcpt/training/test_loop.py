@@ -16,9 +16,9 @@ import torch._dynamo.utils
 from maskdcpt.config.toml import read_config, to_toml, with_settings
 from maskdcpt.networks.networks import Networks, save_memory
 from maskdcpt.training.errors import TrainingError
+from maskdcpt.training.logs.metrics_log import read_curves, read_metrics
 from maskdcpt.training.loop import train
 from maskdcpt.training.memory_check import step_bytes
-from maskdcpt.training.metrics_log import read_curves, read_metrics
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import STATE, checkpoint_folders
 from maskdcpt.weights.load import load_checkpoint

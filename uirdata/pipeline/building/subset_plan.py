@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from uirdata.choosing import all_sources, chosen_subset
 from uirdata.errors import UsageError, nearest
 from uirdata.facts.overlaps import load_overlaps
 from uirdata.layout import Layout
 from uirdata.pipeline.building.sample_plan import Plan, make_plan
+from uirdata.pipeline.choosing import all_sources, chosen_subset
 from uirdata.planning import CropSetting
 from uirdata.sources import MANIFESTS, Source
 from uirdata.subsets import Subset

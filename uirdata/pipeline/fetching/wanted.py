@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uirdata.choosing import all_sources, chosen_sources
 from uirdata.errors import UsageError
 from uirdata.layout import Layout
+from uirdata.pipeline.choosing import all_sources, chosen_sources
 from uirdata.pipeline.fetching.fetch import add_local_source
 from uirdata.pipeline.fetching.plan import FetchPlan, plan_fetch
 from uirdata.subsets import Subset

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from uirdata.choosing import extra_manifests, fetched_sources, layout_of
 from uirdata.errors import UsageError, nearest
 from uirdata.hosts.repository import Repository, repository_name
 from uirdata.images import CODECS, Codec
@@ -19,6 +18,7 @@ from uirdata.pipeline.building.sample_plan import Plan
 from uirdata.pipeline.building.screen import plan_with_known_scores
 from uirdata.pipeline.building.subset_build import BuildResult, prepare_build, run_build
 from uirdata.pipeline.building.subset_plan import Variant, plan_subset
+from uirdata.pipeline.choosing import extra_manifests, fetched_sources, layout_of
 from uirdata.pipeline.fetching.fetch import FetchReport
 from uirdata.pipeline.fetching.fetch import fetch as run_fetch
 from uirdata.pipeline.fetching.wanted import OwnFolder, plan_wanted

@@ -11,8 +11,8 @@ import torch
 
 from maskdcpt.images import picture_grid, to_rgb, write_picture
 from maskdcpt.studies.figures import draw_curves
-from maskdcpt.training.metrics_log import MetricsLog, read_curves, read_metrics
-from maskdcpt.training.trackers import open_trackers
+from maskdcpt.training.logs.metrics_log import MetricsLog, read_curves, read_metrics
+from maskdcpt.training.logs.trackers import open_trackers
 from uirdata.errors import UirError, UsageError
 from uirdata.images import read_image
 

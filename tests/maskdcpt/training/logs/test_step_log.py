@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import maskdcpt.training.step_log as module
+import maskdcpt.training.logs.step_log as module
 from maskdcpt.compute.distributed import Process
 from maskdcpt.objectives.losses import Losses
 
