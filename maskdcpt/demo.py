@@ -25,7 +25,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.evaluation.evaluate import evaluate
 from maskdcpt.evaluation.scores import EvalReport
 from maskdcpt.images import to_tensor
-from maskdcpt.pages.demo_page import DemoPicture, write_demo_page
+from maskdcpt.pages.demo_page import DemoImage, write_demo_page
 from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.training.loop import TrainResult, train
 from maskdcpt.training.metrics_log import read_curves
@@ -63,7 +63,7 @@ STEPS = (
     "from scratch, beside the others",
     "page",
 )
-_PICTURE_PX = 200
+_IMAGE_PX = 200
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
             statistics=statistics,
             curves=_curves({"pre-train": pretrained.run, "fine-tune": finetuned.run, "from scratch": from_scratch.run}),
             masked=sorted((runs / "pretrain/samples").glob("*.png"))[-1:],
-            pictures=_pictures(test, finetuned.checkpoint),
+            pictures=_images(test, finetuned.checkpoint),
             seconds=clock.seconds,
             settings=_settings(pretraining, finetuning),
         ),
@@ -305,7 +305,7 @@ def _curves(runs: Mapping[str, Path]) -> dict[str, dict[str, Sequence[tuple[floa
 
 
 @torch.inference_mode()
-def _pictures(test: ShardDataset, checkpoint: Path) -> list[DemoPicture]:
+def _images(test: ShardDataset, checkpoint: Path) -> list[DemoImage]:
     """Restore one held-out photograph of each degradation, another one each time."""
     networks = networks_of(load_checkpoint(checkpoint), "params_ema").eval()
     by_type: dict[str, list[int]] = {}
@@ -316,8 +316,8 @@ def _pictures(test: ShardDataset, checkpoint: Path) -> list[DemoPicture]:
         item = test[indices[number % len(indices)]]
         image = restored_image(networks, to_tensor(item.lq), 0)[0].permute(1, 2, 0).numpy()
         restored = to_uint8(np.clip(image, 0, 1) * 255.0)
-        windows: tuple[RgbImage, ...] = tuple(centre(i, _PICTURE_PX) for i in (item.lq, restored, item.gt))
-        pictures.append(DemoPicture(name, item.record.level, *windows))
+        windows: tuple[RgbImage, ...] = tuple(centre(i, _IMAGE_PX) for i in (item.lq, restored, item.gt))
+        pictures.append(DemoImage(name, item.record.level, *windows))
     return pictures
 
 

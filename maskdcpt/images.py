@@ -14,7 +14,7 @@ from uirdata.images import RgbImage, encode_image, to_uint8
 from uirdata.storage.files import writing
 
 
-def picture_grid(rows: Sequence[Sequence[Tensor]], gap: int = 4) -> RgbImage:
+def image_grid(rows: Sequence[Sequence[Tensor]], gap: int = 4) -> RgbImage:
     """
     Lay images out in rows, white between them.
 
@@ -37,7 +37,7 @@ def to_rgb(image: Tensor) -> RgbImage:
     return to_uint8(pixels * 255.0)
 
 
-def write_picture(path: Path, image: RgbImage) -> None:
+def write_image(path: Path, image: RgbImage) -> None:
     """
     Write a PNG under its name only when it is whole.
 

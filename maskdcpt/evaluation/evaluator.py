@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskdcpt.evaluation.cases import Case, Loaded
 from maskdcpt.evaluation.scores import ImageScore, Protocol
-from maskdcpt.images import Image, image_tensor, to_rgb, write_picture
+from maskdcpt.images import Image, image_tensor, to_rgb, write_image
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.metrics.base import MOST_DB, rounded
 from maskdcpt.metrics.learned import LearnedScorer
@@ -98,8 +98,8 @@ class Evaluator:
                 learned |= {prefix + name: scores for name, scores in self.learned.score(image, gt).items()}
         for index, (restored_file, gt_file) in enumerate(pictures):
             if restored is not None and gt is not None:
-                write_picture(restored_file, to_rgb(restored[index]))
-                write_picture(gt_file, to_rgb(gt[index]))
+                write_image(restored_file, to_rgb(restored[index]))
+                write_image(gt_file, to_rgb(gt[index]))
         names = self._names(lq)
         return [
             ImageScore(

@@ -10,7 +10,7 @@ import numpy as np
 from maskdcpt.evaluation.cases import Case
 from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import ImageScore
-from maskdcpt.images import image_tensor, picture_grid, to_rgb, write_picture
+from maskdcpt.images import image_grid, image_tensor, to_rgb, write_image
 from uirdata.errors import ImageError, PairError, ShardError
 from uirdata.html_pages import centre
 from uirdata.images import RgbImage
@@ -75,9 +75,9 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
             lines.append([image_tensor(_square(image))[0] for image in shown.values()])
             for what, image in shown.items():
                 if image.shape[0] * image.shape[1] <= _MOST_PX:
-                    write_picture(folder / SHOWN / name / f"{place}-{what}.png", image)
+                    write_image(folder / SHOWN / name / f"{place}-{what}.png", image)
         if lines:
-            write_picture(folder / "grids" / f"{name}.png", picture_grid(lines))
+            write_image(folder / "grids" / f"{name}.png", image_grid(lines))
 
 
 def _square(image: RgbImage) -> RgbImage:

@@ -120,14 +120,14 @@ def _judge_share(job: Job, kept: ScoreRows, folder: Path, progress: Progress) ->
     draws = bool(_of_sets(job))
     mine = job.cases[job.process.rank :: job.process.ranks]
     waiting = [
-        case for case in mine if case.key not in kept.known or (draws and not _pictures(case, folder)[0].exists())
+        case for case in mine if case.key not in kept.known or (draws and not _image_paths(case, folder)[0].exists())
     ]
     unreadable: dict[str, str] = {}
     progress.begin("evaluate", len(mine))
     progress.advance("evaluate", len(mine) - len(waiting))
     try:
         for cases, loaded in _batches(waiting, job.setting.batch, unreadable, progress):
-            pictures = [_pictures(case, folder) for case in cases] if draws else []
+            pictures = [_image_paths(case, folder) for case in cases] if draws else []
             for score in job.evaluator.score(cases, loaded, pictures):
                 kept.add(score)
             progress.advance("evaluate", len(cases))
@@ -166,7 +166,7 @@ def _of_sets(job: Job) -> tuple[str, ...]:
     return tuple(metric.name for metric in learned_metrics(job.protocol.learned) if metric.of_a_set)
 
 
-def _pictures(case: Case, folder: Path) -> tuple[Path, Path]:
+def _image_paths(case: Case, folder: Path) -> tuple[Path, Path]:
     group, name = folder / (case.test_set or case.degradation), hashlib.sha256(case.key.encode()).hexdigest()[:16]
     return group / "restored" / f"{name}.png", group / "gt" / f"{name}.png"
 

@@ -21,7 +21,7 @@ _CURVES = (
 
 
 @dataclass(frozen=True)
-class DemoPicture:
+class DemoImage:
     """
     One held-out photograph in three states, equal windows of it.
 
@@ -50,7 +50,7 @@ def write_demo_page(
     statistics: Statistics,
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     masked: Sequence[Path],
-    pictures: Sequence[DemoPicture],
+    pictures: Sequence[DemoImage],
     seconds: Mapping[str, float],
     settings: Sequence[Mapping[str, object]],
 ) -> None:
@@ -81,7 +81,7 @@ def write_demo_page(
         f"guessing names {chance:.0%}.</p>",
         SLIDER_STYLE,
         "<h2>Before and restored, beside the truth</h2><p>Drag the handle.</p>",
-        *(_picture(picture) for picture in pictures),
+        *(_figure(picture) for picture in pictures),
         "<h2>What pre-training sees</h2><p>Rows: samples. Columns: LQ, what was not hidden of it, what the "
         "network made of that, GT.</p>",
         *(f'<img style="max-width:100%" alt="pre-training" src="{data_uri(read_image(path))}">' for path in masked),
@@ -111,7 +111,7 @@ def _figures(row: Mapping[str, object]) -> Mapping[str, object]:
     return {title: f"{row[name]:.3f}" if name.endswith("ssim") else row[name] for name, title in titles.items()}
 
 
-def _picture(picture: DemoPicture) -> str:
+def _figure(picture: DemoImage) -> str:
     figures = (
         f"<figure>{slider(picture.lq, picture.restored, labels=('LQ', 'restored'))}"
         "<figcaption>before and after</figcaption></figure>"

@@ -10,7 +10,7 @@ import numpy as np
 
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.restoring.files import Restored
-from maskdcpt.restoring.image_files import Picture, Pixels
+from maskdcpt.restoring.image_files import ImageFile, Pixels
 from uirdata.html_pages import html_table, write_page
 from uirdata.images import RgbImage
 
@@ -29,7 +29,7 @@ class RestoredPage:
         self._checkpoint = checkpoint
         self._parts: list[str] = []
 
-    def add(self, result: Restored, before: Picture, after: Pixels) -> None:
+    def add(self, result: Restored, before: ImageFile, after: Pixels) -> None:
         """Take a picture."""
         seen = f", seen as {result.degradation}" if result.degradation else ""
         title = f"{result.source.name}: {result.width} x {result.height}{seen}"

@@ -127,7 +127,7 @@ def write_report(run: Path, target: Path, *, results: Sequence[Path] = (), title
         body.append(_about(run))
     for folder, report in reports:
         body += _evaluation(folder, report)
-    body += _pretraining_pictures(run)
+    body += _pretraining_images(run)
     if curves:
         body.append("<h2>Curves</h2>")
         body += curves
@@ -254,7 +254,7 @@ def _hue(label: int, labels: int) -> int:
     return 360 * label // max(1, labels)
 
 
-def _pretraining_pictures(run: Path) -> Iterator[str]:
+def _pretraining_images(run: Path) -> Iterator[str]:
     pictures = sorted((run / "samples").glob("*.png"))[-1:]
     for path in pictures:
         columns = "LQ, in pre-training what was not hidden of it, what the network made, GT"

@@ -56,14 +56,14 @@ def slider(
     factor = max(1, _LEAST_PX // max(before.shape[:2]))
     before, after = (image.repeat(factor, axis=0).repeat(factor, axis=1) for image in (before, after))
     return (
-        f'<div class="slider"><img alt="{left}" src="{picture_uri(before, most_px)}">'
-        f'<div class="over"><img alt="{right}" src="{picture_uri(after, most_px)}"></div>'
+        f'<div class="slider"><img alt="{left}" src="{image_uri(before, most_px)}">'
+        f'<div class="over"><img alt="{right}" src="{image_uri(after, most_px)}"></div>'
         f'<input type="range" min="0" max="100" value="50" step="0.5" aria-label="{left} or {right}">'
         f'<div class="line"></div><span class="left">{left}</span><span class="right">{right}</span></div>'
     )
 
 
-def picture_uri(image: RgbImage, most_px: int = 1200) -> str:
+def image_uri(image: RgbImage, most_px: int = 1200) -> str:
     """Put a picture into a page, made smaller where it is larger, at a quality that hides nothing from the eye."""
     picture = Image.fromarray(image)
     longer = max(picture.size)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskdcpt.restoring.image_files import Picture, Pixels, decode_picture, encode_picture
+from maskdcpt.restoring.image_files import ImageFile, Pixels, decode_image_file, encode_image_file
 from maskdcpt.restoring.restorer import Restorer
 from uirdata.errors import ImageError, StorageError, UirError, UsageError
 from uirdata.images import IMAGE_SUFFIXES
@@ -53,7 +53,7 @@ def restore_files(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    on_picture: Callable[[Restored, Picture, Pixels], None] | None = None,
+    on_image: Callable[[Restored, ImageFile, Pixels], None] | None = None,
 ) -> list[Restored]:
     """
     Restore files one after the other; a bad one is told of and the others go on.
@@ -67,7 +67,7 @@ def restore_files(
         restorer: the networks.
         overwrite: replace files that are there.
         progress: told about files.
-        on_picture: gets each picture that was restored, and its restored pixels.
+        on_image: gets each picture that was restored, and its restored pixels.
 
     Returns:
         One for each picture, and one for each word that names none, in order.
@@ -88,7 +88,7 @@ def restore_files(
         try:
             if plan.problem:
                 raise UsageError(plan.problem)
-            results.append(_restore_file(plan, restorer, overwrite, on_picture))
+            results.append(_restore_file(plan, restorer, overwrite, on_image))
         except UirError as error:
             listener.note(str(error))
             results.append(replace(plan, target=None, problem=str(error)))
@@ -107,9 +107,9 @@ def restore_bytes(data: bytes, name: str, restorer: Restorer) -> tuple[bytes, Re
     Raises:
         ImageError: the data is no picture that can be read whole.
     """
-    picture = decode_picture(data, name)
-    restored = restorer.restore_picture(picture)
-    return encode_picture(restored, picture), _described(Restored(Path(name), None), picture, restorer)
+    picture = decode_image_file(data, name)
+    restored = restorer.restore_image_file(picture)
+    return encode_image_file(restored, picture), _described(Restored(Path(name), None), picture, restorer)
 
 
 def plan_files(files: Sequence[Path], out: Path) -> list[Restored]:
@@ -124,7 +124,7 @@ def plan_files(files: Sequence[Path], out: Path) -> list[Restored]:
     """
     taken: dict[Path, Path] = {}
     planned = []
-    for source, place, problem in _pictures(files):
+    for source, place, problem in _images(files):
         target = out / place.with_suffix(".png")
         if not problem and target in taken:
             problem = (
@@ -144,7 +144,7 @@ def _restore_file(
     plan: Restored,
     restorer: Restorer,
     overwrite: bool,
-    on_picture: Callable[[Restored, Picture, Pixels], None] | None,
+    on_image: Callable[[Restored, ImageFile, Pixels], None] | None,
 ) -> Restored:
     assert plan.target is not None
     if plan.target.exists() and not overwrite:
@@ -153,14 +153,14 @@ def _restore_file(
         data = plan.source.read_bytes()
     except OSError as error:
         raise ImageError(f"{plan.source}: cannot be read: {error.strerror or error}") from error
-    picture = decode_picture(data, str(plan.source))
+    picture = decode_image_file(data, str(plan.source))
     _check_writable(plan.target.parent)
-    pixels = restorer.restore_picture(picture)
+    pixels = restorer.restore_image_file(picture)
     with writing(plan.target) as partial:
-        partial.write_bytes(encode_picture(pixels, picture))
+        partial.write_bytes(encode_image_file(pixels, picture))
     result = _described(plan, picture, restorer)
-    if on_picture is not None:
-        on_picture(result, picture, pixels)
+    if on_image is not None:
+        on_image(result, picture, pixels)
     return result
 
 
@@ -174,14 +174,14 @@ def _check_writable(folder: Path) -> None:
         raise StorageError(f"{folder}: cannot be written; choose another --out, or change its rights")
 
 
-def _described(plan: Restored, picture: Picture, restorer: Restorer) -> Restored:
+def _described(plan: Restored, picture: ImageFile, restorer: Restorer) -> Restored:
     height, width = picture.pixels.shape[:2]
     eight_bits = picture.pixels if picture.most == 255 else picture.pixels // 257
     degradation = restorer.name(np.asarray(eight_bits, dtype=np.uint8))
     return replace(plan, height=height, width=width, degradation=degradation, remark=picture.remark)
 
 
-def _pictures(files: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
+def _images(files: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
     """Give each picture, where it lies below what was named, and what is wrong with the name."""
     for path in files:
         if path.is_dir():

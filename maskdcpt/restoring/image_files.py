@@ -24,7 +24,7 @@ _SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "P": "palette", "PA":
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImageFile:
     """
     A picture as it is restored, and what its result takes over.
 
@@ -48,7 +48,7 @@ class Picture:
         return int(np.iinfo(self.pixels.dtype).max)
 
 
-def decode_picture(data: bytes, name: str) -> Picture:
+def decode_image_file(data: bytes, name: str) -> ImageFile:
     """
     Read a picture of any kind: gray, palette, CMYK, with alpha, of 8 or 16 bits, turned by EXIF.
 
@@ -80,12 +80,12 @@ def decode_picture(data: bytes, name: str) -> Picture:
             if len(exif):
                 # The pixels are upright now; a reader that turned them again would be wrong.
                 exif[_ORIENTATION] = 1
-            return Picture(pixels, alpha, icc if _fits_rgb(icc) else None, _exif_bytes(exif), remark)
+            return ImageFile(pixels, alpha, icc if _fits_rgb(icc) else None, _exif_bytes(exif), remark)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, ImageCms.PyCMSError) as error:
         raise ImageError(f"{name}: is cut short or no image ({reason(error)}); fetch or copy it again") from error
 
 
-def encode_picture(pixels: Pixels, like: Picture) -> bytes:
+def encode_image_file(pixels: Pixels, like: ImageFile) -> bytes:
     """
     Write as PNG, with the alpha, the profile and the EXIF block of a picture.
 

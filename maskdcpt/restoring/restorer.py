@@ -15,14 +15,14 @@ from maskdcpt.compute.memory import bytes_per_pixel
 from maskdcpt.images import to_tensor
 from maskdcpt.networks.naming import named_classes
 from maskdcpt.networks.networks import Networks
-from maskdcpt.restoring.image_files import Picture, Pixels
+from maskdcpt.restoring.image_files import ImageFile, Pixels
 from maskdcpt.restoring.tiling import restore_in_tiles
 from maskdcpt.weights.build import classifier_before, networks_of
 from maskdcpt.weights.checkpoints import Checkpoint, load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.images import RgbImage
 
-PICTURE_BYTES = 64
+IMAGE_BYTES = 64
 """Bytes that a pixel of the picture itself takes beside the network: itself, the blended sum, weights, the result."""
 
 
@@ -43,7 +43,7 @@ def fitting_tile(height: int, width: int, *, per_pixel: float, budget: int, mult
         multiple: the side is a multiple of this.
         least: no smaller than this, whatever the budget: then it may not be kept.
     """
-    left = budget - PICTURE_BYTES * height * width
+    left = budget - IMAGE_BYTES * height * width
     whole = (height + multiple) * (width + multiple)
     if whole * per_pixel <= left:
         return 0
@@ -135,10 +135,10 @@ class Restorer:
         Returns:
             The same size, clipped and rounded.
         """
-        return np.asarray(self.restore_picture(Picture(image)), dtype=np.uint8)
+        return np.asarray(self.restore_image_file(ImageFile(image)), dtype=np.uint8)
 
     @torch.inference_mode()
-    def restore_picture(self, picture: Picture) -> Pixels:
+    def restore_image_file(self, picture: ImageFile) -> Pixels:
         """
         Restore a picture of any size and depth.
 

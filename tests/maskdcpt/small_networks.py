@@ -30,6 +30,6 @@ def small(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, **size: 
     return network.to(dtype).eval()
 
 
-def picture(batch: int = 2, height: int = 64, width: int = 96, seed: int = 0, dtype: torch.dtype = torch.float64):
+def random_image(batch: int = 2, height: int = 64, width: int = 96, seed: int = 0, dtype: torch.dtype = torch.float64):
     """(B, 3, H, W) in 0..1."""
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=dtype)

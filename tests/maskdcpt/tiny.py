@@ -17,7 +17,7 @@ TYPES = ("noise", "gaussian-blur", "low-light")
 """In the order of the nineteen, which is the label order of shards that were built for no subset."""
 
 
-def picture(seed: int, height: int = 40, width: int = 48) -> RgbImage:
+def random_image(seed: int, height: int = 40, width: int = 48) -> RgbImage:
     """A smooth coloured picture with some edges."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
@@ -69,7 +69,7 @@ def write_shards(folder: Path, train: int = 6, test: int = 2, types: tuple[str, 
             for number in range(count):
                 seed += 1
                 # The second of each is smaller than a crop of 32, which must be padded.
-                gt = picture(seed, *((20, 48) if number == 1 else (40, 48)))
+                gt = random_image(seed, *((20, 48) if number == 1 else (40, 48)))
                 samples.append(sample(f"{split}-{kind}-{number}", split, kind, gt, degraded(gt, kind, seed)))
             write_shard(folder, f"{split}/{kind}/tiny-00000.tar", samples, "plan", [])
     return folder

@@ -14,7 +14,7 @@ from maskdcpt.backbones import BACKBONES, Backbone, Encoded, check_backbone
 from maskdcpt.masking import BACKENDS, DENSE, Backend, BackendError, PatchMask, masked, random_patch_mask, sparse
 from maskdcpt.masking.layers import ChannelNorm
 from maskdcpt.masking.wrapping import MaskedModule
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 
 
 class SqueezeUNet(nn.Module):
@@ -54,7 +54,7 @@ def test_a_stranger_runs_with_a_mask(patch: int) -> None:
     plain = network()
     wrapped = masked(plain)
     mask = random_patch_mask(2, 32, 48, patch, 0.5, torch.Generator().manual_seed(0))
-    image = picture(2, 32, 48)
+    image = random_image(2, 32, 48)
     visible = mask.at(32, 48)
     other = torch.where(visible, image, torch.full_like(image, float("nan")))
     seen, again = wrapped(image, mask), wrapped(other, mask)
@@ -75,7 +75,7 @@ def test_averages_of_a_stranger_are_over_visible_pixels() -> None:
             return [x.mean((2, 3)), F.adaptive_avg_pool2d(x, 1), torch.mean(x, dim=(-2, -1), keepdim=True)]
 
     mask = random_patch_mask(2, 32, 48, 8, 0.5, torch.Generator().manual_seed(0))
-    image = picture(2, 32, 48)
+    image = random_image(2, 32, 48)
     visible = mask.at(32, 48)
     expected = (image * visible).sum((2, 3)) / visible.sum((2, 3))
     for found in masked(Average())(image, mask):
@@ -91,7 +91,7 @@ def test_a_wrapped_restormer_is_our_own_masked_restormer() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.inner.encode(x).last
 
-    restormer, image = small("restormer"), picture(2, 32, 48)
+    restormer, image = small("restormer"), random_image(2, 32, 48)
     mask = random_patch_mask(2, 32, 48, 8, 0.5, torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = masked(Plain(restormer))(image, mask)
@@ -201,7 +201,7 @@ class FakeLibrary:
 
 
 def test_spconv_is_used_when_it_is_right_and_refused_when_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    mask, image = random_patch_mask(2, 32, 32, 8), picture(2, 32, 32, dtype=torch.float32)
+    mask, image = random_patch_mask(2, 32, 32, 8), random_image(2, 32, 32, dtype=torch.float32)
     swinir = small("swinir", dtype=torch.float32)
     monkeypatch.setattr(sparse, "_library", lambda: FakeLibrary(0.0))
     with torch.no_grad():

@@ -14,7 +14,7 @@ import maskdcpt.metrics.pyiqa_engine as engine_module
 from maskdcpt.metrics import LEARNED, LearnedMetric
 from maskdcpt.metrics.learned import LearnedScorer, learned_metrics, missing_files, unlike_published
 from maskdcpt.metrics.pyiqa_engine import VERSION, PyiqaEngine
-from tests.maskdcpt.small_networks import picture
+from tests.maskdcpt.small_networks import random_image
 from uirdata.errors import UirError, UsageError
 
 
@@ -76,7 +76,7 @@ def test_weights_that_are_missing_are_told_of_before_anything_is_done(tmp_path: 
 
 def test_images_are_scored_in_a_batch_as_their_protocol_says(tmp_path: Path) -> None:
     engine = FakeEngine()
-    a, b = picture(3, 200, 210).float(), picture(3, 200, 210, seed=5).float()
+    a, b = random_image(3, 200, 210).float(), random_image(3, 200, 210, seed=5).float()
     found = scorer(tmp_path, engine, "lpips", "niqe").score(a, b)
     assert found["lpips"] == pytest.approx(a.mean((1, 2, 3)).tolist())
     (_, given, gt), (_, blind, none) = engine.asked
@@ -90,13 +90,13 @@ def test_images_are_scored_in_a_batch_as_their_protocol_says(tmp_path: Path) -> 
 
 def test_what_cannot_be_scored_has_no_value(tmp_path: Path) -> None:
     made = scorer(tmp_path, FakeEngine(), "lpips", "brisque", "niqe")
-    found = made.score(picture(2, 100, 100).float(), None)
+    found = made.score(random_image(2, 100, 100).float(), None)
     assert found["lpips"] == [None, None]
     assert found["niqe"] == [None, None]
     assert all(isinstance(value, float) for value in found["brisque"])
 
 
-def test_a_set_of_one_picture_has_no_distance(tmp_path: Path) -> None:
+def test_a_set_of_one_image_has_no_distance(tmp_path: Path) -> None:
     made = scorer(tmp_path / "weights", FakeEngine(), "fid")
     for folder in ("restored", "gt"):
         (tmp_path / folder).mkdir()
@@ -155,7 +155,7 @@ def test_the_library_is_handed_what_is_pinned_and_kept_quiet(
     monkeypatch.setattr(engine_module, "version", {"pyiqa": VERSION}.get)
     monkeypatch.setattr(torch.hub, "set_dir", lambda folder: asked.append(("hub", {"dir": folder})))
     made = PyiqaEngine(tmp_path, torch.device("cpu"))
-    assert made.of_images(LEARNED["lpips"])(picture(1, 64, 64), picture(1, 64, 64)).tolist() == [0.25]
+    assert made.of_images(LEARNED["lpips"])(random_image(1, 64, 64), random_image(1, 64, 64)).tolist() == [0.25]
     assert made.of_sets(LEARNED["fid"])(tmp_path, tmp_path) == 0.25
     device = torch.device("cpu")
     file = str(tmp_path / "pyiqa/LPIPS_v0.1_alex-df73285e.pth")

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskdcpt import metrics
 from maskdcpt.metrics import METRICS, psnr, ssim
 from maskdcpt.metrics.base import Y_WEIGHTS
-from tests.maskdcpt.small_networks import picture
+from tests.maskdcpt.small_networks import random_image
 
 
 def degraded(image: Tensor, amount: float, seed: int = 1) -> Tensor:
@@ -30,7 +30,7 @@ def test_psnr_of_a_constant_difference_is_known() -> None:
 
 
 def test_equal_images_are_infinitely_good_and_only_they() -> None:
-    a = picture(2, 16, 16)
+    a = random_image(2, 16, 16)
     b = torch.stack([a[0], degraded(a[1], 0.1)])
     values = psnr(a, b)
     assert values[0] == math.inf
@@ -45,7 +45,7 @@ def test_noise_of_sigma_25_costs_what_everybody_knows() -> None:
 
 @pytest.mark.parametrize("amount", [0.02, 0.1, 0.5])
 def test_ssim_is_that_of_scikit_image(amount: float) -> None:
-    a = picture(2, 37, 51)
+    a = random_image(2, 37, 51)
     b = degraded(a, amount)
     for i, found in enumerate(ssim(a, b).tolist()):
         expected = structural_similarity(
@@ -107,7 +107,7 @@ def test_a_photograph_differs_from_pyiqas_luma_by_what_is_known() -> None:
 
 
 def test_quantising_is_saving_to_eight_bits() -> None:
-    a, b = picture(1, 16, 16), picture(1, 16, 16, seed=5) * 1.4 - 0.2
+    a, b = random_image(1, 16, 16), random_image(1, 16, 16, seed=5) * 1.4 - 0.2
     saved = [torch.from_numpy(np.rint(np.clip(x.numpy(), 0, 1) * 255) / 255) for x in (a, b)]
     assert psnr(a, b, quantise=True).item() == pytest.approx(psnr(*saved).item(), abs=1e-10)
     assert ssim(a, b, quantise=True).item() == pytest.approx(ssim(*saved).item(), abs=1e-12)
@@ -123,7 +123,7 @@ def test_luma_is_that_of_bt601() -> None:
 
 
 def test_a_border_is_left_out() -> None:
-    a = picture(1, 24, 24)
+    a = random_image(1, 24, 24)
     b = a.clone()
     b[..., :4, :] = 0
     assert psnr(a, b, crop_border=4).item() == math.inf
@@ -134,7 +134,7 @@ def test_a_border_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_what_cannot_be_compared_is_refused(name: str) -> None:
-    a = picture(1, 16, 16)
+    a = random_image(1, 16, 16)
     with pytest.raises(ValueError, match="expected"):
         METRICS[name](a, a[..., :15])
     with pytest.raises(ValueError, match="expected"):
@@ -146,12 +146,12 @@ def test_what_cannot_be_compared_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_better_image_has_a_larger_value(name: str) -> None:
-    a = picture(1, 32, 32)
+    a = random_image(1, 32, 32)
     assert METRICS[name](a, degraded(a, 0.05)) > METRICS[name](a, degraded(a, 0.2))
 
 
 def test_half_precision_images_are_compared_in_double() -> None:
-    a = picture(1, 16, 16).to(torch.bfloat16)
+    a = random_image(1, 16, 16).to(torch.bfloat16)
     b = (a + 0.125).to(torch.bfloat16)
     assert psnr(a, b).item() == pytest.approx(psnr(a.double(), b.double()).item(), abs=1e-12)
 

@@ -16,7 +16,7 @@ from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.restoring.restorer import Restorer
 from maskdcpt.studies.timing import TimingSettings, measure
 from maskdcpt.training.loop import train
-from tests.maskdcpt.tiny import TYPES, picture, tiny_config, write_shards
+from tests.maskdcpt.tiny import TYPES, random_image, tiny_config, write_shards
 from uirdata.errors import UirError
 from uirdata.html_pages import write_page
 
@@ -71,7 +71,7 @@ def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
     input.value=20;input.dispatchEvent(new Event("input",{bubbles:true}));
     document.title=[before,at(),box.querySelectorAll("img")[1].naturalWidth,hit?hit.tagName:""].join("|")})</script>"""
     page = tmp_path / "page.html"
-    write_page(page, "a slider", [SLIDER_STYLE, slider(picture(1), picture(2)), probe])
+    write_page(page, "a slider", [SLIDER_STYLE, slider(random_image(1), random_image(2)), probe])
     assert CHROMIUM is not None
     switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     command = [CHROMIUM, *switches.split(), "--disable-component-update", "--disable-sync"]
@@ -92,12 +92,12 @@ def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
 
 
 def test_a_restorer_names_with_the_classifier_of_the_pre_training_before(run: Path) -> None:
-    assert Restorer(run).name(picture(1)) in TYPES
+    assert Restorer(run).name(random_image(1)) in TYPES
 
 
-def test_sliders_refuse_pictures_of_two_sizes() -> None:
+def test_sliders_refuse_images_of_two_sizes() -> None:
     with pytest.raises(ValueError, match="one size"):
-        slider(picture(1), picture(1)[:20])
+        slider(random_image(1), random_image(1)[:20])
 
 
 def test_counts_are_the_darker_the_more_they_are() -> None:
