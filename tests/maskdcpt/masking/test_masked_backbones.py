@@ -1,4 +1,4 @@
-"""A hidden pixel is hidden: in every backbone, for every kind of mask, size of patch and way to compute."""
+"""Hidden pixels have no effect: in every backbone, for every kind of mask, size of patch and backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def maps(encoded: Encoded) -> list[Tensor]:
 
 
 def scribbled(image: Tensor, mask: PatchMask) -> Tensor:
-    """Other values, some of them no numbers, in every hidden pixel."""
+    """Return the image with other values, some of them NaN and infinity, in every hidden pixel."""
     noise = torch.randn_like(image) * 100
     noise[:, 0, ::3] = float("nan")
     noise[:, 1, ::5] = float("inf")
@@ -85,7 +85,7 @@ def test_no_gradient_reaches_a_hidden_pixel(name: str, patch: int, kind: str) ->
     [*(("random", patch) for patch in (1, 4, 16, 32)), ("square", 8), ("block-wise", 4)],
 )
 @pytest.mark.parametrize("name", BACKBONES)
-def test_gathering_gives_what_dense_gives(name: str, patch: int, kind: str) -> None:
+def test_gather_equals_dense(name: str, patch: int, kind: str) -> None:
     network, image, mask = small(name), random_image(2, HEIGHT, WIDTH), drawn(kind, patch)
     results = []
     for backend in (DENSE, GATHER):
@@ -217,7 +217,7 @@ def test_auto_takes_the_reference_when_the_others_are_wrong(caplog: pytest.LogCa
     state = torch.get_rng_state()
     chosen = Auto(DENSE, [Wrong(), Absent()]).choose(drawn("random", 16), HEIGHT, WIDTH)
     assert chosen is DENSE
-    assert "wrong is left out" in caplog.text
+    assert "wrong skipped" in caplog.text
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -242,7 +242,7 @@ def test_auto_decides_once_per_shape() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_mask_that_does_not_go_with_the_image_is_refused(name: str) -> None:
+def test_a_mask_that_does_not_fit_the_image_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="one must divide the other"):
         small(name).features(random_image(2, 64, 48), random_patch_mask(2, 64, 80))
 

@@ -1,4 +1,4 @@
-"""A network that knows nothing of masks can be run with one, and a network of one's own can be checked."""
+"""A network without code for masks can be run with one, and a user's own network can be checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.maskdcpt.small_networks import random_image, small
 
 
 class SqueezeUNet(nn.Module):
-    """Not among the four: transposed convolutions, pooling, squeeze-and-excitation, reflect padding."""
+    """A network that is not a backbone: transposed convolutions, pooling, squeeze-and-excitation, reflect padding."""
 
     def __init__(self, width: int = 6) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def network(seed: int = 0) -> SqueezeUNet:
 
 
 @pytest.mark.parametrize("patch", [1, 4, 16])
-def test_a_stranger_runs_with_a_mask(patch: int) -> None:
+def test_another_network_runs_with_a_mask(patch: int) -> None:
     plain = network()
     wrapped = masked(plain)
     mask = random_patch_mask(2, 32, 48, patch, 0.5, torch.Generator().manual_seed(0))
@@ -69,7 +69,7 @@ def test_a_stranger_runs_with_a_mask(patch: int) -> None:
         )
 
 
-def test_averages_of_a_stranger_are_over_visible_pixels() -> None:
+def test_averages_of_another_network_are_over_visible_pixels() -> None:
     class Average(nn.Module):
         def forward(self, x: Tensor) -> list[Tensor]:
             return [x.mean((2, 3)), F.adaptive_avg_pool2d(x, 1), torch.mean(x, dim=(-2, -1), keepdim=True)]
@@ -104,7 +104,7 @@ def test_norms_over_pixels_are_refused_by_name() -> None:
 
 
 class Own(Backbone):
-    """The stranger as a backbone."""
+    """`SqueezeUNet` as a backbone."""
 
     name = "own"
 
@@ -139,7 +139,7 @@ def test_every_backbone_keeps_the_contract_and_its_weights(name: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
 
-def test_a_network_of_ones_own_can_keep_the_contract() -> None:
+def test_a_users_own_network_can_keep_the_contract() -> None:
     assert check_backbone(Own()) == []
 
 
@@ -169,7 +169,7 @@ def test_spconv_is_refused_with_the_reason_where_it_is_missing(monkeypatch: pyte
 
 
 class FakeLibrary:
-    """As much of spconv as is called, computing densely; `error` is added to what it gives."""
+    """The part of spconv that is called, computed densely; `error` is added to its results."""
 
     ConvAlgo = SimpleNamespace(Native="native")
 
@@ -208,7 +208,7 @@ def test_spconv_is_used_when_it_is_right_and_refused_when_it_is_wrong(monkeypatc
         found = swinir.encode(image, mask, backend=sparse.Spconv(DENSE)).last
         torch.testing.assert_close(found, swinir.encode(image, mask).last, rtol=1e-3, atol=1e-3)
     monkeypatch.setattr(sparse, "_library", lambda: FakeLibrary(0.01))
-    with pytest.raises(BackendError, match="wrong numbers"):
+    with pytest.raises(BackendError, match="wrong results"):
         sparse.Spconv(DENSE).stages(mask, 32, 32, 1)
 
 
