@@ -1,4 +1,4 @@
-"""Restormer in MaskDCPT's layout (Zamir et al., CVPR 2022): a U-Net of channel transformers, skips joined."""
+"""Restormer in MaskDCPT's layout (Zamir et al., CVPR 2022): a U-Net of channel transformers, skips concatenated."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Restormer(Backbone):
         num_refinement_blocks: blocks at full size after the decoder.
         heads: of the same four levels.
         ffn_expansion_factor: hidden channels of the feed-forward part over `dim`, rounded down.
-        bias: of the 1x1 convolutions between levels and of the last; all others have none, as published.
+        bias: of the 1x1 convolutions between levels and of the last convolution; no other has one, as published.
         window_size: `restore` pads to a multiple of it.
-        aware: what tells it of the degradation, after the latent level and decoder levels 3 and 2 (MaskDCPT, Table XI):
+        aware: the module for degradations after the latent level and decoder levels 3 and 2 (MaskDCPT, Table XI):
             "instructions", "frequency" or "experts", see `awareness`; "none" is the published network.
     """
 
@@ -50,11 +50,11 @@ class Restormer(Backbone):
     ) -> None:
         super().__init__()
         if len(num_blocks) != STAGES or len(heads) != STAGES:
-            raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
+            raise ValueError(f"num_blocks and heads need {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
         if window_size % 8:
-            raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
+            raise ValueError(f"window_size {window_size} is not a multiple of 8, which {STAGES} levels need")
         if aware != "none" and aware not in AWARE:
-            raise ValueError(f"aware is not {aware!r} but one of none, {', '.join(AWARE)}")
+            raise ValueError(f"aware is {aware!r}, expected one of none, {', '.join(AWARE)}")
         self.multiple = window_size
         self.feature_channels = (4 * dim, 2 * dim, 2 * dim)
         self.feature_strides = (4, 2, 1)
@@ -92,20 +92,20 @@ class Restormer(Backbone):
             self.embed_text = nn.Sequential(nn.Linear(TEXT_CHANNELS, TEXT_WIDTH), nn.LayerNorm(TEXT_WIDTH))
 
     @contextmanager
-    def told(self, sentences: Tensor) -> Iterator[None]:
+    def instructed(self, sentences: Tensor) -> Iterator[None]:
         """
-        Follow these instructions as long as the context lasts; without, the learned `instruction` is followed.
+        Use these instructions inside the context; outside it, the learned `instruction` is used.
 
         Args:
-            sentences: (B, 384) or (1, 384), embeddings of sentences; which model makes them is the caller's affair.
+            sentences: (B, 384) or (1, 384), embeddings of sentences; the caller chooses the model that computes them.
 
         Raises:
-            ValueError: the network was not made with aware="instructions", or the shape is another.
+            ValueError: the network was not made with aware="instructions", or the shape is wrong.
         """
         if not hasattr(self, "instruction"):
-            raise ValueError('only a Restormer with aware="instructions" can be told something')
+            raise ValueError('only a Restormer with aware="instructions" takes instructions')
         if sentences.dim() != 2 or sentences.shape[1] != TEXT_CHANNELS:
-            raise ValueError(f"instructions are (B, {TEXT_CHANNELS}), not {tuple(sentences.shape)}")
+            raise ValueError(f"instructions must be (B, {TEXT_CHANNELS}), not {tuple(sentences.shape)}")
         before, self._text = self._text, sentences
         try:
             yield
@@ -114,23 +114,23 @@ class Restormer(Backbone):
 
     @property
     def divisor(self) -> int:
-        """Three halvings."""
+        """8: the map is halved three times."""
         return 8
 
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
-        """As in `Backbone`, without the refinement."""
+        """Compute as in `Backbone`, without the refinement."""
         stages = self._stages(x, mask, backend)
         return self._whole(self._decode(x, stages), stages)
 
     def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
-        """As in `Backbone`."""
+        """Compute as in `Backbone`."""
         stages = self._stages(x, mask, backend)
         maps = self._decode(x, stages)
         last = stages[0].leave(self.refinement(maps[-1], stages[0]))
         return Encoded(self._whole(maps, stages), last)
 
     def head(self, last: Tensor) -> Tensor:
-        """The `output` convolution."""
+        """Apply the `output` convolution."""
         image: Tensor = self.output(last)
         return image.contiguous()
 

@@ -57,7 +57,7 @@ def test_bfloat16_is_close_to_float32(name: str) -> None:
         exact = network(image)
         with torch.autocast("cpu", torch.bfloat16):
             rough = network(image)
-    # Eight bits of mantissa through some dozens of layers with moved weights.
+    # Eight bits of mantissa through some dozens of layers with perturbed weights.
     assert (rough.float() - exact).square().mean().sqrt() < 0.03 * exact.square().mean().sqrt()
 
 
@@ -142,6 +142,6 @@ def test_local_averages_change_large_images_only() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_network_without_values_tells_its_sizes(name: str) -> None:
+def test_a_network_without_values_has_its_sizes(name: str) -> None:
     image = torch.empty(1, 3, 32, 32, device="meta")
     assert small(name, dtype=torch.float32).to("meta")(image).shape == image.shape

@@ -18,7 +18,7 @@ SENSITIVE = ("native_layer_norm", "_softmax")
 
 
 class Seen(TorchDispatchMode):
-    """Notes the types that norms and softmaxes are given, and those of convolutions."""
+    """Records the dtypes of the inputs of norms and softmaxes, and of convolutions."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -157,7 +157,7 @@ def test_the_check_says_what_is_wrong() -> None:
     assert any("hidden pixels change the features" in problem for problem in problems)
     assert any("not exactly 0" in problem for problem in problems)
     assert any("gradient reaches" in problem for problem in problems)
-    assert check_backbone(Mislabelled()) == ["feature_channels says (6, 12), features have (12, 6)"]
+    assert check_backbone(Mislabelled()) == ["feature_channels is (6, 12), features have (12, 6)"]
     assert "it has no encode" in check_backbone(nn.Conv2d(3, 3, 3))[4]
 
 
