@@ -19,7 +19,7 @@ from uirdata.errors import UirError, UsageError
 
 
 class FakeEngine:
-    """Answers with the mean of what it is given, and keeps what it was asked."""
+    """Returns the mean of the restored images, and records its calls."""
 
     name = "fake 1"
 
@@ -58,13 +58,13 @@ def test_every_metric_pins_its_variant_and_says_where_its_weights_are() -> None:
         assert len(metric.pinned) > 20
         assert all(file.url.startswith("https://") and file.url.endswith(Path(file.path).name) for file in metric.files)
         assert not metric.file_option or metric.files
-    # The library's own defaults move these by 0.05 and more.
+    # The library's own defaults change these values by 0.05 and more.
     assert LEARNED["niqe"].options["color_space"] == "yiq"
     assert LEARNED["lpips"].options == {"net": "alex", "version": "0.1"}
     assert LEARNED["fid"].options["mode"] == "clean"
 
 
-def test_weights_that_are_missing_are_told_of_before_anything_is_done(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_before_anything_is_done(tmp_path: Path) -> None:
     engine = FakeEngine()
     with pytest.raises(UirError) as caught:
         LearnedScorer(learned_metrics(["lpips", "piqe"]), tmp_path, torch.device("cpu"), engine)
@@ -83,7 +83,7 @@ def test_images_are_scored_in_a_batch_as_their_protocol_says(tmp_path: Path) -> 
     assert torch.equal(given, a)
     assert gt is not None
     assert torch.equal(gt, b)
-    # What reads saved files sees eight bits.
+    # Metrics of saved files get values rounded to eight bits.
     assert torch.equal(blind, (a.clamp(0, 1) * 255).round() / 255)
     assert none is None
 
@@ -129,7 +129,7 @@ def test_without_the_library_the_licence_and_the_extra_are_named(
     with pytest.raises(UirError, match=r"non-commercial use alone: pip install 'universal-image-restoration\[eval\]'"):
         PyiqaEngine(tmp_path, torch.device("cpu"))
     monkeypatch.setattr(engine_module, "version", {"pyiqa": "0.2.0"}.get)
-    with pytest.raises(UirError, match=f"the protocols are those of {VERSION}"):
+    with pytest.raises(UirError, match=f"but the protocols are those of {VERSION}"):
         PyiqaEngine(tmp_path, torch.device("cpu"))
 
 

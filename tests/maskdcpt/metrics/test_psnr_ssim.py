@@ -1,4 +1,4 @@
-"""PSNR and SSIM are those of the field."""
+"""PSNR and SSIM equal those of other libraries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_equal_images_are_infinitely_good_and_only_they() -> None:
     assert ssim(a, a).tolist() == pytest.approx([1.0, 1.0])
 
 
-def test_noise_of_sigma_25_costs_what_everybody_knows() -> None:
+def test_noise_of_sigma_25_has_the_well_known_psnr() -> None:
     clean = torch.full((1, 3, 256, 256), 0.5)
     assert psnr(clean, degraded(clean, 25 / 255)).item() == pytest.approx(20.17, abs=0.03)
 
@@ -57,12 +57,12 @@ def test_ssim_is_that_of_scikit_image(amount: float) -> None:
             data_range=1.0,
             channel_axis=2,
         )
-        # scikit-image truncates the window at 3.5 sigma, which is 11 pixels, and leaves out the border.
+        # scikit-image truncates the window at 3.5 sigma, which is 11 pixels, and excludes the border.
         assert found == pytest.approx(expected, abs=1e-9)
 
 
 def photograph() -> tuple[Tensor, Tensor]:
-    """A part of a photograph, and the same with noise of sigma 15, both of eight bits."""
+    """Return a part of a photograph, and the same with noise of sigma 15, both of eight bits."""
     gt = astronaut()[100:292, 150:406]
     lq = np.clip(np.rint(gt + np.random.default_rng(0).normal(0, 15, gt.shape)), 0, 255).astype(np.uint8)
     first, second = (torch.from_numpy(x).double().permute(2, 0, 1)[None] / 255 for x in (lq, gt))
@@ -95,10 +95,10 @@ def test_a_photograph_has_the_numbers_of_pyiqa_where_the_two_mean_the_same() -> 
 
 def test_a_photograph_differs_from_pyiqas_luma_by_what_is_known() -> None:
     a, b = photograph()
-    # Its psnry and ssim take the luma of YIQ unless told: 1.3 dB and 0.06 away from BT.601, which papers use.
+    # Its psnry and ssim use the luma of YIQ by default: 1.3 dB and 0.06 away from BT.601, which papers use.
     assert psnr(a, b, y_channel=True).item() - 28.45228386 == pytest.approx(1.32195, abs=1e-5)
     assert ssim(a, b, y_channel=True).item() - 0.64259113 == pytest.approx(0.061912, abs=1e-5)
-    # Told "ycbcr", psnry is ours but for the 1e-8, and ssim is ours of a luma that was rounded to 256 steps.
+    # With "ycbcr", psnry equals ours but for the 1e-8, and ssim equals ours of a luma rounded to 256 steps.
     error = 10 ** (-psnr(a, b, y_channel=True).item() / 10)
     assert -10 * math.log10(error + 1e-8) == pytest.approx(29.77419281, abs=3e-6)
     weights = torch.tensor(Y_WEIGHTS, dtype=torch.float64)[:, None, None]
