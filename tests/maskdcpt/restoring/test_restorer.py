@@ -108,7 +108,7 @@ def test_bad_files_are_told_of_and_the_others_restored(restorer: Restorer, tmp_p
     assert read_image(out / "a.png").shape == (20, 30, 3)
 
 
-def test_nothing_is_written_over_unless_told(restorer: Restorer, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten_without_the_option(restorer: Restorer, tmp_path: Path) -> None:
     source = write_images(tmp_path / "in")["a.png"]
     out = tmp_path / "out"
     out.mkdir()
@@ -164,9 +164,9 @@ def test_a_folder_without_images_and_a_pattern_without_files_are_reported(restor
     source = write_images(tmp_path / "good")["a.png"]
     results = restore_files([tmp_path / "in", source, tmp_path / "*.xyz"], tmp_path / "out", restorer)
     assert [r.problem for r in results] == [
-        f"{tmp_path / 'in'}: holds no picture",
+        f"{tmp_path / 'in'}: no image in this folder",
         "",
-        f"{tmp_path / '*.xyz'}: no file has such a name",
+        f"{tmp_path / '*.xyz'}: no file matches this pattern",
     ]
 
 
@@ -183,7 +183,7 @@ def test_a_result_never_takes_the_place_of_its_source(restorer: Restorer, tmp_pa
     Image.fromarray(random_image(6, 16, 16)).save(tmp_path / "x.png")
     before = (tmp_path / "x.png").read_bytes()
     (result,) = restore_files([tmp_path / "x.png"], tmp_path, restorer, overwrite=True)
-    assert "would replace it" in result.problem
+    assert "would replace the file itself" in result.problem
     assert (tmp_path / "x.png").read_bytes() == before
 
 
@@ -297,7 +297,7 @@ def test_memory_that_runs_out_halves_the_tiles(runs: dict[str, Path], monkeypatc
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(type(backbone), "restore", fail)
-    with pytest.raises(UirError, match="does not do for a tile"):
+    with pytest.raises(UirError, match="out of memory on cpu for a tile"):
         restorer.restore(image)
 
 

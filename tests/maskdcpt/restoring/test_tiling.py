@@ -1,4 +1,4 @@
-"""Padding and tiling change nothing that they need not change."""
+"""Padding and tiling change nothing but what they must."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_a_network_that_looks_no_further_than_half_the_overlap_shows_no_tiles() 
     weight = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0)).double()
 
     def network(x: Tensor) -> Tensor:
-        # Reaches one pixel, and spoils what lies at a tile's border, as zero padding does.
+        # Reaches one pixel, and changes the values at a tile's border, as zero padding does.
         return F.conv2d(x, weight, padding=1)
 
     image = random_image(1, 70, 90)
     whole = network(image)
     tiled = restore_in_tiles(network, image, tile_px=32, overlap_px=8)
-    # The border row of a tile has the smallest weight, never none: seams fade, they do not vanish.
+    # The border row of a tile has the smallest weight, but not zero: seams fade, but do not vanish.
     assert (tiled - whole).abs().mean() < 0.1 * (
         restore_in_tiles(network, image, tile_px=32, overlap_px=0) - whole
     ).abs().mean() + 0.05 * whole.abs().mean()
@@ -86,7 +86,7 @@ def test_tiles_with_rims_give_what_the_whole_gives_when_the_network_looks_no_fur
     weight = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(0)).double()
 
     def network(x: Tensor) -> Tensor:
-        # Reaches eight pixels, by two convolutions at half the size: tiles must begin at even places.
+        # Reaches eight pixels, by two convolutions at half the size: tiles must start at even positions.
         small = F.conv2d(F.avg_pool2d(x, 2), weight, padding=2)
         return x + F.interpolate(F.conv2d(small, weight, padding=2), scale_factor=2)
 
