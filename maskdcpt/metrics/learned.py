@@ -132,7 +132,7 @@ def digest(path: Path) -> str:
 
 
 def unlike_published(digests: Mapping[str, str]) -> list[str]:
-    """Return the files whose sha256 does not begin with the digits of their published name: repacked, or other files."""
+    """Return files whose sha256 does not begin with the digits in their published name: repacked, or other files."""
     known = {file.path: file.sha256 for metric in LEARNED.values() for file in metric.files if file.sha256}
     return [path for path, found in digests.items() if path in known and not found.startswith(known[path])]
 

@@ -123,7 +123,7 @@ def test_every_way_to_compute_is_timed(run: Path) -> None:
     assert "1 x 3 x 40 x 40" in measured.title
     training = measure(TimingSettings(checkpoint=run, side=32, patch=8, repeats=1, training=True), device="cpu")
     assert "forward and backward" in training.title
-    with pytest.raises(UirError, match="do not go with a network"):
+    with pytest.raises(UirError, match="do not fit a network"):
         measure(TimingSettings(checkpoint=run, side=32, patch=6), device="cpu")
 
 
