@@ -131,7 +131,7 @@ def probe_features(
         settings: the protocol.
         every_step: probe each checkpoint of a run, and the weights that it began with: the left half of Fig. 2.
         device: auto, cpu, cuda, ...
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
         UsageError: there are fewer than three images of a class, or `every_step` is set and `checkpoint` is not a run.
@@ -180,7 +180,7 @@ def map_features(
         shards: as in `probe_features`.
         settings: the first ratio counts.
         device: auto, cpu, cuda, ...
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
         UirError: scikit-learn is not installed.
@@ -229,7 +229,7 @@ def squared_distances(features: NDArray[np.float32], *, normalise: bool = False)
     return np.maximum(lengths[:, None] + lengths[None] - 2 * products, 0.0)
 
 
-def accuracy_of(distances: NDArray[np.float64], labels: NDArray[np.int64], told: NDArray[np.bool_]) -> float:
+def accuracy_of(distances: NDArray[np.float64], labels: NDArray[np.int64], tested: NDArray[np.bool_]) -> float:
     """
     Return the accuracy of classifying some images by the five nearest of the others, 0 to 1.
 
@@ -238,30 +238,30 @@ def accuracy_of(distances: NDArray[np.float64], labels: NDArray[np.int64], told:
     Args:
         distances: (N, N), of each pair.
         labels: (N,).
-        told: (N,), the images that are classified; the others are the reference.
+        tested: (N,), the images that are classified; the others are the reference.
     """
-    known = labels[~told]
-    nearest = np.argsort(distances[told][:, ~told], axis=1, kind="stable")[:, :NEIGHBOURS]
+    known = labels[~tested]
+    nearest = np.argsort(distances[tested][:, ~tested], axis=1, kind="stable")[:, :NEIGHBOURS]
     named = np.array([np.bincount(row).argmax() for row in known[nearest]])
-    return float((named == labels[told]).mean())
+    return float((named == labels[tested]).mean())
 
 
 def _split_stratified(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     """Return which images are classified: a third of each class."""
-    told = np.zeros(len(labels), dtype=bool)
+    tested = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         group = np.flatnonzero(labels == label)
         shuffled = rng_for(seed, str(label), "probe split").permutation(group)
-        told[shuffled[: len(group) // 3]] = True
-    return told
+        tested[shuffled[: len(group) // 3]] = True
+    return tested
 
 
 def _split_script(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     """Return which images are classified: 33 % of all, as scikit-learn's train_test_split draws them (RandomState)."""
-    told = np.zeros(len(labels), dtype=bool)
+    tested = np.zeros(len(labels), dtype=bool)
     order = np.random.RandomState(seed).permutation(len(labels))
-    told[order[: int(np.ceil(0.33 * len(labels)))]] = True
-    return told
+    tested[order[: int(np.ceil(0.33 * len(labels)))]] = True
+    return tested
 
 
 def _backbones(
@@ -269,7 +269,7 @@ def _backbones(
 ) -> Iterator[tuple[int, Backbone]]:
     if checkpoint is None:
         if every_step:
-            raise UsageError("probing each step of a training needs a run: --checkpoint RUN")
+            raise UsageError("probing each step of a training needs a run, and no run is named: --checkpoint RUN")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             backbone = build_backbone(settings.backbone, {})

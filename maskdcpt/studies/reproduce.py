@@ -314,10 +314,10 @@ def _run_together(
 ) -> None:
     """Run several tasks at a time, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    told = context.Event()
+    stopping = context.Event()
     label = f"runs, {jobs} at a time"
     progress.begin(label, len(tasks))
-    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(told,)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(stopping,)) as pool:
         sent = replace(comparison, size=plain(comparison.size))
         waiting = {pool.submit(_run_in_process, sent, task): task for task in tasks}
         try:
@@ -328,30 +328,30 @@ def _run_together(
                     if future.result():
                         progress.note(f"{task.backbone}, {task.arm}, seed {task.seed}: finished")
                         progress.advance(label)
-                if stop() and not told.is_set():
-                    told.set()
+                if stop() and not stopping.is_set():
+                    stopping.set()
         except BaseException:
             # One run failed: the others write a checkpoint and end after their step.
-            told.set()
+            stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
         finally:
             progress.end(label)
 
 
-_told: Any = None
+_stopping: Any = None
 
 
 def _start(event: Any) -> None:
     import signal
 
-    global _told
-    _told = event
+    global _stopping
+    _stopping = event
     # Ctrl-C is sent to all processes; the parent sets the event, so that a step is finished and saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run_in_process(comparison: Comparison, task: Task) -> bool:
-    if _told.is_set():
+    if _stopping.is_set():
         return False
-    return run_task(comparison, task, stop=_told.is_set)
+    return run_task(comparison, task, stop=_stopping.is_set)

@@ -92,7 +92,7 @@ def measure(settings: TimingSettings, *, device: str = "auto", progress: Progres
     Args:
         settings: what.
         device: auto, cpu, cuda, ...
-        progress: told about repeats.
+        progress: receives the number of repeats done.
 
     Raises:
         UsageError: the device or the backbone does not exist.
