@@ -18,7 +18,7 @@ def test_batches_that_a_mask_is_not_for_are_refused(name: str) -> None:
             for batch in (1, 3):
                 with pytest.raises(ValueError, match=f"the mask is for {batch} images, the batch has 2"):
                     network.encode(random_image(2, 32, 32), random_patch_mask(batch, 32, 32, 8), backend=backend)
-        with pytest.raises(ValueError, match="this batch is empty"):
+        with pytest.raises(ValueError, match="but the batch is empty"):
             network.restore(random_image(0, 32, 32))
 
 

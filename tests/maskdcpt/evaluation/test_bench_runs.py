@@ -103,7 +103,7 @@ def test_table_1_runs_on_its_five_test_sets(root: Path, published: Path, tmp_pat
     assert [cell.name for cell in report.cells] == ["dehazing", "deraining", "denoising", "deblurring", "low_light"]
     assert all(cell.values["psnr"] == means.psnr for cell, means in zip(report.cells, report.by_set, strict=True))
     assert report.mean.psnr == pytest.approx(np.mean([means.psnr for means in report.by_set]))
-    # Published files are told by their names, and what is known of their training data is said.
+    # Published files are detected by name, and what is known of their training data is reported.
     assert "Its name says 5d" in report.training[0]
     assert any("reside-ots" in text for text in report.by_set[0].contamination)
     assert report.by_set[1].contamination == ()
@@ -134,7 +134,7 @@ def test_noise_is_compared_as_published_and_in_eight_bits(root: Path, published:
     assert row.lq_psnr == pytest.approx(psnr(*tensors).item(), abs=1e-4)
     assert row.level == "gaussian-25"
     assert by_name["cbsd68-gaussian-15"].lq_psnr > by_name["cbsd68-gaussian-75"].lq_psnr  # type: ignore[operator]
-    # The stricter way gives the network what a saved LQ would hold.
+    # With `quantise` the network gets the values of a saved LQ.
     saved = (tensors[0] * 255).round().float() / 255
     with torch.no_grad():
         restored = networks_of(load_checkpoint(published)).backbone.restore(saved).clamp(0, 1)

@@ -62,7 +62,7 @@ def test_tiles_give_nearly_the_image_that_the_whole_gives(runs: dict[str, Path])
     whole, tiled = Restorer(runs["fine"], tile_px=0).restore(image), Restorer(runs["fine"], tile_px=64).restore(image)
     difference = np.abs(whole.astype(int) - tiled.astype(int))
     assert tiled.shape == whole.shape
-    # The channel attention of NAFNet sees each tile by itself, so the values move a little.
+    # The channel attention of NAFNet averages over each tile, so the values change a little.
     assert 0 < difference.mean() < 6
 
 
@@ -311,7 +311,7 @@ def test_the_memory_of_a_network_is_found_without_computing() -> None:
             wide = self.conv(x)
             return (wide.relu() + 1)[:, :3]
 
-    # The image, ten maps, their positive parts, and those plus one while the others are still held.
+    # The image, ten maps, their positive parts, and those plus one while the others are still in memory.
     assert bytes_per_pixel(Twice()) == 4 * (3 + 10 + 10 + 10)
 
 
