@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from maskdcpt.compute.devices import resident_bytes
-from maskdcpt.restoring.image_files import decode_picture
+from maskdcpt.restoring.image_files import decode_image_file
 from maskdcpt.restoring.restorer import Restorer
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--tile", type=int)
     parser.add_argument("--whole", action="store_true", help="compare with the picture restored whole")
     arguments = parser.parse_args()
-    picture = decode_picture(arguments.picture.read_bytes(), str(arguments.picture))
+    picture = decode_image_file(arguments.picture.read_bytes(), str(arguments.picture))
     memory = None if arguments.memory is None else int(arguments.memory)
     restorer = Restorer(arguments.checkpoint, device="cpu", memory=memory, tile_px=arguments.tile)
     height, width = picture.pixels.shape[:2]
@@ -39,7 +39,7 @@ def main() -> None:
     before = resident_bytes()
     watch = Watch()
     start = time.perf_counter()
-    restored = restorer.restore_picture(picture)
+    restored = restorer.restore_image_file(picture)
     seconds = time.perf_counter() - start
     print(
         f"{height} x {width}, {f'tiles of {tile}' if tile else 'whole'}: {seconds:.1f} s, "
@@ -47,7 +47,7 @@ def main() -> None:
         + (f" of {memory / 1e6:,.0f} allowed" if memory is not None else "")
     )
     if arguments.whole:
-        whole = Restorer(arguments.checkpoint, device="cpu", tile_px=0).restore_picture(picture)
+        whole = Restorer(arguments.checkpoint, device="cpu", tile_px=0).restore_image_file(picture)
         difference = np.abs(restored.astype(int) - whole.astype(int))
         print(
             f"grey levels from the whole: mean {difference.mean():.3f}, 99.9 % below "

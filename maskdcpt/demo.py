@@ -1,7 +1,7 @@
 """
-The whole way on the `sample` subset: photographs that ship inside installed packages, to shards, networks, a page.
+The whole method on the `sample` subset: from photographs in installed packages to shards, trained networks and a page.
 
-Every step is the one that the commands take; nothing is made easier here but the size.
+Every step is the same as in the commands; only the size is smaller.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.evaluation.evaluate import evaluate
 from maskdcpt.evaluation.scores import EvalReport
 from maskdcpt.images import to_tensor
-from maskdcpt.pages.demo_page import DemoPicture, write_demo_page
+from maskdcpt.pages.demo_page import DemoImage, write_demo_page
 from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.training.logs.metrics_log import read_curves
 from maskdcpt.training.loop import TrainResult, train
@@ -63,7 +63,7 @@ STEPS = (
     "from scratch, beside the others",
     "page",
 )
-_PICTURE_PX = 200
+_IMAGE_PX = 200
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,16 @@ class DemoRow:
 @dataclass(frozen=True)
 class DemoReport:
     """
-    What the demo came to.
+    The result of the demo.
 
     Attributes:
-        rows: a row a degradation, and their mean.
-        accuracy: share of held-out images whose degradation the pre-trained classifier names.
-        chance: the same by guessing.
+        rows: one row per degradation, and their mean.
+        accuracy: share of held-out images that the pre-trained classifier classifies correctly, 0 to 1.
+        chance: accuracy of guessing, 0 to 1.
         statistics: of the shards.
-        seconds: each step took, by its name.
+        seconds: duration of each step, by its name.
         page: the HTML page.
-        folder: where shards and runs lie.
+        folder: of shards and runs.
         checkpoint: of the network that was pre-trained and fine-tuned.
     """
 
@@ -117,29 +117,29 @@ class DemoReport:
 
     @property
     def not_better(self) -> tuple[str, ...]:
-        """Degradations whose restored images do not beat the LQ in mean PSNR."""
+        """Degradations whose restored images do not have a higher mean PSNR than the LQ."""
         return tuple(row.degradation for row in self.rows if row.restored <= row.lq)
 
 
 def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     """
-    Go the whole way.
+    Run all steps of the demo.
 
-    Writes ROOT/downloads/sample, ROOT/sources/sample and ROOT/demo; an earlier demo's runs are replaced, its shards
-    kept.
+    Writes ROOT/downloads/sample, ROOT/sources/sample and ROOT/demo; runs of an earlier demo are replaced, its shards
+    are kept.
 
     Args:
         layout: of the root.
         workers: processes that build shards.
-        progress: told about each step.
+        progress: receives the name of each step.
 
     Raises:
-        UirError: a step failed; the message says which thing, and what to do.
+        UirError: a step failed; the message says which one, and what to do.
     """
     folder = layout.root / "demo"
     clock = _Clock(progress)
     subset = load_subset(SUBSET)
-    clock.step(lambda: _bring(layout, progress))
+    clock.step(lambda: _fetch(layout, progress))
     shards = folder / "shards"
     clock.step(lambda: _build(layout, subset, shards, workers, progress))
     statistics = clock.step(lambda: count_shards(shards))
@@ -149,7 +149,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     pretraining = _config("pretrain-sample", shards, runs / "pretrain")
     finetuning = _config("finetune-sample", shards, runs / "finetune")
     scratch = replace(finetuning, out=str(runs / "scratch"))
-    # A read-only mapping cannot be sent to another process.
+    # A read-only mapping cannot be pickled for another process.
     sent = replace(subset, repeat=dict(subset.repeat))
     with _one_thread(), _beside(_run_from_scratch, scratch, sent) as waited:
         pretrained = clock.step(lambda: train(pretraining, subset=subset, progress=progress))
@@ -183,7 +183,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
             statistics=statistics,
             curves=_curves({"pre-train": pretrained.run, "fine-tune": finetuned.run, "from scratch": from_scratch.run}),
             masked=sorted((runs / "pretrain/samples").glob("*.png"))[-1:],
-            pictures=_pictures(test, finetuned.checkpoint),
+            images=_images(test, finetuned.checkpoint),
             seconds=clock.seconds,
             settings=_settings(pretraining, finetuning),
         ),
@@ -192,7 +192,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
 
 
 def _run_from_scratch(config: TrainConfig, subset: Subset) -> tuple[TrainResult, EvalReport]:
-    """Train and judge the network that had no pre-training."""
+    """Train and evaluate the network without pre-training."""
     trained = train(config, subset=subset)
     test = open_shards(config.data.shards, "test", subset)
     return trained, evaluate(trained.checkpoint, test, out=Path(config.out) / "test")
@@ -200,7 +200,7 @@ def _run_from_scratch(config: TrainConfig, subset: Subset) -> tuple[TrainResult,
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Evaluate on one thread, as is trained: a second one would wait for a core that the other process has."""
+    """Evaluate on one thread, as in training: a second one would wait for the core that the other process uses."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -212,9 +212,9 @@ def _one_thread() -> Iterator[None]:
 @contextmanager
 def _beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[Future[T]]:
     """
-    Run `work` in a process of its own meanwhile: it waits for nothing that the others make.
+    Run `work` in a process of its own while the block runs: it needs no result of the other steps.
 
-    Small convolutions gain a tenth from a second thread; two runs of one thread each gain nearly all of a second core.
+    Small convolutions are a tenth faster with a second thread; two runs of one thread each use nearly all of two cores.
     """
     context = WorkerContext()
     with worker_pool(1, context=context) as pool:
@@ -222,14 +222,14 @@ def _beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator
         try:
             yield future
         except BaseException:
-            # Its result is of no use any more: do not wait for it.
+            # Its result is not needed any more: do not wait for it.
             for child in context.started:
                 child.terminate()
             raise
 
 
 class _Clock:
-    """Runs the steps in their order, tells their names and keeps how long each took."""
+    """Runs the steps in their order, reports their names and records the duration of each."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -245,12 +245,12 @@ class _Clock:
         return result
 
 
-def _bring(layout: Layout, progress: Progress) -> None:
+def _fetch(layout: Layout, progress: Progress) -> None:
     source = load_sources()[SUBSET]
     fetch_whole(source, layout, jobs=2, progress=progress)
     checked = verify([source], layout, deep=True, jobs=2, progress=progress)
     if not checked.is_good:
-        raise SourceError("the sample photographs are damaged; `uir verify sample --deep` says which")
+        raise SourceError("the sample photographs are damaged; `uir verify sample --deep` lists the files")
 
 
 def _build(layout: Layout, subset: Subset, shards: Path, workers: int, progress: Progress) -> None:
@@ -291,7 +291,7 @@ def _rows(judged: EvalReport, compared: EvalReport, subset: Subset) -> list[Demo
 
 
 def _curves(runs: Mapping[str, Path]) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:
-    """Give the points of each quantity by run, as the page draws them."""
+    """Return the points of each quantity by run, as the page draws them."""
     drawn: dict[str, dict[str, Sequence[tuple[float, float]]]] = {}
     for run, path in runs.items():
         for name, curve in read_curves(path).items():
@@ -301,20 +301,20 @@ def _curves(runs: Mapping[str, Path]) -> dict[str, dict[str, Sequence[tuple[floa
 
 
 @torch.inference_mode()
-def _pictures(test: ShardDataset, checkpoint: Path) -> list[DemoPicture]:
-    """Restore one held-out photograph of each degradation, another one each time."""
+def _images(test: ShardDataset, checkpoint: Path) -> list[DemoImage]:
+    """Restore one held-out photograph of each degradation, a different one for each."""
     networks = networks_of(load_checkpoint(checkpoint), "params_ema").eval()
     by_type: dict[str, list[int]] = {}
     for index, name in enumerate(test.degradations):
         by_type.setdefault(name, []).append(index)
-    pictures = []
+    images = []
     for number, (name, indices) in enumerate(by_type.items()):
         item = test[indices[number % len(indices)]]
         image = restored_image(networks, to_tensor(item.lq), 0)[0].permute(1, 2, 0).numpy()
         restored = to_uint8(np.clip(image, 0, 1) * 255.0)
-        windows: tuple[RgbImage, ...] = tuple(centre(i, _PICTURE_PX) for i in (item.lq, restored, item.gt))
-        pictures.append(DemoPicture(name, item.record.level, *windows))
-    return pictures
+        windows: tuple[RgbImage, ...] = tuple(centre(i, _IMAGE_PX) for i in (item.lq, restored, item.gt))
+        images.append(DemoImage(name, item.record.level, *windows))
+    return images
 
 
 def _settings(pretraining: TrainConfig, finetuning: TrainConfig) -> list[Mapping[str, object]]:

@@ -1,4 +1,4 @@
-"""Images of every form: arrays, tensors in 0..1 and PNG files."""
+"""Conversion of images between arrays, tensors in 0..1 and PNG files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from uirdata.images import RgbImage, encode_image, to_uint8
 from uirdata.storage.files import writing
 
 
-def picture_grid(rows: Sequence[Sequence[Tensor]], gap: int = 4) -> RgbImage:
+def image_grid(rows: Sequence[Sequence[Tensor]], gap: int = 4) -> RgbImage:
     """
-    Lay images out in rows, white between them.
+    Return one image with images in rows, white between them.
 
     Args:
-        rows: each of images (3, H, W) in 0..1, all of one size; values outside are clipped.
-        gap: pixels between them.
+        rows: rows of images (3, H, W) in 0..1, all of one size; values outside are clipped.
+        gap: pixels between images.
     """
     height, width = rows[0][0].shape[-2:]
     canvas = np.full((len(rows) * (height + gap) - gap, len(rows[0]) * (width + gap) - gap, 3), 255, dtype=np.uint8)
@@ -32,14 +32,14 @@ def picture_grid(rows: Sequence[Sequence[Tensor]], gap: int = 4) -> RgbImage:
 
 
 def to_rgb(image: Tensor) -> RgbImage:
-    """(3, H, W) in 0..1 to (H, W, 3) uint8: clipped, rounded to the nearest level."""
+    """Convert (3, H, W) in 0..1 to (H, W, 3) uint8: clipped, rounded to the nearest level."""
     pixels = image.detach().to("cpu", torch.float32).permute(1, 2, 0).numpy()
     return to_uint8(pixels * 255.0)
 
 
-def write_picture(path: Path, image: RgbImage) -> None:
+def write_image(path: Path, image: RgbImage) -> None:
     """
-    Write a PNG under its name only when it is whole.
+    Write a PNG file; it gets its final name only when it is complete.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -49,16 +49,16 @@ def write_picture(path: Path, image: RgbImage) -> None:
 
 
 def to_tensor(image: RgbImage) -> Tensor:
-    """(H, W, 3) uint8 to (1, 3, H, W) float32 in 0..1."""
+    """Convert (H, W, 3) uint8 to (1, 3, H, W) float32 in 0..1."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(torch.float32) / 255.0
 
 
 def image_tensor(image: Image) -> Tensor:
-    """(H, W, 3) uint8, or float32 in 0..1, to (1, 3, H, W) in 0..1."""
+    """Convert (H, W, 3) uint8, or float32 in 0..1, to (1, 3, H, W) in 0..1."""
     if image.dtype == np.uint8:
         return to_tensor(np.asarray(image, dtype=np.uint8))
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 
 Image = RgbImage | NDArray[np.float32]
-"""(H, W, 3) RGB, uint8, or float32 in 0..1 where a protocol says that nothing is rounded."""
+"""(H, W, 3) RGB, uint8, or float32 in 0..1 where a protocol does not round."""

@@ -102,7 +102,7 @@ def restore(
             restorer,
             overwrite=overwrite,
             progress=progress,
-            on_picture=pages.add if pages is not None else None,
+            on_image=pages.add if pages is not None else None,
         )
     if pages is not None:
         pages.write(results)

@@ -16,7 +16,7 @@ from uirdata.errors import UsageError, nearest
 BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
     {cls.name: cls for cls in (SwinIR, NAFNet, Restormer, PromptIR)}
 )
-"""Every network that this release knows."""
+"""The backbones by name."""
 
 __all__ = [
     "BACKBONES",
@@ -29,7 +29,7 @@ __all__ = [
 
 def create_backbone(name: str, **size: object) -> Backbone:
     """
-    Make a network with fresh weights, drawn from torch's own generator.
+    Return a network with fresh weights, drawn from torch's own generator.
 
     >>> import torch
     >>> network = create_backbone("nafnet", width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
@@ -38,11 +38,11 @@ def create_backbone(name: str, **size: object) -> Backbone:
 
     Args:
         name: one of `BACKBONES`.
-        size: the published argument names; those that are left out keep the published values.
+        size: arguments by their published names; those that are not given have the published values.
 
     Raises:
-        UsageError: no network of that name, or none that takes such an argument.
-        ValueError: the sizes do not go together.
+        UsageError: there is no network of that name, or it has no such argument.
+        ValueError: the sizes do not fit together.
     """
     cls = BACKBONES.get(name)
     if cls is None:

@@ -1,12 +1,13 @@
 """
-What makes a Restormer aware of the degradation (MaskDCPT, Table XI): instructions, frequencies, mixture of experts.
+Modules that make a Restormer aware of the degradation (MaskDCPT, Table XI): instructions, frequencies, experts.
 
-Not networks, so not in the list of backbones: `Restormer(aware=...)` puts one of them after the latent level and after
-decoder levels 3 and 2. The paper names the works and not how they were put on Restormer, nor how they were
-pre-trained; what is ours is said at each class. Each starts as no change of the map, so a Restormer with it starts as
-the plain one.
+They are not networks, so they are not in the list of backbones: `Restormer(aware=...)` puts one of them after the
+latent level and after decoder levels 3 and 2. The paper names the works, but not how they were added to Restormer, nor
+how they were pre-trained; the docstring of each class says what was decided here. Each is the identity at the start, so
+a Restormer with it starts as the plain Restormer.
 
-They obey the submanifold rule: what mixes pixels runs on whole maps with hidden sites at 0, and is hidden again.
+They follow the submanifold rule: operations that mix pixels run on whole maps with hidden sites at 0, and their results
+are hidden again.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from maskdcpt.masking.layers import ChannelNorm, pixel_last, pointwise
 Awareness = Literal["none", "instructions", "frequency", "experts"]
 
 TEXT_CHANNELS = 384
-"""Of a sentence embedding (bge-micro-v2, as InstructIR takes)."""
+"""Channels of a sentence embedding (bge-micro-v2, as in InstructIR)."""
 
 TEXT_WIDTH = 256
-"""InstructIR's embedding of an instruction."""
+"""Channels of InstructIR's embedding of an instruction."""
 
 EXPERT_PATCHES = (4, 8, 16, 32)
-"""Sides of the windows that MoCE-IR's experts look at, from the simplest to the most complex."""
+"""Sides of the windows of MoCE-IR's experts, in pixels of the map, from the simplest expert to the most complex."""
 
 
 class Instructions(nn.Module):
     """
-    Channels chosen by a sentence (Conde et al., "InstructIR", ECCV 2024, section 3.2).
+    A gate of channels computed from a sentence (Conde et al., "InstructIR", ECCV 2024, section 3.2).
 
     x + conv((gamma x + beta) * sigmoid(linear(text))), gamma and beta 0 at the start. InstructIR has a NAFNet block in
-    place of the convolution; ours is a gated pair of 1x1 convolutions, as Restormer's blocks follow anyway.
+    place of the convolution; here it is a gated pair of 1x1 convolutions, as Restormer's blocks follow anyway.
 
     Args:
-        dim: channels.
+        dim: channels of the map.
     """
 
     def __init__(self, dim: int) -> None:
@@ -53,7 +54,7 @@ class Instructions(nn.Module):
         self.mix = nn.Conv2d(dim, 2 * dim, 1, bias=False)
 
     def forward(self, x: Tensor, at: Sites, image: Tensor, text: Tensor | None) -> Tensor:
-        """A map of `at` to one of the same shape, hidden. `text` is (B, 256) or (1, 256)."""
+        """Map `x` of the sites `at` to the same shape, hidden. `text` is (B, 256) or (1, 256)."""
         assert text is not None
         chosen = self.choose(text).sigmoid()[:, :, None, None].expand(image.shape[0], -1, 1, 1)
         a, b = pointwise(at.scale(self.gamma * x + self.beta, chosen), self.mix).chunk(2, dim=1)
@@ -74,7 +75,7 @@ class CrossAttention(nn.Module):
         self.project_out = nn.Conv2d(dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor, y: Tensor, at: Sites) -> Tensor:
-        """Two maps of `at`, queries first, to one of the same shape, not hidden."""
+        """Combine two maps of the sites `at`, queries first, into one of the same shape, not hidden."""
         q = at.tokens(at.conv(pointwise(x, self.q), self.q_dwconv))
         k, v = at.tokens(at.conv(pointwise(y, self.kv), self.kv_dwconv)).chunk(2, dim=1)
         q, k, v = (part.reshape(part.shape[0], self.heads, -1, part.shape[2]) for part in (q, k, v))
@@ -91,11 +92,12 @@ class Frequency(nn.Module):
     s W / 128, s in 0..1 from the mean of the map; the magnitudes of both parts gate each other, attend to the map and
     are added to it times `para1`, 0 at the start, the map itself times `para2`, 1 at the start.
 
-    Ours: the box has edges of one frequency, where the published one is cut to whole numbers and so passes no gradient
-    to s; gates take means alone. With a mask the spectrum is that of the visible pixels, zeros between them.
+    Decided here: the box has edges that fall off over one frequency; the published box is rounded to whole numbers and
+    so passes no gradient to s. Gates take means alone. With a mask the spectrum is that of the visible pixels, with
+    zeros at hidden pixels.
 
     Args:
-        dim: channels.
+        dim: channels of the map.
         heads: of the attention.
     """
 
@@ -114,7 +116,7 @@ class Frequency(nn.Module):
         self.para2 = nn.Parameter(torch.ones(dim, 1, 1))
 
     def forward(self, x: Tensor, at: Sites, image: Tensor, _text: Tensor | None) -> Tensor:
-        """A map of `at` to one of the same shape, hidden; `image` is (B, 3, H, W), hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden; `image` is (B, 3, H, W), hidden."""
         size = _whole_size(at, x)
         small = at.enter(F.interpolate(image, size, mode="bilinear", align_corners=False))
         low, high = self.split(at.leave(at.conv(small, self.conv)), self.rate(at.mean(x)).sigmoid())
@@ -130,14 +132,14 @@ class Frequency(nn.Module):
     @staticmethod
     def split(whole: Tensor, rates: Tensor) -> tuple[Tensor, Tensor]:
         """
-        Part a (B, C, H, W) map by the box.
+        Split a (B, C, H, W) map into low and high frequencies by the box.
 
         Args:
             whole: the map.
-            rates: (B, 2, 1, 1), shares of H / 128 and W / 128.
+            rates: (B, 2, 1, 1), half-sizes of the box in units of H / 128 and W / 128.
 
         Returns:
-            magnitudes of the low and of the high part, of the same shape.
+            Magnitudes of the low and of the high part, of the same shape.
         """
         height, width = whole.shape[2:]
         wide = whole.to(torch.promote_types(whole.dtype, torch.float32))
@@ -155,8 +157,8 @@ class WindowFourierAttention(nn.Module):
     FFTformer, CVPR 2023).
 
     Args:
-        dim: channels that come in and go out.
-        rank: channels that it works with.
+        dim: channels of the input and the output.
+        rank: channels of queries, keys and values.
         patch: side of a window.
     """
 
@@ -169,7 +171,7 @@ class WindowFourierAttention(nn.Module):
         self.project_out = nn.Conv2d(rank, dim, 1, bias=False)
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        """A whole (B, dim, H, W) map, hidden sites 0, to one of the same shape, not hidden."""
+        """Map a whole (B, dim, H, W) map, hidden sites 0, to the same shape, not hidden."""
         qkv = self.dwconv(pointwise(x, self.to_hidden))
         if visible is not None:
             qkv = qkv * visible.to(qkv.dtype)
@@ -182,7 +184,7 @@ class WindowFourierAttention(nn.Module):
         return pointwise(v * self.norm(met.to(x.dtype)), self.project_out)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, rows, columns, patch, patch), zeros where a window leaves the map."""
+        """Split (B, C, H, W) into (B, C, rows, columns, patch, patch), zeros where a window exceeds the map."""
         bottom, right = -x.shape[2] % self.patch, -x.shape[3] % self.patch
         x = F.pad(x, (0, right, 0, bottom))
         rows, columns = x.shape[2] // self.patch, x.shape[3] // self.patch
@@ -191,18 +193,18 @@ class WindowFourierAttention(nn.Module):
 
 class Experts(nn.Module):
     """
-    One of four experts for each image, beside what all images share (Zamfir et al., "MoCE-IR", CVPR 2025, section 3).
+    One of four experts for each image, beside a shared branch (Zamfir et al., "MoCE-IR", CVPR 2025, section 3).
 
-    A linear gate on the mean of the map chooses the expert with the highest share; experts look at windows of 4, 8, 16
-    and 32 and have dim/8, dim/4, dim/2 and dim channels. The chosen one's result attends to the map and is added
-    times its share and `scale`, 0 at the start.
+    A linear gate on the mean of the map chooses the expert with the highest share; experts use windows of 4, 8, 16
+    and 32 and have dim/8, dim/4, dim/2 and dim channels. The result of the chosen expert attends to the map and is
+    added to it, multiplied by its share and by `scale`, which is 0 at the start.
 
-    Ours: the shared branch is Restormer's own blocks around it; the gate sees no frequency embedding and no noise, so
-    that a run is a function of its seed, and there is no auxiliary loss for an even load: `shares` tells how evenly the
-    last batch was spread.
+    Decided here: the shared branch is Restormer's own blocks around it; the gate gets no frequency embedding and no
+    noise, so that a run depends on its seed only, and there is no auxiliary loss for an even load: `shares` holds the
+    shares of the last batch.
 
     Args:
-        dim: channels.
+        dim: channels of the map.
         heads: of the attention.
     """
 
@@ -219,7 +221,7 @@ class Experts(nn.Module):
         self.shares: Tensor | None = None
 
     def forward(self, x: Tensor, at: Sites, _image: Tensor, _text: Tensor | None) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         normed = self.norm(x)
         shares = self.gate(at.mean(normed).flatten(1)).softmax(dim=1)
         self.shares = shares.detach()
@@ -231,7 +233,7 @@ class Experts(nn.Module):
             if len(rows):
                 part = expert(whole[rows], None if visible is None else visible[rows])
                 found = found.index_copy(0, rows, part.to(found.dtype))
-        # The share weighs the result: the norms in the attention would divide it out of its input.
+        # The share multiplies the result: the norms in the attention would cancel it in the input.
         met = self.attend(at.enter(pixel_last(found)), normed, at)
         return at.hide(x + self.scale * at.scale(met, share[:, None, None, None].to(met.dtype)))
 
@@ -239,7 +241,7 @@ class Experts(nn.Module):
 AWARE: Mapping[str, Callable[[int], nn.Module]] = MappingProxyType(
     {"instructions": Instructions, "frequency": Frequency, "experts": Experts}
 )
-"""What can be put into a Restormer, by name, made for a number of channels."""
+"""The modules that can be added to a Restormer, by name; each takes a number of channels."""
 
 
 def _whole_size(at: Sites, x: Tensor) -> tuple[int, int]:
@@ -249,7 +251,7 @@ def _whole_size(at: Sites, x: Tensor) -> tuple[int, int]:
 
 
 def _edge(size: int, rates: Tensor, like: Tensor) -> Tensor:
-    """Give (B, 1, size): 1 at frequencies up to rate * size / 128, falling to 0 within one frequency."""
+    """Return (B, 1, size): 1 at frequencies up to rate * size / 128, falling to 0 within one frequency."""
     frequencies = torch.fft.fftfreq(size, 1 / size, dtype=like.dtype, device=like.device).abs()
     edge: Tensor = (rates.flatten(2) * (size / 128) + 1 - frequencies).clamp(0, 1)
     return edge

@@ -1,8 +1,8 @@
 """
-What a restoration network must be able to do here.
+The interface of a restoration network.
 
-One class serves plain and masked runs with the same weights. Features come finest last, as the network computes them;
-the degradation classifier wants them finest first, `features[::-1]`.
+One class serves plain and masked runs with the same weights. Features are ordered finest last, as the network computes
+them; the degradation classifier takes them finest first, `features[::-1]`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from maskdcpt.masking import DENSE, Backend, PatchMask
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """
-    What a network makes of an image before its restoring convolution.
+    The maps of a network before its restoring convolution.
 
     Attributes:
         features: maps of the later half, finest last (method of DCPT and MaskDCPT); hidden sites are exactly 0.
-        last: (B, C, H, W), the map that the restoring convolution reads, at the image's size.
+        last: (B, C, H, W), the input of the restoring convolution, at the image's size.
     """
 
     features: list[Tensor]
@@ -33,16 +33,16 @@ class Encoded:
 
 class Backbone(nn.Module, ABC):
     """
-    A restoration network whose later half can be read, with and without a mask.
+    A restoration network whose later features can be read, with and without a mask.
 
     Attributes:
         name: as in `create_backbone`.
-        multiple: what height and width must be multiples of; `restore` pads to it.
+        multiple: height and width must be multiples of it; `restore` pads to it.
         feature_channels: channels of `features`, in their order.
-        feature_strides: by how much smaller than the image `features` are, in their order.
+        feature_strides: size of the image over the size of each of `features`, in their order.
         last_channels: channels of `Encoded.last`.
-        sees_whole: it takes means or attention over the whole image, so that a tile must not be smaller than what it
-            was trained on; one that looks at windows alone may be cut anywhere.
+        sees_whole: it takes means or attention over the whole image, so a tile must not be smaller than the crops that
+            it was trained on; a network that uses windows only may be run on tiles of any size.
     """
 
     name: ClassVar[str]
@@ -59,11 +59,11 @@ class Backbone(nn.Module, ABC):
 
         Args:
             x: (B, 3, H, W) in 0..1, H and W multiples of `multiple`.
-            mask: what may be seen; None for all of it, which a mask that hides nothing equals to the bit.
+            mask: the visible patches; None for a plain run, which a mask that hides nothing equals to the bit.
             backend: how masked stages are computed.
 
         Raises:
-            ValueError: the size does not go with the network or the mask.
+            ValueError: the size does not fit the network or the mask.
         """
 
     @abstractmethod
@@ -75,25 +75,25 @@ class Backbone(nn.Module, ABC):
         return self.encode(x, mask, backend=backend).features
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) in 0..1 to the restored (B, 3, H, W), not clamped; sizes as in `encode`."""
+        """Restore (B, 3, H, W) in 0..1; the result has the same shape and is not clamped. Sizes as in `encode`."""
         return x + self.head(self.encode(x).last)
 
     def restore(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) of any size to the restored (B, 3, H, W), not clamped: padded by reflection, cropped back."""
+        """Restore (B, 3, H, W) of any size, not clamped: padded by reflection, and the result cropped back."""
         height, width = x.shape[-2:]
         return self.forward(pad_to_multiple(x, self.multiple))[..., :height, :width]
 
     def check_size(self, x: Tensor, mask: PatchMask | None = None) -> None:
         """
-        Refuse an image that the network cannot take, and a mask for other images.
+        Check that the network can take a batch, and that the mask is for it.
 
         Raises:
-            ValueError: saying what it can take.
+            ValueError: the shape does not fit the network, or the mask is for another number of images.
         """
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"{self.name} takes (B, 3, H, W), not {tuple(x.shape)}")
         if x.shape[0] == 0:
-            raise ValueError(f"{self.name} takes one image at least, this batch is empty")
+            raise ValueError(f"{self.name} takes one image at least, but the batch is empty")
         if mask is not None:
             mask.check_batch(x)
         height, width = x.shape[-2:]
@@ -105,5 +105,5 @@ class Backbone(nn.Module, ABC):
 
     @property
     def divisor(self) -> int:
-        """What the layers themselves need; `multiple` may be more."""
+        """The multiple that the layers themselves require of height and width; `multiple` may be larger."""
         return self.multiple

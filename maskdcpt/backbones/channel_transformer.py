@@ -1,5 +1,5 @@
 """
-What Restormer and PromptIR are made of (Zamir et al., "Restormer", CVPR 2022): attention between channels, gated
+The parts of Restormer and PromptIR (Zamir et al., "Restormer", CVPR 2022): attention between channels, gated
 convolutions, and the encoder of four levels.
 
 Not a network, so not in the list of backbones.
@@ -22,7 +22,7 @@ class ChannelAttention(nn.Module):
     """
     Attention of channels to channels over all pixels (MDTA); softmax, as in MaskDCPT.
 
-    Hidden pixels are zeros in queries, keys and values, so they weigh nothing in the norms, the products and the
+    Hidden pixels are zeros in queries, keys and values, so they have no weight in the norms, the products and the
     result.
 
     Args:
@@ -42,7 +42,7 @@ class ChannelAttention(nn.Module):
         self.project_out = nn.Conv2d(dim, dim, 1, bias=bias)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, not hidden."""
+        """Map `x` of the sites `at` to the same shape, not hidden."""
         qkv = at.tokens(at.conv(pointwise(x, self.qkv), self.qkv_dwconv))
         batch, _, count = qkv.shape
         q, k, v = (part.reshape(batch, self.heads, -1, count) for part in qkv.chunk(3, dim=1))
@@ -52,7 +52,7 @@ class ChannelAttention(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """A depthwise convolution whose one half gates the other (GDFN)."""
+    """A depthwise convolution; one half of its channels gates the other (GDFN)."""
 
     def __init__(self, dim: int, expansion: float, bias: bool) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class GatedFeedForward(nn.Module):
         self.project_out = nn.Conv2d(hidden, dim, 1, bias=bias)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, not hidden."""
+        """Map `x` of the sites `at` to the same shape, not hidden."""
         a, b = at.conv(pointwise(x, self.project_in), self.dwconv).chunk(2, dim=1)
         return pointwise(F.gelu(a) * b, self.project_out)
 
@@ -78,20 +78,20 @@ class TransformerBlock(nn.Module):
         self.ffn = GatedFeedForward(dim, expansion, bias)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         x = x + self.attn(at.norm(x, self.norm1), at)
         return at.hide(x + self.ffn(at.norm(x, self.norm2), at))
 
 
 class Level(nn.Module):
-    """Some blocks one after the other."""
+    """A sequence of blocks."""
 
     def __init__(self, dim: int, count: int, heads: int, expansion: float, bias: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(TransformerBlock(dim, heads, expansion, bias) for _ in range(count))
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         for block in self.blocks:
             x = block(x, at)
         return x
@@ -105,7 +105,7 @@ class OverlapEmbed(nn.Module):
         self.proj = nn.Conv2d(3, dim, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """(B, 3, H, W) to a map of `at`, hidden."""
+        """Map (B, 3, H, W) to a map of the sites `at`, hidden."""
         return at.hide(at.conv(at.enter(x), self.proj))
 
 
@@ -117,7 +117,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(dim, dim // 2, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, at: Sites, to: Sites) -> Tensor:
-        """A map of `at` to one of `to`, hidden."""
+        """Map `x` of the sites `at` to the sites `to`, hidden."""
         return at.resample(at.hide(at.conv(x, self.conv)), _unshuffle, to)
 
 
@@ -129,7 +129,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(dim, 2 * dim, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, at: Sites, to: Sites) -> Tensor:
-        """A map of `at` to one of `to`, hidden."""
+        """Map `x` of the sites `at` to the sites `to`, hidden."""
         return at.resample(at.hide(at.conv(x, self.conv)), _shuffle, to)
 
 
@@ -155,25 +155,25 @@ class ChannelTransformer(Backbone):
     def __init__(self, num_blocks: Sequence[int], heads: Sequence[int], window_size: int) -> None:
         super().__init__()
         if len(num_blocks) != STAGES or len(heads) != STAGES:
-            raise ValueError(f"num_blocks and heads have {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
+            raise ValueError(f"num_blocks and heads need {STAGES} entries, not {len(num_blocks)} and {len(heads)}")
         if window_size % 8:
-            raise ValueError(f"window_size {window_size} is no multiple of 8, which {STAGES} levels need")
+            raise ValueError(f"window_size {window_size} is not a multiple of 8, which {STAGES} levels need")
         self.multiple = window_size
 
     @property
     def divisor(self) -> int:
-        """Three halvings."""
+        """8: the map is halved three times."""
         return 8
 
     def head(self, last: Tensor) -> Tensor:
-        """The `output` convolution."""
+        """Apply the `output` convolution."""
         image: Tensor = self.output(last)
         return image.contiguous()
 
     def _add_encoder(
         self, dim: int, num_blocks: Sequence[int], heads: Sequence[int], level: Callable[[int, int, int], Level]
     ) -> None:
-        """Make the levels down to the latent one; `level` takes channels, number of blocks and heads."""
+        """Create the levels down to the latent one; `level` takes channels, number of blocks and heads."""
         self.encoder_level1 = level(dim, num_blocks[0], heads[0])
         self.down1_2 = Downsample(dim)
         self.encoder_level2 = level(2 * dim, num_blocks[1], heads[1])
@@ -196,12 +196,12 @@ class ChannelTransformer(Backbone):
 
 
 def join(first: Tensor, second: Tensor) -> Tensor:
-    """Put two maps of the same sites one after the other, by channels."""
+    """Return two maps of the same sites concatenated by channels."""
     return pixel_last(torch.cat([first, second], dim=1))
 
 
 def reduce(x: Tensor, layer: nn.Conv2d, at: Sites) -> Tensor:
-    """Bring a map of `at` to fewer channels by a 1x1 convolution; hidden."""
+    """Return a map of the sites `at` with fewer channels, by a 1x1 convolution; hidden."""
     return at.hide(pointwise(x, layer))
 
 

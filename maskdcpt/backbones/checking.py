@@ -1,4 +1,4 @@
-"""Does a network keep the contract of `Backbone`? A check that anyone can run on a network of their own."""
+"""A check, for any network, that it meets the contract of `Backbone`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CONTRACT = "attributes and methods of a backbone"
 @dataclass(frozen=True)
 class Property:
     """
-    One thing that the contract asks for.
+    One property that the contract requires.
 
     Attributes:
         name: a phrase, such as "any size is restored".
-        problems: what is wrong, a sentence each; empty when it holds.
+        problems: what is wrong, a sentence each; empty when the property holds.
     """
 
     name: str
@@ -37,22 +37,22 @@ class Property:
 
 def check_backbone(module: nn.Module) -> list[str]:
     """
-    Try everything that training and evaluation rely on, with moved weights, on small random images.
+    Check everything that training and evaluation rely on, with perturbed weights, on small random images.
 
     Returns:
-        what is wrong, a sentence each; empty when nothing is. `examine_backbone` tells it by property.
+        What is wrong, a sentence each; empty when nothing is. `examine_backbone` returns it by property.
     """
     return [problem for found in examine_backbone(module) for problem in found.problems]
 
 
 def examine_backbone(module: nn.Module) -> list[Property]:
     """
-    Tell of each property of the contract whether it holds.
+    Return for each property of the contract whether it holds.
 
     What is checked: the attributes and methods of `Backbone`; that features have the announced channels and strides,
     finest last; that any size is restored; that with a mask hidden pixels change nothing, hidden sites are exactly 0,
-    no gradient reaches a hidden pixel, and a mask that hides nothing changes no bit. It is tried in evaluation mode;
-    mode and weights are put back. Where attributes or methods are missing, nothing else is tried.
+    no gradient reaches a hidden pixel, and a mask that hides nothing changes no bit. The checks run in evaluation mode;
+    mode and weights are restored afterwards. Where attributes or methods are missing, nothing else is checked.
     """
     missing = [name for name in (*ATTRIBUTES, *METHODS) if not hasattr(module, name)]
     contract = Property(CONTRACT, tuple(f"it has no {name}: see maskdcpt.backbones.base.Backbone" for name in missing))
@@ -67,7 +67,7 @@ def examine_backbone(module: nn.Module) -> list[Property]:
         module.eval()
         with torch.no_grad():
             for weight in module.parameters():
-                # Fresh weights hide mistakes: a branch that starts at zero, a bias that starts at zero.
+                # Fresh weights hide mistakes, in a branch or a bias that starts at zero.
                 weight.add_(torch.randn(weight.shape, generator=generator).to(weight) * 0.1)
         tried = [Property(name, tuple(_run(check, module, generator))) for check, name in _CHECKS.items()]
         return [contract, *tried]
@@ -80,25 +80,25 @@ def examine_backbone(module: nn.Module) -> list[Property]:
 
 def load_class(place: str, arguments: Mapping[str, object] | None = None) -> nn.Module:
     """
-    Make the network of `module:Class`, or what `module:function` gives, called with `arguments`.
+    Return the network that `module:Class` or `module:function` returns when called with `arguments`.
 
-    The folder that one works in is searched first, as `python -m` does.
+    The current folder is searched first, as `python -m` does.
 
     Raises:
-        UsageError: there is no such module or name, or it cannot be made with these arguments.
+        UsageError: there is no such module or name, or the call with these arguments fails.
     """
     module_name, _, name = place.partition(":")
     if not module_name or not name:
-        raise UsageError(f"{place!r} is no place of a class; write it like my_network:MyNetwork")
+        raise UsageError(f"{place!r} is not module:Class; write it like my_network:MyNetwork")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         made = getattr(importlib.import_module(module_name), name)(**(arguments or {}))
     except Exception as error:  # the user's own code: whatever it raises
-        raise UsageError(f"{place} cannot be made ({type(error).__name__}: {error})") from error
+        raise UsageError(f"{place} cannot be created ({type(error).__name__}: {error})") from error
     if not isinstance(made, nn.Module):
-        raise UsageError(f"{place} gives a {type(made).__name__}, not a torch.nn.Module")
+        raise UsageError(f"{place} returns a {type(made).__name__}, not a torch.nn.Module")
     return made
 
 
@@ -112,7 +112,7 @@ def _run(check: Check, module: nn.Module, generator: torch.Generator) -> list[st
         image = torch.rand(2, 3, side, 2 * side, generator=generator).to(weight)
         mask = MASK_KINDS["random"](2, side, 2 * side, PATCH, 0.5, generator).to(weight.device)
         return list(check(module, image, mask))
-    except Exception as error:  # the network is the user's: it may raise anything, and each is an answer
+    except Exception as error:  # the user's own code may raise anything; every error is a problem to report
         return [f"{type(error).__name__}: {error}"]
 
 
@@ -134,16 +134,16 @@ def _shapes(module: nn.Module, image: Tensor, _mask: PatchMask) -> Iterator[str]
         headed = module.head(encoded.last)  # type: ignore[operator]
     channels = tuple(f.shape[1] for f in features)
     if channels != tuple(module.feature_channels):  # type: ignore[arg-type]
-        yield f"feature_channels says {module.feature_channels}, features have {channels}"
+        yield f"feature_channels is {module.feature_channels}, features have {channels}"
     strides = tuple(image.shape[2] // f.shape[2] for f in features)
     if strides != tuple(module.feature_strides):  # type: ignore[arg-type]
-        yield f"feature_strides says {module.feature_strides}, features have {strides}"
+        yield f"feature_strides is {module.feature_strides}, features have {strides}"
     if list(strides) != sorted(strides, reverse=True):
-        yield f"features come finest last; these have strides {strides}"
+        yield f"features must be ordered finest last; these have strides {strides}"
     if encoded.last.shape != (*image.shape[:1], module.last_channels, *image.shape[2:]):
         yield f"encode(...).last is {tuple(encoded.last.shape)}, expected {module.last_channels} channels, full size"
     if restored.shape != image.shape or headed.shape != image.shape:
-        yield f"a call gives {tuple(restored.shape)}, head gives {tuple(headed.shape)}, expected {tuple(image.shape)}"
+        yield f"forward returns {tuple(restored.shape)}, head {tuple(headed.shape)}, expected {tuple(image.shape)}"
 
 
 def _any_size(module: nn.Module, image: Tensor, _mask: PatchMask) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _any_size(module: nn.Module, image: Tensor, _mask: PatchMask) -> Iterator[st
         with torch.no_grad():
             shape = tuple(module.restore(part).shape)  # type: ignore[operator]
         if shape != tuple(part.shape):
-            yield f"restore gives {shape} for an image of {height}x{width}"
+            yield f"restore returns {shape} for an image of {height}x{width}"
 
 
 def _nothing_leaks(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _nothing_leaks(module: nn.Module, image: Tensor, mask: PatchMask) -> Iterato
     with torch.no_grad():
         seen, other = (_maps(module, x, mask) for x in (image, scribbled))
     if not all(bool(torch.isfinite(f).all()) for f in seen):
-        yield "features are not all finite numbers"
+        yield "features are not all finite: NaN or infinity in them"
     elif any(not torch.equal(a, b) for a, b in zip(seen, other, strict=True)):
         yield "hidden pixels change the features: a layer lets them through"
 

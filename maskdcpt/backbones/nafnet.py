@@ -1,7 +1,8 @@
 """
 NAFNet in MaskDCPT's layout (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022).
 
-A U-Net of blocks without activations: gates of two halves, and channel attention by one average. Skips are added.
+A U-Net of blocks without activation functions: one half of the channels gates the other, and channel attention uses one
+average. Skip connections are added.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class NAFBlock(nn.Module):
     One block: a gated depthwise convolution with channel attention, then a gated pair of 1x1 convolutions.
 
     Args:
-        channels: of the map, which keeps its shape.
+        channels: of the map, whose shape does not change.
         window: see `NAFNet`; in pixels of this stage.
-        norm_eps: of the norms.
+        norm_eps: epsilon of the norms.
     """
 
     def __init__(self, channels: int, window: int | None = None, norm_eps: float = 1e-5) -> None:
@@ -45,7 +46,7 @@ class NAFBlock(nn.Module):
         self.window = window
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         y = pointwise(at.norm(x, self.norm1), self.conv1)
         y = gate(at.conv(y, self.conv2))
         y = at.scale(y, pointwise(self._average(y, at), self.attention))
@@ -67,14 +68,14 @@ class NAFBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Some blocks one after the other."""
+    """A sequence of blocks."""
 
     def __init__(self, channels: int, count: int, window: int | None = None, norm_eps: float = 1e-5) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(NAFBlock(channels, window, norm_eps) for _ in range(count))
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         for block in self.blocks:
             x = block(x, at)
         return x
@@ -90,11 +91,11 @@ class NAFNet(Backbone):
         middle_blk_num: blocks at the bottom.
         dec_blk_nums: blocks of each decoder stage, coarsest first; as many as encoder stages.
         window_size: `restore` pads to a multiple of it; 2 ** stages when it is None.
-        local_train_size: when given, plain runs average over windows of 1.5 times this training size instead of the
+        local_train_size: if given, plain runs average over windows of 1.5 times this training size instead of the
             whole image (Chu et al., "Improving Image Restoration by Revisiting Global Information Aggregation", ECCV
-            2022). The weights are the same; images up to the window give the same result. The published evaluation
-            does not use it.
-        norm_eps: of the norms; 1e-5 in MaskDCPT's weights, 1e-6 in those of NAFNet's authors and of DCPT.
+            2022). The weights are the same; so is the result for images no larger than the window. The published
+            evaluation does not use it.
+        norm_eps: epsilon of the norms; 1e-5 in MaskDCPT's weights, 1e-6 in those of NAFNet's authors and of DCPT.
     """
 
     name: ClassVar[str] = "nafnet"
@@ -116,7 +117,7 @@ class NAFNet(Backbone):
         self.depth = depth
         self.multiple = window_size or 2**depth
         if self.multiple % 2**depth:
-            raise ValueError(f"window_size {window_size} is no multiple of {2**depth}, which {depth} stages need")
+            raise ValueError(f"window_size {window_size} is not a multiple of {2**depth}, which {depth} stages need")
         self.feature_channels = tuple(width << level for level in reversed(range(depth)))
         self.feature_strides = tuple(1 << level for level in reversed(range(depth)))
         self.last_channels = width
@@ -143,7 +144,7 @@ class NAFNet(Backbone):
         return 1 << self.depth
 
     def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
-        """As in `Backbone`; the last feature is also the map that the restoring convolution reads."""
+        """Compute as in `Backbone`; the last feature is also the input of the restoring convolution."""
         self.check_size(x, mask)
         stages = stages_for(mask, x.shape[2], x.shape[3], self.depth + 1, backend)
         features = self._decode(*self._encode(x, stages), stages)
@@ -151,7 +152,7 @@ class NAFNet(Backbone):
         return Encoded(whole, whole[-1])
 
     def head(self, last: Tensor) -> Tensor:
-        """The `ending` convolution."""
+        """Apply the `ending` convolution."""
         image: Tensor = self.ending(last)
         return image.contiguous()
 
@@ -189,7 +190,7 @@ class _Grow:
 
 def local_mean(x: Tensor, window: int) -> Tensor:
     """
-    Average over a window around each pixel, moved inwards at the borders.
+    Return the average over a window around each pixel, moved inwards at the borders.
 
     Returns:
         (B, C, 1, 1) when the window covers the map, (B, C, H, W) otherwise.
@@ -198,7 +199,7 @@ def local_mean(x: Tensor, window: int) -> Tensor:
     if window >= height and window >= width:
         return x.mean((2, 3), keepdim=True)
     tall, wide = min(window, height), min(window, width)
-    # float64: running sums over a large picture lose the last digits of float32.
+    # float64: cumulative sums over a large image lose the last digits of float32.
     sums = F.pad(x.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
     box = sums[:, :, tall:, wide:] - sums[:, :, :-tall, wide:] - sums[:, :, tall:, :-wide] + sums[:, :, :-tall, :-wide]
     mean = (box / (tall * wide)).to(x.dtype)

@@ -1,7 +1,8 @@
 """
 PromptIR in MaskDCPT's layout (Potlapalli et al., "PromptIR", NeurIPS 2023).
 
-Restormer's shape, with learned prompts that each image mixes for itself and that join the decoder at three levels.
+The architecture of Restormer, with learned prompts that are mixed with weights computed from each image and joined to
+the decoder at three levels.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from maskdcpt.masking.layers import at_least_float32
 
 class Prompt(nn.Module):
     """
-    Some learned maps, mixed by weights that the image's own mean decides.
+    Learned maps, mixed with weights computed from the mean of the image's own map.
 
     Args:
         prompt_dim: channels of the prompt.
-        prompt_len: how many maps are mixed.
+        prompt_len: number of maps that are mixed.
         prompt_size: side of the maps.
-        lin_dim: channels of the map that decides.
+        lin_dim: channels of the map that the weights are computed from.
     """
 
     def __init__(self, prompt_dim: int, prompt_len: int, prompt_size: int, lin_dim: int) -> None:
@@ -45,7 +46,7 @@ class Prompt(nn.Module):
         self.conv3x3 = nn.Conv2d(prompt_dim, prompt_dim, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, at: Sites, size: tuple[int, int]) -> Tensor:
-        """A map of `at` to the prompt at the same sites, hidden; `size` is the whole map's."""
+        """Return the prompt for a map `x` of the sites `at`, hidden; `size` is the size of the whole map."""
         weights = at_least_float32(self.linear_layer(at.mean(x).flatten(1))).softmax(dim=1)
         prompts = self.prompt_param.squeeze(0)
         mixed = torch.einsum("bk,kchw->bchw", weights.to(prompts.dtype), prompts)
@@ -60,15 +61,15 @@ class PromptIR(ChannelTransformer):
     Features are those after the three prompts (the `reduce_noise_level` convolutions), at strides 8, 4 and 2.
 
     Args:
-        dim: channels at full size. The published code takes 48 only.
+        dim: channels at full size. The published code accepts 48 only.
         num_blocks: blocks of levels 1, 2, 3 and of the latent level.
         num_refinement_blocks: blocks at full size after the decoder.
-        heads: of the same four levels; the blocks after prompts have those of level 3.
+        heads: of the same four levels; the blocks after prompts have as many as level 3.
         ffn_expansion_factor: hidden channels of the feed-forward part over its input, rounded down.
         bias: of all convolutions but the first, the resampling and the prompts'. The published masked class has False.
         prompt_dims: channels of prompts 1, 2 and 3.
         prompt_sizes: sides of their learned maps.
-        prompt_len: how many maps each prompt mixes.
+        prompt_len: number of maps that each prompt mixes.
         window_size: `restore` pads to a multiple of it.
     """
 
@@ -89,7 +90,7 @@ class PromptIR(ChannelTransformer):
     ) -> None:
         super().__init__(num_blocks, heads, window_size)
         if len(prompt_dims) != 3 or len(prompt_sizes) != 3:
-            raise ValueError("prompt_dims and prompt_sizes have 3 entries, one per prompt")
+            raise ValueError("prompt_dims and prompt_sizes need 3 entries, one per prompt")
         self.feature_channels = (4 * dim, 4 * dim, 2 * dim)
         self.feature_strides = (8, 4, 2)
         self.last_channels = 2 * dim
@@ -129,13 +130,13 @@ class PromptIR(ChannelTransformer):
         self.output = nn.Conv2d(2 * dim, 3, 3, padding=1, bias=bias)
 
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
-        """As in `Backbone`, without what comes after the last prompt."""
+        """Compute as in `Backbone`, without the layers after the last prompt."""
         stages = self._stages(x, mask, backend)
         maps, _ = self._decode(x, stages)
         return self._whole(maps, stages)
 
     def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
-        """As in `Backbone`."""
+        """Compute as in `Backbone`."""
         stages = self._stages(x, mask, backend)
         maps, skip1 = self._decode(x, stages)
         one, two = stages[:2]
@@ -144,7 +145,7 @@ class PromptIR(ChannelTransformer):
         return Encoded(self._whole(maps, stages), last)
 
     def _decode(self, x: Tensor, stages: Sequence[Sites]) -> tuple[list[Tensor], Tensor]:
-        """Give the three features and the first level's skip."""
+        """Return the three features and the skip connection of the first level."""
         _, two, three, four = stages
         height, width = x.shape[2:]
         skip1, skip2, skip3, y = self._encode_levels(x, stages)

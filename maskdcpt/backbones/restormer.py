@@ -1,4 +1,4 @@
-"""Restormer in MaskDCPT's layout (Zamir et al., CVPR 2022): a U-Net of channel transformers, skips joined."""
+"""Restormer in MaskDCPT's layout (Zamir et al., CVPR 2022): a U-Net of channel transformers, skips concatenated."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Restormer(ChannelTransformer):
         num_refinement_blocks: blocks at full size after the decoder.
         heads: of the same four levels.
         ffn_expansion_factor: hidden channels of the feed-forward part over `dim`, rounded down.
-        bias: of the 1x1 convolutions between levels and of the last; all others have none, as published.
+        bias: of the 1x1 convolutions between levels and of the last convolution; no other has one, as published.
         window_size: `restore` pads to a multiple of it.
-        aware: what tells it of the degradation, after the latent level and decoder levels 3 and 2 (MaskDCPT, Table XI):
+        aware: the module for degradations after the latent level and decoder levels 3 and 2 (MaskDCPT, Table XI):
             "instructions", "frequency" or "experts", see `awareness`; "none" is the published network.
     """
 
@@ -48,7 +48,7 @@ class Restormer(ChannelTransformer):
     ) -> None:
         super().__init__(num_blocks, heads, window_size)
         if aware != "none" and aware not in AWARE:
-            raise ValueError(f"aware is not {aware!r} but one of none, {', '.join(AWARE)}")
+            raise ValueError(f"aware is {aware!r}, expected one of none, {', '.join(AWARE)}")
         self.feature_channels = (4 * dim, 2 * dim, 2 * dim)
         self.feature_strides = (4, 2, 1)
         self.last_channels = 2 * dim
@@ -79,20 +79,20 @@ class Restormer(ChannelTransformer):
             self.embed_text = nn.Sequential(nn.Linear(TEXT_CHANNELS, TEXT_WIDTH), nn.LayerNorm(TEXT_WIDTH))
 
     @contextmanager
-    def told(self, sentences: Tensor) -> Iterator[None]:
+    def instructed(self, sentences: Tensor) -> Iterator[None]:
         """
-        Follow these instructions as long as the context lasts; without, the learned `instruction` is followed.
+        Use these instructions inside the context; outside it, the learned `instruction` is used.
 
         Args:
-            sentences: (B, 384) or (1, 384), embeddings of sentences; which model makes them is the caller's affair.
+            sentences: (B, 384) or (1, 384), embeddings of sentences; the caller chooses the model that computes them.
 
         Raises:
-            ValueError: the network was not made with aware="instructions", or the shape is another.
+            ValueError: the network was not made with aware="instructions", or the shape is wrong.
         """
         if not hasattr(self, "instruction"):
-            raise ValueError('only a Restormer with aware="instructions" can be told something')
+            raise ValueError('only a Restormer with aware="instructions" takes instructions')
         if sentences.dim() != 2 or sentences.shape[1] != TEXT_CHANNELS:
-            raise ValueError(f"instructions are (B, {TEXT_CHANNELS}), not {tuple(sentences.shape)}")
+            raise ValueError(f"instructions must be (B, {TEXT_CHANNELS}), not {tuple(sentences.shape)}")
         before, self._text = self._text, sentences
         try:
             yield
@@ -100,12 +100,12 @@ class Restormer(ChannelTransformer):
             self._text = before
 
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
-        """As in `Backbone`, without the refinement."""
+        """Compute as in `Backbone`, without the refinement."""
         stages = self._stages(x, mask, backend)
         return self._whole(self._decode(x, stages), stages)
 
     def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
-        """As in `Backbone`."""
+        """Compute as in `Backbone`."""
         stages = self._stages(x, mask, backend)
         maps = self._decode(x, stages)
         last = stages[0].leave(self.refinement(maps[-1], stages[0]))

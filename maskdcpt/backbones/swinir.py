@@ -1,8 +1,8 @@
 """
 SwinIR in MaskDCPT's layout (Liang et al., "SwinIR", ICCV Workshops 2021): window attention at full size.
 
-It differs from the original: no position bias, no attention mask between the borders that a shift brings together,
-the layers split into an encoding and a decoding half.
+Differences to the original: no position bias; no attention mask between opposite borders that a shift puts into one
+window; the layers are split into an encoding and a decoding half.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from maskdcpt.masking import DENSE, Backend, PatchMask, Sites, stages_for
 from maskdcpt.masking.layers import ChannelNorm, attention_logits
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-"""DIV2K's; subtracted from the image and added to the result. Not a weight."""
+"""The mean of DIV2K; subtracted from the image and added to the result. Not a weight."""
 
 MaskedKeys = Literal["excluded", "released"]
-"""What hidden pixels are in attention: no keys at all, or keys and values made of the biases (the public code)."""
+"""How attention treats hidden pixels: as no keys at all, or as keys and values made of the biases (public code)."""
 
 
 class WindowAttention(nn.Module):
@@ -33,7 +33,7 @@ class WindowAttention(nn.Module):
         dim: channels, a multiple of `heads`.
         heads: groups of channels.
         window: side of a window.
-        shift: by how much the windows are moved up and left, around the borders.
+        shift: pixels that the windows are moved by, down and right, wrapping around at the borders.
         masked_keys: see `MaskedKeys`.
     """
 
@@ -46,8 +46,8 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """Pixels of `at`, channels last, to the same shape; not hidden."""
-        # Windows may lie across patches, so attention works on the whole map, in whatever form the sites are.
+        """Map `x` of the sites `at`, channels last, to the same shape; not hidden."""
+        # Windows may overlap several patches, so attention works on the whole map, whatever the form of the sites.
         qkv = at.leave(self.qkv(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         hidden = None if at.visible is None else ~at.visible.permute(0, 2, 3, 1)
         if hidden is not None and self.masked_keys == "released":
@@ -57,7 +57,7 @@ class WindowAttention(nn.Module):
         return self.proj(at.enter(attended.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))  # type: ignore[no-any-return]
 
     def _attend(self, qkv: Tensor, hidden: Tensor | None) -> Tensor:
-        """(B, H, W, 3C) and (B, H, W, 1) to (B, H, W, C)."""
+        """Map (B, H, W, 3C) and (B, H, W, 1) to (B, H, W, C)."""
         batch, height, width, channels = qkv.shape
         windows = self._windows(qkv)
         parts = windows.reshape(*windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -65,14 +65,14 @@ class WindowAttention(nn.Module):
         scores = attention_logits(q * q.shape[-1] ** -0.5, k)
         if hidden is not None:
             keys = self._windows(hidden).squeeze(2)
-            # A window without a visible key would give NaN; its queries are hidden too, so any number will do.
+            # A window without a visible key would give NaN; its queries are hidden too, so their result is not used.
             keys = keys & ~keys.all(dim=1, keepdim=True)
             scores = scores.masked_fill(keys[:, None, None, :], float("-inf"))
         y = (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).reshape(windows.shape[0], -1, channels // 3)
         return self._undo(y, batch, height, width)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (windows, pixels of a window, C)."""
+        """Split (B, H, W, C) into (windows, pixels of a window, C)."""
         if self.shift:
             x = x.roll((-self.shift, -self.shift), (1, 2))
         batch, height, width, channels = x.shape
@@ -96,7 +96,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) to the same shape."""
+        """Map (..., dim) to the same shape."""
         y: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return y
 
@@ -114,7 +114,7 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         x = x + self.attn(at.norm(x, self.norm1).permute(0, 2, 3, 1), at).permute(0, 3, 1, 2)
         x = x + self.mlp(at.norm(x, self.norm2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return at.hide(x)
@@ -143,7 +143,7 @@ class SwinLayer(nn.Module):
         self.conv = nn.Conv2d(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """A map of `at` to one of the same shape, hidden."""
+        """Map `x` of the sites `at` to the same shape, hidden."""
         y = x
         for block in self.residual_group.blocks:
             y = block(y, at)
@@ -158,7 +158,7 @@ class PatchEmbed(nn.Module):
         self.norm = ChannelNorm(dim)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """(B, dim, H, W) to the same shape."""
+        """Map (B, dim, H, W) to the same shape."""
         return at.norm(x, self.norm)
 
 
@@ -174,9 +174,9 @@ class SwinIR(Backbone):
         num_heads: of each layer.
         mlp_ratio: hidden channels of the two-layer networks over `embed_dim`.
         window_size: side of the attention windows; `restore` pads to a multiple of it.
-        upscale: 1; the published network restores at the same size.
-        masked_keys: what hidden pixels are in attention. "excluded" (the default) leaves them out; "released" is what
-            the public masked class does: they take part with keys and values made of the biases.
+        upscale: 1 only; the published network restores at the same size.
+        masked_keys: how attention treats hidden pixels. "excluded" (the default) excludes them; "released" is the
+            behaviour of the public masked class: they take part, with keys and values made of the biases.
     """
 
     name: ClassVar[str] = "swinir"
@@ -194,11 +194,11 @@ class SwinIR(Backbone):
     ) -> None:
         super().__init__()
         if len(depths) < 2 or len(num_heads) != len(depths):
-            raise ValueError(f"depths and num_heads have an entry per layer, two at least: {depths} and {num_heads}")
+            raise ValueError(f"depths and num_heads need an entry per layer, two at least: {depths} and {num_heads}")
         if upscale != 1:
-            raise ValueError(f"upscale is 1 here, not {upscale}")
+            raise ValueError(f"upscale must be 1, not {upscale}")
         if masked_keys not in ("excluded", "released"):
-            raise ValueError(f"masked_keys is excluded or released, not {masked_keys!r}")
+            raise ValueError(f"masked_keys must be excluded or released, not {masked_keys!r}")
         layers = [
             SwinLayer(embed_dim, depth, heads, window_size, mlp_ratio, masked_keys)
             for depth, heads in zip(depths, num_heads, strict=True)
@@ -220,17 +220,17 @@ class SwinIR(Backbone):
         self.apply(_start)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As in `Backbone`; the mean is taken off the image and put back."""
+        """Compute as in `Backbone`; the mean is subtracted from the image and added to the result."""
         mean = _mean_like(x)
         return (x - mean) + self.head(self.encode(x).last) + mean
 
     def features(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> list[Tensor]:
-        """As in `Backbone`."""
+        """Compute as in `Backbone`."""
         at = self._sites(x, mask, backend)
         return [at.leave(y) for y in self._decode(self._first(x, at), at)]
 
     def encode(self, x: Tensor, mask: PatchMask | None = None, *, backend: Backend = DENSE) -> Encoded:
-        """As in `Backbone`."""
+        """Compute as in `Backbone`."""
         at = self._sites(x, mask, backend)
         first = self._first(x, at)
         maps = self._decode(first, at)
@@ -238,7 +238,7 @@ class SwinIR(Backbone):
         return Encoded([at.leave(y) for y in maps], last)
 
     def head(self, last: Tensor) -> Tensor:
-        """The `conv_last` convolution."""
+        """Apply the `conv_last` convolution."""
         image: Tensor = self.conv_last(last)
         return image.contiguous()
 

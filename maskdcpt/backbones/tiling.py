@@ -1,4 +1,4 @@
-"""Images of any size through a network that wants a multiple of something, whole or in overlapping tiles."""
+"""Padding of images whose size is not a multiple of what a network needs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """
-    Pad a (B, C, H, W) image at the bottom and the right by reflection, so that `multiple` divides it.
+    Return a (B, C, H, W) image padded by reflection at the bottom and the right, so that `multiple` divides its sides.
 
-    An image smaller than its padding is reflected again and again; one of a single row or column is repeated. Crop
-    the result back with `[..., :H, :W]`.
+    An image smaller than its padding is reflected several times; a single row or column is repeated. Crop the result
+    back with `[..., :H, :W]`.
 
     >>> pad_to_multiple(torch.arange(3.0).view(1, 1, 1, 3), 4)[0, 0, 0].tolist()
     [0.0, 1.0, 2.0, 1.0]
@@ -29,7 +29,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def _reflected(size: int, extra: int, image: Tensor) -> Tensor:
-    """Indices 0 .. size - 1 and on, bouncing off both ends."""
+    """Return the indices 0 .. size + extra - 1, reflected at both ends into 0 .. size - 1."""
     steps = torch.arange(size + extra, device=image.device)
     period = max(2 * (size - 1), 1)
     steps = steps % period

@@ -1,4 +1,4 @@
 """
 Evaluation under named protocols: test sets, cases, scores, intervals, the paper's tables.
-`evaluate.evaluate` runs a benchmark; `compare` tests two results in pairs.
+`evaluate.evaluate` scores a checkpoint; `compare` tests two results in pairs.
 """

@@ -1,4 +1,4 @@
-"""What an evaluation goes through: samples of shards, or the test sets of a bench as they were published."""
+"""The cases of an evaluation: samples of shards, or the test sets of a bench as they were published."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from uirdata.storage.pair_tables import read_found
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """The pixels of a case; no GT where nobody has one."""
+    """The pixels of a case; `gt` is None where there is no GT."""
 
     lq: Image
     gt: RgbImage | None
@@ -35,16 +35,16 @@ class Loaded:
 @dataclass(frozen=True)
 class Case:
     """
-    One image to restore and to judge.
+    One image to restore and to score.
 
     Attributes:
         key: unique in its evaluation.
-        test_set: name of it; "" for a sample of shards.
+        test_set: name of the test set; "" for a sample of shards.
         degradation: of the LQ.
         level: of the degradation.
-        source: id of it.
-        scene: what it shows; images of one scene are not independent.
-        load: reads the pixels; ImageError, PairError or ShardError where they cannot be read.
+        source: id of the source.
+        scene: name of the scene; images of one scene are not independent.
+        load: reads the pixels; raises ImageError, PairError or ShardError where they cannot be read.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Case:
 
 
 def sample_cases(samples: Samples, limit: int) -> list[Case]:
-    """Take the samples of shards, of each degradation the first `limit`; 0 takes all."""
+    """Return the samples of shards as cases, of each degradation the first `limit`; 0 takes all."""
     taken: dict[str, int] = {}
     cases = []
     records: Sequence[Any] = getattr(samples, "records", ())
@@ -101,29 +101,29 @@ def set_cases(
     sources: Mapping[str, Source] | None = None,
 ) -> list[Case]:
     """
-    Take the pictures of a test set from where `uir fetch` put its source.
+    Return the images of a test set as cases, from the folder in which `uir fetch` stored its source.
 
     Args:
-        test_set: whose pictures.
+        test_set: the test set.
         layout: of the root.
-        limit: the first so many; 0 takes all.
+        limit: number of images, the first by name; 0 takes all.
         swapped_mosaic: exchange red and blue of a mosaic's LQ, as the published test does.
         sources: all sources, by id; read here when None.
 
     Raises:
-        SourceError: the source is not there, or holds none of its pictures.
+        SourceError: the source is not downloaded, or holds no image of the test set.
     """
     found = read_found(layout, test_set.source)
     if found is None:
-        raise SourceError(f"{test_set.source} is not there; `uir fetch {test_set.source}` brings it")
+        raise SourceError(f"{test_set.source} is not downloaded; `uir fetch {test_set.source}` downloads it")
     pairs = [item for item in found if _belongs(item, test_set)]
     if not pairs:
         raise SourceError(
-            f"{test_set.source} holds no picture of {test_set.name}; `uir verify {test_set.source}` says what it holds"
+            f"{test_set.source} has no image of {test_set.name}; `uir verify {test_set.source}` lists what it has"
         )
     folder = source_folders(sources or load_sources(), layout, [test_set.source])[test_set.source]
     cases = []
-    # Sorted by name: the order of folders differs from disk to disk.
+    # Sorted by name: the order of files in a folder differs between disks.
     for item in sorted(pairs, key=lambda item: item.pair.lq or item.pair.gt)[: limit or None]:
         pair = item.pair
         name = pair.lq or pair.gt
@@ -142,15 +142,15 @@ def set_cases(
 
 
 def level_of(test_set: TestSet) -> str:
-    """Name the level of what is made; "" for published pairs."""
+    """Return the level of a synthetic LQ; "" for published pairs."""
     if isinstance(test_set.made, GaussianNoise):
         return f"gaussian-{test_set.made.sigma:g}"
     return test_set.made.level if isinstance(test_set.made, Made) else ""
 
 
 def noisy(gt: RgbImage, noise: GaussianNoise) -> NDArray[np.float32]:
-    """Add noise as the published test files do: float64 draws, clipped to 0..1, not rounded."""
-    # The old generator on purpose: the published numbers are those of its stream.
+    """Return a GT with noise as in the published test files: float64 draws, clipped to 0..1, not rounded."""
+    # The legacy generator on purpose: the published scores depend on its random stream.
     draws = np.random.RandomState(noise.seed).normal(0, noise.sigma / 255, gt.shape)
     return np.clip(gt.astype(np.float32) / 255 + draws, 0, 1).astype(np.float32)
 
@@ -181,7 +181,7 @@ class _PairLoader:
         if lq.shape != gt.shape:
             raise PairError(
                 f"{pair.source}/{pair.lq} has {lq.shape[1]} x {lq.shape[0]} pixels, its GT {pair.gt} "
-                f"{gt.shape[1]} x {gt.shape[0]}; `uir verify {pair.source}` leaves it out"
+                f"{gt.shape[1]} x {gt.shape[0]}; `uir verify {pair.source}` skips such pairs"
             )
         return Loaded(lq, gt)
 
@@ -191,7 +191,7 @@ def _belongs(item: FoundPair, test_set: TestSet) -> bool:
     if pair.split != test_set.split or (test_set.level and pair.level != test_set.level):
         return False
     if test_set.made is not None:
-        # Clean pictures: no LQ is published with them.
+        # GT images: no LQ is published with them.
         return not pair.lq
     return pair.degradation == test_set.degradation and bool(pair.lq) and bool(pair.gt) == test_set.reference
 
@@ -199,7 +199,7 @@ def _belongs(item: FoundPair, test_set: TestSet) -> bool:
 def found_sets(
     sets: Sequence[TestSet], layout: Layout, *, manifests: Sequence[Path] = (), **choices: Any
 ) -> tuple[dict[str, list[Case]], Mapping[str, str]]:
-    """Take the pictures of many test sets, and say of the others why they are not there; as `set_cases`."""
+    """Return the cases of test sets, and for the others why they are missing. Arguments as in `set_cases`."""
     sources = load_sources(list(manifests))
     cases: dict[str, list[Case]] = {}
     missing: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Evaluations against each other, image by image."""
+"""Comparison of evaluations, image by image."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _OF_IMAGES = ("key", "degradation", "level", "source", "height", "width", "named
 @dataclass(frozen=True)
 class Compared:
     """
-    A second run against the first, in one group of images.
+    The comparison of a second run with the first, in one group of images.
 
     Attributes:
         group: a degradation or test set, or "all".
-        first: name of the run that is compared with.
-        second: name of the run that is compared.
-        test: what came of it.
-        p_mean: of the test, adjusted for the number of comparisons (Holm).
-        p_ranks: likewise.
+        first: name of the reference run.
+        second: name of the run that is compared with it.
+        test: the result.
+        p_mean: `test.p_mean`, adjusted for the number of comparisons (Holm).
+        p_ranks: `test.p_ranks`, adjusted likewise.
     """
 
     group: str
@@ -39,7 +39,7 @@ class Compared:
     p_ranks: float
 
     def to_document(self) -> dict[str, Any]:
-        """Give plain values; p values adjusted."""
+        """Return plain values; p values adjusted."""
         row = asdict(self)
         return {**row.pop("test"), **row}
 
@@ -52,14 +52,14 @@ class _Run:
 
 def compare_runs(runs: Sequence[str | Path], metric: str = "psnr") -> list[Compared]:
     """
-    Compare evaluations with the first of them, on the images that both have a score of.
+    Compare evaluations with the first of them, on the images for which both have a score.
 
     Args:
-        runs: what `maskdcpt eval --out` wrote, two at least, or NAME=FOLDER.
+        runs: folders that `maskdcpt eval --out` wrote, two at least, or NAME=FOLDER.
         metric: a column of images.parquet.
 
     Returns:
-        For each run and each group of images one, and one for all images.
+        One comparison for each run and each group of images, and one for all images.
 
     Raises:
         UsageError: fewer than two runs, no such metric, or no image in common.
@@ -72,7 +72,7 @@ def compare_runs(runs: Sequence[str | Path], metric: str = "psnr") -> list[Compa
     for other in others:
         keys = [key for key, row in first.rows.items() if _known(row, other.rows.get(key), metric)]
         if not keys:
-            raise UsageError(f"{first.name} and {other.name} have no image in common that both have a {metric} of")
+            raise UsageError(f"{first.name} and {other.name} have no image in common with a {metric} in both")
         groups: dict[str, list[str]] = {}
         for key in keys:
             row = first.rows[key]
@@ -99,11 +99,11 @@ def _read(text: str, metric: str) -> _Run:
     folder = Path(place if equals else text)
     file = folder / TABLE if folder.is_dir() else folder
     if not file.is_file():
-        raise UirError(f"{file}: no such file; name what `maskdcpt eval --out` wrote")
+        raise UirError(f"{file}: no such file; name a folder that `maskdcpt eval --out` wrote")
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UirError(f"{file}: is no {TABLE} of `maskdcpt eval --out` ({error})") from error
+        raise UirError(f"{file}: cannot be read as {TABLE} of `maskdcpt eval --out` ({error})") from error
     if metric not in table.column_names:
         known = [column for column in table.column_names if column not in _OF_IMAGES]
         raise UsageError(f"{file} has no {metric!r}: {nearest(metric, known)}")

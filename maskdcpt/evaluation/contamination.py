@@ -1,4 +1,4 @@
-"""Whether a checkpoint was trained on what it is tested on."""
+"""Overlap of a checkpoint's training data with the test sets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def contamination(
     test_set: TestSet, sources: frozenset[str], layout: Layout, overlaps: Sequence[Overlap] | None = None
 ) -> list[str]:
     """
-    Say what is known of a test set's scenes in training sources, with the evidence.
+    Return what is known of scenes of a test set in training sources, as sentences with the evidence.
 
-    Where both lie below the root, training scenes that the lists name are counted; a list that turns out to name none
-    says nothing.
+    Where both sources are below the root, the training scenes that the lists name are counted; a list that names none
+    of them gives no sentence.
 
     Args:
-        test_set: that is judged.
+        test_set: the test set.
         sources: ids of the training sources.
         layout: of the root.
         overlaps: read from the manifests when None.

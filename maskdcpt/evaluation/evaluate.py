@@ -1,9 +1,9 @@
 """
-Judging a checkpoint: a row for each image, and means that say how they were taken.
+Evaluation of a checkpoint: a row for each image, and means with the protocol by which they were computed.
 
 The protocol is that of the published test files: the whole image, padded by reflection to what the network needs and
-cut back, output clipped to 0..1, PSNR and SSIM on RGB in float64, averaged over images within a degradation or test set
-and then over those. `lq_psnr` and `lq_ssim` say the same of the image that was given, so a table shows what was gained.
+cropped back, output clipped to 0..1, PSNR and SSIM on RGB in float64, averaged over images within a degradation or test
+set and then over those. `lq_psnr` and `lq_ssim` are the same scores of the LQ, so a table shows the gain.
 """
 
 from __future__ import annotations
@@ -73,27 +73,27 @@ def evaluate(
     progress: Progress | None = None,
 ) -> EvalReport:
     """
-    Restore and name every sample of a split, and compare with the GT.
+    Restore and classify every sample of a split, and compare with the GT.
 
-    A pre-trained checkpoint has no last layer that was trained to restore: it is judged by its classifier alone. Under
-    torchrun the images are shared among the processes, and each gives the whole report.
+    A pre-trained checkpoint has no last layer that was trained to restore: only its classifier is evaluated. Under
+    torchrun the images are shared among the processes, and each returns the whole report.
 
     >>> report = evaluate(checkpoint, shards, split="test")
     >>> report.mean.images, report.mean.psnr > 0
     (6, True)
 
     Args:
-        checkpoint: or where it lies.
+        checkpoint: or its path.
         shards: a shard folder, or samples that are open already.
         split: of the shards.
-        subset: of the shards; None takes all that the split holds.
-        out: folder for a row per image (images.parquet), the report and picture grids; an evaluation that was
-            interrupted goes on from its rows when it is the same one. Several processes need one.
+        subset: of the shards; None takes all samples of the split.
+        out: folder for a row per image (images.parquet), the report and image grids; an interrupted evaluation with
+            the same inputs resumes from its rows. Required for several processes.
         protocol: the published one when None.
-        classifier: checkpoint whose classifier names the degradations; the checkpoint's own when None.
+        classifier: checkpoint whose classifier is used; the checkpoint's own when None.
         setting: device, batch and the like.
         manifests: folders of the user's own subsets, which the training of the checkpoint may have named.
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
         UsageError: there is no such split, nothing to evaluate, or `out` holds another evaluation.
@@ -156,31 +156,31 @@ def evaluate_bench(
     progress: Progress | None = None,
 ) -> EvalReport:
     """
-    Run a table of the paper on the test sets as they were published, from where `uir fetch` put them.
+    Evaluate on the test sets of a table of the paper as they were published, from the folders of `uir fetch`.
 
-    The value of a cell is the mean of its test sets, each the mean of its images; the mean over all their images stands
-    beside it. A test set that is not there is named, and the cells that it belongs to say so.
+    The value of a cell is the mean of its test sets, each the mean of its images; the mean over all their images is
+    reported too. Missing test sets are reported, also in the cells that they belong to.
 
     Args:
-        checkpoint: or where it lies; fine-tuned or published.
-        bench: which table.
+        checkpoint: or its path; fine-tuned or published.
+        bench: the table.
         root: of the data, as `uir --root`.
         out: as in `evaluate`.
         protocol: the published one with the bench's metrics when None.
         classifier: as in `evaluate`.
         setting: as in `evaluate`.
         manifests: folders of the user's own sources and subsets, besides manifests/ of the root.
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
-        SourceError: none of its test sets is there.
+        SourceError: none of its test sets is downloaded.
         UsageError: the checkpoint does not restore, or `out` holds another evaluation.
         UirError: as in `evaluate`.
     """
     chosen, how = protocol or bench_protocol(bench), setting or Setting()
     restoring, naming = _loaded(checkpoint, classifier)
     if not restoring.restores:
-        raise UsageError(f"{restoring.path}: was pre-trained, not fine-tuned: it does not restore")
+        raise UsageError(f"{restoring.path}: was pre-trained, not fine-tuned: it does not restore; fine-tune it first")
     layout = Layout(root)
     by_set, missing = found_sets(
         bench.sets,
@@ -192,7 +192,7 @@ def evaluate_bench(
     if not by_set:
         raise SourceError(
             f"none of the test sets of {bench.name} is below {root}; `uir fetch --subset {bench.subset} --root {root}` "
-            "brings them, or --from DIR what you have"
+            "downloads them, or takes your own files with --from DIR"
         )
     cases = [case for found in by_set.values() for case in found]
     with joined(how.device, torch.get_num_threads()) as process:
@@ -238,13 +238,13 @@ def evaluate_bench(
 @dataclass(frozen=True)
 class Planned:
     """
-    A test set or a degradation that would be judged.
+    A test set or a degradation of a planned evaluation.
 
     Attributes:
-        name: of it.
-        images: that are there.
-        expected: as published; 0 where nobody says.
-        problem: why none is there; "" where some are.
+        name: of the test set or degradation.
+        images: number of images that exist.
+        expected: number of images as published; 0 where it is not known.
+        problem: why there are none; "" where there are some.
     """
 
     name: str
@@ -254,7 +254,7 @@ class Planned:
 
 
 def plan_bench(bench: Bench, root: Path, *, limit: int = 0, manifests: Sequence[Path] = ()) -> list[Planned]:
-    """Say what of a bench is there, without a checkpoint and without reading a picture."""
+    """Return which images of a bench exist, without a checkpoint and without reading an image."""
     layout = Layout(root)
     found, missing = found_sets(bench.sets, layout, limit=limit, manifests=own_manifests(layout, manifests))
     return [
@@ -265,11 +265,11 @@ def plan_bench(bench: Bench, root: Path, *, limit: int = 0, manifests: Sequence[
 
 def plan_shards(shards: str | Path, *, split: str, subset: Subset | None = None, limit: int = 0) -> list[Planned]:
     """
-    Say what of a split would be judged.
+    Return which samples of a split would be evaluated.
 
     Raises:
-        UsageError: there is no such split, or nothing of the subset in it.
-        ShardError: it is no shard folder.
+        UsageError: there is no such split, or it has no sample of the subset.
+        ShardError: `shards` is not a shard folder.
     """
     cases = sample_cases(open_samples(shards, split, subset), limit)
     counts: dict[str, int] = {}
@@ -280,7 +280,7 @@ def plan_shards(shards: str | Path, *, split: str, subset: Subset | None = None,
 
 def bench_protocol(bench: Bench, metrics: Sequence[str] | None = None, **changes: Any) -> Protocol:
     """
-    Give the published protocol of a bench.
+    Return the published protocol of a bench.
 
     Args:
         bench: whose metrics are computed.
@@ -318,7 +318,7 @@ def _cell(bench: Bench, cell: Cell, parts: Sequence[Means], rows: Sequence[Image
     images = [row for row in rows if row.test_set in names]
     values, pooled = {}, {}
     for metric in bench.metrics:
-        # What was not computed, or not for every set, has no value: a mean of other sets would not be the cell's.
+        # A metric that was not computed for every set has no value: a mean of fewer sets is not that of the cell.
         each = [part.value(metric) for part in mine]
         if each and None not in each:
             values[metric] = mean_of(each) or 0.0
@@ -347,7 +347,7 @@ def _finish(
 
 
 def _samples_digest(samples: Samples) -> str:
-    """Tell shards of other pixels apart."""
+    """Return a sha256 that differs for samples with other pixels."""
     records = getattr(samples, "records", ())
     lines = [f"{record.key} {record.lq_sha256} {record.gt_sha256}" for record in records]
     return hashlib.sha256("\n".join(lines or map(str, samples.degradations)).encode()).hexdigest()

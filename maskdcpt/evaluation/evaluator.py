@@ -1,4 +1,4 @@
-"""Networks that restore and name images, and the scores of what they give."""
+"""Networks that restore and classify images, and the scores of their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskdcpt.evaluation.cases import Case, Loaded
 from maskdcpt.evaluation.scores import ImageScore, Protocol
-from maskdcpt.images import Image, image_tensor, to_rgb, write_picture
+from maskdcpt.images import Image, image_tensor, to_rgb, write_image
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.metrics.base import MOST_DB, rounded
 from maskdcpt.metrics.learned import LearnedScorer
@@ -28,20 +28,20 @@ class Evaluator:
     The networks and metrics of an evaluation, on their device.
 
     Args:
-        restoring: the checkpoint that is judged.
-        naming: whose classifier names the degradations.
-        protocol: how.
+        restoring: the checkpoint that is evaluated.
+        naming: the checkpoint of the classifier.
+        protocol: of restoration and metrics.
         device: to compute on.
-        class_names: labels of what is judged; a classifier of others is refused. None where any will do.
+        class_names: labels of the images; the classifier must have the same. None accepts any classifier.
         learned: learned metrics; None for none.
 
     Attributes:
-        class_names: what the classifier may answer; empty without one.
-        restores: whether the checkpoint does.
-        learned: as it was given.
+        class_names: of the classifier; empty without one.
+        restores: whether the checkpoint restores.
+        learned: the argument.
 
     Raises:
-        UsageError: the labels differ, or there is nothing to judge.
+        UsageError: the labels differ, or the checkpoint neither restores nor classifies.
         CheckpointError: a checkpoint cannot be loaded.
     """
 
@@ -75,15 +75,15 @@ class Evaluator:
 
     @torch.inference_mode()
     def score(
-        self, cases: Sequence[Case], loaded: Sequence[Loaded], pictures: Sequence[tuple[Path, Path]] = ()
+        self, cases: Sequence[Case], loaded: Sequence[Loaded], image_files: Sequence[tuple[Path, Path]] = ()
     ) -> list[ImageScore]:
         """
         Restore and score images of one size, all with a GT or all without.
 
         Args:
-            cases: what they are.
+            cases: the images.
             loaded: their pixels.
-            pictures: where the restored image and the GT are written as PNG, for metrics of sets; empty for nowhere.
+            image_files: paths of PNG files for the restored image and the GT, for metrics of sets; empty writes none.
         """
         lq = self._batch([item.lq for item in loaded])
         gts = [item.gt for item in loaded if item.gt is not None]
@@ -96,10 +96,10 @@ class Evaluator:
         if self.learned is not None and restored is not None:
             for prefix, image in (("", restored), ("lq_", lq.clamp(0, 1))):
                 learned |= {prefix + name: scores for name, scores in self.learned.score(image, gt).items()}
-        for index, (restored_file, gt_file) in enumerate(pictures):
+        for index, (restored_file, gt_file) in enumerate(image_files):
             if restored is not None and gt is not None:
-                write_picture(restored_file, to_rgb(restored[index]))
-                write_picture(gt_file, to_rgb(gt[index]))
+                write_image(restored_file, to_rgb(restored[index]))
+                write_image(gt_file, to_rgb(gt[index]))
         names = self._names(lq)
         return [
             ImageScore(
@@ -123,7 +123,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def restore(self, lq: Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Restore one image as it is judged: (H, W, 3) to the same in RGB uint8; the image where nothing restores."""
+        """Restore one image as it is scored: (H, W, 3) to RGB uint8 of the same size; the LQ if nothing restores."""
         batch = self._batch([lq])
         restored = self._restored(batch)
         return to_rgb((batch if restored is None else restored)[0])

@@ -1,4 +1,4 @@
-"""The best, the median and the worst image of each group, as it was given, restored, and its GT."""
+"""Grids of the best, the median and the worst image of each group: LQ, restored, GT."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import numpy as np
 from maskdcpt.evaluation.cases import Case
 from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import ImageScore
-from maskdcpt.images import image_tensor, picture_grid, to_rgb, write_picture
+from maskdcpt.images import image_grid, image_tensor, to_rgb, write_image
 from uirdata.errors import ImageError, PairError, ShardError
 from uirdata.html_pages import centre
 from uirdata.images import RgbImage
 
 SIDE_PX = 320
-"""Of the middle window that is shown."""
+"""Side of the middle window that is shown, in pixels."""
 
 PLACES = ("best", "median", "worst")
 SHOWN = "shown"
-"""Folder of the same pictures one by one, whole, beside that of the grids."""
+"""Folder of the same images as single files, whole, next to that of the grids."""
 
 _MOST_PX = 1600 * 1600
 
 
 def extremes(rows: Sequence[ImageScore]) -> dict[str, int]:
     """
-    Choose the best, the median and the worst of one group: by what was gained over the LQ, by PSNR.
+    Return the best, the median and the worst image of one group, by the gain in PSNR over the LQ.
 
-    Without GT by the first learned metric that they have, where less is better.
+    Without GT they are chosen by the first learned metric that they have, of which smaller is better.
 
     Returns:
-        Place to position in `rows`; none twice, so that a group of two has two. Empty where nothing was scored.
+        Place to position in `rows`; no position twice, so a group of two has two. Empty where nothing was scored.
     """
     gains = [_goodness(row) for row in rows]
     known = sorted((index for index, gain in enumerate(gains) if gain is not None), key=lambda i: -(gains[i] or 0.0))
@@ -47,14 +47,14 @@ def extremes(rows: Sequence[ImageScore]) -> dict[str, int]:
 
 def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore], evaluator: Evaluator) -> None:
     """
-    Write grids/<group>.png, a line for each of the best, median and worst, with LQ, restored and GT; and the same
-    pictures whole, as shown/<group>/<place>-lq.png, -restored.png and -gt.png.
+    Write grids/<group>.png, with a line of LQ, restored and GT for the best, the median and the worst image; and the
+    same images whole, as shown/<group>/<place>-lq.png, -restored.png and -gt.png.
 
     Args:
         folder: of the evaluation.
         cases: of the images.
         rows: their scores, in the same order.
-        evaluator: restores them again; it gives the same.
+        evaluator: restores the images again, with the same result.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -68,20 +68,20 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
             try:
                 loaded = cases[members[position]].load()
             except (ShardError, ImageError, PairError):
-                # It was read once; what is gone since has its row, and no picture.
+                # It could be read before; a file that was removed since has its row, but no image.
                 continue
             shown = {"lq": to_rgb(image_tensor(loaded.lq)[0]), "restored": evaluator.restore(loaded.lq)}
             shown |= {} if loaded.gt is None else {"gt": loaded.gt}
             lines.append([image_tensor(_square(image))[0] for image in shown.values()])
             for what, image in shown.items():
                 if image.shape[0] * image.shape[1] <= _MOST_PX:
-                    write_picture(folder / SHOWN / name / f"{place}-{what}.png", image)
+                    write_image(folder / SHOWN / name / f"{place}-{what}.png", image)
         if lines:
-            write_picture(folder / "grids" / f"{name}.png", picture_grid(lines))
+            write_image(folder / "grids" / f"{name}.png", image_grid(lines))
 
 
 def _square(image: RgbImage) -> RgbImage:
-    """Cut the middle, and fill what is missing with black, so that lines of a grid are of one size."""
+    """Return the middle window, padded with black, so that all lines of a grid have one size."""
     window = centre(image, SIDE_PX)
     missing = [(0, SIDE_PX - side) for side in window.shape[:2]]
     return np.pad(window, (*missing, (0, 0)))

@@ -1,4 +1,4 @@
-"""The work of an evaluation: images read, restored and scored in batches, shared among processes, kept as they come."""
+"""The work of an evaluation: images are read, restored and scored in batches, by one or several processes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from uirdata.progress import Progress
 @dataclass(frozen=True)
 class Setting:
     """
-    What changes nothing of the numbers but rounding: where and how they are computed.
+    Settings that change the scores by rounding only: where and how they are computed.
 
     Attributes:
         device: auto, cpu, cuda, ...
-        batch: images of one size that go through together.
-        weights: folder of the learned metrics' weights; None takes torch's cache.
+        batch: images of one size per batch.
+        weights: folder of the learned metrics' weights; torch's cache when None.
         engine: of learned metrics; pyiqa when None.
-        grids: draw the best, the median and the worst image of each group.
+        grids: write the best, the median and the worst image of each group.
     """
 
     device: str = "auto"
@@ -42,15 +42,15 @@ class Setting:
 @dataclass(frozen=True)
 class Job:
     """
-    What is to be judged, and how.
+    The cases of an evaluation, and how they are scored.
 
     Attributes:
         evaluator: restores and scores.
         cases: the images, the same list in every process.
-        protocol: changes the numbers.
-        setting: does not.
-        out: folder of the evaluation; None keeps nothing.
-        process: this one, of all that share the work.
+        protocol: settings that change the scores.
+        setting: settings that do not.
+        out: folder of the evaluation; None writes nothing.
+        process: this process, of all that share the work.
     """
 
     evaluator: Evaluator
@@ -64,14 +64,14 @@ class Job:
 @dataclass(frozen=True)
 class Done:
     """
-    What came of a job.
+    The result of a job.
 
     Attributes:
         rows: of all processes, in the order of the cases.
         cases: of the rows.
-        unreadable: by key, the reason; of this process.
+        unreadable: reason by key; of this process.
         kept: the rows on disk.
-        set_metrics: what is of a set, by group; in the leading process.
+        set_metrics: metrics of sets, by group; in the leading process.
     """
 
     rows: tuple[ImageScore, ...]
@@ -83,12 +83,12 @@ class Done:
 
 def run_job(job: Job, identity: Mapping[str, Any], progress: Progress) -> Done:
     """
-    Evaluator what was not judged before, this process's share of it, and gather all.
+    Score this process's share of the cases that have no score yet, and gather the rows of all processes.
 
     Args:
-        job: what and how.
-        identity: what the scores depend on beside the protocol; a folder of another evaluation is refused.
-        progress: told about images.
+        job: cases and settings.
+        identity: what the scores depend on beside the protocol; `out` must not hold an evaluation with another one.
+        progress: receives the number of images done.
 
     Raises:
         UsageError: `out` holds another evaluation, or several processes have none.
@@ -97,18 +97,18 @@ def run_job(job: Job, identity: Mapping[str, Any], progress: Progress) -> Done:
     """
     process = job.process
     if process.ranks > 1 and job.out is None:
-        raise UsageError("several processes share an evaluation through its folder: --out DIR is needed")
+        raise UsageError("an evaluation by several processes needs a folder that they share: --out DIR")
     whole = {**identity, "protocol": asdict(replace(job.protocol, limit=0))}
     kept = ScoreRows(job.out, whole, process.rank)
-    # Nobody writes below before all have read.
+    # All processes must have read the rows before one of them writes.
     process.wait()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (job.out if job.out is not None else Path(scratch)) / "pictures"
-        unreadable = _judge_share(job, kept, folder, progress)
+        unreadable = _score_share(job, kept, folder, progress)
         process.wait()
         kept.gather()
         if not kept.known:
-            raise ShardError(f"no image could be read; the first said: {next(iter(unreadable.values()))}")
+            raise ShardError(f"no image could be read; the first error: {next(iter(unreadable.values()))}")
         set_metrics = _set_metrics(job, folder) if process.leads else {}
     cases = tuple(case for case in job.cases if case.key in kept.known)
     others = {case.key for case in job.cases} - kept.known.keys() - unreadable.keys()
@@ -116,19 +116,19 @@ def run_job(job: Job, identity: Mapping[str, Any], progress: Progress) -> Done:
     return Done(tuple(kept.known[case.key] for case in cases), cases, unreadable, kept, set_metrics)
 
 
-def _judge_share(job: Job, kept: ScoreRows, folder: Path, progress: Progress) -> dict[str, str]:
+def _score_share(job: Job, kept: ScoreRows, folder: Path, progress: Progress) -> dict[str, str]:
     draws = bool(_of_sets(job))
     mine = job.cases[job.process.rank :: job.process.ranks]
     waiting = [
-        case for case in mine if case.key not in kept.known or (draws and not _pictures(case, folder)[0].exists())
+        case for case in mine if case.key not in kept.known or (draws and not _image_paths(case, folder)[0].exists())
     ]
     unreadable: dict[str, str] = {}
     progress.begin("evaluate", len(mine))
     progress.advance("evaluate", len(mine) - len(waiting))
     try:
         for cases, loaded in _batches(waiting, job.setting.batch, unreadable, progress):
-            pictures = [_pictures(case, folder) for case in cases] if draws else []
-            for score in job.evaluator.score(cases, loaded, pictures):
+            image_files = [_image_paths(case, folder) for case in cases] if draws else []
+            for score in job.evaluator.score(cases, loaded, image_files):
                 kept.add(score)
             progress.advance("evaluate", len(cases))
     finally:
@@ -139,7 +139,7 @@ def _judge_share(job: Job, kept: ScoreRows, folder: Path, progress: Progress) ->
 def _batches(
     cases: Sequence[Case], size: int, unreadable: dict[str, str], progress: Progress
 ) -> Iterator[tuple[list[Case], list[Loaded]]]:
-    """Read images; neighbours of one size go together, up to the batch."""
+    """Yield batches of images; consecutive images of one size are in one batch."""
     held: list[Case] = []
     loaded: list[Loaded] = []
     for case in cases:
@@ -166,13 +166,13 @@ def _of_sets(job: Job) -> tuple[str, ...]:
     return tuple(metric.name for metric in learned_metrics(job.protocol.learned) if metric.of_a_set)
 
 
-def _pictures(case: Case, folder: Path) -> tuple[Path, Path]:
+def _image_paths(case: Case, folder: Path) -> tuple[Path, Path]:
     group, name = folder / (case.test_set or case.degradation), hashlib.sha256(case.key.encode()).hexdigest()[:16]
     return group / "restored" / f"{name}.png", group / "gt" / f"{name}.png"
 
 
 def _set_metrics(job: Job, folder: Path) -> dict[str, dict[str, float | None]]:
-    """Compute what is of a set, for each group of images."""
+    """Return the metrics of sets, for each group of images."""
     scorer = job.evaluator.learned
     if scorer is None or not scorer.of_sets or not folder.is_dir():
         return {}

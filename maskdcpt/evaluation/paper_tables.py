@@ -1,4 +1,4 @@
-"""The paper's tables, and figures of your own in the same cells."""
+"""The paper's tables, and the user's own results in the same cells."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Column:
 
     Attributes:
         id: such as "dehazing.psnr".
-        label: for people.
-        degradation: the type that it is about; "" where it is about none or several.
+        label: for display.
+        degradation: the degradation; "" where there is none or several.
         metric: psnr, ssim, lpips, fid, piqe, brisque or accuracy.
     """
 
@@ -38,7 +38,7 @@ class Column:
 
     @property
     def cell(self) -> str:
-        """The cell that it belongs to, as benches name them."""
+        """The name of its cell, as in benches."""
         return self.id.removesuffix(f".{self.metric}")
 
 
@@ -49,9 +49,9 @@ class Row:
 
     Attributes:
         method: its name.
-        cells: column to value; a cell that is not there is not printed, or could not be read.
-        ours: not from the paper.
-        partial: columns whose value is of fewer images than the paper's.
+        cells: column to value; a missing cell is not printed in the paper, or could not be read.
+        ours: whether it is the user's own result, not from the paper.
+        partial: columns whose value is over fewer images than the paper's.
     """
 
     method: str
@@ -67,14 +67,14 @@ class Doubt:
 
     Attributes:
         method: of the row; "" for all.
-        column: what the columns' ids begin with; "" for all.
+        column: prefix of the columns' ids; "" for all.
     """
 
     method: str = ""
     column: str = ""
 
     def holds(self, row: Row, column: Column) -> bool:
-        """Say whether a cell is one of them."""
+        """Whether a cell is one of them."""
         return not row.ours and self.method in ("", row.method) and column.id.startswith(self.column)
 
 
@@ -85,9 +85,9 @@ class PaperTable:
 
     Attributes:
         number: 1 to 11.
-        title: what it is about.
-        doubts: what is not certain of its numbers, in words.
-        doubtful: the cells that this is about.
+        title: for display.
+        doubts: what is not certain about its numbers, in words.
+        doubtful: the cells that are not certain.
         columns: in order.
         rows: in order.
     """
@@ -101,10 +101,10 @@ class PaperTable:
 
     def row(self, method: str) -> Row:
         """
-        Find a method.
+        Return the row of a method.
 
         Raises:
-            UsageError: there is none of that name.
+            UsageError: there is no method of that name.
         """
         for row in self.rows:
             if row.method == method:
@@ -114,10 +114,10 @@ class PaperTable:
 
 def load_table(number: int) -> PaperTable:
     """
-    Give a table of the paper.
+    Return a table of the paper.
 
     Raises:
-        UsageError: there is none of that number.
+        UsageError: there is no table of that number.
     """
     document = tomllib.loads((files("maskdcpt.evaluation") / NUMBERS).read_text(encoding="utf-8"))
     for entry in document["table"]:
@@ -135,17 +135,18 @@ def load_table(number: int) -> PaperTable:
 
 def own_row(table: PaperTable, name: str, report: Path) -> Row:
     """
-    Give an evaluation of yours as a row.
+    Return the user's own evaluation as a row.
 
-    Of a bench of this table, its cells; of shards, the means of each degradation in the columns that are about it.
+    For a bench of this table the row has its cells; for shards the mean of each degradation in the columns of that
+    degradation.
 
     Args:
-        table: whose columns are filled.
-        name: for the row.
+        table: the table whose columns are filled.
+        name: of the row.
         report: report.json of `maskdcpt eval --out`, or its folder.
 
     Raises:
-        UirError: it cannot be read, or says nothing of any column.
+        UirError: the report cannot be read, or has no value for any column.
     """
     file = report / "report.json" if report.is_dir() else report
     try:
@@ -154,7 +155,7 @@ def own_row(table: PaperTable, name: str, report: Path) -> Row:
         of_bench = {cell["name"]: cell for cell in document.get("cells", ()) if cell["table"] == table.number}
         short = {part["name"] for part in document.get("by_set", ()) if part["expected"] not in (0, part["images"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UirError(f"{file}: is no report of `maskdcpt eval --out` ({error})") from error
+        raise UirError(f"{file}: cannot be read as a report of `maskdcpt eval --out` ({error})") from error
     cells, partial = {}, set()
     for column in table.columns:
         cell = of_bench.get(column.cell)
@@ -167,13 +168,13 @@ def own_row(table: PaperTable, name: str, report: Path) -> Row:
         if cell and (cell["missing"] or short.intersection(cell["sets"])):
             partial.add(column.id)
     if not cells:
-        raise UirError(f"{file}: says nothing of what table {table.number} is about")
+        raise UirError(f"{file}: has no value for any column of table {table.number}")
     return Row(name, cells, ours=True, partial=frozenset(partial))
 
 
 def beside_paper(report: EvalReport, bench: Bench) -> list[dict[str, str]]:
     """
-    Set the cells of a bench beside those of the paper, a line for each metric.
+    Return the cells of a bench next to those of the paper, a line for each metric.
 
     The paper's row is that of MaskDCPT with the same backbone, where the table has one.
     """
@@ -204,14 +205,14 @@ def beside_paper(report: EvalReport, bench: Bench) -> list[dict[str, str]]:
 
 
 def difference_row(ours: Row, against: Row) -> Row:
-    """Give what one row has more than another, where both have a value."""
+    """Return the differences of one row to another, where both have a value."""
     both = {key: value - against.cells[key] for key, value in ours.cells.items() if key in against.cells}
     return Row(f"{ours.method} minus {against.method}", both, ours=True, partial=ours.partial)
 
 
 def narrowed(table: PaperTable, metrics: Sequence[str]) -> PaperTable:
     """
-    Keep the columns of some metrics; all where none is named.
+    Return the table with the columns of some metrics only; with all columns where none is named.
 
     Raises:
         UsageError: the table has no such metric.
@@ -225,17 +226,17 @@ def narrowed(table: PaperTable, metrics: Sequence[str]) -> PaperTable:
 
 
 def header(table: PaperTable) -> list[str]:
-    """Give the texts of the columns, the method first."""
+    """Return the headings of the columns, the method first."""
     return ["method", *(f"{column.label}, {column.metric.upper()}" for column in table.columns)]
 
 
 def lines(table: PaperTable, rows: Sequence[Row]) -> list[list[str]]:
-    """Give the cells of rows as text, the method first; "" where there is no value."""
+    """Return the cells of rows as text, the method first; "" where there is no value."""
     return [[row.method, *(_cell(table, row, column) for column in table.columns)] for row in rows]
 
 
 def to_markdown(table: PaperTable, rows: Sequence[Row]) -> str:
-    """Write as Markdown, rows of your own in bold."""
+    """Return the table as Markdown, the user's own rows in bold."""
     parts = [f"Table {table.number}. {table.title}", "", _piped(header(table))]
     parts.append(_piped(["---"] + ["---:"] * len(table.columns)))
     for row, cells in zip(rows, lines(table, rows), strict=True):
@@ -244,7 +245,7 @@ def to_markdown(table: PaperTable, rows: Sequence[Row]) -> str:
 
 
 def to_latex(table: PaperTable, rows: Sequence[Row]) -> str:
-    """Write as a LaTeX tabular; it needs no package."""
+    """Return the table as a LaTeX tabular; it needs no package."""
     parts = [f"% Table {table.number}. {table.title}", r"\begin{tabular}{l" + "r" * len(table.columns) + "}", r"\hline"]
     parts += [" & ".join(map(_escaped, header(table))) + r" \\", r"\hline"]
     parts += [" & ".join(map(_escaped, cells)) + r" \\" for cells in lines(table, rows)]
@@ -252,7 +253,7 @@ def to_latex(table: PaperTable, rows: Sequence[Row]) -> str:
 
 
 def to_html(table: PaperTable, rows: Sequence[Row]) -> str:
-    """Write as an HTML table."""
+    """Return the table as HTML."""
     head = "".join(f"<th>{html.escape(text)}</th>" for text in header(table))
     body = []
     for row, cells in zip(rows, lines(table, rows), strict=True):
@@ -269,11 +270,11 @@ def to_html(table: PaperTable, rows: Sequence[Row]) -> str:
 
 
 def legend(table: PaperTable, rows: Sequence[Row]) -> list[str]:
-    """Explain the marks of cells that are there, and say what is doubtful in words."""
+    """Return explanations of the marks that the cells have, and the doubts in words."""
     marked = any(doubt.holds(row, column) for row in rows for column in table.columns for doubt in table.doubtful)
     notes = ["? is doubtful: see below."] if marked and table.doubts else []
     if any(row.partial for row in rows):
-        notes.append("* is of fewer images or test sets than the paper's.")
+        notes.append("* is over fewer images or test sets than the paper's.")
     return [*notes, *table.doubts]
 
 

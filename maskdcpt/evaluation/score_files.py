@@ -1,4 +1,4 @@
-"""The rows of an evaluation in a folder, written one by one, so that an interrupted one goes on."""
+"""The rows of an evaluation in a folder, written one by one, so that an interrupted evaluation can be resumed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _ROWS = "images*.jsonl"
 
 class ScoreRows:
     """
-    Rows by the key of their case.
+    The rows of an evaluation by the key of their case.
 
-    Each process writes a file of its own and reads those of all: an evaluation may go on with another number of them.
+    Each process writes a file of its own and reads those of all, so an evaluation may be resumed with another number of
+    processes.
 
     Args:
-        folder: of the evaluation; None keeps nothing.
-        identity: what its scores depend on; a folder of another one is refused.
+        folder: of the evaluation; None writes nothing.
+        identity: what the scores depend on; the folder must not hold an evaluation with another identity.
         rank: of this process.
 
     Attributes:
-        known: what was judged before.
+        known: the rows that were scored so far.
 
     Raises:
         UsageError: the folder holds another evaluation.
@@ -41,7 +42,7 @@ class ScoreRows:
         self.known: dict[str, ImageScore] = {}
         self._folder = folder
         self._file = None if folder is None else folder / f"images-{rank}.jsonl"
-        # As JSON gives it back.
+        # In the form in which JSON returns it.
         self._identity = json.loads(json.dumps(identity))
         if folder is None or self._file is None:
             return
@@ -51,14 +52,14 @@ class ScoreRows:
             for path in sorted(folder.glob(_ROWS)):
                 self.known |= self._read(path)
             with writing(self._file) as partial:
-                # A killed run may leave half a line; what is kept is written anew.
+                # A killed run may leave half a line, so the complete rows are written again.
                 kept = [_line(score) for score in own.values()]
                 partial.write_text(json.dumps(self._identity) + "\n" + "".join(kept), encoding="utf-8")
         except OSError as error:
             raise storage_error(folder, error) from error
 
     def add(self, score: ImageScore) -> None:
-        """Keep a row."""
+        """Add a row and write it."""
         self.known[score.key] = score
         if self._file is None:
             return
@@ -69,7 +70,7 @@ class ScoreRows:
             raise storage_error(self._file, error) from error
 
     def gather(self) -> None:
-        """Read what the other processes wrote; all must have finished."""
+        """Read the rows of the other processes; all must have finished."""
         if self._folder is not None:
             for path in sorted(self._folder.glob(_ROWS)):
                 self.known |= self._read(path)

@@ -1,4 +1,4 @@
-"""What an evaluation gives: a row for each image, and means that say over what they were taken."""
+"""The result of an evaluation: a row for each image, and means over degradations and test sets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Protocol:
         weights: params_ema or params of the checkpoint.
         quantise: round LQs and outputs to 256 levels first, as if they had been saved; the published files do not.
         y_channel: compare the luma alone (BT.601, 16..235).
-        crop_border: pixels left out on each side.
-        tile_px: restore in tiles of this side where an image is larger; 0 takes it whole, as published.
+        crop_border: pixels removed on each side.
+        tile_px: restore larger images in tiles of this side; 0 restores them whole, as published.
         limit: images of each degradation or test set; 0 takes all.
         learned: names of the learned metrics.
         swapped_mosaic: red and blue of mosaics are exchanged, as in the published test.
@@ -58,9 +58,9 @@ class ImageScore:
         ssim: of the restored image; None where it does not restore, there is no GT, or it is smaller than the window.
         lq_psnr: of the LQ itself; None without a GT.
         lq_ssim: of the LQ itself.
-        named: the class that the classifier gave; "" where there is no classifier.
-        test_set: name of it; "" for samples of shards.
-        scene: what it shows.
+        named: the class that the classifier returned; "" where there is no classifier.
+        test_set: name of the test set; "" for samples of shards.
+        scene: name of the scene.
         learned: learned metrics by name; those of the LQ begin with "lq_".
     """
 
@@ -80,14 +80,14 @@ class ImageScore:
     learned: Mapping[str, float | None] = field(default_factory=dict)
 
     def value(self, metric: str) -> float | None:
-        """Give a score by name, such as psnr, lq_ssim or lpips."""
+        """Return a score by name, such as psnr, lq_ssim or lpips."""
         if metric in ("psnr", "ssim", "lq_psnr", "lq_ssim"):
             found: float | None = getattr(self, metric)
             return found
         return self.learned.get(metric)
 
     def flat(self) -> dict[str, Any]:
-        """Give the row of a table, a column for each learned metric."""
+        """Return the row of a table, with a column for each learned metric."""
         row = asdict(self)
         row.update(row.pop("learned"))
         return row
@@ -101,15 +101,15 @@ class Means:
     Attributes:
         name: of the degradation or test set; "mean" for the mean over them.
         images: how many.
-        psnr: restored, in dB.
-        lq_psnr: given, in dB.
-        ssim: restored.
-        lq_ssim: given.
-        accuracy: share that the classifier named rightly.
-        degradation: of the images.
-        learned: learned metrics by name, those of a set among them; those of the LQs begin with "lq_".
-        intervals: 95 % of the restored images' means, by metric.
-        expected: how many images were published; 0 where nobody says.
+        psnr: of the restored images, in dB.
+        lq_psnr: of the LQ, in dB.
+        ssim: of the restored images.
+        lq_ssim: of the LQ.
+        accuracy: share of images that the classifier classifies correctly, 0 to 1.
+        degradation: of the images; "" where there are several.
+        learned: learned metrics by name, including those of sets; those of the LQ begin with "lq_".
+        intervals: 95 % intervals of the restored images' means, by metric.
+        expected: number of images as published; 0 where it is not known.
         contamination: what is known of its scenes in the training data.
     """
 
@@ -128,11 +128,11 @@ class Means:
 
     @property
     def gain(self) -> float | None:
-        """PSNR that restoration brought, in dB."""
+        """The gain in PSNR over the LQ, in dB."""
         return None if self.psnr is None or self.lq_psnr is None else self.psnr - self.lq_psnr
 
     def value(self, metric: str) -> float | None:
-        """Give a mean by name, such as psnr, lq_ssim or lpips."""
+        """Return a mean by name, such as psnr, lq_ssim or lpips."""
         if metric in ("psnr", "ssim", "lq_psnr", "lq_ssim", "accuracy"):
             found: float | None = getattr(self, metric)
             return found
@@ -147,11 +147,11 @@ class CellMeans:
     Attributes:
         table: its number.
         name: the table's columns begin with it.
-        sets: the test sets that it is the mean of.
-        missing: those that are not there: the cell is not the paper's then.
+        sets: the test sets whose mean it is.
+        missing: those that do not exist below the root; then the cell is not comparable with the paper's.
         values: by metric, the mean of the sets.
         pooled: by metric, the mean over all images of the sets.
-        note: what is open.
+        note: what the paper does not state.
     """
 
     table: int
@@ -166,7 +166,7 @@ class CellMeans:
 @dataclass(frozen=True)
 class EvalReport:
     """
-    What came of an evaluation.
+    The result of an evaluation.
 
     >>> from maskdcpt import evaluate
     >>> report = evaluate(checkpoint, shards)
@@ -176,17 +176,17 @@ class EvalReport:
     Attributes:
         checkpoint: the file.
         shards: the folder; for a bench the root.
-        split: that was judged; "" for a bench.
-        protocol: how.
-        class_names: what the classifier may answer.
-        images: a row an image, in the order of the shards.
-        by_degradation: means within each degradation, in the order in which they lie in the shards.
+        split: that was evaluated; "" for a bench.
+        protocol: of restoration and metrics.
+        class_names: of the classifier.
+        images: a row per image, in the order of the shards.
+        by_degradation: means within each degradation, in the order of the shards.
         mean: over degradations; for a bench over test sets.
         unreadable: samples that could not be read, with the reason.
         bench: name of it; "" for shards.
         by_set: means within each test set of a bench.
         cells: of the paper's table.
-        missing: test sets that are not there, with the reason.
+        missing: test sets without images below the root, with the reason.
         training: what the checkpoint was trained on, in sentences.
         engine: of the learned metrics, with its release; "" for none.
         variants: of the learned metrics, as they are pinned.
@@ -215,11 +215,11 @@ class EvalReport:
 
     @property
     def groups(self) -> tuple[Means, ...]:
-        """What is shown line by line: test sets of a bench, degradations of shards."""
+        """The groups that are shown, one per line: test sets of a bench, degradations of shards."""
         return self.by_set or self.by_degradation
 
     def confusion(self) -> dict[str, dict[str, int]]:
-        """Count for each true degradation which class was named."""
+        """Return for each true degradation how many images were classified as each class."""
         counts: dict[str, dict[str, int]] = {}
         for image in self.images:
             if image.named:
@@ -228,7 +228,7 @@ class EvalReport:
         return counts
 
     def to_document(self) -> dict[str, Any]:
-        """Give plain values, without the rows of the images."""
+        """Return plain values, without the rows of the images."""
         document = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "images"}
         document |= {
             "protocol": asdict(self.protocol),
@@ -287,6 +287,6 @@ def mean_of_means(parts: Sequence[Means]) -> Means:
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """Average what is there; None where nothing is."""
+    """Return the mean of the finite values; None where there are none."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(known) / len(known) if known else None

@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two runs differ: resampling of per-image scores, no distribution assumed."""
+"""Confidence intervals and tests of two runs, by resampling of per-image scores; no distribution is assumed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uirdata.seeding import rng_for
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
 EXACT_UP_TO = 14
-"""Groups whose signs are flipped in all ways, 16,384 at most; more are flipped at random."""
+"""Up to this many groups all sign flips are computed, 16,384 at most; for more, random ones."""
 
 FLIPS = 20_000
 
@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 
 def confidence_interval(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float] | None:
     """
-    Bootstrap the 95 % interval of a mean (Efron's percentiles).
+    Return the 95 % interval of a mean by bootstrap (Efron's percentiles).
 
-    Images of one scene, such as frames of a video, say nearly the same twice; so whole scenes are drawn, not images.
+    Images of one scene, such as frames of a video, are not independent; so whole scenes are drawn, not images.
 
     Args:
-        values: one an image.
-        groups: its scene.
+        values: one value per image.
+        groups: the scene of each image.
 
     Returns:
         None where there are fewer than two scenes.
@@ -50,16 +50,16 @@ def confidence_interval(values: Sequence[float], groups: Sequence[str]) -> tuple
 @dataclass(frozen=True)
 class PairedTest:
     """
-    What speaks for one run against another, on the same images.
+    The result of a paired test of two runs on the same images.
 
     Attributes:
-        images: that both have.
-        scenes: that they come from.
+        images: number of images that both have.
+        scenes: number of scenes of these images.
         difference: mean of second minus first.
         interval: its 95 % interval; None where there are fewer than two scenes.
         wins: share of images where the second is larger; ties count half.
-        p_mean: chance of a mean this far from zero if the two did not differ: signs flipped scene by scene.
-        p_ranks: the same for Wilcoxon's signed ranks, which a few images with large differences cannot rule.
+        p_mean: probability of a mean this far from zero if the two did not differ: signs flipped scene by scene.
+        p_ranks: the same for Wilcoxon's signed ranks, which a few images with large differences cannot dominate.
     """
 
     images: int
@@ -75,7 +75,7 @@ def paired_test(first: Sequence[float], second: Sequence[float], groups: Sequenc
     """
     Compare two runs image by image.
 
-    Both p values come from flipping signs: in all ways where there are few scenes, else in 20,000 random ones, whose
+    Both p values come from sign flips: all of them where there are few scenes, else 20,000 random ones, for which the
     smallest p is 1/20,001.
 
     Args:
@@ -104,7 +104,7 @@ def paired_test(first: Sequence[float], second: Sequence[float], groups: Sequenc
 
 def sign_flip_p(values: Floats) -> float:
     """
-    Give the two-sided p of a sum under flips of its terms' signs.
+    Return the two-sided p of a sum under flips of its terms' signs.
 
     >>> sign_flip_p(np.array([1.0, 2.0, 3.0]))
     0.25
@@ -124,7 +124,7 @@ def sign_flip_p(values: Floats) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """
-    Adjust p values for having made several tests (Holm, 1979).
+    Return p values adjusted for several tests (Holm, 1979).
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -139,7 +139,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _signed_ranks(differences: Floats) -> Floats:
-    """Rank by size, equal ones sharing the mean rank; zeros have none (Wilcoxon, 1945)."""
+    """Return signed ranks by size; equal sizes share the mean rank, zeros have rank 0 (Wilcoxon, 1945)."""
     sizes = np.abs(differences)
     kept = sizes > 0
     _, inverse, counts = np.unique(sizes[kept], return_inverse=True, return_counts=True)
@@ -150,7 +150,7 @@ def _signed_ranks(differences: Floats) -> Floats:
 
 
 def _grouped(values: Sequence[float], groups: Sequence[str]) -> tuple[Floats, Floats]:
-    """Add up the values of each group, and count them."""
+    """Return the sum and the number of the values of each group."""
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     for value, group in zip(values, groups, strict=True):
@@ -161,7 +161,7 @@ def _grouped(values: Sequence[float], groups: Sequence[str]) -> tuple[Floats, Fl
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """
-    Give the 95 % interval of a mean of few values by Student's t, as seeds of a training are.
+    Return the 95 % interval of a mean of few values by Student's t, such as results over seeds.
 
     >>> [round(bound, 3) for bound in mean_interval([0.3, 0.4, 0.5])]
     [0.152, 0.648]
@@ -185,6 +185,6 @@ _FEW = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622,
 def _student_t(freedom: int) -> float:
     if freedom <= len(_FEW):
         return _FEW[freedom - 1]
-    # Fisher's expansion around the normal distribution; right to three digits here.
+    # Fisher's expansion around the normal distribution; accurate to three digits here.
     z = 1.959964
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

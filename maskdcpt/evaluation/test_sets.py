@@ -1,8 +1,8 @@
 """
 The test sets of the paper's Tables I to VI as values: which pairs, how an LQ is made, which cell of which table.
 
-What is stated comes from the paper and from its published test files. Where they leave something open, the test set or
-the cell has a note that says what was decided here.
+Everything that is stated comes from the paper and from its published test files. Where they do not state something, the
+test set or the cell has a note that says what was decided here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GaussianNoise:
 @dataclass(frozen=True)
 class Made:
     """
-    An LQ made from a GT of eight bits by a level of `uirdata.degradations`, with draws keyed by the image's name.
+    An LQ made from a GT of eight bits by a level of `uirdata.degradations`, with a random generator keyed by its name.
 
     Attributes:
         level: such as "q50".
@@ -46,21 +46,21 @@ class Made:
 @dataclass(frozen=True)
 class TestSet:
     """
-    Pictures to test on.
+    A test set.
 
     Attributes:
         name: unique here.
         source: id of the source that holds them.
         degradation: type of its LQ.
         split: of the source.
-        level: of published pairs, those of this level alone; "" for all.
-        made: how the LQ is made of a clean picture; None for published pairs.
-        reference: there are GT.
-        images: how many there should be, as published; 0 where nobody says.
+        level: level of the published pairs to take; "" for all.
+        made: how the LQ is made from a GT; None for published pairs.
+        reference: whether there are GT.
+        images: number of images as published; 0 where it is not known.
         note: what was decided here.
     """
 
-    # pytest would take the name for a test.
+    # By its name pytest would collect the class as a test.
     __test__ = False
 
     name: str
@@ -80,9 +80,9 @@ class Cell:
     A cell of a table: the mean over its test sets, each the mean over its images.
 
     Attributes:
-        name: the table's columns begin with it.
-        sets: that it holds.
-        note: what is open, and what was decided here.
+        name: prefix of the table's columns.
+        sets: the test sets.
+        note: what the paper does not state, and what was decided here.
     """
 
     name: str
@@ -93,15 +93,15 @@ class Cell:
 @dataclass(frozen=True)
 class Bench:
     """
-    A table of the paper as something to run.
+    A table of the paper as an evaluation to run.
 
     Attributes:
         name: such as "5d".
         table: its number.
-        title: what it is about.
+        title: for display.
         cells: in the table's order.
         metrics: of the table's columns.
-        subset: that brings what it needs.
+        subset: name of the subset with its sources.
     """
 
     name: str
@@ -119,10 +119,10 @@ class Bench:
 
 def find_bench(name: str) -> Bench:
     """
-    Give a bench by name.
+    Return a bench by name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no bench of that name.
     """
     if name not in BENCHES:
         raise UsageError(f"there is no bench {name!r}: {nearest(name, BENCHES)}")

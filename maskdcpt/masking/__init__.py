@@ -1,4 +1,4 @@
-"""Patch masks, the operations that respect them, and the ways to compute those."""
+"""Patch masks, the operations that respect them, and the backends that compute those."""
 
 from maskdcpt.masking.backends import AUTO, BACKENDS, DENSE, GATHER, stages_for
 from maskdcpt.masking.patches import (

@@ -1,9 +1,10 @@
 """
-The `auto` way: per machine and shape, the fastest backend that agrees with `dense`.
+The `auto` backend: for each machine and shape, the fastest backend that agrees with `dense`.
 
-Each candidate runs a small block on the very mask, forward and backward; one that is wrong or cannot run is left out,
-the fastest of the rest is kept for the life of the process. Two machines, or two runs on a busy one, may choose
-differently and then differ in the last digits: a run that must repeat to the bit names its backend.
+Each candidate runs a small block on the mask itself, forward and backward. A candidate that gives wrong results or
+cannot run is skipped; the fastest of the rest is used until the process ends. Two machines, or two runs on a busy
+machine, may choose different backends, whose results differ in the last digits: a run that must be reproducible to the
+bit has to name its backend.
 """
 
 from __future__ import annotations
@@ -22,24 +23,25 @@ from maskdcpt.masking.sites import Backend, BackendError, Sites
 logger = logging.getLogger(__name__)
 
 CHANNELS = 32
-"""Of the block that is tried: NAFNet's smallest width in use."""
+"""Channels of the trial block: the smallest width of NAFNet in use."""
 
 SAMPLES = 2
-"""Of the batch that are tried; the choice is made for masks of the same kind of shape."""
+"""Samples of the batch that the trial runs on; the choice then holds for all masks of the same shape."""
 
 TOLERANCE = 1e-4
-"""Largest difference from the reference, relative to its largest value, that is rounding in float32."""
+"""Largest difference from the reference, relative to its largest value, that counts as float32 rounding."""
 
 ROUNDS = 3
 
 
 class Auto:
     """
-    Choose among backends.
+    The backend that chooses among others.
 
     Args:
-        reference: what the others must agree with; chosen when no other passes, and where nothing is hidden.
-        candidates: the others.
+        reference: the backend that the others must agree with; it is chosen when no other passes, and where nothing is
+            hidden.
+        candidates: the other backends.
     """
 
     name = "auto"
@@ -50,11 +52,11 @@ class Auto:
         self._chosen: dict[tuple[object, ...], Backend] = {}
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """Choose once per device, size, grid and hidden share, then do as the chosen one does."""
+        """Return the sites of the chosen backend; it is chosen once per device, size, grid and mask ratio."""
         return self.choose(mask, height, width).stages(mask, height, width, count)
 
     def choose(self, mask: PatchMask, height: int, width: int) -> Backend:
-        """Give the backend for masks like this one."""
+        """Return the backend for masks like this one."""
         share = mask.hidden_share
         if share == 0.0:
             return self.reference
@@ -63,7 +65,7 @@ class Auto:
         chosen = self._chosen.get(key)
         if chosen is None:
             chosen = self._chosen[key] = self._fastest(mask, height, width)
-            logger.info("masked stages of %sx%s on %s: %s", height, width, device, chosen.name)
+            logger.info("backend of masked stages of %sx%s on %s: %s", height, width, device, chosen.name)
         return chosen
 
     def _fastest(self, mask: PatchMask, height: int, width: int) -> Backend:
@@ -74,18 +76,18 @@ class Auto:
             try:
                 found, seconds = try_backend(candidate, few, height, width)
             except BackendError as error:
-                logger.info("%s is left out: %s", candidate.name, error)
+                logger.info("backend %s skipped: %s", candidate.name, error)
                 continue
             error_size = difference(found, expected)
             if not error_size <= TOLERANCE:
-                logger.warning("%s is left out: it differs from %s by %.1e", candidate.name, chosen.name, error_size)
+                logger.warning("backend %s skipped: differs from %s by %.1e", candidate.name, chosen.name, error_size)
             elif seconds < best:
                 chosen, best = candidate, seconds
         return chosen
 
 
 class Trial(nn.Module):
-    """A block with all that pixels do to each other: both kinds of convolution, channel attention, a gate."""
+    """A block with every operation that mixes pixels: full and depthwise convolution, channel attention, a gate."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class Trial(nn.Module):
         self.narrow = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, at: Sites) -> Tensor:
-        """(B, 3, H, W) to (B, channels, H, W)."""
+        """Map (B, 3, H, W) to (B, channels, H, W)."""
         y = at.hide(at.conv(at.enter(x), self.first))
         z = gate(at.conv(pointwise(at.norm(y, self.norm), self.wide), self.depthwise))
         z = at.scale(z, at.mean(z))
@@ -105,10 +107,10 @@ class Trial(nn.Module):
 
 def try_backend(backend: Backend, mask: PatchMask, height: int, width: int) -> tuple[list[Tensor], float]:
     """
-    Run the trial block forward and backward, some times.
+    Run the trial block forward and backward, `ROUNDS` times.
 
     Returns:
-        its result and its gradients, and the seconds of the fastest round.
+        Its result and its gradients, and the seconds of the fastest round.
 
     Raises:
         BackendError: the backend cannot run here.
@@ -133,7 +135,7 @@ def try_backend(backend: Backend, mask: PatchMask, height: int, width: int) -> t
 
 
 def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Give the largest difference of any pair, relative to the pair's largest value; NaN when there is one."""
+    """Return the largest difference of any pair, relative to the pair's largest value; NaN when a difference is NaN."""
     worst = 0.0
     for a, b in zip(found, expected, strict=True):
         error = float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))

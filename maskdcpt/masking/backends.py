@@ -1,8 +1,8 @@
 """
-The ways to compute a masked forward, by name.
+The backends that compute a masked forward pass, by name.
 
-A backend turns a mask into the sites of each stage; all agree with `dense`, forward and backward, up to the order of
-sums.
+A backend turns a mask into the sites of each stage. All backends agree with `dense`, forward and backward, up to the
+order of sums.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from maskdcpt.masking.triton_kernels import Triton
 
 
 class Dense:
-    """Whole maps times the mask: the reference; any mask, any device."""
+    """Whole maps multiplied by the mask: the reference. Any mask, any device."""
 
     name = "dense"
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """Give one set of sites per stride."""
+        """Return one set of sites per stride."""
         return tuple(DenseSites(mask.at(height >> level, width >> level)) for level in range(count))
 
 
 class Gather:
-    """Visible patches only, packed; whole maps where samples show different numbers of patches, or all of them."""
+    """Visible patches only, packed; whole maps where samples have different numbers of visible patches, or all."""
 
     name = "gather"
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """Pack once, give one set of sites per stride."""
-        # With nothing hidden there is nothing to save, and whole maps give the plain network's very bits.
+        """Pack once, and return one set of sites per stride."""
+        # With nothing hidden there is nothing to save, and whole maps equal the plain network to the bit.
         packed = None if bool(mask.visible.all()) else packed_stages(mask, height, width, count)
         return DENSE.stages(mask, height, width, count) if packed is None else packed
 
@@ -49,17 +49,17 @@ AUTO = Auto(DENSE, [GATHER, SPCONV, TRITON])
 BACKENDS: Mapping[str, Backend] = MappingProxyType(
     {backend.name: backend for backend in (DENSE, GATHER, SPCONV, TRITON, AUTO)}
 )
-"""By name; `dense` is the reference."""
+"""The backends by name; `dense` is the reference."""
 
 
 def stages_for(
     mask: PatchMask | None, height: int, width: int, count: int, backend: Backend = DENSE
 ) -> tuple[Sites, ...]:
     """
-    Give the sites of strides 1, 2, 4, ... of a network; without a mask, those of the plain network.
+    Return the sites of strides 1, 2, 4, ... of a network; without a mask, those of the plain network.
 
     Raises:
-        ValueError: the mask does not go with the image.
+        ValueError: the mask does not fit the size of the image.
     """
     if mask is None:
         return (EVERYTHING,) * count

@@ -1,4 +1,4 @@
-"""A backend that somebody else's code computes: compared with a reference before its first use on a device."""
+"""A backend computed by third-party code: compared with a reference before its first use on a device."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from maskdcpt.masking.sites import Backend, BackendError, Sites
 
 class CheckedBackend:
     """
-    Refuses with the reason where it cannot run or gives wrong numbers; asks once per device.
+    A backend that raises an error with the reason where it cannot run or gives wrong results; checked once per device.
 
-    A subclass has a `name` and says with `missing` what it lacks.
+    A subclass has a `name`, and returns from `missing` what is not installed.
 
     Args:
-        reference: what it must agree with.
+        reference: the backend that it must agree with.
         unchecked: the backend itself.
-        patch: side of the patches of the mask that it is tried on, in pixels of a 32 x 32 image.
-        advice: what to do where it is refused.
+        patch: side of the patches of the mask that it is checked on, in pixels of a 32 x 32 image.
+        advice: what to do when it cannot be used; the end of the error message.
     """
 
     name: str
@@ -32,16 +32,16 @@ class CheckedBackend:
         self._faults: dict[torch.device, str] = {}
 
     def missing(self, device: torch.device) -> str:
-        """Say what is not there that it needs on this device, as a message; empty when all is."""
+        """Return a message that says what it needs on this device and does not find; "" when nothing is missing."""
         del device
         return ""
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
         """
-        Give one set of sites per stride.
+        Return one set of sites per stride.
 
         Raises:
-            BackendError: something that it needs is missing, it cannot run here, or it gives wrong numbers.
+            BackendError: something that it needs is missing, it cannot run here, or it gives wrong results.
         """
         device = mask.visible.device
         if device not in self._faults:
@@ -55,9 +55,9 @@ class CheckedBackend:
         expected, _ = try_backend(self.reference, mask, 32, 32)
         try:
             found, _ = try_backend(self._unchecked, mask, 32, 32)
-        except Exception as error:  # a foreign library, a compiler, a driver: whatever they raise, it cannot be used
+        except Exception as error:  # a third-party library, a compiler, a driver: any error means it cannot be used
             return f"{self.name} does not run on {device} ({type(error).__name__}: {error}): {self._advice}"
         worst = difference(found, expected)
         if not worst <= TOLERANCE:
-            return f"{self.name} gives wrong numbers on {device} (off by {worst:.1e}): {self._advice}"
+            return f"{self.name} gives wrong results on {device} (largest relative error {worst:.1e}): {self._advice}"
         return ""

@@ -1,10 +1,10 @@
 """
-The `gather` way: visible patches are packed side by side, and only they are computed.
+The `gather` backend: visible patches are packed side by side, and only they are computed.
 
-A stage's map is packed as (V, C, ph, pw), V = B * patches that each sample shows, channels last in memory.
-Convolutions get a rim of one or more pixels copied from the visible neighbours, zeros elsewhere; where a patch is too
-small for that to pay, they run on a whole map between unpacking and packing. Everything is torch, so it runs on any
-device and agrees with `dense` up to the order of sums.
+A stage's map is packed as (V, C, ph, pw), V = B * visible patches per sample, channels last in memory. Before a
+convolution each patch is padded with a rim of one or more pixels copied from its visible neighbours, zeros elsewhere;
+where a patch is too small for that to be faster, the convolution runs on a whole map between unpacking and packing.
+Everything is torch, so it runs on any device and agrees with `dense` up to the order of sums.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from maskdcpt.masking.patches import PatchMask
 from maskdcpt.masking.sites import DenseSites, LocalOp, Sites
 
 HALO_MIN_PATCH = 8
-"""Smaller patches are convolved on a whole map: the rim of a 4x4 patch is 125 % of it."""
+"""Smaller patches are convolved on a whole map: the rim of a 4x4 patch has 125 % of the patch's pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Packing:
     """
-    Where the visible patches of a batch lie.
+    The positions of the visible patches of a batch.
 
     Attributes:
-        batch: samples.
+        batch: number of samples.
         rows: patches per column of the grid.
         columns: patches per row of the grid.
-        index: (V,) int64, of the visible patches among all B * rows * columns, in that order.
-        neighbours: (9, V) int64, in reading order of the 3x3 neighbourhood: the packed place of each neighbour, or V
+        index: (V,) int64, indices of the visible patches among all B * rows * columns, ascending.
+        neighbours: (9, V) int64, in reading order of the 3x3 neighbourhood: the packed index of each neighbour, or V
             where it is hidden or outside.
     """
 
@@ -46,7 +46,7 @@ class Packing:
 
     @staticmethod
     def of(mask: PatchMask) -> Packing | None:
-        """Find the patches; None when the samples do not all show the same number, at least one."""
+        """Return the packing; None unless all samples have the same number of visible patches, at least one."""
         visible = mask.visible.squeeze(1)
         counts = visible.sum((1, 2)).tolist()
         if not counts or min(counts) != max(counts) or counts[0] == 0:
@@ -61,7 +61,7 @@ class Packing:
 
 
 class Kernels(Protocol):
-    """Operations on packed patches that something other than torch computes."""
+    """Operations on packed patches that are not computed by torch."""
 
     def depthwise(self, x: Tensor, layer: nn.Conv2d, neighbours: Tensor) -> Tensor:
         """Convolve with a depthwise 3x3 layer; hidden neighbours count as zeros."""
@@ -77,11 +77,11 @@ class PackedSites(Sites):
     One stage in packed form.
 
     Args:
-        packing: where the patches lie.
-        height: of the stage's map; a multiple of the grid's.
-        width: of the stage's map; a multiple of the grid's.
+        packing: positions of the patches.
+        height: of the stage's map; a multiple of the grid's height.
+        width: of the stage's map; a multiple of the grid's width.
         visible: (B, 1, H, W) bool of this stage.
-        kernels: what computes depthwise 3x3 convolutions and norms; torch when None.
+        kernels: computes depthwise 3x3 convolutions and norms; torch when None.
     """
 
     def __init__(
@@ -98,16 +98,16 @@ class PackedSites(Sites):
         return packed
 
     def leave(self, x: Tensor) -> Tensor:
-        """Put the patches back, zeros between them."""
+        """Return the whole map, zeros at hidden patches."""
         whole: Tensor = _Unpack.apply(x, self.packing, self.patch)  # type: ignore[no-untyped-call]
         return whole
 
     def hide(self, x: Tensor) -> Tensor:
-        """Nothing to do: there is nothing hidden."""
+        """Return `x`: packed patches hold no hidden sites."""
         return x
 
     def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
-        """Convolve with a rim, or on a whole map where patches are small."""
+        """Convolve patches with a rim, or a whole map where patches are small."""
         rim = layer.kernel_size[0] // 2
         if self.kernels is not None and rim == 1 and layer.groups == x.shape[1] == layer.out_channels:
             return self.kernels.depthwise(x, layer, self.packing.neighbours)
@@ -117,51 +117,51 @@ class PackedSites(Sites):
         return F.conv2d(with_rim(x, self.packing.neighbours, rim), layer.weight, layer.bias, groups=layer.groups)
 
     def norm(self, x: Tensor, layer: ChannelNorm) -> Tensor:
-        """By the kernel, where there is one."""
+        """Normalise by the kernel, where there is one."""
         return super().norm(x, layer) if self.kernels is None else self.kernels.norm(x, layer)
 
     def mean(self, x: Tensor) -> Tensor:
-        """The mean over each sample's patches."""
+        """Average over the visible patches of each sample."""
         wide = torch.promote_types(x.dtype, torch.float32)
         sums = x.sum((2, 3), dtype=wide).view(self.packing.batch, -1, x.shape[1])
         return (sums.sum(1) / (sums.shape[1] * x.shape[2] * x.shape[3])).to(x.dtype)[:, :, None, None]
 
     def scale(self, x: Tensor, factor: Tensor) -> Tensor:
-        """A product with each patch's sample's factor."""
+        """Multiply each patch by the factor of its sample."""
         if factor.shape[2:] != (1, 1):
             return x * self.enter(factor)
         patches = x.shape[0] // self.packing.batch
         return x * factor.repeat_interleave(patches, 0, output_size=x.shape[0])
 
     def tokens(self, x: Tensor) -> Tensor:
-        """Visible pixels only, patch by patch."""
+        """Return visible pixels only, patch by patch."""
         pixels = x.permute(0, 2, 3, 1).reshape(self.packing.batch, -1, x.shape[1])
         return pixels.transpose(1, 2)
 
     def from_tokens(self, tokens: Tensor, like: Tensor) -> Tensor:
-        """Visible pixels only, patch by patch."""
+        """Undo `tokens`: visible pixels only, patch by patch."""
         pixels = tokens.transpose(1, 2).reshape(like.shape[0], *self.patch, tokens.shape[1])
         return pixels.permute(0, 3, 1, 2)
 
     def resample(self, x: Tensor, op: LocalOp, to: Sites) -> Tensor:
-        """Patch by patch where both stages are packed."""
+        """Resample patch by patch where both stages are packed, else the whole map."""
         if isinstance(to, PackedSites):
             return pixel_last(op(x))
         return to.enter(op(self.leave(x)))
 
 
 class UnpackedSites(DenseSites):
-    """A stage that is coarser than the patches, between packed ones."""
+    """A stage whose map is coarser than the grid of patches, between packed stages."""
 
     def resample(self, x: Tensor, op: LocalOp, to: Sites) -> Tensor:
-        """Into whichever form the other stage has."""
+        """Resample into the form of the other stage."""
         return to.enter(op(x))
 
 
 def packed_stages(
     mask: PatchMask, height: int, width: int, count: int, kernels: Kernels | None = None
 ) -> tuple[Sites, ...] | None:
-    """Give the stages of strides 1, 2, 4, ... in packed form; None where the mask cannot be packed."""
+    """Return the stages of strides 1, 2, 4, ... in packed form; None where the mask cannot be packed."""
     packing = Packing.of(mask)
     if packing is None:
         return None
@@ -178,7 +178,7 @@ def packed_stages(
 def _pack(x: Tensor, packing: Packing, patch: tuple[int, int]) -> Tensor:
     pixels = x.permute(0, 2, 3, 1)
     cells = pixels.reshape(packing.batch, packing.rows, patch[0], packing.columns, patch[1], x.shape[1])
-    # (B, rows, columns, ph, pw, C); the index copies whole pixels, so nothing is laid out twice.
+    # (B, rows, columns, ph, pw, C); indexing copies whole pixels, so no second copy is needed.
     cells = cells.transpose(2, 3)
     columns, rows = packing.columns, packing.rows
     i = packing.index
@@ -217,13 +217,13 @@ class _Unpack(torch.autograd.Function):
 
 
 def with_rim(x: Tensor, neighbours: Tensor, rim: int) -> Tensor:
-    """(V, C, ph, pw) to (V, C, ph + 2 rim, pw + 2 rim): pixels of visible neighbours around each patch, else zeros."""
+    """Pad patches (V, C, ph, pw) by `rim` pixels on each side: those of visible neighbours, else zeros."""
     padded: Tensor = _Halo.apply(x, neighbours, rim)  # type: ignore[no-untyped-call]
     return padded
 
 
 class _Halo(torch.autograd.Function):
-    """Surround each (V, C, ph, pw) patch with `rim` pixels of its visible neighbours."""
+    """Pad each (V, C, ph, pw) patch with `rim` pixels of its visible neighbours."""
 
     @staticmethod
     def forward(ctx, x: Tensor, neighbours: Tensor, rim: int) -> Tensor:  # type: ignore[no-untyped-def]
@@ -244,13 +244,13 @@ class _Halo(torch.autograd.Function):
         padded = grad.permute(0, 2, 3, 1)
         inner = padded[:, rim:-rim, rim:-rim].contiguous()
         for which, outside, inside in _strips(inner.shape[1], inner.shape[2], rim):
-            # What a patch lent to its neighbour comes back from the neighbour that lies opposite.
+            # The gradient of pixels that a neighbour copied from this patch comes from the neighbour on that side.
             inner[:, inside[0], inside[1]] += _taken(padded[:, outside[0], outside[1]], neighbours[8 - which])
         return inner.permute(0, 3, 1, 2), None, None
 
 
 def _strips(height: int, width: int, rim: int) -> list[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
-    """For each neighbour: its place in the 3x3, where it lies in a padded patch, what of it lies there."""
+    """Return for each neighbour its index in the 3x3, its slices of the padded patch, and the source slices of it."""
 
     def along(size: int) -> list[tuple[slice, slice]]:
         return [
@@ -268,5 +268,5 @@ def _strips(height: int, width: int, rim: int) -> list[tuple[int, tuple[slice, s
 
 
 def _taken(strip: Tensor, places: Tensor) -> Tensor:
-    """Take rows of a strip by place; the place after the last is a row of zeros."""
+    """Return rows of a strip by index; the index after the last is a row of zeros."""
     return torch.cat([strip, strip.new_zeros(1, *strip.shape[1:])]).index_select(0, places)

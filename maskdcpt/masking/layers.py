@@ -1,8 +1,8 @@
 """
-Per-pixel layers: each looks at one site and nothing else, so each is its own masked form.
+Per-pixel layers: each reads one site only, so the masked form of a layer is the layer itself.
 
-Maps are (B, C, H, W). They compute on the channels of a pixel, so `torch.channels_last` is the layout in which
-nothing is copied.
+Maps are (B, C, H, W). The layers compute on the channels of a pixel, so `torch.channels_last` is the layout that needs
+no copies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ChannelNorm(nn.Module):
     """
     Layer normalisation over the channels of each pixel, with weight and bias; computed in float32 at least.
 
-    The result has the type of the weights, so that a whole network may be turned into bfloat16 or float16.
+    The result has the dtype of the weights, so that a whole network may be converted to bfloat16 or float16.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -28,7 +28,7 @@ class ChannelNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W), channels_last in memory."""
+        """Map (B, C, H, W) to (B, C, H, W), channels_last in memory."""
         pixels = at_least_float32(x).permute(0, 2, 3, 1)
         weight, bias = self.weight.to(pixels.dtype), self.bias.to(pixels.dtype)
         y = F.layer_norm(pixels, weight.shape, weight, bias, self.eps)
@@ -36,13 +36,13 @@ class ChannelNorm(nn.Module):
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Give the same numbers in float32, or as they are where they are that or finer."""
+    """Return the values in float32, or unchanged where their dtype is float32 or float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def attention_logits(q: Tensor, k: Tensor) -> Tensor:
     """
-    Give the products of queries and keys, in float32 at least, also under autocast: a softmax tells their last bits.
+    Return the products of queries and keys, in float32 at least, also under autocast: softmax is sensitive to rounding.
 
     Args:
         q: (..., N, D).
@@ -51,7 +51,7 @@ def attention_logits(q: Tensor, k: Tensor) -> Tensor:
     Returns:
         (..., N, M).
     """
-    # Tensors without values, which tell sizes and costs alone, have no autocast to turn off.
+    # Meta tensors, which are used to count sizes and costs only, have no autocast to turn off.
     with nullcontext() if q.is_meta else torch.autocast(q.device.type, enabled=False):
         return at_least_float32(q) @ at_least_float32(k).transpose(-2, -1)
 
@@ -63,11 +63,11 @@ def pointwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 def pixel_last(x: Tensor) -> Tensor:
-    """Lay a (B, C, H, W) map out with the channels of a pixel side by side; nothing happens where it is so."""
+    """Return a (B, C, H, W) map in channels_last layout; no copy where it is in that layout already."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def gate(x: Tensor) -> Tensor:
-    """Multiply the first half of the channels with the second (NAFNet's SimpleGate)."""
+    """Multiply the first half of the channels by the second (NAFNet's SimpleGate)."""
     a, b = x.chunk(2, dim=1)
     return a * b

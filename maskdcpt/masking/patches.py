@@ -1,8 +1,8 @@
 """
-Patch masks: which cells of a regular grid a network may see.
+Patch masks: which cells of a regular grid are visible to a network.
 
-A mask is drawn per sample on the grid of patches and looked at from any stage of a network: finer than the grid by
-repetition, coarser by asking whether any of the covered cells is visible.
+A mask is drawn per sample on the grid of patches and resized for each stage of a network: for a finer map cells are
+repeated, for a coarser one a cell is visible when any of the cells that it covers is.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 BEIT_MIN_BLOCK = 16
-"""Cells in the smallest block of a block-wise mask (BEiT, section 2.2; the paper of MaskDCPT names no limit)."""
+"""Cells in the smallest block of a block-wise mask (BEiT, section 2.2; the MaskDCPT paper gives no limit)."""
 
 BEIT_ASPECT = (0.3, 1 / 0.3)
-"""Height over width of a block, drawn evenly on the logarithm (BEiT, section 2.2)."""
+"""Range of height over width of a block, drawn uniformly in the logarithm (BEiT, section 2.2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +32,20 @@ class PatchMask:
     (0.5, [[[[1.0, 1.0, 0.0, 0.0]]]])
 
     Attributes:
-        visible: (B, 1, h, w) bool; True where the network may look.
+        visible: (B, 1, h, w) bool; True where the network sees the image.
     """
 
     visible: Tensor
 
     def __post_init__(self) -> None:
-        """Refuse what is no mask."""
+        """Check shape and dtype."""
         if self.visible.dtype != torch.bool or self.visible.dim() != 4 or self.visible.shape[1] != 1:
             shape, dtype = tuple(self.visible.shape), self.visible.dtype
-            raise ValueError(f"a patch mask is (B, 1, h, w) bool, not {shape} {dtype}")
+            raise ValueError(f"a patch mask must be (B, 1, h, w) bool, not {shape} {dtype}")
 
     def at(self, height: int, width: int) -> Tensor:
         """
-        Look at the mask from a feature map of this size.
+        Return the mask at the size of a feature map.
 
         A finer map repeats each cell; a cell of a coarser map is visible when any of the cells that it covers is.
 
@@ -53,7 +53,7 @@ class PatchMask:
             (B, 1, height, width) bool.
 
         Raises:
-            ValueError: the map and the grid do not divide each other.
+            ValueError: neither of the sizes of map and grid divides the other.
 
         >>> PatchMask(torch.tensor([[[[True, False]]]])).at(2, 4).int().tolist()
         [[[[1, 1, 0, 0], [1, 1, 0, 0]]]]
@@ -63,38 +63,38 @@ class PatchMask:
 
     def hide(self, image: Tensor) -> Tensor:
         """
-        Set hidden sites of a (B, C, H, W) map to 0, whatever stands there (NaN and infinity too).
+        Return a (B, C, H, W) map with hidden sites set to 0, whatever their value is (NaN and infinity too).
 
         Their gradient is exactly 0.
 
         Raises:
-            ValueError: the mask is for another number of images, or does not go with their size.
+            ValueError: the mask is for another number of images, or does not fit their size.
         """
         self.check_batch(image)
         return torch.where(self.at(image.shape[-2], image.shape[-1]), image, image.new_zeros(()))
 
     def check_batch(self, image: Tensor) -> None:
         """
-        Refuse a batch that this mask is not for.
+        Check that a batch has as many images as this mask.
 
         Raises:
-            ValueError: saying how many images each has.
+            ValueError: the numbers differ.
         """
         if image.shape[0] != self.batch:
             raise ValueError(f"the mask is for {self.batch} images, the batch has {image.shape[0]}")
 
     def to(self, device: torch.device | str) -> PatchMask:
-        """Give the same mask on another device."""
+        """Return the same mask on another device."""
         return PatchMask(self.visible.to(device))
 
     @property
     def batch(self) -> int:
-        """Samples that it covers."""
+        """The number of samples."""
         return int(self.visible.shape[0])
 
     @property
     def hidden_share(self) -> float:
-        """Hidden cells over all cells, of the whole batch."""
+        """The share of hidden cells in the whole batch, 0 to 1."""
         return 1.0 - float(self.visible.double().mean())
 
 
@@ -106,7 +106,7 @@ def _along(cells: Tensor, dim: int, size: int) -> Tensor:
         return cells.repeat_interleave(size // count, dim)
     if size > 0 and count % size == 0:
         return cells.reshape(*cells.shape[:dim], size, count // size, *cells.shape[dim + 1 :]).any(dim + 1)
-    raise ValueError(f"a feature map of {size} does not go with a mask of {count} cells: one must divide the other")
+    raise ValueError(f"a feature map of {size} does not fit a mask of {count} cells: one must divide the other")
 
 
 def random_patch_mask(
@@ -118,22 +118,24 @@ def random_patch_mask(
     generator: torch.Generator | None = None,
 ) -> PatchMask:
     """
-    Hide patches at random, independently for each sample (MaskDCPT, section III: patch 16, half of them).
+    Return a mask that hides patches at random, independently for each sample (MaskDCPT, section III: patch 16, half).
 
     >>> mask = random_patch_mask(2, 64, 96, generator=torch.Generator().manual_seed(0))
     >>> mask.visible.shape, mask.hidden_share
     (torch.Size([2, 1, 4, 6]), 0.5)
 
     Args:
-        batch: samples.
+        batch: number of samples.
         height: of the image in pixels, a multiple of `patch`.
         width: of the image in pixels, a multiple of `patch`.
         patch: side of a patch in pixels.
-        ratio: hidden share, 0 to 1; round(h * w * (1 - ratio)) patches of each sample stay visible.
-        generator: a CPU generator makes it repeatable; None draws a fresh seed and leaves torch's own generator alone.
+        ratio: mask ratio, 0 to 1; round(h * w * (1 - ratio)) patches of each sample stay visible.
+        generator: a CPU generator, for reproducible masks; None draws a fresh seed and does not use torch's own
+            generator.
 
     Raises:
-        ValueError: the patch does not divide the image (pad it first, `tiling.pad_to_multiple`), or the ratio is off.
+        ValueError: the patch does not divide the image (pad it first, `tiling.pad_to_multiple`), or the ratio is not
+            in 0 to 1.
     """
     rows, columns, keep = _grid(height, width, patch, ratio)
     ranks = torch.rand(batch, rows * columns, generator=_fresh(generator)).argsort(dim=1).argsort(dim=1)
@@ -149,11 +151,11 @@ def square_patch_mask(
     generator: torch.Generator | None = None,
 ) -> PatchMask:
     """
-    Hide one square of patches at a random place (SimMIM's "square" mask, Table IX).
+    Return a mask that hides one square of patches at a random position (SimMIM's "square" mask, Table IX).
 
-    The side is the rounded root of the hidden share, so the share itself is met as well as whole squares can (11 of
-    16 cells for a half). Where the square is higher or wider than the grid, it becomes a rectangle of the same area.
-    Arguments as in `random_patch_mask`.
+    The side is the rounded square root of the number of hidden patches, so the mask ratio is met as nearly as whole
+    squares allow (a side of 11 of 16 cells for a half). Where the square is higher or wider than the grid, it becomes a
+    rectangle of the same area. Arguments as in `random_patch_mask`.
     """
     rows, columns, keep = _grid(height, width, patch, ratio)
     generator = _fresh(generator)
@@ -180,9 +182,9 @@ def blockwise_patch_mask(
     generator: torch.Generator | None = None,
 ) -> PatchMask:
     """
-    Hide rectangles of random area and shape until the share is met (BEiT, algorithm 1; Table IX).
+    Return a mask that hides rectangles of random area and shape until the ratio is met (BEiT, algorithm 1; Table IX).
 
-    Every sample hides the same number of patches: the last block is cut short in reading order. Arguments as in
+    Every sample hides the same number of patches: the last block is truncated in reading order. Arguments as in
     `random_patch_mask`.
     """
     rows, columns, keep = _grid(height, width, patch, ratio)
@@ -198,11 +200,11 @@ def blockwise_patch_mask(
 MASK_KINDS: Mapping[str, Callable[..., PatchMask]] = MappingProxyType(
     {"random": random_patch_mask, "square": square_patch_mask, "block-wise": blockwise_patch_mask}
 )
-"""The ways of Table IX, by name; all take the arguments of `random_patch_mask`."""
+"""The masks of Table IX, by name; all take the arguments of `random_patch_mask`."""
 
 
 def _hide_block(visible: Tensor, left: int, generator: torch.Generator) -> int:
-    """Hide one block of at most `left` cells in a (h, w) map, in place; give how many it hid, at least one."""
+    """Hide one block of at most `left` cells in a (h, w) map, in place; return how many it hid, at least one."""
     rows, columns = visible.shape
     for _ in range(10):
         tall, wide = _block_size(rows, columns, left, generator)
@@ -212,7 +214,7 @@ def _hide_block(visible: Tensor, left: int, generator: torch.Generator) -> int:
         if 0 < new <= left:
             block.fill_(False)
             return new
-    # No block fits any more: put one over a visible cell and hide no more of it than is left.
+    # No block fits any more: put one over a visible cell and hide at most `left` cells of it.
     tall, wide = _block_size(rows, columns, left, generator)
     free = visible.nonzero()
     anchor = free[_draw(len(free), generator)].tolist()
@@ -241,7 +243,7 @@ def _grid(height: int, width: int, patch: int, ratio: float) -> tuple[int, int, 
             "crop it, or pad it with maskdcpt.backbones.tiling.pad_to_multiple"
         )
     if not 0.0 <= ratio <= 1.0:
-        raise ValueError(f"the mask ratio is the hidden share, 0 to 1, not {ratio}")
+        raise ValueError(f"the mask ratio is the share of hidden patches, 0 to 1, not {ratio}")
     rows, columns = height // patch, width // patch
     return rows, columns, round(rows * columns * (1.0 - ratio))
 

@@ -1,10 +1,10 @@
 """
-The `spconv` way: full convolutions by the spconv library's SubMConv2d, everything else as `dense` does it.
+The `spconv` backend: full convolutions by SubMConv2d of the spconv library, everything else as in `dense`.
 
-The library is optional and has sharp edges: it reads indices as raw memory, so they must be contiguous; on a CPU only
-its native algorithm runs, and the wheel without CUDA gives wrong numbers there with more than one thread and has no
-backward. So it is compared with `dense` before its first use on a device, and refused with the reason when it
-differs. It has no grouped convolutions.
+The library is optional and has pitfalls: it reads indices as raw memory, so they must be contiguous; on a CPU only its
+native algorithm runs, and the wheel without CUDA gives wrong results there with more than one thread and has no
+backward pass. So it is compared with `dense` before its first use on a device, and an error with the reason is raised
+when it differs. It has no grouped convolutions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Spconv(CheckedBackend):
     Full convolutions on visible sites only.
 
     Args:
-        reference: what it must agree with.
+        reference: the backend that it must agree with.
     """
 
     name = "spconv"
@@ -37,7 +37,7 @@ class Spconv(CheckedBackend):
         super().__init__(reference, _Unchecked(), patch=4, advice=f"use gather or dense; {INSTALL}")
 
     def missing(self, device: torch.device) -> str:
-        """Say whether the library is not there."""
+        """Return a message when the library is not installed; else ""."""
         del device
         return "" if _library() else f"the spconv backend needs the spconv library, which is not installed: {INSTALL}"
 
@@ -59,12 +59,12 @@ class SpconvSites(DenseSites):
 
     def __init__(self, visible: Tensor) -> None:
         super().__init__(visible)
-        # Rows of (sample, y, x). nonzero() gives a transposed tensor, which spconv would misread.
+        # Rows of (sample, y, x). nonzero() returns a transposed tensor, which spconv would misread.
         self._places = visible.squeeze(1).nonzero().contiguous()
         self._pairs: dict[str, Any] = {}
 
     def conv(self, x: Tensor, layer: nn.Conv2d) -> Tensor:
-        """A submanifold convolution where the library has one."""
+        """Convolve by a submanifold convolution, where the library supports the layer."""
         if layer.groups != 1 or layer.kernel_size == (1, 1) or len(self._places) == 0:
             return super().conv(x, layer)
         library = _library()
@@ -99,7 +99,7 @@ class SpconvSites(DenseSites):
 
 
 def _library() -> ModuleType | None:
-    """Import spconv, some seconds, when it is there."""
+    """Return the spconv module, whose import takes some seconds; None where it is not installed."""
     try:
         return importlib.import_module("spconv.pytorch")
     except ImportError:

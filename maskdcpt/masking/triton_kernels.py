@@ -1,14 +1,14 @@
 """
-The `triton` way: `gather`, with depthwise 3x3 convolutions and norms of packed patches by kernels of our own, for CUDA.
+The `triton` backend for CUDA: `gather`, with Triton kernels for depthwise 3x3 convolutions and norms of packed patches.
 
-`gather` copies each patch with a rim before it convolves; the kernel reads the rim from the neighbours in place, so a
-map is read once and written once. The gradient of the input is the same kernel with the weights turned round, because
-patches are neighbours of each other; that of the weights is a sum that torch takes. A norm reads and writes the type
-that its neighbours work in and computes in float32 between; torch's writes float32 under autocast, for a product to
-turn into half precision again.
+`gather` copies each patch with a rim before a convolution; the kernel reads the rim from the neighbours in place, so a
+map is read once and written once. The gradient of the input is computed by the same kernel with flipped weights,
+because the neighbour relation is symmetric; the gradient of the weights is a sum in torch. A norm reads and writes the
+dtype of the layers around it and computes in float32; torch's norm writes float32 under autocast, which the next
+product converts to half precision again.
 
-Their numbers are tested in Triton's interpreter, on a CPU. They have not been timed on a GPU: `auto` takes this way
-only where it agrees with `dense` and is the fastest.
+The results are tested in Triton's interpreter, on a CPU. The kernels have not been timed on a GPU: `auto` chooses this
+backend only where it agrees with `dense` and is the fastest.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from maskdcpt.masking.patches import PatchMask
 from maskdcpt.masking.sites import Backend, Sites
 
 BLOCK = 64
-"""Channels that one program of a convolution works on."""
+"""Channels that one program of a convolution computes."""
 
 TILE = 2048
-"""Numbers that one program of a norm works on: whole pixels, one at least."""
+"""Values that one program of a norm computes: whole pixels, one at least."""
 
 _loaded: dict[str, Any] = {}
 
 
 class Triton(CheckedBackend):
     """
-    Packed patches, depthwise convolutions and norms by kernels.
+    Packed patches, with depthwise convolutions and norms by Triton kernels.
 
     Args:
-        reference: what it must agree with, and what is used where a mask cannot be packed.
+        reference: the backend that it must agree with, and that is used where a mask cannot be packed.
     """
 
     name = "triton"
@@ -49,11 +49,11 @@ class Triton(CheckedBackend):
         super().__init__(reference, _Unchecked(reference), patch=8, advice="use gather")
 
     def missing(self, device: torch.device) -> str:
-        """Say whether there is no GPU or no Triton."""
+        """Return a message when there is no CUDA device or no Triton; else ""."""
         if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-            return f"the triton backend needs a CUDA device, and this is {device.type}: use gather"
+            return f"the triton backend needs a CUDA device, but the device is {device.type}: use gather"
         if _source() is None:
-            return "the triton backend needs the triton library, which comes with torch for CUDA: use gather"
+            return "the triton backend needs the triton library, which is part of torch for CUDA: use gather"
         return ""
 
 
@@ -69,14 +69,14 @@ class _Unchecked:
 
 
 class TritonKernels:
-    """What packed sites have computed here."""
+    """The operations of packed sites that are Triton kernels."""
 
     def depthwise(self, x: Tensor, layer: nn.Conv2d, neighbours: Tensor) -> Tensor:
-        """As the function."""
+        """Call the function `depthwise`."""
         return depthwise(x, layer, neighbours)
 
     def norm(self, x: Tensor, layer: ChannelNorm) -> Tensor:
-        """As the function."""
+        """Call the function `norm`."""
         return norm(x, layer)
 
 
@@ -167,13 +167,13 @@ class _Norm(torch.autograd.Function):
 
 
 def _tile(channels: int) -> tuple[int, int]:
-    """Pixels and channels of one program of a norm, powers of two as Triton wants them."""
+    """Return the pixels and channels of one program of a norm; powers of two, as Triton requires."""
     block = 1 << (channels - 1).bit_length()
     return max(1, TILE // block), block
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, neighbours: Tensor) -> Tensor:
-    # Late: gather's rim is an autograd function, used here for its numbers alone.
+    # Imported late; `with_rim` is an autograd function, of which only the result is used here.
     from maskdcpt.masking.gather import with_rim
 
     height, width = x.shape[2:]
@@ -200,7 +200,7 @@ def _launch(x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:
 
 
 def _source() -> Any:
-    """Load the kernels on first use; None where there is no Triton."""
+    """Return the module of the kernels, imported on first use; None where there is no Triton."""
     if "kernels" not in _loaded:
         try:
             _loaded["kernels"] = importlib.import_module("maskdcpt.masking.triton_source")

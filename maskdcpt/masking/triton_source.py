@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The kernels of the `triton` way. Imported only where Triton is, which reads them as source."""
+"""The kernels of the `triton` backend, compiled by Triton from this source; imported only where Triton is installed."""
 
 import triton
 import triton.language as tl
@@ -8,7 +8,7 @@ import triton.language as tl
 @triton.jit
 def depthwise_kernel(x, taps, neighbours, out, count, height, width, channels, BLOCK: tl.constexpr):
     """
-    One pixel of one packed patch, BLOCK channels.
+    Convolve one pixel of one packed patch, BLOCK channels.
 
     x and out are (count, height, width, channels), taps (9, channels), neighbours (9, count) with `count` for a
     patch that is hidden or outside.
@@ -27,7 +27,7 @@ def depthwise_kernel(x, taps, neighbours, out, count, height, width, channels, B
         down = (y >= height).to(tl.int32) - (y < 0).to(tl.int32)
         right = (z >= width).to(tl.int32) - (z < 0).to(tl.int32)
         source = tl.load(neighbours + ((down + 1) * 3 + right + 1) * count + patch)
-        # Nothing is read of a patch that is hidden: no channel is below 0.
+        # Nothing is read from a hidden patch: no channel is below 0.
         readable = channel < tl.where(source < count, channels, 0)
         place = ((source * height + y - down * height) * width + z - right * width) * channels
         value = tl.load(x + place + channel, mask=readable, other=0.0)
@@ -39,7 +39,7 @@ def depthwise_kernel(x, taps, neighbours, out, count, height, width, channels, B
 @triton.jit
 def norm_kernel(x, weight, bias, out, means, scales, count, channels, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """
-    Layer normalisation of ROWS pixels, in float32 whatever goes in and out.
+    Normalise the channels of ROWS pixels, in float32 for any dtype of input and output.
 
     x and out are (count, channels), means and scales (count,) of float32; BLOCK is at least `channels`.
     """
@@ -75,9 +75,9 @@ def norm_gradient_kernel(
     BLOCK: tl.constexpr,
 ):
     """
-    The gradients of `norm_kernel`: that of its input, and those of weight and bias summed over ROWS pixels.
+    Compute the gradients of `norm_kernel`: of its input, and of weight and bias summed over ROWS pixels.
 
-    for_x is as x; for_weight and for_bias are (programs, channels) of float32, a row for each program.
+    for_x has the shape of x; for_weight and for_bias are (programs, channels) of float32, a row for each program.
     """
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, BLOCK)

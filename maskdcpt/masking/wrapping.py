@@ -1,9 +1,9 @@
 """
-Any restoration network with a mask: `masked(network)` runs it so that hidden pixels stay hidden.
+Masks for any restoration network: `masked(network)` runs it so that hidden pixels stay hidden.
 
-The network is not changed and needs to know nothing. While it runs, every operation that mixes pixels (convolutions,
-pooling, resizing, averages over the image) gets its map with hidden sites set to 0 and has them set to 0 in its
-result, and averages are taken over visible sites: the rule of the `dense` backend, applied from outside.
+The network is not changed and needs no code for masks. While it runs, hidden sites are set to 0 in the input and the
+result of every operation that mixes pixels (convolutions, pooling, resizing, averages over the image), and averages
+are taken over visible sites: the rule of the `dense` backend, applied from outside.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MIXING = frozenset(
         "avg_pool2d",
     }
 )
-"""Names of torch functions on (B, C, H, W) maps that look at more than one pixel."""
+"""Names of torch functions on (B, C, H, W) maps that mix pixels."""
 
 AVERAGING = frozenset({"mean", "adaptive_avg_pool2d"})
 """Names of torch functions that may average a whole map."""
@@ -41,20 +41,20 @@ REFUSED = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNor
 
 def masked(module: nn.Module) -> MaskedModule:
     """
-    Wrap a restoration network, (B, C, H, W) to maps or images, so that it can be run with a mask.
+    Return a restoration network, (B, C, H, W) to maps or images, wrapped so that it can be run with a mask.
 
     Convolutional networks, channel attention and attention between channels then follow the submanifold rule exactly.
-    In attention between pixels hidden pixels are still keys, made of biases alone: they tell nothing, but they take
-    attention. torch.compile does not see the mask: compile the network for plain runs only.
+    In attention between pixels, hidden pixels are still keys, made of biases alone: they carry no information, but they
+    take a share of the attention. torch.compile does not see the mask: compile the network for plain runs only.
 
     Raises:
-        ValueError: the network has norms whose statistics run over pixels, where hidden zeros would count.
+        ValueError: the network has norms with statistics over pixels, in which hidden zeros would count.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, REFUSED):
             raise ValueError(
                 f"{name or 'the network'} is a {type(layer).__name__}, whose statistics run over pixels: hidden zeros "
-                "would count. Replace it by a norm over the channels of a pixel (maskdcpt.masking.layers.ChannelNorm)"
+                "would count in them. Use a norm over the channels of a pixel (maskdcpt.masking.layers.ChannelNorm)"
             )
     return MaskedModule(module)
 
@@ -77,10 +77,10 @@ class MaskedModule(nn.Module):
 
         Args:
             x: (B, C, H, W).
-            mask: what may be seen; None runs the network as it is.
+            mask: the visible patches; None runs the network as it is.
 
         Returns:
-            what the network returns; maps in it, alone or in a list, tuple or dict, have zeros at hidden sites.
+            What the network returns; maps in it, alone or in a list, tuple or dict, have zeros at hidden sites.
         """
         if mask is None:
             return self.module(x)
@@ -91,7 +91,7 @@ class MaskedModule(nn.Module):
 
 
 class _Submanifold(TorchFunctionMode):
-    """Hide before and after what mixes pixels, for as long as it is entered."""
+    """A context in which hidden sites are set to 0 before and after each operation that mixes pixels."""
 
     def __init__(self, mask: PatchMask, height: int, width: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class _Submanifold(TorchFunctionMode):
         return _hidden(result, self.hide)
 
     def hide(self, x: Tensor) -> Tensor:
-        """Set hidden sites to 0 where this is a map of some stage."""
+        """Return the tensor with hidden sites set to 0 where it is a map of some stage, else unchanged."""
         visible = self._visible(x)
         return x if visible is None else x * visible.to(x.dtype)
 
@@ -132,7 +132,7 @@ class _Submanifold(TorchFunctionMode):
         if x.dim() != 4 or not x.is_floating_point() or x.shape[0] != self.mask.batch or 0 in x.shape:
             return None
         height, width = x.shape[2:]
-        # A stage is the image or smaller by the same factor both ways, down to the grid's own size or below it.
+        # A map of a stage is the image or smaller by the same factor both ways, down to the grid's size or below it.
         if self.height * width != self.width * height or self.height % height or self.width % width:
             return None
         rows, columns = self.mask.visible.shape[2:]
@@ -141,7 +141,7 @@ class _Submanifold(TorchFunctionMode):
         return self.mask.at(height, width)
 
     def _rescaled(self, result: Any, x: Tensor) -> Any:
-        """Make a mean over all sites one over visible sites."""
+        """Convert a mean over all sites into one over visible sites."""
         visible = self._visible(x)
         whole_map = isinstance(result, Tensor) and result.numel() == x.shape[0] * x.shape[1]
         if visible is None or not whole_map:

@@ -1,4 +1,4 @@
-"""How well an image was restored: the metrics, and the lists of them."""
+"""Metrics of restored images, and the lists of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from maskdcpt.metrics.pyiqa_metrics import PYIQA_METRICS
 from maskdcpt.metrics.ssim import ssim
 
 METRICS: Mapping[str, Metric] = MappingProxyType({"psnr": psnr, "ssim": ssim})
-"""By name. They compare two (B, 3, H, W) batches and give one value per image; larger is better."""
+"""Metrics by name. They compare two (B, 3, H, W) batches and return one value per image; larger is better."""
 
 LEARNED: Mapping[str, LearnedMetric] = MappingProxyType({metric.name: metric for metric in PYIQA_METRICS})
-"""By name. They are computed by pyiqa (the `eval` extra); smaller is better for all of them."""
+"""Learned metrics by name, computed by pyiqa (the `eval` extra); smaller is better for all of them."""
 
 __all__ = ["LEARNED", "METRICS", "LearnedMetric", "Metric", "WeightFile", "psnr", "ssim"]

@@ -1,4 +1,4 @@
-"""What metrics share: which pixels are compared, in which numbers, and how a learned metric is pinned."""
+"""Shared parts of metrics: which pixels are compared, in which dtype and range, and how a learned metric is pinned."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 
 Y_WEIGHTS = (65.481, 128.553, 24.966)
-"""RGB in 0..1 to the Y of BT.601 in 16..235, MATLAB's rgb2ycbcr."""
+"""Weights from RGB in 0..1 to the Y of BT.601 in 16..235, as MATLAB's rgb2ycbcr."""
 
 
 class Metric(Protocol):
-    """Compare two batches; one value per image."""
+    """A comparison of two batches, with one value per image."""
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """(B, 3, H, W) twice, RGB in 0..1, to (B,) float64."""
+        """Compare two (B, 3, H, W), RGB in 0..1; return (B,) float64."""
         ...
 
 
 @dataclass(frozen=True)
 class WeightFile:
     """
-    Weights that a learned metric needs.
+    A weight file that a learned metric needs.
 
     Attributes:
         path: below the folder of weights.
-        url: where they are published.
-        sha256: its first digits, as the published name carries them; "" where it carries none.
+        url: of the published file.
+        sha256: its first digits, from the published file name; "" where the name has none.
     """
 
     path: str
@@ -43,16 +43,16 @@ class LearnedMetric:
     A metric of another library, with everything pinned that its value depends on.
 
     Attributes:
-        name: here.
-        engine_name: there.
-        options: handed over, so that the library's defaults cannot move the number.
+        name: in this package.
+        engine_name: in the library.
+        options: passed to the library, so that its defaults cannot change the value.
         pinned: the variant in words, for tables and reports.
         needs_gt: compares with the GT.
-        rounded: reads images of 8 bits, as if they had been saved; else clipped floats.
-        of_a_set: one value for a set of images, not for each.
-        least_px: shorter sides have no value.
-        files: weights that must be there; the first is handed over as the option that `file_option` names.
-        file_option: "" where the library looks for the file by its name.
+        rounded: takes images of 8 bits, as if they had been saved; else clipped floats.
+        of_a_set: one value for a set of images, not for each image.
+        least_px: images with a shorter side have no value.
+        files: the weight files it needs; the first is passed as the option `file_option`.
+        file_option: "" where the library finds the file by its name.
     """
 
     name: str
@@ -69,20 +69,20 @@ class LearnedMetric:
 
 def compared(a: Tensor, b: Tensor, *, quantise: bool, y_channel: bool, crop_border: int) -> tuple[Tensor, Tensor]:
     """
-    Give both images as they are compared.
+    Return both images in the form in which they are compared.
 
     Args:
         a: (B, 3, H, W), RGB in 0..1.
         b: the same shape.
         quantise: clip, and round to 256 steps first, as if both had been saved.
         y_channel: compare the luma alone (BT.601, not rounded).
-        crop_border: pixels that are left out on each side.
+        crop_border: pixels removed on each side.
 
     Returns:
         Two (B, C, h, w) float64.
 
     Raises:
-        ValueError: the shapes differ, are no images, or nothing is left to compare.
+        ValueError: the shapes differ, are not (B, 3, H, W), or the border leaves no pixels.
     """
     if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3:
         raise ValueError(f"expected (B, 3, H, W) twice, not {tuple(a.shape)} and {tuple(b.shape)}")
@@ -93,7 +93,7 @@ def compared(a: Tensor, b: Tensor, *, quantise: bool, y_channel: bool, crop_bord
 
 
 def rounded(x: Tensor) -> Tensor:
-    """Clip to 0..1 and round to 256 steps, as if the image had been saved."""
+    """Return the image clipped to 0..1 and rounded to 256 steps, as if it had been saved."""
     return (x.clamp(0, 1) * 255).round() / 255
 
 
@@ -110,4 +110,4 @@ def _prepared(x: Tensor, quantise: bool, y_channel: bool, crop_border: int) -> T
 
 
 MOST_DB = 100.0
-"""What an image that equals its GT counts as in a mean: its PSNR is infinite."""
+"""The PSNR in dB used in means for an image that equals its GT, whose PSNR is infinite."""

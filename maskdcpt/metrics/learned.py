@@ -1,4 +1,4 @@
-"""Learned metrics in a run: what they need is checked before the first image, and images are scored in batches."""
+"""Learned metrics in an evaluation: their weights are checked before the first image; images are scored in batches."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the library, with its release."""
+        """The name of the library, with its release."""
         ...
 
     def of_images(self, metric: LearnedMetric) -> Callable[[Tensor, Tensor | None], Tensor]:
-        """Make a metric of images: restored and GT, (B, 3, H, W) in 0..1, to (B,)."""
+        """Return a metric of images: from restored and GT, (B, 3, H, W) in 0..1, to (B,)."""
         ...
 
     def of_sets(self, metric: LearnedMetric) -> Callable[[Path, Path], float]:
-        """Make a metric of two folders of PNGs."""
+        """Return a metric of two folders of PNG files."""
         ...
 
 
 class LearnedScorer:
     """
-    The learned metrics of a run.
+    The learned metrics of an evaluation.
 
     Args:
         metrics: from `LEARNED`.
-        weights: folder of weight files; None takes torch's own cache.
+        weights: folder of weight files; torch's own cache when None.
         device: to compute on.
-        engine: pyiqa when None.
+        engine: the library; pyiqa when None.
 
     Raises:
-        UirError: a weight file is missing, or pyiqa is.
+        UirError: a weight file is missing, or pyiqa is not installed.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LearnedScorer:
         engine: Engine | None = None,
     ) -> None:
         folder = weights_folder(weights)
-        # Before the weights: nobody should fetch those for a library that is not there.
+        # Checked before the weights, which are not worth a download without the library.
         if engine is None:
             check_installed()
         _check_files(metrics, folder)
@@ -78,7 +78,7 @@ class LearnedScorer:
             gt: the same; None where there is none.
 
         Returns:
-            A value for each image by name; None where there is no GT to compare with, or the image is too small.
+            One value per image, by metric; None where there is no GT to compare with, or the image is too small.
         """
         found: dict[str, list[float | None]] = {}
         for metric in self.of_images:
@@ -93,7 +93,7 @@ class LearnedScorer:
         return found
 
     def distances(self, restored: Path, gt: Path) -> dict[str, float | None]:
-        """Compare two folders of PNGs; None where fewer than two images have no spread to compare."""
+        """Compare two folders of PNG files; None for fewer than two images, which have no covariance."""
         few = len(list(restored.glob("*.png"))) < 2
         found: dict[str, float | None] = {}
         for name, distance in self._distances.items():
@@ -104,10 +104,10 @@ class LearnedScorer:
 
 def learned_metrics(names: Sequence[str]) -> tuple[LearnedMetric, ...]:
     """
-    Find learned metrics by name.
+    Return learned metrics by name, each once.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no metric of that name.
     """
     for name in names:
         if name not in LEARNED:
@@ -116,23 +116,23 @@ def learned_metrics(names: Sequence[str]) -> tuple[LearnedMetric, ...]:
 
 
 def weights_folder(weights: Path | None) -> Path:
-    """Give the folder of weight files: torch's own cache where none is named."""
+    """Return the folder of weight files: torch's own cache when None."""
     return Path(torch.hub.get_dir()) if weights is None else weights
 
 
 def missing_files(metrics: Sequence[LearnedMetric], folder: Path) -> list[tuple[LearnedMetric, WeightFile]]:
-    """Say which weight files are not in a folder."""
+    """Return the weight files that are not in a folder."""
     return [(m, file) for m in metrics for file in m.files if not (folder / file.path).is_file()]
 
 
 def digest(path: Path) -> str:
-    """Give the sha256 of a file."""
+    """Return the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unlike_published(digests: Mapping[str, str]) -> list[str]:
-    """Name the files whose sha256 does not begin as their published name says: repacked, or another file."""
+    """Return files whose sha256 does not begin with the digits in their published name: repacked, or other files."""
     known = {file.path: file.sha256 for metric in LEARNED.values() for file in metric.files if file.sha256}
     return [path for path, found in digests.items() if path in known and not found.startswith(known[path])]
 
@@ -142,6 +142,6 @@ def _check_files(metrics: Sequence[LearnedMetric], folder: Path) -> None:
     if missing:
         lines = "".join(f"\n  {metric.name}: {folder / file.path}\n    from {file.url}" for metric, file in missing)
         raise UirError(
-            f"weights of metrics are missing:{lines}\nPut them there, name another folder with --weights DIR, or leave "
-            "these metrics out (--metric none, --metric lpips)"
+            f"weights of metrics are missing:{lines}\nDownload them to these paths, name another folder with --weights "
+            "DIR, or choose other metrics (--metric none, --metric lpips)"
         )

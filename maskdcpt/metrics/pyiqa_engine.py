@@ -17,7 +17,7 @@ from maskdcpt.metrics.base import LearnedMetric
 from uirdata.errors import UirError
 
 VERSION = "0.1.16"
-"""Another release may give other numbers: variants and defaults have moved before."""
+"""Another release may compute other values: variants and defaults have changed before."""
 
 
 class PyiqaEngine:
@@ -25,11 +25,11 @@ class PyiqaEngine:
     Metrics of pyiqa, with weights from a folder and never from the network.
 
     Args:
-        weights: the folder; laid out as torch's own cache, `pyiqa/` and `checkpoints/`.
+        weights: the folder, with the layout of torch's own cache: `pyiqa/` and `checkpoints/`.
         device: to compute on.
 
     Raises:
-        UirError: pyiqa is not installed, is another release, or does not start here.
+        UirError: pyiqa is not installed, is another release, or cannot be imported.
     """
 
     name = f"pyiqa {VERSION}"
@@ -40,20 +40,20 @@ class PyiqaEngine:
         self._device = device
         try:
             with _quiet():
-                # torchvision and pyiqa look where torch's cache is, pyiqa when it is imported.
+                # torchvision and pyiqa read the folder of torch's cache, pyiqa at its import.
                 torch.hub.set_dir(str(weights))
                 import pyiqa
                 import pyiqa.utils.download_util as downloads
         except (ImportError, RuntimeError) as error:
             raise UirError(
-                f"pyiqa does not start ({error}); torch {torch.__version__} and torchvision must be of the same build"
+                f"pyiqa cannot be imported ({error}); torch {torch.__version__} and torchvision must be of one build"
             ) from error
-        # Where it was imported before with another folder.
+        # In case it was imported before with another folder.
         downloads.DEFAULT_CACHE_DIR = str(weights / "pyiqa")
         self._create: Callable[..., Any] = pyiqa.create_metric
 
     def of_images(self, metric: LearnedMetric) -> Callable[[Tensor, Tensor | None], Tensor]:
-        """Make a metric: restored (B, 3, H, W) in 0..1, and the GT where it is needed, to (B,)."""
+        """Return a metric from restored (B, 3, H, W) in 0..1, and the GT where it is needed, to (B,)."""
         options: dict[str, Any] = dict(metric.options)
         if metric.file_option:
             options[metric.file_option] = str(self._weights / metric.files[0].path)
@@ -68,7 +68,7 @@ class PyiqaEngine:
         return score
 
     def of_sets(self, metric: LearnedMetric) -> Callable[[Path, Path], float]:
-        """Make a metric of two folders of PNGs: restored, GT."""
+        """Return a metric of two folders of PNG files: restored, GT."""
         with _quiet():
             made = self._create(metric.engine_name, device=self._device)
 
@@ -81,7 +81,7 @@ class PyiqaEngine:
 
 def check_installed() -> None:
     """
-    Look for the library without loading it, which takes ten seconds.
+    Check that the library is installed, without importing it, which takes ten seconds.
 
     Raises:
         UirError: it is not installed, or is another release.
@@ -91,17 +91,17 @@ def check_installed() -> None:
     except PackageNotFoundError:
         raise UirError(
             "LPIPS, FID, PIQE, BRISQUE and NIQE need pyiqa, whose licence allows non-commercial use alone: "
-            "pip install 'universal-image-restoration[eval]'; --metric none does without"
+            "pip install 'universal-image-restoration[eval]'; --metric none computes PSNR and SSIM only"
         ) from None
     if found != VERSION:
         raise UirError(
-            f"pyiqa {found} is installed, the protocols are those of {VERSION}: pip install pyiqa=={VERSION}"
+            f"pyiqa {found} is installed, but the protocols are those of {VERSION}: pip install pyiqa=={VERSION}"
         )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's prints off stdout, which is for data, and its warnings to itself."""
+    """Suppress the library's output on stdout, which is for data, and its warnings."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

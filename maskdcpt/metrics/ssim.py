@@ -15,10 +15,10 @@ C1, C2 = 0.01**2, 0.03**2
 
 def ssim(a: Tensor, b: Tensor, *, quantise: bool = False, y_channel: bool = False, crop_border: int = 0) -> Tensor:
     """
-    Compare two batches by local means, variances and covariances; 1 for equal images.
+    Return the SSIM of two batches, from local means, variances and covariances; 1 for equal images.
 
-    An 11x11 Gaussian window of sigma 1.5 where it fits whole, each channel by itself, then the mean. Arguments as in
-    `psnr`.
+    An 11x11 Gaussian window of sigma 1.5 at all positions inside the image, each channel separately, then the mean.
+    Arguments as in `psnr`.
 
     >>> image = torch.rand(1, 3, 16, 16)
     >>> round(ssim(image, image).item(), 6), bool(ssim(image, image.flip(-1)) < 0.9)
@@ -28,7 +28,7 @@ def ssim(a: Tensor, b: Tensor, *, quantise: bool = False, y_channel: bool = Fals
         (B,) float64.
 
     Raises:
-        ValueError: the shapes differ, are no images, or are smaller than the window.
+        ValueError: the shapes differ, are not (B, 3, H, W), or are smaller than the window.
     """
     first, second = compared(a, b, quantise=quantise, y_channel=y_channel, crop_border=crop_border)
     if min(first.shape[2:]) < WINDOW:
@@ -43,7 +43,7 @@ def ssim(a: Tensor, b: Tensor, *, quantise: bool = False, y_channel: bool = Fals
 
 
 def _blurred(x: Tensor) -> Tensor:
-    """Filter rows, then columns, of each channel, where the window fits."""
+    """Return each channel filtered by rows, then by columns, at all positions where the window fits."""
     steps = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
     kernel = torch.exp(-steps.square() / (2 * SIGMA**2))
     kernel = (kernel / kernel.sum()).repeat(x.shape[1], 1, 1, 1)

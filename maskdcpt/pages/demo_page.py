@@ -1,4 +1,4 @@
-"""The page of the demo: before, restored, truth; curves; counts."""
+"""The page of the demo: LQ, restored and GT images, curves, counts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _CURVES = (
 
 
 @dataclass(frozen=True)
-class DemoPicture:
+class DemoImage:
     """
-    One held-out photograph in three states, equal windows of it.
+    The same window of the LQ, the restored image and the GT of a held-out photograph.
 
     Attributes:
-        degradation: its type.
-        level: its level.
-        lq: degraded.
+        degradation: of the LQ.
+        level: of the LQ.
+        lq: (H, W, 3) RGB.
         restored: by the network.
-        gt: the truth.
+        gt: the ground truth.
     """
 
     degradation: str
@@ -50,23 +50,23 @@ def write_demo_page(
     statistics: Statistics,
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     masked: Sequence[Path],
-    pictures: Sequence[DemoPicture],
+    images: Sequence[DemoImage],
     seconds: Mapping[str, float],
     settings: Sequence[Mapping[str, object]],
 ) -> None:
     """
-    Write the page; it loads nothing from elsewhere.
+    Write the page as one file that loads nothing else.
 
     Args:
         target: the file.
-        rows: figures by degradation.
+        rows: scores by degradation.
         accuracy: of the classifier on held-out images, 0 to 1.
-        chance: the same by guessing.
-        confusion: held-out images by true and named degradation.
+        chance: accuracy of guessing, 0 to 1.
+        confusion: number of held-out images by true and classified degradation.
         statistics: of the shards.
         curves: points by quantity and run.
-        masked: a picture of what pre-training sees and makes of it.
-        pictures: held-out photographs.
+        masked: PNG files of pre-training samples: LQ, visible patches, reconstruction, GT.
+        images: held-out photographs.
         seconds: of each step.
         settings: of the runs.
 
@@ -77,25 +77,25 @@ def write_demo_page(
         "<p>Photographs that the networks never saw. PSNR in dB and SSIM on RGB, whole images, output not rounded. "
         "<b>from scratch</b> is the same network, fine-tuned as long on the same samples, without pre-training.</p>",
         html_table([_figures(row) for row in rows]),
-        f"<p>The pre-trained classifier names the degradation of {accuracy:.0%} of the held-out images; "
-        f"guessing names {chance:.0%}.</p>",
+        f"<p>The pre-trained classifier classifies {accuracy:.0%} of the held-out images correctly; "
+        f"guessing gives {chance:.0%}.</p>",
         SLIDER_STYLE,
-        "<h2>Before and restored, beside the truth</h2><p>Drag the handle.</p>",
-        *(_picture(picture) for picture in pictures),
-        "<h2>What pre-training sees</h2><p>Rows: samples. Columns: LQ, what was not hidden of it, what the "
-        "network made of that, GT.</p>",
+        "<h2>LQ, restored and GT</h2><p>Drag the handle.</p>",
+        *(_figure(image) for image in images),
+        "<h2>What pre-training sees</h2><p>Rows: samples. Columns: LQ, its visible patches, the reconstruction "
+        "by the network, GT.</p>",
         *(f'<img style="max-width:100%" alt="pre-training" src="{data_uri(read_image(path))}">' for path in masked),
         "<h2>Curves</h2>",
         *(_curve(curves, name, title, runs) for name, title, runs in _CURVES if name in curves),
-        "<h2>Named degradations</h2><p>Rows: the truth. Columns: what the classifier said.</p>",
+        "<h2>Named degradations</h2><p>Rows: true class. Columns: class by the classifier.</p>",
         html_table([{"held-out images": name, **row} for name, row in confusion.items()]),
         "<h2>Samples in the shards</h2>",
         html_table(counts_as_rows(statistics.count("degradation"), "degradation")),
-        "<h2>How it ran</h2>",
+        "<h2>Settings and times</h2>",
         html_table(settings),
         html_table([{"step": name, "seconds": value} for name, value in seconds.items()]),
     ]
-    write_page(target, "The whole way, on photographs", body)
+    write_page(target, "The whole method, on photographs", body)
 
 
 def _figures(row: Mapping[str, object]) -> Mapping[str, object]:
@@ -111,13 +111,13 @@ def _figures(row: Mapping[str, object]) -> Mapping[str, object]:
     return {title: f"{row[name]:.3f}" if name.endswith("ssim") else row[name] for name, title in titles.items()}
 
 
-def _picture(picture: DemoPicture) -> str:
+def _figure(image: DemoImage) -> str:
     figures = (
-        f"<figure>{slider(picture.lq, picture.restored, labels=('LQ', 'restored'))}"
+        f"<figure>{slider(image.lq, image.restored, labels=('LQ', 'restored'))}"
         "<figcaption>before and after</figcaption></figure>"
-        f'<figure><img alt="GT" src="{data_uri(picture.gt)}"><figcaption>GT</figcaption></figure>'
+        f'<figure><img alt="GT" src="{data_uri(image.gt)}"><figcaption>GT</figcaption></figure>'
     )
-    title = html.escape(f"{picture.degradation}, {picture.level}")
+    title = html.escape(f"{image.degradation}, {image.level}")
     return f'<h3>{title}</h3><div class="row">{figures}</div>'
 
 

@@ -1,4 +1,4 @@
-"""The page of restored pictures: each before and after, with a handle between them."""
+"""The page of restored images: each before and after, with a slider."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.restoring.files import Restored
-from maskdcpt.restoring.image_files import Picture, Pixels
+from maskdcpt.restoring.image_files import ImageFile, Pixels
 from uirdata.html_pages import html_table, write_page
 from uirdata.images import RgbImage
 
 
 class RestoredPage:
     """
-    A page that is filled while pictures are restored, so that no more than one of them is in memory.
+    A page that is filled while images are restored, so that only one of them is in memory.
 
     Args:
         target: of the page.
@@ -29,24 +29,24 @@ class RestoredPage:
         self._checkpoint = checkpoint
         self._parts: list[str] = []
 
-    def add(self, result: Restored, before: Picture, after: Pixels) -> None:
-        """Take a picture."""
-        seen = f", seen as {result.degradation}" if result.degradation else ""
+    def add(self, result: Restored, before: ImageFile, after: Pixels) -> None:
+        """Add an image."""
+        seen = f", classified as {result.degradation}" if result.degradation else ""
         title = f"{result.source.name}: {result.width} x {result.height}{seen}"
         self._parts.append(f"<h2>{html.escape(title)}</h2>{slider(_eight_bits(before.pixels), _eight_bits(after))}")
 
     def write(self, results: Sequence[Restored]) -> None:
         """
-        Write the page, with what was not restored at its end.
+        Write the page, with the files that could not be restored at its end.
 
         Raises:
             StorageError: it cannot be written.
         """
         body = [SLIDER_STYLE, f"<p>Restored by {html.escape(self._checkpoint)}. Drag the handle.</p>", *self._parts]
-        bad = [{"picture": str(result.source), "why not": result.problem} for result in results if result.problem]
+        bad = [{"image": str(result.source), "why not": result.problem} for result in results if result.problem]
         if bad:
             body.append(f"<h2>Not restored</h2>{html_table(bad)}")
-        write_page(self._target, "Restored pictures", body)
+        write_page(self._target, "Restored images", body)
 
 
 def _eight_bits(pixels: Pixels) -> RgbImage:

@@ -1,4 +1,4 @@
-"""The page of a run: what it came to, before and after, curves, named degradations, features in the plane."""
+"""The page of a run: scores, images before and after, curves, confusion of classes, features in the plane."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def prepare_report(
     progress: Progress,
 ) -> None:
     """
-    Make what a page shows and a run does not have yet: RUN/test, an evaluation, and RUN/features.json.
+    Write what the page of a run needs and does not exist yet: RUN/test, an evaluation, and RUN/features.json.
 
     Args:
         run: folder of a run.
@@ -55,10 +55,10 @@ def prepare_report(
         split: of the shards.
         device: auto, cpu, cuda, ...
         manifests: folders of the user's own subsets, of which the run may name one.
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
-        UsageError: it is no run, or its labels are not those of the shards.
+        UsageError: `run` is not a run, or its labels are not those of the shards.
         UirError: scikit-learn is not installed, or something cannot be read or written.
     """
     subset, samples = _samples_for(run, shards, split, manifests)
@@ -80,8 +80,8 @@ def prepare_report(
         (result,) = probe_features(run, shards, settings, device=device, progress=progress)
         found = map_features(run, shards, settings, device=device, progress=progress)
     except UsageError as error:
-        # Too few images of a class: the page does without this part.
-        progress.note(f"features are left out: {error}")
+        # Too few images of a class: the page is written without this part.
+        progress.note(f"features are skipped: {error}")
         return
     document = {
         "accuracy": result.accuracy,
@@ -97,7 +97,7 @@ def prepare_report(
 
 
 def _samples_for(run: Path, shards: str | Path, split: str, manifests: Sequence[Path]) -> tuple[Subset | None, Samples]:
-    """Open the run's own subset of shards; all of them where they were built for another one."""
+    """Return the run's own subset of the shards; all samples where the shards were built for another subset."""
     data = replace(read_config(run / CONFIG).data, shards=str(shards))
     try:
         subset = named_subset(data, manifests)
@@ -109,24 +109,24 @@ def _samples_for(run: Path, shards: str | Path, split: str, manifests: Sequence[
 
 
 def _classifier_before(run: Path, class_names: tuple[str, ...]) -> Checkpoint | None:
-    """Give the pre-training that a run started from, if its classifier has these labels: it can name, too."""
+    """Return the pre-trained checkpoint that a run started from, if its classifier has these labels; else None."""
     before = classifier_before(load_checkpoint(run))
     return before if before is not None and before.class_names == class_names else None
 
 
 def write_report(run: Path, target: Path, *, results: Sequence[Path] = (), title: str = "") -> None:
     """
-    Write the page: one file that loads nothing.
+    Write the page as one file that loads nothing else.
 
     Args:
-        run: what `maskdcpt train --out` or `maskdcpt eval --out` wrote.
+        run: the folder that `maskdcpt train --out` or `maskdcpt eval --out` wrote.
         target: of the page.
-        results: evaluations; those in `run` and just below it when there are none.
-        title: of the page; made of the run's name where it is "".
+        results: folders of evaluations; when empty, `run` and the folders directly in it.
+        title: of the page; from the run's name when "".
 
     Raises:
-        UsageError: there is nothing to show.
-        UirError: something cannot be read.
+        UsageError: the folder holds neither a run nor an evaluation.
+        UirError: a file cannot be read.
         StorageError: the page cannot be written.
     """
     chosen = [*results] or [folder for folder in (run, *sorted(run.glob("*"))) if (folder / REPORT).is_file()]
@@ -134,13 +134,13 @@ def write_report(run: Path, target: Path, *, results: Sequence[Path] = (), title
     curves = _drawn_curves(run)
     features = _read(run / FEATURES) if (run / FEATURES).is_file() else None
     if not (reports or curves or features):
-        raise UsageError(f"{run}: holds neither a run nor an evaluation; name what train or eval wrote with --out")
+        raise UsageError(f"{run}: holds neither a run nor an evaluation; name the --out folder of train or eval")
     body = [SLIDER_STYLE]
     if (run / CONFIG).is_file():
         body.append(_about(run))
     for folder, report in reports:
         body += _evaluation(folder, report)
-    body += _pretraining_pictures(run)
+    body += _pretraining_images(run)
     if curves:
         body.append("<h2>Curves</h2>")
         body += curves
@@ -178,10 +178,10 @@ def _evaluation(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
     yield "<ul>" + "".join(f"<li>{html.escape(fact)}</li>" for fact in facts) + "</ul>"
     shown = list(_sliders(folder / SHOWN))
     if shown:
-        yield "<h3>Before and after: the best, the median and the worst of each. Drag the handle.</h3>"
+        yield "<h3>Before and after: the best, the median and the worst image of each group. Drag the handle.</h3>"
         yield from shown
     if report.get("confusion"):
-        yield "<h2>Named degradations</h2><p>Rows: the truth. Columns: what the classifier said.</p>"
+        yield "<h2>Named degradations</h2><p>Rows: true class. Columns: class by the classifier.</p>"
         yield confusion_table(report["confusion"])
 
 
@@ -196,7 +196,7 @@ def _line(group: Mapping[str, Any]) -> dict[str, object]:
         bounds = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
         line[metric.upper()] = "" if value is None else f"{value:.{digits}f}{bounds}"
     if group.get("accuracy") is not None:
-        line["named rightly"] = f"{group['accuracy']:.0%}"
+        line["accuracy"] = f"{group['accuracy']:.0%}"
     return line
 
 
@@ -206,8 +206,8 @@ def _sliders(folder: Path) -> Iterator[str]:
             lq, restored = (group / f"{place}-{what}.png" for what in ("lq", "restored"))
             if lq.exists() and restored.exists():
                 caption = f"{group.name}, {place}"
-                picture = slider(*_cut(read_image(lq), read_image(restored)), labels=("LQ", "restored"), most_px=900)
-                yield f'<figure class="shown">{picture}<figcaption>{html.escape(caption)}</figcaption></figure>'
+                shown = slider(*_cut(read_image(lq), read_image(restored)), labels=("LQ", "restored"), most_px=900)
+                yield f'<figure class="shown">{shown}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
 def _cut(lq: RgbImage, restored: RgbImage) -> tuple[RgbImage, RgbImage]:
@@ -216,11 +216,11 @@ def _cut(lq: RgbImage, restored: RgbImage) -> tuple[RgbImage, RgbImage]:
 
 
 def confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> str:
-    """Draw counts as a table whose cells are the darker the more of a row they hold."""
+    """Return an HTML table of counts; a cell is the darker, the larger its share of the row."""
     columns = list(dict.fromkeys(name for row in confusion.values() for name in row))
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("held-out images", *columns))
     lines = []
-    # Rows in the order of the columns, so that what is right lies on the diagonal.
+    # Rows in the order of the columns, so that correct classes are on the diagonal.
     for truth, row in sorted(confusion.items(), key=lambda entry: _place_of(entry[0], columns)):
         total = sum(row.values()) or 1
         cells = "".join(
@@ -239,14 +239,14 @@ def _place_of(name: str, columns: Sequence[str]) -> int:
 def _features(features: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Features in the plane</h2>"
     yield (
-        f"<p>The nearest neighbours of its features name {features['accuracy']:.0%} of {features['images']} images "
-        f"rightly (guessing: {features['chance']:.0%}); t-SNE of the same features.</p>"
+        f"<p>Nearest neighbours on its features classify {features['accuracy']:.0%} of {features['images']} images "
+        f"correctly (guessing: {features['chance']:.0%}); t-SNE of the same features.</p>"
     )
     yield scatter(np.array(features["points"]), features["labels"], features["class_names"])
 
 
 def scatter(points: np.ndarray[Any, np.dtype[np.float64]], labels: Sequence[int], names: Sequence[str]) -> str:
-    """Draw points (N, 2) as SVG, a colour for each label."""
+    """Return an SVG of points (N, 2), with a colour for each label."""
     low, high = points.min(axis=0), points.max(axis=0)
     places = (points - low) / np.maximum(high - low, 1e-9)
     dots = "".join(
@@ -267,10 +267,10 @@ def _hue(label: int, labels: int) -> int:
     return 360 * label // max(1, labels)
 
 
-def _pretraining_pictures(run: Path) -> Iterator[str]:
-    pictures = sorted((run / "samples").glob("*.png"))[-1:]
-    for path in pictures:
-        columns = "LQ, in pre-training what was not hidden of it, what the network made, GT"
+def _pretraining_images(run: Path) -> Iterator[str]:
+    newest = sorted((run / "samples").glob("*.png"))[-1:]
+    for path in newest:
+        columns = "LQ, in pre-training its visible patches, the result of the network, GT"
         yield f"<h2>What training sees</h2><p>Columns: {columns}.</p>"
         yield f'<img style="max-width:100%" alt="samples" src="{data_uri(read_image(path))}">'
 
@@ -279,11 +279,11 @@ def _drawn_curves(run: Path) -> list[str]:
     try:
         curves = read_curves(run)
     except UirError:
-        # An evaluation alone has none.
+        # An evaluation without a run has no curves.
         return []
     drawn = []
     for name in (*_CURVES, *(key for key in curves if key.startswith("validation/psnr/"))):
-        # Of fine-tuning the loss is the difference of pixels, and nothing else.
+        # In fine-tuning the loss is the pixel loss, so one curve is enough.
         same = name == "pixel" and "loss" in curves and curves[name].values == curves["loss"].values
         if name in curves and not same:
             points = list(zip(map(float, curves[name].steps), curves[name].values, strict=True))
@@ -295,5 +295,5 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UirError(f"{path}: cannot be read ({error}); make it again") from error
+        raise UirError(f"{path}: cannot be read ({error}); delete it and write it again") from error
     return document

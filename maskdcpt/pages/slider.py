@@ -1,4 +1,4 @@
-"""A before/after slider for self-contained pages: two pictures on top of each other and a handle between them."""
+"""A before/after slider for self-contained pages: two images on top of each other and a handle between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ document.addEventListener("input",function(event){
 var box=event.target.closest(".slider");
 if(box){box.style.setProperty("--at",event.target.value+"%")}})
 </script>"""
-"""Once on each page that has sliders. Without scripts the handle stays in the middle and both halves are seen."""
+"""Needed once on each page that has sliders. Without scripts the handle stays in the middle."""
 
 _LEAST_PX = 300
 
@@ -38,39 +38,39 @@ def slider(
     before: RgbImage, after: RgbImage, *, labels: Sequence[str] = ("before", "after"), most_px: int = 1200
 ) -> str:
     """
-    Give two pictures of one size with a handle to drag, or to move with the arrow keys.
+    Return the HTML of two images of one size with a handle to drag, or to move with the arrow keys.
 
     Args:
-        before: (H, W, 3) RGB, seen left of the handle.
-        after: the same size, seen right of it.
-        labels: names of the two.
-        most_px: a longer side is made this long, so that a page of many photographs can be opened.
+        before: (H, W, 3) RGB, visible left of the handle.
+        after: the same size, visible right of it.
+        labels: names of the two images.
+        most_px: larger images are resized to this longer side, so that a page of many photographs can be opened.
 
     Raises:
         ValueError: the sizes differ.
     """
     if before.shape != after.shape:
-        raise ValueError(f"a slider needs pictures of one size, not {before.shape} and {after.shape}")
+        raise ValueError(f"a slider needs images of one size, not {before.shape} and {after.shape}")
     left, right = (html.escape(label) for label in labels)
-    # Small pictures are looked at pixel by pixel.
+    # Small images are enlarged, so that pixels are visible.
     factor = max(1, _LEAST_PX // max(before.shape[:2]))
     before, after = (image.repeat(factor, axis=0).repeat(factor, axis=1) for image in (before, after))
     return (
-        f'<div class="slider"><img alt="{left}" src="{picture_uri(before, most_px)}">'
-        f'<div class="over"><img alt="{right}" src="{picture_uri(after, most_px)}"></div>'
+        f'<div class="slider"><img alt="{left}" src="{image_uri(before, most_px)}">'
+        f'<div class="over"><img alt="{right}" src="{image_uri(after, most_px)}"></div>'
         f'<input type="range" min="0" max="100" value="50" step="0.5" aria-label="{left} or {right}">'
         f'<div class="line"></div><span class="left">{left}</span><span class="right">{right}</span></div>'
     )
 
 
-def picture_uri(image: RgbImage, most_px: int = 1200) -> str:
-    """Put a picture into a page, made smaller where it is larger, at a quality that hides nothing from the eye."""
-    picture = Image.fromarray(image)
-    longer = max(picture.size)
+def image_uri(image: RgbImage, most_px: int = 1200) -> str:
+    """Return a data URI of an image, resized to `most_px` where it is larger, as WebP without visible loss."""
+    shown = Image.fromarray(image)
+    longer = max(shown.size)
     if longer > most_px:
-        width, height = (max(1, round(side * most_px / longer)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        width, height = (max(1, round(side * most_px / longer)) for side in shown.size)
+        shown = shown.resize((width, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    # Small pictures are looked at pixel by pixel; those come without loss.
-    picture.save(buffer, "WEBP", quality=92, method=2, lossless=longer <= 400, exact=True)
+    # Small images are viewed pixel by pixel, so they are stored without loss.
+    shown.save(buffer, "WEBP", quality=92, method=2, lossless=longer <= 400, exact=True)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

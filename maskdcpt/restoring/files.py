@@ -1,7 +1,7 @@
 """
-Pictures restored: one in memory, or many files.
+Restoration of images: of many files, or of one file in memory.
 
-The module is not called `restore`, as that is the function's name and a module of it would hide the function.
+The module is not called `restore`, because a module of that name would hide the function `restore`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskdcpt.restoring.image_files import Picture, Pixels, decode_picture, encode_picture
+from maskdcpt.restoring.image_files import ImageFile, Pixels, decode_image_file, encode_image_file
 from maskdcpt.restoring.restorer import Restorer
 from uirdata.errors import ImageError, StorageError, UirError, UsageError
 from uirdata.images import IMAGE_SUFFIXES
@@ -25,16 +25,16 @@ from uirdata.storage.files import storage_error, writing
 @dataclass(frozen=True)
 class Restored:
     """
-    One file.
+    The result of one file.
 
     Attributes:
-        source: that was read.
-        target: that was written; None where something went wrong.
+        source: the file that was read.
+        target: the file that was written; None where an error occurred.
         height: in pixels.
         width: in pixels.
-        degradation: what the classifier sees in it; "" without a classifier.
+        degradation: the class that the classifier returned; "" without a classifier.
         problem: why it was not restored; "" where it was.
-        remark: what was changed on reading; "" for nothing.
+        remark: what was converted on reading; "" for nothing.
     """
 
     source: Path
@@ -53,28 +53,28 @@ def restore_files(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    on_picture: Callable[[Restored, Picture, Pixels], None] | None = None,
+    on_image: Callable[[Restored, ImageFile, Pixels], None] | None = None,
 ) -> list[Restored]:
     """
-    Restore files one after the other; a bad one is told of and the others go on.
+    Restore files one after the other; a file that cannot be restored is reported, and the others are still restored.
 
-    Results are PNG under the name of the source, those of a folder at the same place below `out`. They are upright;
+    Results are PNG files with the name of the source; files of a folder keep their path below `out`. They are upright;
     16 bits, colour profile, EXIF and an alpha channel are kept.
 
     Args:
-        files: pictures, folders of them, or patterns such as photos/*.jpg.
-        out: folder for the results; made where it is missing.
+        files: images, folders of images, or patterns such as photos/*.jpg.
+        out: folder for the results; created if it does not exist.
         restorer: the networks.
-        overwrite: replace files that are there.
-        progress: told about files.
-        on_picture: gets each picture that was restored, and its restored pixels.
+        overwrite: replace existing files.
+        progress: receives the number of files done.
+        on_image: called with each result, its image file and the restored pixels.
 
     Returns:
-        One for each picture, and one for each word that names none, in order.
+        One for each image, and one for each argument that matches no image, in order.
 
     Raises:
-        UsageError: nothing was given.
-        StorageError: the folder cannot be made.
+        UsageError: no image was given.
+        StorageError: the folder cannot be created.
     """
     listener = progress or Silent()
     planned = plan_files(files, out)
@@ -88,7 +88,7 @@ def restore_files(
         try:
             if plan.problem:
                 raise UsageError(plan.problem)
-            results.append(_restore_file(plan, restorer, overwrite, on_picture))
+            results.append(_restore_file(plan, restorer, overwrite, on_image))
         except UirError as error:
             listener.note(str(error))
             results.append(replace(plan, target=None, problem=str(error)))
@@ -99,44 +99,45 @@ def restore_files(
 
 def restore_bytes(data: bytes, name: str, restorer: Restorer) -> tuple[bytes, Restored]:
     """
-    Restore one picture in memory, as `restore_files` does.
+    Restore one image file in memory, as `restore_files` does.
 
     Returns:
-        The PNG, and what is known of it.
+        The PNG file, and its result.
 
     Raises:
-        ImageError: the data is no picture that can be read whole.
+        ImageError: the data is not an image, or is truncated.
     """
-    picture = decode_picture(data, name)
-    restored = restorer.restore_picture(picture)
-    return encode_picture(restored, picture), _described(Restored(Path(name), None), picture, restorer)
+    image = decode_image_file(data, name)
+    restored = restorer.restore_image_file(image)
+    return encode_image_file(restored, image), _described(Restored(Path(name), None), image, restorer)
 
 
 def plan_files(files: Sequence[Path], out: Path) -> list[Restored]:
     """
-    Name the result of each picture, without reading any.
+    Return the target of each image, without reading any.
 
     Returns:
-        One for each picture; those that cannot be restored have a problem.
+        One for each image; those that cannot be restored have a problem.
 
     Raises:
-        UsageError: nothing was given.
+        UsageError: no image was given.
     """
     taken: dict[Path, Path] = {}
     planned = []
-    for source, place, problem in _pictures(files):
+    for source, place, problem in _images(files):
         target = out / place.with_suffix(".png")
         if not problem and target in taken:
             problem = (
-                f"{source}: its result would be {target}, as that of {taken[target]}; restore it into another --out"
+                f"{source}: its result would be {target}, the same as that of {taken[target]}; restore it into another "
+                "--out"
             )
         if not problem and _same_file(source, target):
-            problem = f"{source}: its result would replace it; choose another --out"
+            problem = f"{source}: its result would replace the file itself; choose another --out"
         if not problem:
             taken[target] = source
         planned.append(Restored(source, None if problem else target, problem=problem))
     if not planned:
-        raise UsageError("no picture was given")
+        raise UsageError("no image was given")
     return planned
 
 
@@ -144,56 +145,56 @@ def _restore_file(
     plan: Restored,
     restorer: Restorer,
     overwrite: bool,
-    on_picture: Callable[[Restored, Picture, Pixels], None] | None,
+    on_image: Callable[[Restored, ImageFile, Pixels], None] | None,
 ) -> Restored:
     assert plan.target is not None
     if plan.target.exists() and not overwrite:
-        raise UsageError(f"{plan.target}: is there already; --overwrite replaces it")
+        raise UsageError(f"{plan.target}: file exists; --overwrite replaces it")
     try:
         data = plan.source.read_bytes()
     except OSError as error:
         raise ImageError(f"{plan.source}: cannot be read: {error.strerror or error}") from error
-    picture = decode_picture(data, str(plan.source))
+    image = decode_image_file(data, str(plan.source))
     _check_writable(plan.target.parent)
-    pixels = restorer.restore_picture(picture)
+    pixels = restorer.restore_image_file(image)
     with writing(plan.target) as partial:
-        partial.write_bytes(encode_picture(pixels, picture))
-    result = _described(plan, picture, restorer)
-    if on_picture is not None:
-        on_picture(result, picture, pixels)
+        partial.write_bytes(encode_image_file(pixels, image))
+    result = _described(plan, image, restorer)
+    if on_image is not None:
+        on_image(result, image, pixels)
     return result
 
 
 def _check_writable(folder: Path) -> None:
-    """Refuse a folder that is not ours before the work, which may take minutes."""
+    """Check that a folder can be written before the restoration, which may take minutes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(folder, error) from error
     if not os.access(folder, os.W_OK):
-        raise StorageError(f"{folder}: cannot be written; choose another --out, or change its rights")
+        raise StorageError(f"{folder}: cannot be written; choose another --out, or change its permissions")
 
 
-def _described(plan: Restored, picture: Picture, restorer: Restorer) -> Restored:
-    height, width = picture.pixels.shape[:2]
-    eight_bits = picture.pixels if picture.most == 255 else picture.pixels // 257
+def _described(plan: Restored, image: ImageFile, restorer: Restorer) -> Restored:
+    height, width = image.pixels.shape[:2]
+    eight_bits = image.pixels if image.most == 255 else image.pixels // 257
     degradation = restorer.name(np.asarray(eight_bits, dtype=np.uint8))
-    return replace(plan, height=height, width=width, degradation=degradation, remark=picture.remark)
+    return replace(plan, height=height, width=width, degradation=degradation, remark=image.remark)
 
 
-def _pictures(files: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
-    """Give each picture, where it lies below what was named, and what is wrong with the name."""
+def _images(files: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
+    """Yield each image, its path below the argument, and the problem of the argument."""
     for path in files:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
             yield from ((p, p.relative_to(path), "") for p in inside)
             if not inside:
-                yield path, Path(path.name), f"{path}: holds no picture"
+                yield path, Path(path.name), f"{path}: no image in this folder"
         elif not path.exists() and glob.has_magic(str(path)):
             found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())  # noqa: PTH207
             yield from ((p, Path(p.name), "") for p in found)
             if not found:
-                yield path, Path(path.name), f"{path}: no file has such a name"
+                yield path, Path(path.name), f"{path}: no file matches this pattern"
         else:
             yield path, Path(path.name), "" if path.exists() else f"{path}: no such file"
 

@@ -1,4 +1,4 @@
-"""A person's picture in and out of memory, with what should survive: depth, profile, alpha, EXIF."""
+"""Reading and writing of users' image files that keeps bit depth, colour profile, alpha and EXIF."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _SPACES = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "P": "palette", "PA":
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImageFile:
     """
-    A picture as it is restored, and what its result takes over.
+    The pixels of an image file, and the metadata that its result keeps.
 
     Attributes:
         pixels: (H, W, 3) RGB, upright; uint8, or uint16 where the file has 16 bits.
-        alpha: (H, W) of the same depth; None where the file has none.
-        icc: the profile of its colours; None where it has none that fits RGB.
-        exif: its EXIF block, with the orientation set to upright; None where it has none.
-        remark: what was changed on reading, such as "was CMYK"; "" for nothing.
+        alpha: (H, W) of the same depth; None where the file has no alpha.
+        icc: the ICC colour profile; None where the file has none for RGB.
+        exif: the EXIF block, with the orientation set to upright; None where the file has none.
+        remark: what was converted on reading, such as "was CMYK"; "" for nothing.
     """
 
     pixels: Pixels
@@ -48,24 +48,24 @@ class Picture:
         return int(np.iinfo(self.pixels.dtype).max)
 
 
-def decode_picture(data: bytes, name: str) -> Picture:
+def decode_image_file(data: bytes, name: str) -> ImageFile:
     """
-    Read a picture of any kind: gray, palette, CMYK, with alpha, of 8 or 16 bits, turned by EXIF.
+    Return an image of any mode: grey, palette, CMYK, with alpha, of 8 or 16 bits, rotated by EXIF.
 
     Args:
         data: of the file.
-        name: what an error calls it.
+        name: of the file, for error messages.
 
     Raises:
-        ImageError: it is empty, cut short, no picture, or holds several.
+        ImageError: the data is empty, truncated, not an image, or holds several images.
     """
     pixels: Pixels = decode_image(data, name=name)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            # Photographs of many phones are MPO: a JPEG with a second, smaller picture behind it.
+            # Photographs of many phones are MPO: a JPEG followed by a second, smaller image.
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if frames > 1:
-                raise ImageError(f"{name}: holds {frames} pictures (an animation or pages); restore them one by one")
+                raise ImageError(f"{name}: holds {frames} images (an animation or pages); save and restore each alone")
             exif = image.getexif()
             orientation = int(exif.get(_ORIENTATION, 1))
             icc = image.info.get("icc_profile")
@@ -78,20 +78,22 @@ def decode_picture(data: bytes, name: str) -> Picture:
             if _is_deep(image, data):
                 pixels, alpha = _deep(data, orientation, pixels, alpha)
             if len(exif):
-                # The pixels are upright now; a reader that turned them again would be wrong.
+                # The pixels are upright now; a reader must not rotate them again.
                 exif[_ORIENTATION] = 1
-            return Picture(pixels, alpha, icc if _fits_rgb(icc) else None, _exif_bytes(exif), remark)
+            return ImageFile(pixels, alpha, icc if _fits_rgb(icc) else None, _exif_bytes(exif), remark)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, ImageCms.PyCMSError) as error:
-        raise ImageError(f"{name}: is cut short or no image ({reason(error)}); fetch or copy it again") from error
+        raise ImageError(
+            f"{name}: is truncated or not an image ({reason(error)}); download or copy it again"
+        ) from error
 
 
-def encode_picture(pixels: Pixels, like: Picture) -> bytes:
+def encode_image_file(pixels: Pixels, like: ImageFile) -> bytes:
     """
-    Write as PNG, with the alpha, the profile and the EXIF block of a picture.
+    Return a PNG file with the alpha, the profile and the EXIF block of an image.
 
     Args:
-        pixels: (H, W, 3) RGB of the picture's depth.
-        like: where they come from.
+        pixels: (H, W, 3) RGB of the image's depth.
+        like: the image whose metadata is kept.
     """
     layers = pixels if like.alpha is None else np.dstack([pixels, like.alpha])
     if pixels.dtype == np.uint8:
@@ -111,7 +113,7 @@ def encode_picture(pixels: Pixels, like: Picture) -> bytes:
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Say whether a file holds 16 bits a channel; Pillow would give eight of them."""
+    """Whether a file has 16 bits per channel, of which Pillow returns eight."""
     if image.format == "PNG":
         return data[24] == 16
     if image.format == "TIFF":
@@ -121,7 +123,7 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
 
 
 def _deep(data: bytes, orientation: int, pixels: Pixels, alpha: Pixels | None) -> tuple[Pixels, Pixels | None]:
-    """Read all 16 bits; what OpenCV cannot read stays as it was read with eight."""
+    """Return pixels and alpha with all 16 bits; unchanged, with eight, where OpenCV cannot read the file."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16:
         return pixels, alpha
@@ -134,7 +136,7 @@ def _deep(data: bytes, orientation: int, pixels: Pixels, alpha: Pixels | None) -
 
 
 def _upright(pixels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
-    """Turn as EXIF says: 2 mirrored, 3 half a turn, 4 upside down, 5 to 8 the same on their side."""
+    """Return pixels in upright orientation; EXIF: 2 mirrored, 3 rotated by 180, 4 flipped, 5 to 8 these transposed."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -145,7 +147,7 @@ def _upright(pixels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]
 
 
 def _through_profile(image: Image.Image, icc: bytes) -> Pixels:
-    """Turn CMYK into sRGB by its own profile; without one the colours would be guesses."""
+    """Convert CMYK to sRGB by its own profile, without which the colours are not defined."""
     srgb = ImageCms.createProfile("sRGB")
     turned = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)), srgb, outputMode="RGB")
     assert turned is not None  # only with inPlace
@@ -153,7 +155,7 @@ def _through_profile(image: Image.Image, icc: bytes) -> Pixels:
 
 
 def _fits_rgb(icc: bytes | None) -> bool:
-    # Bytes 16 to 20 of a profile name the space of its colours; the pixels are RGB whatever they were.
+    # Bytes 16 to 20 of a profile name its colour space; the pixels are RGB by now.
     return icc is not None and icc[16:20] == b"RGB "
 
 
@@ -162,7 +164,7 @@ def _exif_bytes(exif: Image.Exif) -> bytes | None:
 
 
 def _with_chunks(png: bytes, chunks: Mapping[bytes, bytes]) -> bytes:
-    """Put chunks behind the header of a PNG, which takes 33 bytes."""
+    """Return a PNG with chunks inserted after its header of 33 bytes."""
     added = b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in chunks.items()

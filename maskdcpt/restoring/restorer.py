@@ -1,4 +1,4 @@
-"""One image restored, whole or in tiles."""
+"""Restoration of one image, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskdcpt.compute.memory import bytes_per_pixel
 from maskdcpt.images import to_tensor
 from maskdcpt.networks.naming import named_classes
 from maskdcpt.networks.networks import Networks
-from maskdcpt.restoring.image_files import Picture, Pixels
+from maskdcpt.restoring.image_files import ImageFile, Pixels
 from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.weights.build import classifier_before, networks_of
 from maskdcpt.weights.checkpoints import Checkpoint
@@ -23,13 +23,13 @@ from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.images import RgbImage
 
-PICTURE_BYTES = 64
-"""Bytes that a pixel of the picture itself takes beside the network: itself, the blended sum, weights, the result."""
+IMAGE_BYTES = 64
+"""Bytes per pixel of the image outside the network: the image, the blended sum, the weights, the result."""
 
 
 def fitting_tile(height: int, width: int, *, per_pixel: float, budget: int, multiple: int, least: int) -> int:
     """
-    Choose the side of square tiles; 0 where the whole picture fits.
+    Return the side of square tiles in pixels; 0 where the whole image fits.
 
     >>> fitting_tile(600, 800, per_pixel=2000, budget=2 * 10**9, multiple=16, least=256)
     0
@@ -37,14 +37,14 @@ def fitting_tile(height: int, width: int, *, per_pixel: float, budget: int, mult
     1104
 
     Args:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
-        per_pixel: bytes that the network takes.
-        budget: bytes that it may take, with the picture itself.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        per_pixel: bytes per pixel that the network needs.
+        budget: bytes available for the network and the image.
         multiple: the side is a multiple of this.
-        least: no smaller than this, whatever the budget: then it may not be kept.
+        least: the smallest side, in pixels; it is used even where it exceeds the budget.
     """
-    left = budget - PICTURE_BYTES * height * width
+    left = budget - IMAGE_BYTES * height * width
     whole = (height + multiple) * (width + multiple)
     if whole * per_pixel <= left:
         return 0
@@ -53,40 +53,40 @@ def fitting_tile(height: int, width: int, *, per_pixel: float, budget: int, mult
 
 
 SMALL_PX = 512 * 512
-"""Pixels of a picture that is restored whole without asking how much memory is free."""
+"""An image of at most this many pixels is restored whole, without a check of the free memory."""
 
 
 NAMED_PX = 1024
-"""Largest side of the middle window by which a degradation is named."""
+"""Largest side of the middle window that is classified, in pixels."""
 
 
 LEAST_TILE_PX = 128
 
 
 TRAINED_PX = 256
-"""Taken for the side of training crops where a checkpoint does not tell."""
+"""Side of training crops, in pixels, assumed for a checkpoint without a configuration."""
 
 
 class Restorer:
     """
-    Networks that are ready to restore.
+    Networks that restore images and classify their degradation.
 
     >>> restorer = Restorer(checkpoint, device="cpu")
     >>> restorer.restore(np.zeros((50, 70, 3), np.uint8)).shape
     (50, 70, 3)
 
     Args:
-        checkpoint: fine-tuned or published; or where it lies.
-        classifier: checkpoint whose classifier names the degradation; when None the checkpoint's own, or that of the
-            pre-training it started from, where one is there.
+        checkpoint: fine-tuned or published; or its path.
+        classifier: checkpoint whose classifier returns the degradation; when None the checkpoint's own classifier, or
+            that of the pre-training it started from, if there is one.
         device: auto, cpu, cuda, ...
-        tile_px: side of tiles; None takes pictures whole where they fit into the memory and else the largest tiles
-            that do, 0 never cuts.
-        self_ensemble: average over the eight flips and turns: slower by eight, a little better.
-        memory: bytes that restoring may take beside the weights; None takes half of what is free.
+        tile_px: side of tiles; None restores images whole where they fit into the memory, else in the largest tiles
+            that fit; 0 always restores whole images.
+        self_ensemble: average over the eight flips and rotations: eight times slower, slightly better.
+        memory: bytes available for restoration beside the weights; None uses half of the free memory.
 
     Raises:
-        UsageError: the checkpoint was pre-trained only, the tiles are too small, or the device is not there.
+        UsageError: the checkpoint was pre-trained only, the tiles are too small, or the device does not exist.
         CheckpointError: it cannot be loaded.
     """
 
@@ -102,13 +102,13 @@ class Restorer:
     ) -> None:
         loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
         if not loaded.restores:
-            raise UsageError(f"{loaded.path}: was pre-trained, not fine-tuned: it does not restore")
+            raise UsageError(f"{loaded.path}: was pre-trained, not fine-tuned: it does not restore; fine-tune it first")
         self.device = chosen_device(device)
         self._networks = networks_of(loaded).to(self.device).eval()
         backbone = self._networks.backbone
         self._multiple = backbone.multiple
         trained_px = TRAINED_PX if loaded.config is None else loaded.config.data.crop
-        # Smaller tiles would have other means than any image that the network was trained on.
+        # Means over smaller tiles would differ from those of the images that the network was trained on.
         self._least_px = max(LEAST_TILE_PX, trained_px if backbone.sees_whole else 0)
         if tile_px and tile_px < 4 * backbone.multiple:
             raise UsageError(f"tiles of {tile_px} are too small for {backbone.name}: {4 * backbone.multiple} at least")
@@ -129,7 +129,7 @@ class Restorer:
 
     def restore(self, image: RgbImage) -> RgbImage:
         """
-        Restore a picture of any size.
+        Restore an image of any size.
 
         Args:
             image: (H, W, 3) RGB uint8.
@@ -137,28 +137,28 @@ class Restorer:
         Returns:
             The same size, clipped and rounded.
         """
-        return np.asarray(self.restore_picture(Picture(image)), dtype=np.uint8)
+        return np.asarray(self.restore_image_file(ImageFile(image)), dtype=np.uint8)
 
     @torch.inference_mode()
-    def restore_picture(self, picture: Picture) -> Pixels:
+    def restore_image_file(self, image: ImageFile) -> Pixels:
         """
-        Restore a picture of any size and depth.
+        Restore an image of any size and bit depth.
 
         Returns:
-            (H, W, 3) RGB of the picture's depth, clipped and rounded.
+            (H, W, 3) RGB of the image's depth, clipped and rounded.
 
         Raises:
-            UirError: the memory does not do for the smallest tile.
+            UirError: out of memory, even for the smallest tile.
         """
-        scaled = torch.from_numpy(picture.pixels.astype(np.float32)).permute(2, 0, 1)[None] / picture.most
+        scaled = torch.from_numpy(image.pixels.astype(np.float32)).permute(2, 0, 1)[None] / image.most
         restored = self._restored(scaled.to(self.device))[0].clamp_(0, 1)
-        values = restored.permute(1, 2, 0).cpu().numpy().astype(np.float64) * picture.most
+        values = restored.permute(1, 2, 0).cpu().numpy().astype(np.float64) * image.most
         rounded = np.rint(values)
-        return rounded.astype(np.uint8) if picture.most == 255 else rounded.astype(np.uint16)
+        return rounded.astype(np.uint8) if image.most == 255 else rounded.astype(np.uint16)
 
     @torch.inference_mode()
     def name(self, image: RgbImage) -> str:
-        """Name the degradation of (H, W, 3) RGB uint8, from its middle megapixel at most; "" without a classifier."""
+        """Return the class of (H, W, 3) RGB uint8, from its middle 1024 x 1024 at most; "" without a classifier."""
         if self._namer is None:
             return ""
         top, left = max(0, image.shape[0] - NAMED_PX) // 2, max(0, image.shape[1] - NAMED_PX) // 2
@@ -167,10 +167,11 @@ class Restorer:
 
     def tile_for(self, height: int, width: int) -> int:
         """
-        Say how large tiles of a picture of this size are; 0 where it is restored whole.
+        Return the side of tiles for an image of this size, in pixels; 0 where it is restored whole.
 
-        As the user asked. Else whole, as in training and in the papers, where the memory does; else the largest tiles
-        that fit, no smaller than the crops of training for a network that takes means over the whole of what it sees.
+        It is the user's choice, if there is one. Else the image is restored whole, as in training and in the papers,
+        where the memory is enough; else in the largest tiles that fit, for a network that takes means over its whole
+        input no smaller than the training crops.
         """
         if self._tile_px is not None:
             return self._tile_px
@@ -204,12 +205,12 @@ class Restorer:
             result = self._attempt(lq, tile_px)
             if result is not None:
                 return result
-            # Half a side is a quarter of the memory; kept for the pictures to come, which would fail in the same way.
+            # Half a side needs a quarter of the memory; kept for the next images, which would fail in the same way.
             smaller = (tile_px or max(lq.shape[-2:])) // 2
             if smaller < min(LEAST_TILE_PX, 4 * self._multiple):
                 raise UirError(
-                    f"the memory of {self.device} does not do for a tile of {tile_px} pixels; close what else uses it, "
-                    "or take --device cpu"
+                    f"out of memory on {self.device} for a tile of {tile_px} pixels; end other programs that use it, "
+                    "or choose --device cpu"
                 )
             tile_px = self._tile_px = smaller
             gc.collect()
@@ -217,13 +218,13 @@ class Restorer:
                 torch.cuda.empty_cache()
 
     def _attempt(self, lq: Tensor, tile_px: int) -> Tensor | None:
-        """Restore in tiles, or whole where `tile_px` is 0; None where the memory does not do."""
+        """Restore in tiles, or whole where `tile_px` is 0; None when out of memory."""
         try:
             return restored_image(self._networks, lq, tile_px)
         except torch.OutOfMemoryError:
             return None
         except RuntimeError as error:
-            # What torch says on a CPU has no class of its own.
+            # On a CPU torch raises no class of its own for this.
             if "alloc" in str(error) and "memory" in str(error):
                 return None
             raise
@@ -231,9 +232,9 @@ class Restorer:
 
 def restore(image: RgbImage, checkpoint: Checkpoint | str | Path, *, device: str = "auto") -> RgbImage:
     """
-    Restore a picture of any size.
+    Restore an image of any size.
 
-    For many pictures make one `Restorer`: this loads the network each time.
+    For many images create one `Restorer`: this function loads the network at each call.
 
     >>> restored = restore(np.zeros((50, 70, 3), np.uint8), checkpoint, device="cpu")
     >>> restored.shape, restored.dtype.name
@@ -241,7 +242,7 @@ def restore(image: RgbImage, checkpoint: Checkpoint | str | Path, *, device: str
 
     Args:
         image: (H, W, 3) RGB uint8.
-        checkpoint: what `load_checkpoint` gave, or where it lies.
+        checkpoint: from `load_checkpoint`, or its path.
         device: auto, cpu, cuda, ...
 
     Raises:

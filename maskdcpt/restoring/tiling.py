@@ -1,4 +1,4 @@
-"""Images restored in overlapping tiles."""
+"""Restoration of images in overlapping tiles."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
 
 def starts(size: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:
     """
-    Say where tiles begin along one side: they overlap by `overlap` at least, and the last reaches to the end.
+    Return the starts of tiles along one side: tiles overlap by `overlap` at least, and the last one reaches the end.
 
-    Each begins at a multiple of `multiple`, so that strides and windows lie as they do in the whole; the last one may
-    then be longer by less than that.
+    Each starts at a multiple of `multiple`, so that strides and windows are aligned as in the whole image; the last
+    tile may then be longer by less than `multiple`.
 
     >>> starts(300, 128, 32)
     [0, 96, 172]
@@ -64,26 +64,27 @@ def restore_in_tiles(
     rim_px: int = 0,
 ) -> Tensor:
     """
-    Restore a (B, C, H, W) image of any size tile by tile, in constant memory of the network.
+    Restore a (B, C, H, W) image of any size in tiles; the memory of the network does not depend on the image's size.
 
-    Where tiles overlap they are blended with weights that rise linearly from a tile's edge, so no seam shows. What a
-    network computes from the whole image (channel attention, prompts) it computes from each tile: the result is not
-    that of the whole image. For a network that looks no further than `rim_px` it is, but for rounding, if tiles begin
-    at multiples of its strides.
+    Overlapping tiles are blended with weights that rise linearly from a tile's edge, so that no seam is visible. What
+    a network computes from the whole image (channel attention, prompts) it computes from each tile instead, so the
+    result differs from that of the whole image. For a network whose receptive field reaches no further than `rim_px`,
+    the results are equal but for rounding, if tiles start at multiples of its strides.
 
     Args:
         network: (B, C, h, w) to (B, C, h, w) for any h, w up to `tile_px + multiple`, such as a backbone's `restore`.
         image: in 0..1.
         tile_px: side of a tile.
         overlap_px: by how much neighbours overlap, at least.
-        multiple: tiles begin at multiples of it.
-        rim_px: pixels along a tile's inner edges that are thrown away.
+        multiple: tiles start at multiples of it.
+        rim_px: pixels along a tile's inner edges that are discarded.
 
     Returns:
         (B, C, H, W), in the image's dtype.
 
     Raises:
-        ValueError: more than one tile is needed, and the overlap is not smaller than a tile, or two rims fill it.
+        ValueError: more than one tile is needed, and the overlap is not smaller than a tile, or two rims fill the
+            overlap.
     """
     height, width = image.shape[-2:]
     if height <= tile_px and width <= tile_px:
@@ -91,7 +92,7 @@ def restore_in_tiles(
     if rim_px and 2 * rim_px >= overlap_px:
         raise ValueError(f"rims of {rim_px} leave nothing of an overlap of {overlap_px} to blend")
     rows, columns = (starts(size, tile_px, overlap_px, multiple) for size in (height, width))
-    # Sums in float32 at least: bf16 weights do not add up to one.
+    # Sums in float32 at least: bfloat16 weights do not add up to one.
     wide = torch.promote_types(image.dtype, torch.float32)
     total = torch.zeros(image.shape, dtype=wide, device=image.device)
     weights = torch.zeros((height, width), dtype=wide, device=image.device)
@@ -108,7 +109,7 @@ def restore_in_tiles(
 
 
 def _ramp(start: int, end: int, whole: int, overlap: int, rim: int, like: Tensor) -> Tensor:
-    """Weights along a tile's side: 1 inside and at the picture's own border, falling over the overlap elsewhere."""
+    """Return weights along a tile's side: 1 inside and at the image's border, falling to 0 over each overlap."""
     place = torch.arange(end - start, dtype=like.dtype, device=like.device) + 0.5
     weight = torch.ones_like(place)
     slope = overlap - 2 * rim

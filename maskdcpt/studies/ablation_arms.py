@@ -1,9 +1,9 @@
 """
 The small reproduction: which arms are compared, at which sizes, on which made degradations.
 
-The question is the paper's main one, whether masked degradation classification pre-training helps fine-tuning, asked on
-photographs and networks that a CPU or one GPU can hold. All that is here was chosen here; ratios and patches are those
-of the paper's Tables VII and VIII.
+The question is the paper's main one, whether masked degradation classification pre-training helps fine-tuning, at a
+size for a CPU or one GPU. All settings were chosen for this study; mask ratios and patches are those of the paper's
+Tables VII and VIII.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SUBSET = "mini-5d"
 @dataclass(frozen=True)
 class Arm:
     """
-    One way to come to the fine-tuning.
+    One kind of initial weights for the fine-tuning.
 
     Attributes:
         name: in folders and tables.
-        title: for people.
+        title: for display.
         objective: of the pre-training; None starts from random weights.
-        longer: without pre-training, but fine-tuned for as many samples more as the others are pre-trained on.
+        longer: no pre-training, but fine-tuning on as many more samples as the other arms are pre-trained on.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Arm:
 
     @property
     def head_is_trained(self) -> bool:
-        """Whether the pre-training moves the backbone's last layer, which fine-tuning then goes on with."""
+        """Whether the pre-training trains the backbone's last layer, so that fine-tuning starts from it."""
         return self.objective is not None and self.objective.traits.whole_backbone
 
 
@@ -72,7 +72,7 @@ _ARMS = (
 )
 
 ARMS: Mapping[str, Arm] = MappingProxyType({arm.name: arm for arm in _ARMS})
-"""Name to arm, in the order of the tables."""
+"""The arms by name, in the order of the tables."""
 
 DEFAULT_ARMS = tuple(arm.name for arm in _ARMS[:8])
 SCRATCH = "scratch"
@@ -81,7 +81,7 @@ SCRATCH = "scratch"
 @dataclass(frozen=True)
 class Size:
     """
-    How large the comparison is.
+    The size of a comparison.
 
     Attributes:
         networks: backbone to its arguments.
@@ -91,10 +91,10 @@ class Size:
         finetune_steps: with `finetune_batch` samples each.
         finetune_batch: samples.
         test_crop: side of the test images, in pixels; 0 takes them whole.
-        per_image: LQ of each degradation and training crop.
-        validations: points of the curve of PSNR.
-        probed: images of each degradation at a point of the curve; the probe looks at twice as many.
-        workers: processes that read, for each run.
+        per_image: number of LQ per degradation and training crop.
+        validations: number of points of the PSNR curve.
+        probed: images of each degradation at a point of the curve; the probe uses twice as many.
+        workers: loader processes of each run.
     """
 
     networks: Mapping[str, Mapping[str, SizeValue]]
@@ -194,7 +194,7 @@ TEST_LEVELS: Mapping[str, str] = MappingProxyType(
 
 
 def subset_toml(source: str, size: Size) -> str:
-    """Write the subsets.toml of the comparison, on the clean photographs of one source."""
+    """Return the subsets.toml of the comparison, on the GT photographs of one source."""
 
     def use(split: str, name: str, levels: tuple[str, ...], rest: dict[str, int]) -> dict[str, Any]:
         return {"sources": [source], "splits": [split], "degradations": [name], "levels": levels, **rest}
@@ -215,10 +215,10 @@ def subset_toml(source: str, size: Size) -> str:
 
 def pretraining(arm: Arm, backbone: str, size: Size, seed: int, shards: Path, out: Path) -> TrainConfig:
     """
-    Give the pre-training of an arm.
+    Return the settings of an arm's pre-training.
 
     Raises:
-        ValueError: the arm has none.
+        ValueError: the arm has no pre-training.
     """
     if arm.objective is None:
         raise ValueError(f"{arm.name} is not pre-trained")
@@ -241,7 +241,7 @@ def pretraining(arm: Arm, backbone: str, size: Size, seed: int, shards: Path, ou
 def finetuning(
     arm: Arm, backbone: str, size: Size, seed: int, shards: Path, out: Path, checkpoint: Path | None
 ) -> TrainConfig:
-    """Give the fine-tuning of an arm: the same for all but for where it starts."""
+    """Return the settings of an arm's fine-tuning: the same for all arms but for the initial weights."""
     steps = size.finetune_steps
     if arm.longer:
         steps += size.pretrain_steps * size.pretrain_batch // size.finetune_batch
@@ -265,12 +265,12 @@ def finetuning(
 
 
 def changed(size: Size, **values: Any) -> Size:
-    """Give a size with other values; None leaves one as it is."""
+    """Return a size with other values; a value of None is not changed."""
     return replace(size, **{name: value for name, value in values.items() if value is not None})
 
 
 def _data(shards: Path, size: Size, batch: int) -> DataConfig:
-    # The curve is drawn on the test images; nothing is chosen by it: the last step is what counts.
+    # The curve uses the test images, but nothing is chosen by it: the result is that of the last step.
     return DataConfig(
         shards=str(shards), subset=SUBSET, crop=size.crop, batch=batch, workers=size.workers, validation_split="test"
     )

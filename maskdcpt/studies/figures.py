@@ -30,7 +30,7 @@ def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
         out: .png, .svg or .pdf.
 
     Returns:
-        The names of the runs as the figure has them: the last parts of their paths that tell them apart.
+        The names of the runs in the figure: the last parts of their paths that make them unique.
 
     Raises:
         UsageError: a run has no such quantity, or the file has another ending.
@@ -55,10 +55,10 @@ def draw_curves(runs: Sequence[Path], quantity: str, out: Path) -> list[str]:
 
 def draw_bands(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], out: Path, *, quantity: str) -> None:
     """
-    Draw the mean of several runs of one kind over the steps, with the range from the least to the largest.
+    Draw the mean of several runs of one kind over the steps, with the range from the smallest to the largest value.
 
     Args:
-        curves: name to the points of its runs; where one has other steps, the steps that all have are drawn.
+        curves: name to the points of its runs; only steps that all runs have are drawn.
         out: .png, .svg or .pdf.
         quantity: what the values are.
 
@@ -82,7 +82,7 @@ def draw_bands(curves: Mapping[str, Sequence[Sequence[tuple[int, float]]]], out:
 
 def draw_probe(results: Sequence[ProbeResult], out: Path) -> None:
     """
-    Draw the two halves of Fig. 2 as far as they were measured: accuracy over the steps, and over the mask ratio.
+    Draw the two halves of Fig. 2 from what was measured: accuracy over the steps, and over the mask ratio.
 
     Args:
         results: of one network.
@@ -153,7 +153,7 @@ def _figure(out: Path, width: float, height: float) -> Figure:
     except ImportError as error:
         raise UirError("drawing needs matplotlib: pip install matplotlib") from error
     if out.suffix not in ENDINGS:
-        raise UsageError(f"{out}: a figure is .png, .svg or .pdf")
+        raise UsageError(f"{out}: the ending of a figure must be .png, .svg or .pdf")
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -164,7 +164,7 @@ def _save(figure: Figure, out: Path) -> None:
 
 def _told_apart(runs: Sequence[Path]) -> list[str]:
     """
-    Name runs by as many last parts of their paths as it takes.
+    Return names of runs: as many last parts of their paths as make them unique.
 
     >>> _told_apart([Path("a/scratch/fine"), Path("a/dcpt/fine")])
     ['scratch/fine', 'dcpt/fine']

@@ -1,12 +1,12 @@
 """
-How far features tell degradations apart before and after training: the paper's preliminary study (Fig. 2).
+How well features separate degradations before and after training: the paper's preliminary study (Fig. 2).
 
-Nearest neighbours on flattened features, no training of their own. The paper leaves k, the images and the split open;
-the protocol here is: the middle window of the first images of each class, the last feature before restoration, its
-visible places only, k = 5, Euclidean, two thirds of each class to know and one third to tell, five seeds (those of
-DCPT's script). What DCPT's script does otherwise is the other protocol: channels in the order blue, green, red, a third
-of all images to tell whatever their classes, and fresh weights from its own distribution. It reads a feature of a
-network that was never released, for which the same last feature stands here.
+Nearest neighbours on flattened features, without training. The paper does not state k, the images and the split. The
+protocol here: the middle window of the first images of each class, the last feature before restoration, its visible
+sites only, k = 5, Euclidean distance, two thirds of each class as reference, one third for testing, five seeds (those
+of DCPT's script). The other protocol is that of DCPT's script: channels in the order blue, green, red, a third of all
+images for testing whatever their classes, and fresh weights from its own distribution. The script reads a feature of a
+network that was never released; the same last feature is used in its place.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from uirdata.subsets import Subset
 SEEDS = (0, 223, 929, 1234, 10086)
 NEIGHBOURS = 5
 IN_MEMORY_BYTES = 2**30
-"""More than so many bytes of features lie in a file while they are compared."""
+"""Features of more bytes than this are kept in a file while they are compared."""
 
 ProbeProtocol = Literal["paper", "released"]
 
@@ -51,7 +51,7 @@ ProbeProtocol = Literal["paper", "released"]
 @dataclass(frozen=True)
 class ProbeSettings:
     """
-    What is probed.
+    The settings of a probe.
 
     Attributes:
         backbone: name, for fresh weights.
@@ -59,10 +59,10 @@ class ProbeSettings:
         subset: of the shards; None takes all.
         per_class: images of each class, at most.
         crop: side of the middle window, in pixels.
-        ratios: hidden shares to try.
+        ratios: mask ratios to probe.
         patch: side of the masks' patches, in pixels.
-        protocol: ours for what the paper leaves open, or that of DCPT's script.
-        everywhere: features of hidden places count, too; else of visible ones alone.
+        protocol: "paper", with our choices for what the paper does not state, or "released", that of DCPT's script.
+        everywhere: use features of hidden sites too; else of visible sites alone.
     """
 
     backbone: str = "nafnet"
@@ -82,11 +82,11 @@ class ProbeResult:
     Accuracy at one mask ratio and one step of a training.
 
     Attributes:
-        ratio: hidden share.
+        ratio: mask ratio.
         accuracy: mean over the seeds, 0 to 1.
         spread: standard deviation over the seeds.
-        chance: what guessing the most frequent class would give.
-        images: how many.
+        chance: accuracy of guessing the most frequent class.
+        images: number of images.
         step: of the training; 0 for fresh weights.
     """
 
@@ -124,7 +124,7 @@ def probe_features(
     progress: Progress | None = None,
 ) -> list[ProbeResult]:
     """
-    Measure how well the neighbours of a feature name its degradation.
+    Return the accuracy of nearest neighbours on the features of a network.
 
     Args:
         checkpoint: whose backbone is probed; None probes fresh weights of `settings.backbone`, of the published size.
@@ -132,10 +132,10 @@ def probe_features(
         settings: the protocol.
         every_step: probe each checkpoint of a run, and the weights that it began with: the left half of Fig. 2.
         device: auto, cpu, cuda, ...
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
-        UsageError: there are fewer than three images of a class, or `every_step` is asked of something else than a run.
+        UsageError: there are fewer than three images of a class, or `every_step` is set and `checkpoint` is not a run.
         CheckpointError: a checkpoint cannot be loaded.
     """
     chosen = settings or ProbeSettings()
@@ -174,14 +174,14 @@ def map_features(
     progress: Progress | None = None,
 ) -> FeatureMap:
     """
-    Lay the features of images out in the plane, as in DCPT's script: length 1, t-SNE of perplexity 30, 2,000 steps.
+    Return the features of images in the plane, as in DCPT's script: unit length, t-SNE of perplexity 30, 2,000 steps.
 
     Args:
         checkpoint: as in `probe_features`.
         shards: as in `probe_features`.
         settings: the first ratio counts.
         device: auto, cpu, cuda, ...
-        progress: told about images.
+        progress: receives the number of images done.
 
     Raises:
         UirError: scikit-learn is not installed.
@@ -197,7 +197,7 @@ def map_features(
     ((_, backbone),) = _backbones(checkpoint, chosen, False, len(samples.class_names))
     moved = backbone.to(chosen_device(device)).eval()
     with _features(moved, samples, indices, chosen, "features for t-SNE", progress or Silent()) as features:
-        # Distances say all that t-SNE asks: |a - b|^2 = 2 - 2 a b of vectors of length 1.
+        # t-SNE needs distances only: |a - b|^2 = 2 - 2 a b for vectors of length 1.
         distances = squared_distances(features, normalise=True)
     points = TSNE(
         2,
@@ -212,11 +212,11 @@ def map_features(
 
 def squared_distances(features: NDArray[np.float32], *, normalise: bool = False) -> NDArray[np.float64]:
     """
-    Give the squared Euclidean distance of each pair, summed in float64 over slices, so that a file will do.
+    Return the squared Euclidean distance of each pair, (N, N), summed in float64 over slices, for features in a file.
 
     Args:
         features: (N, D).
-        normalise: of the vectors made one long.
+        normalise: scale the vectors to length 1 first.
     """
     products = np.zeros((len(features), len(features)))
     for start in range(0, features.shape[1], 1 << 16):
@@ -230,39 +230,39 @@ def squared_distances(features: NDArray[np.float32], *, normalise: bool = False)
     return np.maximum(lengths[:, None] + lengths[None] - 2 * products, 0.0)
 
 
-def accuracy_of(distances: NDArray[np.float64], labels: NDArray[np.int64], told: NDArray[np.bool_]) -> float:
+def accuracy_of(distances: NDArray[np.float64], labels: NDArray[np.int64], tested: NDArray[np.bool_]) -> float:
     """
-    Tell some images by the five nearest of the others.
+    Return the accuracy of classifying some images by the five nearest of the others, 0 to 1.
 
     A tie goes to the class that is first in the label order, as in scikit-learn.
 
     Args:
         distances: (N, N), of each pair.
         labels: (N,).
-        told: (N,), which are told; the others are known.
+        tested: (N,), the images that are classified; the others are the reference.
     """
-    known = labels[~told]
-    nearest = np.argsort(distances[told][:, ~told], axis=1, kind="stable")[:, :NEIGHBOURS]
+    known = labels[~tested]
+    nearest = np.argsort(distances[tested][:, ~tested], axis=1, kind="stable")[:, :NEIGHBOURS]
     named = np.array([np.bincount(row).argmax() for row in known[nearest]])
-    return float((named == labels[told]).mean())
+    return float((named == labels[tested]).mean())
 
 
 def _split_stratified(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """A third of each class is told."""
-    told = np.zeros(len(labels), dtype=bool)
+    """Return which images are classified: a third of each class."""
+    tested = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         group = np.flatnonzero(labels == label)
         shuffled = rng_for(seed, str(label), "probe split").permutation(group)
-        told[shuffled[: len(group) // 3]] = True
-    return told
+        tested[shuffled[: len(group) // 3]] = True
+    return tested
 
 
 def _split_script(labels: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """33 % of all are told: scikit-learn's train_test_split, which is a permutation of numpy's old generator."""
-    told = np.zeros(len(labels), dtype=bool)
+    """Return which images are classified: 33 % of all, as scikit-learn's train_test_split draws them (RandomState)."""
+    tested = np.zeros(len(labels), dtype=bool)
     order = np.random.RandomState(seed).permutation(len(labels))
-    told[order[: int(np.ceil(0.33 * len(labels)))]] = True
-    return told
+    tested[order[: int(np.ceil(0.33 * len(labels)))]] = True
+    return tested
 
 
 def _backbones(
@@ -270,7 +270,7 @@ def _backbones(
 ) -> Iterator[tuple[int, Backbone]]:
     if checkpoint is None:
         if every_step:
-            raise UsageError("the steps of a training are asked for, and no run is named: --checkpoint RUN")
+            raise UsageError("probing each step of a training needs a run, and no run is named: --checkpoint RUN")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             backbone = build_backbone(settings.backbone, {})
@@ -284,7 +284,7 @@ def _backbones(
         return
     folders = checkpoint_folders(Path(checkpoint))
     if not folders:
-        raise UsageError(f"{checkpoint} is no run with checkpoints; name its folder")
+        raise UsageError(f"{checkpoint} is not a run with checkpoints; name the folder of a run")
     # The weights that the run began with come from its seed, or from the checkpoint that it started from.
     config = read_config(Path(checkpoint) / CONFIG)
     if config.init.checkpoint:

@@ -1,11 +1,11 @@
 """
-The small reproduction as one piece of work: shards, runs, figures of each; what is finished is not made again.
+The small reproduction as one task: shards, runs and their scores; finished runs are not repeated.
 
     OUT/settings.json                                what is compared
     OUT/data/                                        the photographs and the shards, a root like any other
     OUT/runs/<backbone>/<arm>/seed-<n>/pretrain      a run as `maskdcpt train` writes it
                                       /finetune      another
-                                      /result.json   what came of them
+                                      /result.json   their scores
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Comparison:
 
     Attributes:
         out: folder of all that is written.
-        size: how large; its name in `mini.SIZES` is only for people.
-        size_name: that name.
+        size: of networks, data and training.
+        size_name: its name in `ablation_arms.SIZES`, for display.
         backbones: of `size.networks`.
-        arms: of `mini.ARMS`.
-        seeds: of weights, order, windows and masks; the photographs and their degradations stay.
-        photos: a folder of clean photographs; None takes those of the `sample` source.
+        arms: of `ablation_arms.ARMS`.
+        seeds: of weights, order, windows and masks; the photographs and their degradations do not change.
+        photos: a folder of GT photographs; None takes those of the `sample` source.
         device: as `loop.device`.
     """
 
@@ -79,7 +79,7 @@ class Comparison:
         return Layout(self.out / "data")
 
     def tasks(self) -> Iterator[Task]:
-        """Give every run to make: all arms of a seed before the next one, so that a part already compares them."""
+        """Yield all tasks: all arms of a seed before the next seed, so that a partial result compares all arms."""
         for backbone in self.backbones:
             for seed in self.seeds:
                 for arm in self.arms:
@@ -95,25 +95,25 @@ class Task:
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Say where it lies."""
+        """Return its folder."""
         return out / "runs" / self.backbone / self.arm / f"seed-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Outcome:
     """
-    What came of a task.
+    The result of a task.
 
     Attributes:
-        task: which.
+        task: the task.
         psnr: mean over the degradations of the restored test images, in dB.
         by_degradation: the same of each.
         lq_psnr: of the LQ themselves.
         images: PSNR of each test image, in the order of the shards.
-        probe_start: share of test images whose degradation the neighbours name, on the weights that fine-tuning starts
-            from.
+        probe_start: share of test images that nearest neighbours classify correctly, on the weights that fine-tuning
+            starts from.
         probe_end: the same after fine-tuning.
-        chance: the same by guessing.
+        chance: accuracy of guessing.
         accuracy: of the pre-trained classifier on the test images; None without one.
         curve: steps of fine-tuning and mean PSNR of the validation windows there.
     """
@@ -138,17 +138,18 @@ def reproduce(
     stop: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
     """
-    Make every run that is not finished, and give what came of those that are.
+    Train every run that is not finished, and return the outcomes of those that are.
 
     Args:
-        comparison: what to do.
-        jobs: runs at a time; their numbers do not depend on it where each has its own thread or GPU share.
-        progress: told about each run.
-        stop: asked after each step; when it says True, runs write a checkpoint and end, and fewer outcomes come back.
+        comparison: what is compared.
+        jobs: runs at a time; their scores do not depend on it where each has its own thread or GPU share.
+        progress: receives the name of each run.
+        stop: called after each step; when it returns True, runs write a checkpoint and end, and fewer outcomes are
+            returned.
 
     Raises:
         UsageError: `out` holds another comparison, or a name is not known.
-        UirError: photographs, shards or runs fail; the same call goes on afterwards.
+        UirError: photographs, shards or runs fail; the same call resumes afterwards.
     """
     listener, ended = progress or Silent(), stop or (lambda: False)
     _check_folder(comparison)
@@ -169,7 +170,7 @@ def reproduce(
 def run_task(
     comparison: Comparison, task: Task, *, progress: Progress | None = None, stop: Callable[[], bool] | None = None
 ) -> bool:
-    """Pre-train, fine-tune and judge one arm; say whether it is finished. Errors as `train`."""
+    """Pre-train, fine-tune and evaluate one arm; return whether it is finished. Raises as `train`."""
     arm, size, folder = ARMS[task.arm], comparison.size, task.folder(comparison.out)
     shards = comparison.layout.shards
     checkpoint: Path | None = None
@@ -181,7 +182,7 @@ def run_task(
     config = finetuning(arm, task.backbone, size, task.seed, shards, folder / "finetune", checkpoint)
     if not _run(config, comparison.device, progress, stop):
         return False
-    outcome = _judge(comparison, task, config, checkpoint)
+    outcome = _evaluate(comparison, task, config, checkpoint)
     document = asdict(outcome)
     del document["task"]
     with writing(folder / RESULT) as partial:
@@ -191,7 +192,7 @@ def run_task(
 
 def read_outcomes(comparison: Comparison) -> list[Outcome]:
     """
-    Read what is finished of a comparison, in the order of its tasks.
+    Return the outcomes of the finished tasks of a comparison, in the order of its tasks.
 
     Raises:
         UirError: a result is damaged.
@@ -208,7 +209,7 @@ def read_outcomes(comparison: Comparison) -> list[Outcome]:
             found.append(Outcome(task=task, **document))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UirError(
-                f"{path}: cannot be read ({error}); delete it, and the same command makes it anew"
+                f"{path}: cannot be read ({error}); delete it, and the same command writes it again"
             ) from error
     return found
 
@@ -221,12 +222,12 @@ def _run(config: TrainConfig, device: str, progress: Progress | None, stop: Call
     return train(config, resume=bool(folders), progress=progress, stop=stop).finished
 
 
-def _judge(comparison: Comparison, task: Task, config: TrainConfig, checkpoint: Path | None) -> Outcome:
+def _evaluate(comparison: Comparison, task: Task, config: TrainConfig, checkpoint: Path | None) -> Outcome:
     test = _test_samples(comparison)
     run = Path(config.out)
     report = evaluate(run, test, setting=Setting(device=comparison.device, grids=False))
     settings = ProbeSettings(backbone=task.backbone, per_class=2 * comparison.size.probed, crop=comparison.size.crop)
-    # The weights that fine-tuning began with come first, and those it ended with last.
+    # The first result is that of the initial weights of fine-tuning, the last that of the final ones.
     start, *_, end = probe_features(run, test, settings, every_step=True, device=comparison.device)
     accuracy: float | None = None
     if checkpoint is not None and load_checkpoint(checkpoint).weights("classifier", "params"):
@@ -248,7 +249,7 @@ def _judge(comparison: Comparison, task: Task, config: TrainConfig, checkpoint: 
 
 def _number(value: float | None) -> float:
     if value is None:
-        raise UirError("a run could not be judged: its checkpoint does not restore")
+        raise UirError("a run could not be evaluated: its checkpoint does not restore")
     return value
 
 
@@ -258,7 +259,7 @@ def _test_samples(comparison: Comparison) -> Samples:
 
 
 def _check_folder(comparison: Comparison) -> None:
-    """Write down what is compared, or refuse a folder that holds something else."""
+    """Write what is compared to settings.json, or raise an error for a folder that holds another comparison."""
     unknown = [name for name in comparison.backbones if name not in comparison.size.networks]
     if unknown:
         raise UsageError(
@@ -280,12 +281,12 @@ def _check_folder(comparison: Comparison) -> None:
 
 
 def plain(size: Size) -> Size:
-    """Give a size of plain tables, which JSON and other processes can take."""
+    """Return a size of plain dicts, which JSON and pickle support."""
     return replace(size, networks={name: dict(values) for name, values in size.networks.items()})
 
 
 def _prepare(comparison: Comparison, jobs: int, progress: Progress) -> None:
-    """Bring the photographs and build the shards; what is there already is kept."""
+    """Fetch the photographs and build the shards; what exists already is kept."""
     layout = comparison.layout
     name = PHOTOS if comparison.photos else "sample"
     with writing(layout.manifests / "subsets.toml") as partial:
@@ -311,10 +312,10 @@ def _run_together(
 ) -> None:
     """Run several tasks at a time, each in a process of its own."""
     context = WorkerContext()
-    told = context.Event()
+    stopping = context.Event()
     label = f"runs, {jobs} at a time"
     progress.begin(label, len(tasks))
-    with worker_pool(jobs, _start, told, context=context) as pool:
+    with worker_pool(jobs, _start, stopping, context=context) as pool:
         sent = replace(comparison, size=plain(comparison.size))
         waiting = {pool.submit(_run_in_process, sent, task): task for task in tasks}
         try:
@@ -325,30 +326,30 @@ def _run_together(
                     if future.result():
                         progress.note(f"{task.backbone}, {task.arm}, seed {task.seed}: finished")
                         progress.advance(label)
-                if stop() and not told.is_set():
-                    told.set()
+                if stop() and not stopping.is_set():
+                    stopping.set()
         except BaseException:
-            # One failed: the others keep what they have, and end after their step.
-            told.set()
+            # One run failed: the others write a checkpoint and end after their step.
+            stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
         finally:
             progress.end(label)
 
 
-_told: Any = None
+_stopping: Any = None
 
 
 def _start(event: Any) -> None:
     import signal
 
-    global _told
-    _told = event
-    # The terminal's Ctrl-C goes to all; the parent tells us, so that a step is ended and kept.
+    global _stopping
+    _stopping = event
+    # Ctrl-C is sent to all processes; the parent sets the event, so that a step is finished and saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run_in_process(comparison: Comparison, task: Task) -> bool:
-    if _told.is_set():
+    if _stopping.is_set():
         return False
-    return run_task(comparison, task, stop=_told.is_set)
+    return run_task(comparison, task, stop=_stopping.is_set)

@@ -1,4 +1,4 @@
-"""What a reproduction came to: a row for each arm, compared with starting from scratch seed by seed, and curves."""
+"""The report of a reproduction: a row for each arm, compared with training from scratch seed by seed, and curves."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class ArmRow:
 
     @property
     def beyond_spread(self) -> bool:
-        """Whether the 95 % interval of its difference to scratch leaves zero out."""
+        """Whether the 95 % interval of its difference to scratch excludes zero."""
         return self.gain_interval is not None and not self.gain_interval[0] <= 0 <= self.gain_interval[1]
 
 
 def summarise(outcomes: Sequence[Outcome]) -> list[ArmRow]:
-    """Give a row for each backbone and arm that has a finished seed, in the order of `mini.ARMS`."""
+    """Return a row for each backbone and arm with a finished seed, in the order of `ablation_arms.ARMS`."""
     rows = []
     for backbone in dict.fromkeys(outcome.task.backbone for outcome in outcomes):
         mine = [outcome for outcome in outcomes if outcome.task.backbone == backbone]
@@ -68,7 +68,7 @@ def summarise(outcomes: Sequence[Outcome]) -> list[ArmRow]:
 
 
 def to_markdown(rows: Sequence[ArmRow], outcomes: Sequence[Outcome], size: Size) -> str:
-    """Write the tables of a report, one pair of them for each backbone."""
+    """Return the tables of a report as Markdown, two for each backbone."""
     parts = []
     for backbone in dict.fromkeys(row.backbone for row in rows):
         mine = [row for row in rows if row.backbone == backbone]
@@ -80,8 +80,8 @@ def to_markdown(rows: Sequence[ArmRow], outcomes: Sequence[Outcome], size: Size)
             "",
             f"PSNR in dB over the five degradations, mean and standard deviation over the seeds (LQ: {lq:.2f}); "
             "against scratch: mean difference over equal seeds, with its 95 % interval (Student's t); probe: share of "
-            f"test images whose degradation 5 nearest neighbours name (chance {chance:.0%}), on the features that "
-            "fine-tuning starts from and on those it ends with; named: by the pre-trained classifier.",
+            f"test images that 5 nearest neighbours classify correctly (chance {chance:.0%}), on the features before "
+            "and after fine-tuning; named: accuracy of the pre-trained classifier.",
             "",
             *_pipes([main_cells(row) for row in mine]),
             "",
@@ -92,7 +92,7 @@ def to_markdown(rows: Sequence[ArmRow], outcomes: Sequence[Outcome], size: Size)
 
 
 def main_cells(row: ArmRow) -> dict[str, str]:
-    """Give the cells of the first table."""
+    """Return the cells of the first table."""
     against = "" if row.gain is None else f"{row.gain:+.2f}"
     if row.gain_interval is not None:
         against += f" [{row.gain_interval[0]:+.2f}, {row.gain_interval[1]:+.2f}]"
@@ -109,7 +109,7 @@ def main_cells(row: ArmRow) -> dict[str, str]:
 
 
 def degradation_cells(row: ArmRow) -> dict[str, str]:
-    """Give the cells of the second table."""
+    """Return the cells of the second table."""
     return {"arm": ARMS[row.arm].title, **{name: f"{value:.2f}" for name, value in row.by_degradation.items()}}
 
 
@@ -145,7 +145,7 @@ def write_report(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[Pa
 
 
 def to_document(rows: Sequence[ArmRow], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Give plain values: the rows, and each run."""
+    """Return plain values: the rows, and each run."""
     return {
         "rows": [{**asdict(row), "beyond_spread": row.beyond_spread} for row in rows],
         "runs": [asdict(outcome) for outcome in outcomes],

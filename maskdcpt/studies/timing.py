@@ -1,4 +1,4 @@
-"""How fast a network is on this machine, plain and masked, and how much memory it takes."""
+"""Speed and memory of a network on this machine, plain and masked."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class TimingSettings:
 
     Attributes:
         backbone: name, of the published size with fresh weights.
-        checkpoint: its network in place of that; None for none.
-        side: of the images, in pixels; rounded up to what the network and the mask need.
-        batch: images at once.
-        ratio: hidden share of the masked ways.
+        checkpoint: checkpoint whose network is timed instead; None for none.
+        side: of the images, in pixels; rounded up to a multiple that the network and the mask need.
+        batch: images per batch.
+        ratio: mask ratio of the masked runs.
         patch: side of the mask's patches, in pixels.
-        repeats: of each way, after one that does not count.
+        repeats: of each way, after one that is not counted.
         training: forward and backward; else forward alone.
         half: in bfloat16 by autocast.
     """
@@ -92,12 +92,12 @@ def measure(settings: TimingSettings, *, device: str = "auto", progress: Progres
     Args:
         settings: what.
         device: auto, cpu, cuda, ...
-        progress: told about repeats.
+        progress: receives the number of repeats done.
 
     Raises:
-        UsageError: the device is not there, or no such backbone.
+        UsageError: the device or the backbone does not exist.
         CheckpointError: the checkpoint cannot be loaded.
-        UirError: the memory does not do for the plain network.
+        UirError: the plain network does not run, such as out of memory.
     """
     place = chosen_device(device)
     backbone = _backbone(settings).to(place).train(settings.training)
@@ -183,7 +183,7 @@ def _backbone(settings: TimingSettings) -> Backbone:
 def _fitting(side: int, multiple: int, patch: int) -> int:
     step = max(multiple, patch)
     if step % multiple or step % patch:
-        raise UsageError(f"patches of {patch} do not go with a network that wants multiples of {multiple}")
+        raise UsageError(f"patches of {patch} do not fit a network that needs multiples of {multiple}")
     return -(-side // step) * step
 
 

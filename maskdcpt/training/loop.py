@@ -24,7 +24,7 @@ from maskdcpt.data.crops import Crops
 from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import Samples, named_subset, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
-from maskdcpt.images import picture_grid, write_picture
+from maskdcpt.images import image_grid, write_image
 from maskdcpt.masking import PatchMask
 from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.step_masks import step_mask
@@ -337,8 +337,8 @@ class _Loop:
                 return
             crops = Crops(self.samples, self.stages[0].crop, self.config.loop.seed, augment=False)
             rows = example_rows(networks, self.config, [crops[draw] for draw in self.shown], self.process.device)
-        image = picture_grid(rows)
-        write_picture(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
+        image = image_grid(rows)
+        write_image(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
         for tracker in self.trackers:
             tracker.picture(self.state.step, "samples", image)
 

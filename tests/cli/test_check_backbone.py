@@ -94,7 +94,7 @@ def test_a_plain_module_is_told_what_it_lacks() -> None:
         (('name, multiple = "mine", 1', 'name, multiple = "mine", 0'), "multiple is 0"),
         (("return Encoded([last], last)", "return Encoded([last * float('nan')], last)"), "not all finite"),
         (("return self.net.last(last)", "raise KeyError('last')"), "KeyError: 'last'"),
-        (("(16,), (1,), 16", "(8,), (1,), 16"), "feature_channels says (8,)"),
+        (("(16,), (1,), 16", "(8,), (1,), 16"), "feature_channels is (8,)"),
         (("return Encoded([last], last)", "return Encoded([last + 1], last)"), "wrong  hidden sites are exactly 0"),
     ],
 )

@@ -11,7 +11,7 @@ from PIL import Image
 from uir_cli.maskdcpt import program
 
 from maskdcpt.config.toml import to_toml
-from tests.maskdcpt.tiny import picture, tiny_config, write_shards
+from tests.maskdcpt.tiny import random_image, tiny_config, write_shards
 from uirdata.images import read_image
 
 
@@ -138,7 +138,7 @@ def test_eval_prints_a_row_for_each_degradation(folder: Path, tmp_path: Path) ->
 
 def test_restore_goes_on_over_bad_files_and_ends_with_3(folder: Path, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
-    Image.fromarray(picture(1, 17, 23)).save(good)
+    Image.fromarray(random_image(1, 17, 23)).save(good)
     bad.write_text("no picture")
     args = ["restore", bad, good, "--checkpoint", folder / "fine", "--classifier", folder / "pre"]
     result = run(*args, "--out", tmp_path / "out", "--json", "-q")
@@ -150,7 +150,7 @@ def test_restore_goes_on_over_bad_files_and_ends_with_3(folder: Path, tmp_path: 
 
 
 def test_restore_reads_stdin_and_writes_stdout(folder: Path, tmp_path: Path) -> None:
-    Image.fromarray(picture(1, 17, 23)).save(tmp_path / "in.png")
+    Image.fromarray(random_image(1, 17, 23)).save(tmp_path / "in.png")
     result = run("restore", "-", "--checkpoint", folder / "fine", stdin=(tmp_path / "in.png").read_bytes())
     assert result.exit_code == 0
     (tmp_path / "out.png").write_bytes(result.stdout_bytes)
@@ -165,7 +165,7 @@ def test_restore_needs_a_place_and_a_network_that_restores(folder: Path, tmp_pat
 
 
 def test_restore_shows_what_it_would_write(folder: Path, tmp_path: Path) -> None:
-    Image.fromarray(picture(1, 17, 23)).save(tmp_path / "x.jpg")
+    Image.fromarray(random_image(1, 17, 23)).save(tmp_path / "x.jpg")
     args = ["--checkpoint", folder / "fine", "--out", tmp_path / "o", "--dry-run", "--json"]
     planned = json.loads(run("restore", tmp_path / "x.jpg", "none.jpg", *args).stdout)
     assert [plan["target"] for plan in planned] == [str(tmp_path / "o" / "x.png"), None]

@@ -15,7 +15,7 @@ from uir_cli.maskdcpt import program
 from maskdcpt.studies.ablation_arms import ARMS, DEFAULT_ARMS, SIZES, TEST_LEVELS, TRAIN_LEVELS
 from maskdcpt.studies.reproduce import Outcome, Task, plain
 from maskdcpt.studies.reproduction_report import summarise
-from tests.maskdcpt.tiny import picture
+from tests.maskdcpt.tiny import random_image
 from uirdata.degradations import DEGRADATIONS
 
 ARGUMENTS = ("--size", "tiny", "--backbones", "nafnet", "--seeds", "1", "--device", "cpu")
@@ -29,7 +29,7 @@ def run(*args: object) -> Result:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for number in range(16):
-        Image.fromarray(picture(number, 72, 80)).save(folder / f"photo-{number}.png")
+        Image.fromarray(random_image(number, 72, 80)).save(folder / f"photo-{number}.png")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Each backbone at a size that runs in milliseconds, with weights that hide nothing."""
+"""Each backbone at a size that runs in milliseconds, with perturbed weights that hide no mistakes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def small(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, **size: Any) -> Backbone:
-    """Make a small network; every weight is moved, as fresh zeros and ones would hide mistakes."""
+    """Return a small network; noise is added to every weight, as fresh zeros and ones would hide mistakes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = create_backbone(name, **{**SIZES[name], **size}).double()
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(torch.randn_like(weight) * 0.2)
-    # Drawn in float64 whatever the dtype, so that both have the same weights.
+    # Drawn in float64 for every dtype, so that networks of all dtypes have the same weights.
     return network.to(dtype).eval()
 
 
-def picture(batch: int = 2, height: int = 64, width: int = 96, seed: int = 0, dtype: torch.dtype = torch.float64):
-    """(B, 3, H, W) in 0..1."""
+def random_image(batch: int = 2, height: int = 64, width: int = 96, seed: int = 0, dtype: torch.dtype = torch.float64):
+    """Return (B, 3, H, W) of uniform noise in 0..1."""
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=dtype)

@@ -1,4 +1,4 @@
-"""Small things to train on: shards of pictures made from a seed, and networks of a few channels."""
+"""Small data and settings for training: shards of images made from a seed, and networks of a few channels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from uirdata.records import Record
 from uirdata.storage.shards import SampleBytes, write_shard
 
 TYPES = ("noise", "gaussian-blur", "low-light")
-"""In the order of the nineteen, which is the label order of shards that were built for no subset."""
+"""In the order of the 19 degradations, which is the label order of shards that were built without a subset."""
 
 
-def picture(seed: int, height: int = 40, width: int = 48) -> RgbImage:
-    """A smooth coloured picture with some edges."""
+def random_image(seed: int, height: int = 40, width: int = 48) -> RgbImage:
+    """Return a smooth coloured image with some edges."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     waves = [np.sin(x / rng.uniform(3, 9) + y / rng.uniform(3, 9) + rng.uniform(0, 6)) for _ in range(3)]
@@ -29,7 +29,7 @@ def picture(seed: int, height: int = 40, width: int = 48) -> RgbImage:
 
 
 def degraded(gt: RgbImage, kind: str, seed: int) -> RgbImage:
-    """What stands for the three types: strong enough to tell apart at a glance."""
+    """Return a strong degradation of one of the three types, easy to classify."""
     rng = np.random.default_rng(seed)
     if kind == "noise":
         return to_uint8(gt + rng.normal(0, 30, gt.shape))
@@ -40,7 +40,7 @@ def degraded(gt: RgbImage, kind: str, seed: int) -> RgbImage:
 
 
 def sample(key: str, split: str, kind: str, gt: RgbImage, lq: RgbImage) -> SampleBytes:
-    # Fields that say nothing here keep the nothing of their type.
+    # Fields that do not matter here have the empty value of their type.
     nothing = {"str": "", "int": 0, "bool": False}
     fields = {field.name: nothing[str(field.type)] for field in dataclasses.fields(Record)} | {
         "key": key,
@@ -61,22 +61,22 @@ def sample(key: str, split: str, kind: str, gt: RgbImage, lq: RgbImage) -> Sampl
 
 
 def write_shards(folder: Path, train: int = 6, test: int = 2, types: tuple[str, ...] = TYPES) -> Path:
-    """Write a shard of each type for each split, with so many samples."""
+    """Write a shard of each type for each split, with `train` and `test` samples."""
     seed = 0
     for split, count in (("train", train), ("test", test)):
         for kind in types:
             samples = []
             for number in range(count):
                 seed += 1
-                # The second of each is smaller than a crop of 32, which must be padded.
-                gt = picture(seed, *((20, 48) if number == 1 else (40, 48)))
+                # The second image of each type is smaller than a crop of 32, so it must be padded.
+                gt = random_image(seed, *((20, 48) if number == 1 else (40, 48)))
                 samples.append(sample(f"{split}-{kind}-{number}", split, kind, gt, degraded(gt, kind, seed)))
             write_shard(folder, f"{split}/{kind}/tiny-00000.tar", samples, "plan", [])
     return folder
 
 
 def tiny_config(shards: Path, out: Path, *settings: str) -> TrainConfig:
-    """A network of four channels on crops of 32: a step takes milliseconds."""
+    """Return the settings of a network of four channels on crops of 32: a step takes milliseconds."""
     return with_settings(
         TrainConfig(name="tiny", out=str(out)),
         [

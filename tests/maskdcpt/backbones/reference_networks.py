@@ -1,7 +1,7 @@
 """
-The four networks once more, from their descriptions, as functions of a state dict.
+Reference implementations of the four networks, from their descriptions, as functions of a state dict.
 
-Slow and literal on purpose: loops over windows, sums written out by einsum, one convolution after the other. Nothing is
+Slow and literal on purpose: loops over windows, sums written out by einsum, one convolution after the other. No code is
 shared with the package.
 """
 
@@ -153,7 +153,7 @@ def window_attention(s: State, b: str, x: Tensor, window: int, shift: int, heads
     size = channels // heads
     for top in range(0, height, window):
         for left in range(0, width, window):
-            # A shifted window starts `shift` pixels later and goes on at the opposite border.
+            # A shifted window starts `shift` pixels later and continues at the opposite border.
             rows = (torch.arange(top, top + window) + shift) % height
             columns = (torch.arange(left, left + window) + shift) % width
             part = tokens[:, rows][:, :, columns].reshape(batch, window * window, 3, heads, size)
@@ -200,7 +200,7 @@ def bottleneck(s: State, b: str, x: Tensor) -> Tensor:
 
 
 def classifier(s: State, features: list[Tensor]) -> Tensor:
-    """Features finest first, (B, C, H, W), already of the sizes that the levels want."""
+    """Return the logits for features (B, C, H, W), finest first, already of the sizes that the levels need."""
     weights = s["mixing_weights"].exp() / s["mixing_weights"].exp().sum()
     z: Tensor | float = 0.0
     for i, feature in enumerate(features):

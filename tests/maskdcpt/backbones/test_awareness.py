@@ -1,4 +1,4 @@
-"""Restormers that are aware of the degradation obey the rules of all other networks."""
+"""Restormers that are aware of the degradation follow the rules of all other networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maskdcpt.backbones import Backbone, check_backbone, create_backbone
 from maskdcpt.backbones.awareness import AWARE, TEXT_CHANNELS, Frequency
 from maskdcpt.backbones.restormer import Restormer
 from maskdcpt.masking import GATHER, random_patch_mask
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 
 
 def aware(what: str, dtype: torch.dtype = torch.float64, **size: Any) -> Backbone:
@@ -30,12 +30,12 @@ def test_hidden_pixels_and_no_mask_are_as_in_any_backbone(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", AWARE)
-def test_gathering_gives_what_dense_gives(what: str) -> None:
+def test_gather_equals_dense(what: str) -> None:
     network = aware(what)
     mask = random_patch_mask(2, 32, 32, 8, 0.5, torch.Generator().manual_seed(1))
     results = []
     for options in ({}, {"backend": GATHER}):
-        x = picture(2, 32, 32).requires_grad_()
+        x = random_image(2, 32, 32).requires_grad_()
         found = maps(network, x, mask, **options)
         loss = torch.stack([y.square().mean() for y in found]).sum()
         results.append([*found, *torch.autograd.grad(loss, [x, *network.parameters()], allow_unused=True)])
@@ -53,42 +53,43 @@ def test_it_starts_as_the_plain_network(what: str) -> None:
     missing = other.load_state_dict(plain.state_dict(), strict=False)
     assert not missing.unexpected_keys
     assert all(key.startswith(("aware.", "instruction", "embed_text.")) for key in missing.missing_keys)
-    image = picture(1, 32, 32, dtype=torch.float32)
+    image = random_image(1, 32, 32, dtype=torch.float32)
     assert torch.equal(plain(image), other(image))
 
 
 @pytest.mark.parametrize("what", AWARE)
 def test_every_weight_of_the_aware_parts_learns(what: str) -> None:
     network = aware(what)
-    maps(network, picture(4, 32, 32))[-1].square().mean().backward()
+    maps(network, random_image(4, 32, 32))[-1].square().mean().backward()
     idle = {name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()}
     idle = {name for name in idle if "aware" in name or "text" in name or "instruction" in name}
-    # Experts that this batch did not choose have nothing to learn from it; the chosen one has.
+    # Experts that no image of this batch chose get no gradient from it; the chosen ones do.
     assert all(".experts." in name for name in idle)
     assert len(idle) <= 3 * 3 * 5
 
 
-def test_instructions_change_what_is_done_and_only_while_they_last() -> None:
+def test_instructions_change_the_result_inside_their_context_only() -> None:
     network = aware("instructions")
     assert isinstance(network, Restormer)
-    image, sentences = picture(2, 32, 32), torch.randn(2, TEXT_CHANNELS, dtype=torch.float64)
+    image, sentences = random_image(2, 32, 32), torch.randn(2, TEXT_CHANNELS, dtype=torch.float64)
     before = network(image)
-    with network.told(sentences):
-        told = network(image)
-    with network.told(sentences[:1]):
+    with network.instructed(sentences):
+        instructed = network(image)
+    with network.instructed(sentences[:1]):
         first = network(image)
-    assert not torch.equal(told, before)
-    assert torch.allclose(told[0], first[0], rtol=1e-9)
-    assert not torch.allclose(told[1], first[1], rtol=1e-3)
+    assert not torch.equal(instructed, before)
+    assert torch.allclose(instructed[0], first[0], rtol=1e-9)
+    assert not torch.allclose(instructed[1], first[1], rtol=1e-3)
     assert torch.equal(network(image), before)
-    with pytest.raises(ValueError, match="384"), network.told(sentences[:, :3]):
+    with pytest.raises(ValueError, match="384"), network.instructed(sentences[:, :3]):
         pass
-    with pytest.raises(ValueError, match="instructions"), small("restormer").told(sentences):  # type: ignore[operator]
+    plain = small("restormer")
+    with pytest.raises(ValueError, match="instructions"), plain.instructed(sentences):  # type: ignore[operator]
         pass
 
 
-def test_the_spectrum_is_parted_without_loss() -> None:
-    whole = picture(1, 256, 256)
+def test_the_spectrum_is_split_without_loss() -> None:
+    whole = random_image(1, 256, 256)
     low, high = Frequency.split(whole, torch.full((1, 2, 1, 1), 0.0, dtype=torch.float64))
     # A box of half-size 0 holds the mean alone, and its edge ends at frequency 1.
     assert torch.allclose(low, whole.mean((2, 3), keepdim=True).expand_as(low))
@@ -104,7 +105,7 @@ def test_each_image_has_one_expert() -> None:
     network = aware("experts")
     latent = network.aware["latent"]
     assert isinstance(latent, nn.Module)
-    images = picture(3, 32, 32)
+    images = random_image(3, 32, 32)
     together = network(images)
     assert latent.shares is not None
     assert latent.shares.shape == (3, 4)

@@ -1,4 +1,4 @@
-"""Names, order and shapes of weights are those of the published files."""
+"""Names, order and shapes of weights equal those of the published files."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def identity(module: nn.Module) -> tuple[int, int, str]:
     return len(state), parameters, hashlib.sha256(lines.encode()).hexdigest()
 
 
-def test_every_backbone_of_the_list_is_held_to_its_published_keys() -> None:
+def test_every_backbone_of_the_list_is_compared_with_its_published_keys() -> None:
     assert set(BACKBONES) == set(PUBLISHED) == set(CLASSIFIERS)
 
 
@@ -145,6 +145,6 @@ def test_an_unknown_argument_names_the_nearest() -> None:
         ("swinir", {"masked_keys": "none"}),
     ],
 )
-def test_sizes_that_do_not_go_together_are_refused(name: str, size: dict[str, Any]) -> None:
+def test_sizes_that_do_not_fit_together_are_refused(name: str, size: dict[str, Any]) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=r"\d|not|prompt"):
         create_backbone(name, **size)

@@ -9,7 +9,7 @@ from torch import Tensor
 from maskdcpt.backbones import BACKBONES, create_backbone
 from maskdcpt.backbones.nafnet import local_mean
 from tests.maskdcpt.backbones import reference_networks
-from tests.maskdcpt.small_networks import SIZES, picture, small
+from tests.maskdcpt.small_networks import SIZES, random_image, small
 
 
 def reference(name: str, state: dict[str, Tensor], image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -21,7 +21,7 @@ def reference(name: str, state: dict[str, Tensor], image: Tensor) -> tuple[Tenso
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_output_and_features_are_those_of_the_description(name: str) -> None:
-    network, image = small(name), picture(2, 48, 32)
+    network, image = small(name), random_image(2, 48, 32)
     with torch.no_grad():
         expected, maps = reference(name, network.state_dict(), image)
         torch.testing.assert_close(network(image), expected, rtol=1e-10, atol=1e-10)
@@ -34,7 +34,7 @@ def test_output_and_features_are_those_of_the_description(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_features_are_as_announced_and_finest_last(name: str) -> None:
-    network, image = small(name), picture(1, 32, 48)
+    network, image = small(name), random_image(1, 32, 48)
     encoded = network.encode(image)
     assert tuple(f.shape[1] for f in encoded.features) == network.feature_channels
     assert tuple(32 // f.shape[2] for f in encoded.features) == network.feature_strides
@@ -44,7 +44,7 @@ def test_features_are_as_announced_and_finest_last(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_float32_is_close_to_float64(name: str) -> None:
-    image = picture(1, 32, 32)
+    image = random_image(1, 32, 32)
     double = small(name)(image)
     single = small(name, dtype=torch.float32)(image.float())
     assert (single.double() - double).abs().max() < 2e-5 * double.abs().max()
@@ -52,19 +52,19 @@ def test_float32_is_close_to_float64(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_bfloat16_is_close_to_float32(name: str) -> None:
-    network, image = small(name, dtype=torch.float32), picture(1, 32, 32, dtype=torch.float32)
+    network, image = small(name, dtype=torch.float32), random_image(1, 32, 32, dtype=torch.float32)
     with torch.no_grad():
         exact = network(image)
         with torch.autocast("cpu", torch.bfloat16):
             rough = network(image)
-    # Eight bits of mantissa through some dozens of layers with moved weights.
+    # Eight bits of mantissa through some dozens of layers with perturbed weights.
     assert (rough.float() - exact).square().mean().sqrt() < 0.03 * exact.square().mean().sqrt()
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("size", [(1, 1), (5, 70), (33, 8), (32, 48)])
 def test_any_size_is_restored(name: str, size: tuple[int, int]) -> None:
-    network, image = small(name), picture(1, *size)
+    network, image = small(name), random_image(1, *size)
     with torch.no_grad():
         restored = network.restore(image)
         assert restored.shape == image.shape
@@ -75,22 +75,22 @@ def test_any_size_is_restored(name: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_size_that_the_layers_cannot_take_is_refused_with_the_way_out(name: str) -> None:
     with pytest.raises(ValueError, match=r"multiples of 8, not 20x32: use restore"):
-        small(name)(picture(1, 20, 32))
+        small(name)(random_image(1, 20, 32))
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
-        small(name)(picture(1, 32, 32)[:, :1])
+        small(name)(random_image(1, 32, 32)[:, :1])
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_weight_is_used(name: str) -> None:
     network = small(name)
-    network(picture(1, 32, 32)).square().sum().backward()
+    network(random_image(1, 32, 32)).square().sum().backward()
     unused = [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert unused == []
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_running_a_network_draws_nothing_and_leaves_its_input_alone(name: str) -> None:
-    network, image = small(name), picture(1, 32, 32)
+    network, image = small(name), random_image(1, 32, 32)
     before, state = image.clone(), torch.get_rng_state()
     network(image)
     assert torch.equal(image, before)
@@ -98,7 +98,7 @@ def test_running_a_network_draws_nothing_and_leaves_its_input_alone(name: str) -
 
 
 def test_channels_last_changes_the_speed_alone() -> None:
-    network, image = small("nafnet"), picture(1, 32, 32)
+    network, image = small("nafnet"), random_image(1, 32, 32)
     expected = network(image)
     found = network.to(memory_format=torch.channels_last)(image.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
@@ -123,8 +123,8 @@ def test_a_network_starts_as_published(name: str) -> None:
         assert not state["encode_layers.0.residual_group.blocks.0.mlp.fc1.bias"].any()
 
 
-def test_local_averages_are_those_of_a_window_moved_inside_the_picture() -> None:
-    x = picture(1, 7, 9)
+def test_local_averages_are_those_of_a_window_moved_inside_the_image() -> None:
+    x = random_image(1, 7, 9)
     found = local_mean(x, 4)
     assert found.shape == x.shape
     # Windows of 4 start at 0..3 along 7 rows and 0..5 along 9 columns; pixel (r, c) has that from r-1, c-1.
@@ -135,13 +135,13 @@ def test_local_averages_are_those_of_a_window_moved_inside_the_picture() -> None
             torch.testing.assert_close(found[0, :, r, c], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_local_averages_change_large_pictures_only() -> None:
+def test_local_averages_change_large_images_only() -> None:
     plain, local = small("nafnet"), small("nafnet", local_train_size=32)
-    assert torch.allclose(local(picture(1, 48, 48)), plain(picture(1, 48, 48)), rtol=0, atol=1e-11)
-    assert (local(picture(1, 64, 64)) - plain(picture(1, 64, 64))).abs().max() > 1e-4
+    assert torch.allclose(local(random_image(1, 48, 48)), plain(random_image(1, 48, 48)), rtol=0, atol=1e-11)
+    assert (local(random_image(1, 64, 64)) - plain(random_image(1, 64, 64))).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_a_network_without_values_tells_its_sizes(name: str) -> None:
+def test_a_network_without_values_has_its_sizes(name: str) -> None:
     image = torch.empty(1, 3, 32, 32, device="meta")
     assert small(name, dtype=torch.float32).to("meta")(image).shape == image.shape

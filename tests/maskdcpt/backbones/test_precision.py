@@ -12,13 +12,13 @@ from maskdcpt.backbones import BACKBONES
 from maskdcpt.masking import random_patch_mask
 from maskdcpt.networks.classifier import classifier_for
 from maskdcpt.networks.decoder import decoder_for
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 
 SENSITIVE = ("native_layer_norm", "_softmax")
 
 
 class Seen(TorchDispatchMode):
-    """Notes the types that norms and softmaxes are given, and those of convolutions."""
+    """Records the dtypes of the inputs of norms and softmaxes, and of convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Seen(TorchDispatchMode):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_norms_and_attention_stay_in_float32_under_autocast(name: str) -> None:
     network = small(name, dtype=torch.float32)
-    image = picture(1, 32, 32, dtype=torch.float32)
+    image = random_image(1, 32, 32, dtype=torch.float32)
     with torch.no_grad(), Seen() as seen, torch.autocast("cpu", dtype=torch.bfloat16):
         half = network(image)
     assert seen.sensitive == {torch.float32}
@@ -52,7 +52,7 @@ def test_norms_and_attention_stay_in_float32_under_autocast(name: str) -> None:
     [*((name, torch.bfloat16, 0.03) for name in BACKBONES), ("nafnet", torch.float16, 0.004)],
 )
 def test_a_network_and_its_heads_may_be_half_precision_as_a_whole(name: str, dtype: torch.dtype, bound: float) -> None:
-    image = picture(1, 32, 32, dtype=torch.float32)
+    image = random_image(1, 32, 32, dtype=torch.float32)
     mask = random_patch_mask(1, 32, 32, 16, 0.5, torch.Generator().manual_seed(0))
     maps, gradients = [], []
     for kind in (torch.float32, dtype):

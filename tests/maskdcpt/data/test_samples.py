@@ -19,7 +19,7 @@ from maskdcpt.data.crops import Crops, mirrored_to, random_window, turn_into
 from maskdcpt.data.loader import crop_loader, pieces_of
 from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
-from tests.maskdcpt.tiny import picture, write_shards
+from tests.maskdcpt.tiny import random_image, write_shards
 from uirdata import load_subset
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import RgbImage, Window
@@ -172,7 +172,7 @@ def test_repeats_of_a_sample_and_its_epochs_show_other_windows() -> None:
 
 
 def test_the_eight_turns_are_eight_and_equally_likely() -> None:
-    image = picture(0, 8, 8)
+    image = random_image(0, 8, 8)
     turns = [np.empty_like(image) for _ in range(8)]
     for turn, into in enumerate(turns):
         turn_into(into, image, turn)
@@ -185,12 +185,12 @@ def test_the_eight_turns_are_eight_and_equally_likely() -> None:
 def test_a_turn_of_what_is_not_square_or_of_another_size_is_refused() -> None:
     for into, image in (((8, 8), (8, 9)), ((8, 9), (8, 9))):
         with pytest.raises(ValueError, match="a square image"):
-            turn_into(np.empty((*into, 3), np.uint8), picture(0, *image), 0)
+            turn_into(np.empty((*into, 3), np.uint8), random_image(0, *image), 0)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
 def test_only_sides_that_are_too_short_are_lengthened_and_by_mirroring(height: int, width: int, size: int) -> None:
-    image = picture(1, max(height, 2), max(width, 2))[:height, :width]
+    image = random_image(1, max(height, 2), max(width, 2))[:height, :width]
     padded = mirrored_to(image, size)
     assert padded.shape == (max(height, size), max(width, size), 3)
     assert np.array_equal(padded[:height, :width], image)
@@ -199,7 +199,7 @@ def test_only_sides_that_are_too_short_are_lengthened_and_by_mirroring(height: i
 
 
 def test_an_image_that_is_large_enough_is_never_mirrored() -> None:
-    image = picture(2, 33, 64)
+    image = random_image(2, 33, 64)
     assert mirrored_to(image, 32) is image
 
 
@@ -211,12 +211,12 @@ def test_every_place_of_an_image_can_be_cut() -> None:
 
 
 def test_a_batch_travels_as_bytes_and_arrives_as_numbers() -> None:
-    packed = pack([(picture(0), picture(1), 2, 7)])
+    packed = pack([(random_image(0), random_image(1), 2, 7)])
     assert packed.lq.dtype == torch.uint8
     batch = packed.unpack("cpu")
     assert batch.lq.shape == (1, 3, 40, 48)
     assert batch.lq.dtype == torch.float32
-    assert np.array_equal((batch.gt[0].permute(1, 2, 0) * 255).round().numpy(), picture(1))
+    assert np.array_equal((batch.gt[0].permute(1, 2, 0) * 255).round().numpy(), random_image(1))
     assert batch.label.tolist() == [2]
     assert packed.unpack("cpu", channels_last=True).lq.is_contiguous(memory_format=torch.channels_last)
 

@@ -37,7 +37,7 @@ from uirdata.errors import SourceError, UirError, UsageError
 from uirdata.images import read_image
 from uirdata.layout import Layout
 
-# Two pictures of each test set, as they are named where they are published.
+# Two images of each test set, as they are named where they are published.
 TREES = {
     "sots-outdoor": [("SOTS/outdoor/hazy/{n}_0.8_0.2.png", "SOTS/outdoor/gt/{n}.png")],
     "rain100l": [("Rain100L/input/{n}.png", "Rain100L/target/{n}.png")],
@@ -103,7 +103,7 @@ def test_table_1_runs_on_its_five_test_sets(root: Path, published: Path, tmp_pat
     assert [cell.name for cell in report.cells] == ["dehazing", "deraining", "denoising", "deblurring", "low_light"]
     assert all(cell.values["psnr"] == means.psnr for cell, means in zip(report.cells, report.by_set, strict=True))
     assert report.mean.psnr == pytest.approx(np.mean([means.psnr for means in report.by_set]))
-    # Published files are told by their names, and what is known of their training data is said.
+    # Published files are detected by name, and what is known of their training data is reported.
     assert "Its name says 5d" in report.training[0]
     assert any("reside-ots" in text for text in report.by_set[0].contamination)
     assert report.by_set[1].contamination == ()
@@ -134,7 +134,7 @@ def test_noise_is_compared_as_published_and_in_eight_bits(root: Path, published:
     assert row.lq_psnr == pytest.approx(psnr(*tensors).item(), abs=1e-4)
     assert row.level == "gaussian-25"
     assert by_name["cbsd68-gaussian-15"].lq_psnr > by_name["cbsd68-gaussian-75"].lq_psnr  # type: ignore[operator]
-    # The stricter way gives the network what a saved LQ would hold.
+    # With `quantise` the network gets the values of a saved LQ.
     saved = (tensors[0] * 255).round().float() / 255
     with torch.no_grad():
         restored = networks_of(load_checkpoint(published)).backbone.restore(saved).clamp(0, 1)
@@ -163,7 +163,7 @@ def test_a_mosaic_can_have_red_and_blue_exchanged_as_the_published_test(root: Pa
     assert np.abs(np.asarray(plain.lq, float) - np.asarray(plain.gt, float)).mean() < 12
 
 
-def test_what_is_made_depends_on_the_picture_alone(root: Path) -> None:
+def test_what_is_made_depends_on_the_image_alone(root: Path) -> None:
     blur = next(test_set for test_set in BENCHES["12d"].sets if test_set.name == "urban100-blur")
     first, second = set_cases(blur, Layout(root)), set_cases(blur, Layout(root))
     assert all(np.array_equal(a.load().lq, b.load().lq) for a, b in zip(first, second, strict=True))
@@ -196,7 +196,7 @@ def test_sets_without_references_have_blind_metrics_alone(root: Path, published:
     assert set(report.digests) > {"weights", "pyiqa/brisque_svm_weights.pth"}
     five = find_bench("5d")
     full = evaluate_bench(published, five, root, out=tmp_path / "five", setting=setting)
-    # The distance of a set comes from its saved pictures.
+    # The distance of a set comes from its saved images.
     assert [means.learned["fid"] for means in full.by_set] == [2.0, 2.0, 2.0, 4.0, 2.0]
     assert full.cells[3].values["fid"] == 4.0
 

@@ -75,9 +75,9 @@ def test_an_evaluation_goes_into_the_cells_of_its_degradations(tmp_path: Path) -
     assert own.cells == {"dehazing.psnr": 31.0, "dehazing.ssim": 0.97}
     more = difference_row(own, table.row("NAFNet+MaskDCPT"))
     assert more.cells == pytest.approx({"dehazing.psnr": 31.0 - 31.4, "dehazing.ssim": 0.97 - 0.978})
-    with pytest.raises(UirError, match="says nothing of what table 6"):
+    with pytest.raises(UirError, match="no value for any column of table 6"):
         own_row(load_table(6), "mine", tmp_path / "r")
-    with pytest.raises(UirError, match="is no report"):
+    with pytest.raises(UirError, match="cannot be read as a report"):
         own_row(table, "mine", tmp_path / "missing.json")
 
 

@@ -47,7 +47,7 @@ def test_no_difference_is_no_evidence_and_a_clear_one_is() -> None:
 
 def test_frames_of_a_video_count_as_one() -> None:
     rng = np.random.default_rng(3)
-    # Four videos of fifty frames, that say the same thing fifty times.
+    # Four videos of fifty equal frames, so only four independent values.
     videos = np.repeat(rng.normal(0.4, 0.5, 4), 50)
     groups = [str(index // 50) for index in range(200)]
     together = paired_test([0.0] * 200, videos.tolist(), groups)

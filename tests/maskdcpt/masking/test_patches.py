@@ -1,4 +1,4 @@
-"""Masks hide what they say, where they say, and the same for the same seed."""
+"""Masks hide the requested share of patches, and the same patches for the same seed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_sixteen_by_sixteen_patches_show_128() -> None:
     assert random_patch_mask(2, 256, 256, generator=seeded()).visible.sum((1, 2, 3)).tolist() == [128, 128]
 
 
-def test_the_same_seed_gives_these_patches_for_ever() -> None:
+def test_the_patches_of_a_seed_do_not_change_between_releases() -> None:
     assert text(random_patch_mask(1, 64, 96, generator=seeded(7))) == [".#..##", "#.#...", "####.#", ".#.#.."]
     assert text(square_patch_mask(1, 64, 96, generator=seeded(7))) == ["######", "...###", "...###", "...###"]
     assert text(blockwise_patch_mask(1, 128, 128, generator=seeded(7))) == [
@@ -125,7 +125,7 @@ def test_what_is_no_mask_is_refused() -> None:
     with pytest.raises(ValueError, match=r"not 1\.5"):
         random_patch_mask(1, 16, 16, ratio=1.5)
     for wrong in (torch.ones(1, 1, 2, 2), torch.ones(2, 2, dtype=torch.bool), torch.ones(1, 3, 2, 2, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="a patch mask is"):
+        with pytest.raises(ValueError, match="a patch mask must be"):
             PatchMask(wrong)
 
 

@@ -1,4 +1,4 @@
-"""The Triton kernels, in Triton's own interpreter where the library is; elsewhere it says why they are not there."""
+"""The Triton kernels, in Triton's interpreter where the library is installed; elsewhere the tests are skipped."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ from maskdcpt.masking import triton_kernels
 from maskdcpt.masking.layers import ChannelNorm
 
 generator = torch.Generator().manual_seed(0)
-# Channels and pixels that do not fill the last tile; 3000 channels are a tile of their own. With a mean of 100 float32
-# has three digits left here; a variance from the mean of squares would have none.
+# Channels and pixels that do not fill the last tile; 3000 channels are a tile of their own. With a mean of 100, float32
+# keeps three digits here; a variance computed from the mean of squares would keep none.
 for channels, shape, level, bound in (
     (3, (2, 2, 3), 0, 2e-5), (48, (3, 4, 4), 0, 2e-5), (700, (2, 3, 3), 100, 1e-3), (3000, (1, 1, 2), 0, 2e-5)
 ):
@@ -65,7 +65,7 @@ for channels, shape, level, bound in (
         half = triton_kernels.norm(start.bfloat16(), layer)
     assert half.dtype == torch.bfloat16
     exact = layer(start.bfloat16().float())
-    # A GPU rounds, the interpreter cuts off: a whole step of bfloat16 at most.
+    # A GPU rounds, the interpreter truncates: a difference of one step of bfloat16 at most.
     assert (half.float() - exact).abs().max() <= 2**-7 * exact.abs().max()
 print("agrees")
 """
@@ -80,7 +80,7 @@ def test_on_a_cpu_it_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="the triton library is not installed")
 @pytest.mark.parametrize("code", [CODE, NORM], ids=["block", "norm"])
-def test_the_kernels_give_what_torch_gives_forward_and_backward(code: str) -> None:
+def test_the_kernels_equal_torch_forward_and_backward(code: str) -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=300

@@ -1,4 +1,4 @@
-"""A network that knows nothing of masks can be run with one, and a network of one's own can be checked."""
+"""A network without code for masks can be run with one, and a user's own network can be checked."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from maskdcpt.backbones import BACKBONES, Backbone, Encoded, check_backbone
 from maskdcpt.masking import BACKENDS, DENSE, Backend, BackendError, PatchMask, masked, random_patch_mask, sparse
 from maskdcpt.masking.layers import ChannelNorm
 from maskdcpt.masking.wrapping import MaskedModule
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 
 
 class SqueezeUNet(nn.Module):
-    """Not among the four: transposed convolutions, pooling, squeeze-and-excitation, reflect padding."""
+    """A network that is not a backbone: transposed convolutions, pooling, squeeze-and-excitation, reflect padding."""
 
     def __init__(self, width: int = 6) -> None:
         super().__init__()
@@ -50,11 +50,11 @@ def network(seed: int = 0) -> SqueezeUNet:
 
 
 @pytest.mark.parametrize("patch", [1, 4, 16])
-def test_a_stranger_runs_with_a_mask(patch: int) -> None:
+def test_another_network_runs_with_a_mask(patch: int) -> None:
     plain = network()
     wrapped = masked(plain)
     mask = random_patch_mask(2, 32, 48, patch, 0.5, torch.Generator().manual_seed(0))
-    image = picture(2, 32, 48)
+    image = random_image(2, 32, 48)
     visible = mask.at(32, 48)
     other = torch.where(visible, image, torch.full_like(image, float("nan")))
     seen, again = wrapped(image, mask), wrapped(other, mask)
@@ -69,13 +69,13 @@ def test_a_stranger_runs_with_a_mask(patch: int) -> None:
         )
 
 
-def test_averages_of_a_stranger_are_over_visible_pixels() -> None:
+def test_averages_of_another_network_are_over_visible_pixels() -> None:
     class Average(nn.Module):
         def forward(self, x: Tensor) -> list[Tensor]:
             return [x.mean((2, 3)), F.adaptive_avg_pool2d(x, 1), torch.mean(x, dim=(-2, -1), keepdim=True)]
 
     mask = random_patch_mask(2, 32, 48, 8, 0.5, torch.Generator().manual_seed(0))
-    image = picture(2, 32, 48)
+    image = random_image(2, 32, 48)
     visible = mask.at(32, 48)
     expected = (image * visible).sum((2, 3)) / visible.sum((2, 3))
     for found in masked(Average())(image, mask):
@@ -91,7 +91,7 @@ def test_a_wrapped_restormer_is_our_own_masked_restormer() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.inner.encode(x).last
 
-    restormer, image = small("restormer"), picture(2, 32, 48)
+    restormer, image = small("restormer"), random_image(2, 32, 48)
     mask = random_patch_mask(2, 32, 48, 8, 0.5, torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = masked(Plain(restormer))(image, mask)
@@ -104,7 +104,7 @@ def test_norms_over_pixels_are_refused_by_name() -> None:
 
 
 class Own(Backbone):
-    """The stranger as a backbone."""
+    """`SqueezeUNet` as a backbone."""
 
     name = "own"
 
@@ -139,7 +139,7 @@ def test_every_backbone_keeps_the_contract_and_its_weights(name: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
 
-def test_a_network_of_ones_own_can_keep_the_contract() -> None:
+def test_a_users_own_network_can_keep_the_contract() -> None:
     assert check_backbone(Own()) == []
 
 
@@ -157,7 +157,7 @@ def test_the_check_says_what_is_wrong() -> None:
     assert any("hidden pixels change the features" in problem for problem in problems)
     assert any("not exactly 0" in problem for problem in problems)
     assert any("gradient reaches" in problem for problem in problems)
-    assert check_backbone(Mislabelled()) == ["feature_channels says (6, 12), features have (12, 6)"]
+    assert check_backbone(Mislabelled()) == ["feature_channels is (6, 12), features have (12, 6)"]
     assert "it has no encode" in check_backbone(nn.Conv2d(3, 3, 3))[4]
 
 
@@ -169,7 +169,7 @@ def test_spconv_is_refused_with_the_reason_where_it_is_missing(monkeypatch: pyte
 
 
 class FakeLibrary:
-    """As much of spconv as is called, computing densely; `error` is added to what it gives."""
+    """The part of spconv that is called, computed densely; `error` is added to its results."""
 
     ConvAlgo = SimpleNamespace(Native="native")
 
@@ -201,14 +201,14 @@ class FakeLibrary:
 
 
 def test_spconv_is_used_when_it_is_right_and_refused_when_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    mask, image = random_patch_mask(2, 32, 32, 8), picture(2, 32, 32, dtype=torch.float32)
+    mask, image = random_patch_mask(2, 32, 32, 8), random_image(2, 32, 32, dtype=torch.float32)
     swinir = small("swinir", dtype=torch.float32)
     monkeypatch.setattr(sparse, "_library", lambda: FakeLibrary(0.0))
     with torch.no_grad():
         found = swinir.encode(image, mask, backend=sparse.Spconv(DENSE)).last
         torch.testing.assert_close(found, swinir.encode(image, mask).last, rtol=1e-3, atol=1e-3)
     monkeypatch.setattr(sparse, "_library", lambda: FakeLibrary(0.01))
-    with pytest.raises(BackendError, match="wrong numbers"):
+    with pytest.raises(BackendError, match="wrong results"):
         sparse.Spconv(DENSE).stages(mask, 32, 32, 1)
 
 

@@ -14,12 +14,12 @@ import maskdcpt.metrics.pyiqa_engine as engine_module
 from maskdcpt.metrics import LEARNED, LearnedMetric
 from maskdcpt.metrics.learned import LearnedScorer, learned_metrics, missing_files, unlike_published
 from maskdcpt.metrics.pyiqa_engine import VERSION, PyiqaEngine
-from tests.maskdcpt.small_networks import picture
+from tests.maskdcpt.small_networks import random_image
 from uirdata.errors import UirError, UsageError
 
 
 class FakeEngine:
-    """Answers with the mean of what it is given, and keeps what it was asked."""
+    """Returns the mean of the restored images, and records its calls."""
 
     name = "fake 1"
 
@@ -58,13 +58,13 @@ def test_every_metric_pins_its_variant_and_says_where_its_weights_are() -> None:
         assert len(metric.pinned) > 20
         assert all(file.url.startswith("https://") and file.url.endswith(Path(file.path).name) for file in metric.files)
         assert not metric.file_option or metric.files
-    # The library's own defaults move these by 0.05 and more.
+    # The library's own defaults change these values by 0.05 and more.
     assert LEARNED["niqe"].options["color_space"] == "yiq"
     assert LEARNED["lpips"].options == {"net": "alex", "version": "0.1"}
     assert LEARNED["fid"].options["mode"] == "clean"
 
 
-def test_weights_that_are_missing_are_told_of_before_anything_is_done(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_before_anything_is_done(tmp_path: Path) -> None:
     engine = FakeEngine()
     with pytest.raises(UirError) as caught:
         LearnedScorer(learned_metrics(["lpips", "piqe"]), tmp_path, torch.device("cpu"), engine)
@@ -76,27 +76,27 @@ def test_weights_that_are_missing_are_told_of_before_anything_is_done(tmp_path: 
 
 def test_images_are_scored_in_a_batch_as_their_protocol_says(tmp_path: Path) -> None:
     engine = FakeEngine()
-    a, b = picture(3, 200, 210).float(), picture(3, 200, 210, seed=5).float()
+    a, b = random_image(3, 200, 210).float(), random_image(3, 200, 210, seed=5).float()
     found = scorer(tmp_path, engine, "lpips", "niqe").score(a, b)
     assert found["lpips"] == pytest.approx(a.mean((1, 2, 3)).tolist())
     (_, given, gt), (_, blind, none) = engine.asked
     assert torch.equal(given, a)
     assert gt is not None
     assert torch.equal(gt, b)
-    # What reads saved files sees eight bits.
+    # Metrics of saved files get values rounded to eight bits.
     assert torch.equal(blind, (a.clamp(0, 1) * 255).round() / 255)
     assert none is None
 
 
 def test_what_cannot_be_scored_has_no_value(tmp_path: Path) -> None:
     made = scorer(tmp_path, FakeEngine(), "lpips", "brisque", "niqe")
-    found = made.score(picture(2, 100, 100).float(), None)
+    found = made.score(random_image(2, 100, 100).float(), None)
     assert found["lpips"] == [None, None]
     assert found["niqe"] == [None, None]
     assert all(isinstance(value, float) for value in found["brisque"])
 
 
-def test_a_set_of_one_picture_has_no_distance(tmp_path: Path) -> None:
+def test_a_set_of_one_image_has_no_distance(tmp_path: Path) -> None:
     made = scorer(tmp_path / "weights", FakeEngine(), "fid")
     for folder in ("restored", "gt"):
         (tmp_path / folder).mkdir()
@@ -129,7 +129,7 @@ def test_without_the_library_the_licence_and_the_extra_are_named(
     with pytest.raises(UirError, match=r"non-commercial use alone: pip install 'universal-image-restoration\[eval\]'"):
         PyiqaEngine(tmp_path, torch.device("cpu"))
     monkeypatch.setattr(engine_module, "version", {"pyiqa": "0.2.0"}.get)
-    with pytest.raises(UirError, match=f"the protocols are those of {VERSION}"):
+    with pytest.raises(UirError, match=f"but the protocols are those of {VERSION}"):
         PyiqaEngine(tmp_path, torch.device("cpu"))
 
 
@@ -155,7 +155,7 @@ def test_the_library_is_handed_what_is_pinned_and_kept_quiet(
     monkeypatch.setattr(engine_module, "version", {"pyiqa": VERSION}.get)
     monkeypatch.setattr(torch.hub, "set_dir", lambda folder: asked.append(("hub", {"dir": folder})))
     made = PyiqaEngine(tmp_path, torch.device("cpu"))
-    assert made.of_images(LEARNED["lpips"])(picture(1, 64, 64), picture(1, 64, 64)).tolist() == [0.25]
+    assert made.of_images(LEARNED["lpips"])(random_image(1, 64, 64), random_image(1, 64, 64)).tolist() == [0.25]
     assert made.of_sets(LEARNED["fid"])(tmp_path, tmp_path) == 0.25
     device = torch.device("cpu")
     file = str(tmp_path / "pyiqa/LPIPS_v0.1_alex-df73285e.pth")

@@ -1,4 +1,4 @@
-"""PSNR and SSIM are those of the field."""
+"""PSNR and SSIM equal those of other libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from maskdcpt import metrics
 from maskdcpt.metrics import METRICS, psnr, ssim
 from maskdcpt.metrics.base import Y_WEIGHTS
-from tests.maskdcpt.small_networks import picture
+from tests.maskdcpt.small_networks import random_image
 
 
 def degraded(image: Tensor, amount: float, seed: int = 1) -> Tensor:
@@ -30,7 +30,7 @@ def test_psnr_of_a_constant_difference_is_known() -> None:
 
 
 def test_equal_images_are_infinitely_good_and_only_they() -> None:
-    a = picture(2, 16, 16)
+    a = random_image(2, 16, 16)
     b = torch.stack([a[0], degraded(a[1], 0.1)])
     values = psnr(a, b)
     assert values[0] == math.inf
@@ -38,14 +38,14 @@ def test_equal_images_are_infinitely_good_and_only_they() -> None:
     assert ssim(a, a).tolist() == pytest.approx([1.0, 1.0])
 
 
-def test_noise_of_sigma_25_costs_what_everybody_knows() -> None:
+def test_noise_of_sigma_25_has_the_well_known_psnr() -> None:
     clean = torch.full((1, 3, 256, 256), 0.5)
     assert psnr(clean, degraded(clean, 25 / 255)).item() == pytest.approx(20.17, abs=0.03)
 
 
 @pytest.mark.parametrize("amount", [0.02, 0.1, 0.5])
 def test_ssim_is_that_of_scikit_image(amount: float) -> None:
-    a = picture(2, 37, 51)
+    a = random_image(2, 37, 51)
     b = degraded(a, amount)
     for i, found in enumerate(ssim(a, b).tolist()):
         expected = structural_similarity(
@@ -57,12 +57,12 @@ def test_ssim_is_that_of_scikit_image(amount: float) -> None:
             data_range=1.0,
             channel_axis=2,
         )
-        # scikit-image truncates the window at 3.5 sigma, which is 11 pixels, and leaves out the border.
+        # scikit-image truncates the window at 3.5 sigma, which is 11 pixels, and excludes the border.
         assert found == pytest.approx(expected, abs=1e-9)
 
 
 def photograph() -> tuple[Tensor, Tensor]:
-    """A part of a photograph, and the same with noise of sigma 15, both of eight bits."""
+    """Return a part of a photograph, and the same with noise of sigma 15, both of eight bits."""
     gt = astronaut()[100:292, 150:406]
     lq = np.clip(np.rint(gt + np.random.default_rng(0).normal(0, 15, gt.shape)), 0, 255).astype(np.uint8)
     first, second = (torch.from_numpy(x).double().permute(2, 0, 1)[None] / 255 for x in (lq, gt))
@@ -95,10 +95,10 @@ def test_a_photograph_has_the_numbers_of_pyiqa_where_the_two_mean_the_same() -> 
 
 def test_a_photograph_differs_from_pyiqas_luma_by_what_is_known() -> None:
     a, b = photograph()
-    # Its psnry and ssim take the luma of YIQ unless told: 1.3 dB and 0.06 away from BT.601, which papers use.
+    # Its psnry and ssim use the luma of YIQ by default: 1.3 dB and 0.06 away from BT.601, which papers use.
     assert psnr(a, b, y_channel=True).item() - 28.45228386 == pytest.approx(1.32195, abs=1e-5)
     assert ssim(a, b, y_channel=True).item() - 0.64259113 == pytest.approx(0.061912, abs=1e-5)
-    # Told "ycbcr", psnry is ours but for the 1e-8, and ssim is ours of a luma that was rounded to 256 steps.
+    # With "ycbcr", psnry equals ours but for the 1e-8, and ssim equals ours of a luma rounded to 256 steps.
     error = 10 ** (-psnr(a, b, y_channel=True).item() / 10)
     assert -10 * math.log10(error + 1e-8) == pytest.approx(29.77419281, abs=3e-6)
     weights = torch.tensor(Y_WEIGHTS, dtype=torch.float64)[:, None, None]
@@ -107,7 +107,7 @@ def test_a_photograph_differs_from_pyiqas_luma_by_what_is_known() -> None:
 
 
 def test_quantising_is_saving_to_eight_bits() -> None:
-    a, b = picture(1, 16, 16), picture(1, 16, 16, seed=5) * 1.4 - 0.2
+    a, b = random_image(1, 16, 16), random_image(1, 16, 16, seed=5) * 1.4 - 0.2
     saved = [torch.from_numpy(np.rint(np.clip(x.numpy(), 0, 1) * 255) / 255) for x in (a, b)]
     assert psnr(a, b, quantise=True).item() == pytest.approx(psnr(*saved).item(), abs=1e-10)
     assert ssim(a, b, quantise=True).item() == pytest.approx(ssim(*saved).item(), abs=1e-12)
@@ -123,7 +123,7 @@ def test_luma_is_that_of_bt601() -> None:
 
 
 def test_a_border_is_left_out() -> None:
-    a = picture(1, 24, 24)
+    a = random_image(1, 24, 24)
     b = a.clone()
     b[..., :4, :] = 0
     assert psnr(a, b, crop_border=4).item() == math.inf
@@ -134,7 +134,7 @@ def test_a_border_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_what_cannot_be_compared_is_refused(name: str) -> None:
-    a = picture(1, 16, 16)
+    a = random_image(1, 16, 16)
     with pytest.raises(ValueError, match="expected"):
         METRICS[name](a, a[..., :15])
     with pytest.raises(ValueError, match="expected"):
@@ -146,12 +146,12 @@ def test_what_cannot_be_compared_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_better_image_has_a_larger_value(name: str) -> None:
-    a = picture(1, 32, 32)
+    a = random_image(1, 32, 32)
     assert METRICS[name](a, degraded(a, 0.05)) > METRICS[name](a, degraded(a, 0.2))
 
 
 def test_half_precision_images_are_compared_in_double() -> None:
-    a = picture(1, 16, 16).to(torch.bfloat16)
+    a = random_image(1, 16, 16).to(torch.bfloat16)
     b = (a + 0.125).to(torch.bfloat16)
     assert psnr(a, b).item() == pytest.approx(psnr(a.double(), b.double()).item(), abs=1e-12)
 

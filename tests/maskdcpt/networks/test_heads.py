@@ -11,7 +11,7 @@ from maskdcpt.masking import random_patch_mask
 from maskdcpt.networks.classifier import DegradationClassifier, classifier_for
 from maskdcpt.networks.decoder import ReconstructionDecoder, decoder_for, literal_reconstruction, surroundings
 from tests.maskdcpt.backbones import reference_networks
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 
 
 def moved(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
@@ -28,7 +28,7 @@ def test_logits_are_those_of_the_description(name: str) -> None:
     network = small(name)
     classifier = moved(classifier_for(network, 5))
     with torch.no_grad():
-        features = network.features(picture(2, 64, 64))[::-1]
+        features = network.features(random_image(2, 64, 64))[::-1]
         shrunk = [f[..., :: 2**i, :: 2**i] for i, f in enumerate(features)] if name == "swinir" else features
         expected = reference_networks.classifier(classifier.state_dict(), shrunk)
         torch.testing.assert_close(classifier(features), expected, rtol=1e-10, atol=1e-10)
@@ -63,10 +63,10 @@ def test_a_classifier_starts_by_weighing_levels_equally() -> None:
 def test_the_decoder_gives_an_image_whatever_the_backbone(name: str, patch: int) -> None:
     network = small(name, dtype=torch.float32)
     mask = random_patch_mask(1, 32, 96, patch)
-    encoded = network.encode(picture(1, 32, 96, dtype=torch.float32), mask)
+    encoded = network.encode(random_image(1, 32, 96, dtype=torch.float32), mask)
     decoder = decoder_for(network)
     assert decoder(encoded, mask).shape == (1, 3, 32, 96)
-    assert decoder(network.encode(picture(1, 32, 96, dtype=torch.float32))).shape == (1, 3, 32, 96)
+    assert decoder(network.encode(random_image(1, 32, 96, dtype=torch.float32))).shape == (1, 3, 32, 96)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -75,7 +75,7 @@ def test_every_weight_of_the_decoder_is_used_when_something_is_hidden(name: str)
     mask = random_patch_mask(2, 64, 64, generator=torch.Generator().manual_seed(0))
     decoder = moved(decoder_for(network))
     # Features come in at several strides; of those with equal strides the last one counts.
-    decoder(network.encode(picture(2, 64, 64), mask), mask).square().sum().backward()
+    decoder(network.encode(random_image(2, 64, 64), mask), mask).square().sum().backward()
     assert [k for k, weight in decoder.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
@@ -96,7 +96,7 @@ def test_strides_that_are_no_powers_of_two_are_refused() -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_literal_head_paints_the_inside_of_a_hidden_patch_in_one_colour(name: str) -> None:
-    network, image = small(name), picture(1, 32, 32)
+    network, image = small(name), random_image(1, 32, 32)
     mask = random_patch_mask(1, 32, 32, generator=torch.Generator().manual_seed(0))
     row, column = (~mask.visible[0, 0]).nonzero()[0].tolist()
     with torch.no_grad():

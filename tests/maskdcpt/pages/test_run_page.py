@@ -16,11 +16,11 @@ from PIL import Image
 from uir_cli.maskdcpt import program
 
 from maskdcpt.pages.run_page import confusion_table, scatter, write_report
-from maskdcpt.pages.slider import SLIDER_STYLE, picture_uri, slider
+from maskdcpt.pages.slider import SLIDER_STYLE, image_uri, slider
 from maskdcpt.restoring.restorer import Restorer
 from maskdcpt.studies.timing import TimingSettings, measure
 from maskdcpt.training.loop import train
-from tests.maskdcpt.tiny import TYPES, picture, tiny_config, write_shards
+from tests.maskdcpt.tiny import TYPES, random_image, tiny_config, write_shards
 from uirdata.errors import UirError
 from uirdata.html_pages import write_page
 
@@ -75,7 +75,7 @@ def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
     input.value=20;input.dispatchEvent(new Event("input",{bubbles:true}));
     document.title=[before,at(),box.querySelectorAll("img")[1].naturalWidth,hit?hit.tagName:""].join("|")})</script>"""
     page = tmp_path / "page.html"
-    write_page(page, "a slider", [SLIDER_STYLE, slider(picture(1), picture(2)), probe])
+    write_page(page, "a slider", [SLIDER_STYLE, slider(random_image(1), random_image(2)), probe])
     assert CHROMIUM is not None
     switches = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     command = [CHROMIUM, *switches.split(), "--disable-component-update", "--disable-sync"]
@@ -96,12 +96,12 @@ def test_the_handle_moves_in_a_browser(tmp_path: Path) -> None:
 
 
 def test_a_restorer_names_with_the_classifier_of_the_pre_training_before(run: Path) -> None:
-    assert Restorer(run).name(picture(1)) in TYPES
+    assert Restorer(run).name(random_image(1)) in TYPES
 
 
-def test_sliders_refuse_pictures_of_two_sizes() -> None:
+def test_sliders_refuse_images_of_two_sizes() -> None:
     with pytest.raises(ValueError, match="one size"):
-        slider(picture(1), picture(1)[:20])
+        slider(random_image(1), random_image(1)[:20])
 
 
 def in_page(text: str) -> list[np.ndarray[Any, Any]]:
@@ -110,12 +110,12 @@ def in_page(text: str) -> list[np.ndarray[Any, Any]]:
 
 
 def test_small_pictures_are_enlarged_without_loss_and_large_ones_made_smaller() -> None:
-    small = picture(1, 32, 40)
+    small = random_image(1, 32, 40)
     before, after = in_page(slider(small, small[::-1].copy()))
     # 7 x 40 = 280 is the largest multiple that is no longer than 300.
     assert np.array_equal(before, small.repeat(7, axis=0).repeat(7, axis=1))
     assert np.array_equal(after[::-1], before)
-    (large,) = in_page(picture_uri(picture(1, 500, 1000), most_px=450))
+    (large,) = in_page(image_uri(random_image(1, 500, 1000), most_px=450))
     assert large.shape == (225, 450, 3)
 
 
@@ -197,7 +197,7 @@ def test_every_way_to_compute_is_timed(run: Path) -> None:
     assert "1 x 3 x 40 x 40" in measured.title
     training = measure(TimingSettings(checkpoint=run, side=32, patch=8, repeats=1, training=True), device="cpu")
     assert "forward and backward" in training.title
-    with pytest.raises(UirError, match="do not go with a network"):
+    with pytest.raises(UirError, match="do not fit a network"):
         measure(TimingSettings(checkpoint=run, side=32, patch=6), device="cpu")
 
 

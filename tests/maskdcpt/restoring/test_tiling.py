@@ -1,4 +1,4 @@
-"""Padding and tiling change nothing that they need not change."""
+"""Padding and tiling change nothing but what they must."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from maskdcpt.backbones.tiling import pad_to_multiple
 from maskdcpt.networks.networks import Networks
 from maskdcpt.restoring.tiling import restore_in_tiles, restored_image, starts
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 32))
 def test_padding_keeps_the_image_and_reaches_the_next_multiple(height: int, width: int, multiple: int) -> None:
-    image = picture(1, height, width)
+    image = random_image(1, height, width)
     padded = pad_to_multiple(image, multiple)
     assert torch.equal(padded[..., :height, :width], image)
     assert padded.shape[2] % multiple == padded.shape[3] % multiple == 0
@@ -36,7 +36,7 @@ def test_padding_is_by_reflection_without_repeating_the_edge() -> None:
 
 
 def test_small_and_large_images_are_padded_alike() -> None:
-    image = picture(1, 20, 24)
+    image = random_image(1, 20, 24)
     expected = F.pad(image, (0, 8, 0, 12), mode="reflect")
     assert torch.equal(pad_to_multiple(image, 32), expected)
     short = pad_to_multiple(image[..., :5, :], 32)
@@ -62,7 +62,7 @@ def test_tiles_cover_everything_and_overlap_enough(size: int, tile: int, data: s
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(16, 48), st.integers(0, 15))
 def test_a_network_that_changes_nothing_gives_the_image_back(h: int, w: int, tile: int, overlap: int) -> None:
-    image = picture(1, h, w)
+    image = random_image(1, h, w)
     restored = restore_in_tiles(lambda x: x, image, tile_px=tile, overlap_px=overlap)
     torch.testing.assert_close(restored, image, rtol=1e-12, atol=1e-12)
 
@@ -71,13 +71,13 @@ def test_a_network_that_looks_no_further_than_half_the_overlap_shows_no_tiles() 
     weight = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0)).double()
 
     def network(x: Tensor) -> Tensor:
-        # Reaches one pixel, and spoils what lies at a tile's border, as zero padding does.
+        # Reaches one pixel, and changes the values at a tile's border, as zero padding does.
         return F.conv2d(x, weight, padding=1)
 
-    image = picture(1, 70, 90)
+    image = random_image(1, 70, 90)
     whole = network(image)
     tiled = restore_in_tiles(network, image, tile_px=32, overlap_px=8)
-    # The border row of a tile has the smallest weight, never none: seams fade, they do not vanish.
+    # The border row of a tile has the smallest weight, but not zero: seams fade, but do not vanish.
     assert (tiled - whole).abs().mean() < 0.1 * (
         restore_in_tiles(network, image, tile_px=32, overlap_px=0) - whole
     ).abs().mean() + 0.05 * whole.abs().mean()
@@ -87,24 +87,24 @@ def test_tiles_with_rims_give_what_the_whole_gives_when_the_network_looks_no_fur
     weight = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(0)).double()
 
     def network(x: Tensor) -> Tensor:
-        # Reaches eight pixels, by two convolutions at half the size: tiles must begin at even places.
+        # Reaches eight pixels, by two convolutions at half the size: tiles must start at even positions.
         small = F.conv2d(F.avg_pool2d(x, 2), weight, padding=2)
         return x + F.interpolate(F.conv2d(small, weight, padding=2), scale_factor=2)
 
-    image = picture(1, 150, 114)
+    image = random_image(1, 150, 114)
     tiled = restore_in_tiles(network, image, tile_px=64, overlap_px=32, multiple=2, rim_px=12)
     torch.testing.assert_close(tiled, network(image), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(restore_in_tiles(network, image, tile_px=64, overlap_px=32, multiple=2), network(image))
 
 
 def test_an_image_of_one_tile_is_restored_whole() -> None:
-    network, image = small("nafnet"), picture(1, 45, 33)
+    network, image = small("nafnet"), random_image(1, 45, 33)
     with torch.no_grad():
         assert torch.equal(restore_in_tiles(network.restore, image, tile_px=64), network.restore(image))
 
 
 def test_tiles_of_a_network_keep_size_and_dtype() -> None:
-    network, image = small("nafnet", dtype=torch.float32), picture(1, 45, 70, dtype=torch.float32)
+    network, image = small("nafnet", dtype=torch.float32), random_image(1, 45, 70, dtype=torch.float32)
     with torch.no_grad():
         restored = restore_in_tiles(network.restore, image, tile_px=32, overlap_px=8)
     assert restored.shape == image.shape
@@ -113,7 +113,7 @@ def test_tiles_of_a_network_keep_size_and_dtype() -> None:
 
 @pytest.mark.parametrize(("tile_px", "overlap_px", "rim_px"), [(32, 8, 2), (320, 64, 16)])
 def test_tiles_overlap_by_a_quarter_and_by_64_at_most(tile_px: int, overlap_px: int, rim_px: int) -> None:
-    backbone, image = small("nafnet"), picture(1, 16, 3 * tile_px - 40)
+    backbone, image = small("nafnet"), random_image(1, 16, 3 * tile_px - 40)
     with torch.no_grad():
         restored = restored_image(Networks(backbone), image, tile_px)
         expected = restore_in_tiles(
@@ -128,16 +128,16 @@ def test_tiles_overlap_by_a_quarter_and_by_64_at_most(tile_px: int, overlap_px: 
 
 
 def test_without_tiles_an_image_is_restored_whole() -> None:
-    backbone, image = small("nafnet"), picture(1, 45, 33)
+    backbone, image = small("nafnet"), random_image(1, 45, 33)
     with torch.no_grad():
         assert torch.equal(restored_image(Networks(backbone), image, 0), backbone.restore(image))
 
 
 def test_rims_that_leave_nothing_to_blend_are_refused() -> None:
     with pytest.raises(ValueError, match="leave nothing"):
-        restore_in_tiles(lambda x: x, picture(1, 64, 64), tile_px=32, overlap_px=16, rim_px=8)
+        restore_in_tiles(lambda x: x, random_image(1, 64, 64), tile_px=32, overlap_px=16, rim_px=8)
 
 
 def test_an_overlap_as_large_as_the_tile_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot overlap"):
-        restore_in_tiles(lambda x: x, picture(1, 64, 64), tile_px=16, overlap_px=16)
+        restore_in_tiles(lambda x: x, random_image(1, 64, 64), tile_px=16, overlap_px=16)

@@ -82,7 +82,7 @@ def test_every_step_of_a_run_is_measured_from_its_own_beginning(shards: Path, pr
     assert read_image(tmp_path / "fig2.png").shape[2] == 3
     with pytest.raises(UsageError, match="no run is named"):
         probe_features(None, shards, SETTINGS, every_step=True)
-    with pytest.raises(UsageError, match="is no run with checkpoints"):
+    with pytest.raises(UsageError, match="is not a run with checkpoints"):
         probe_features(tmp_path, shards, SETTINGS, every_step=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maskdcpt.weights.convert import WeightsError, import_weights
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 from uirdata.errors import UsageError
 
 
@@ -40,13 +40,13 @@ def test_weights_of_the_original_release_load_strictly(name: str, key: str) -> N
     assert imported.dropped == (("chnl_reduce1.weight",) if name == "promptir" else ())
     other = small(name, seed=1)
     other.load_state_dict(imported.weights, strict=True)
-    assert torch.equal(other(picture(1, 32, 32)), network(picture(1, 32, 32)))
+    assert torch.equal(other(random_image(1, 32, 32)), network(random_image(1, 32, 32)))
 
 
 def test_weights_of_nafnets_authors_come_with_their_eps() -> None:
     assert import_weights("nafnet", "original", {"intro.weight": torch.zeros(1)}).arguments == {"norm_eps": 1e-6}
     tight, loose = small("nafnet", norm_eps=1e-6), small("nafnet")
-    assert not torch.equal(tight(picture(1, 32, 32)), loose(picture(1, 32, 32)))
+    assert not torch.equal(tight(random_image(1, 32, 32)), loose(random_image(1, 32, 32)))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.model_card import write_model_folder
 from tests.hub import WRITER
 from tests.maskdcpt.small_networks import small
-from tests.maskdcpt.tiny import picture, tiny_config, write_shards
+from tests.maskdcpt.tiny import random_image, tiny_config, write_shards
 from tests.uirdata.pipeline.publishing.published import online_hub
 from uirdata.errors import PublishError, UirError, UsageError
 
@@ -118,7 +118,7 @@ def test_onnx_gives_what_torch_gives_at_any_size(runs: dict[str, Path], tmp_path
     assert "differs from torch by" in exported.checked
     session = runtime.InferenceSession(tmp_path / "net.onnx")
     assert session.get_modelmeta().custom_metadata_map["multiple"] == "4"
-    image = torch.from_numpy(picture(1, 40, 52).astype(np.float32) / 255).permute(2, 0, 1)[None]
+    image = torch.from_numpy(random_image(1, 40, 52).astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.no_grad():
         expected = networks_of(load_checkpoint(runs["fine"])).backbone(image)
     (found,) = session.run(None, {"lq": image.numpy()})

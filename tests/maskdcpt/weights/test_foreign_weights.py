@@ -11,7 +11,7 @@ from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import CheckpointError
 from maskdcpt.weights.convert import WeightsError
 from maskdcpt.weights.load import load_checkpoint
-from tests.maskdcpt.small_networks import picture, small
+from tests.maskdcpt.small_networks import random_image, small
 from tests.maskdcpt.weights.test_convert import old_name
 
 
@@ -21,7 +21,7 @@ def theirs(folder: Path, name: str, **size: object) -> tuple[Path, torch.Tensor]
     state = {old_name(name, key): tensor for key, tensor in network.state_dict().items()}
     file = folder / f"{name}.pth"
     torch.save({"params": state, "params_ema": state}, file)
-    return file, network(picture(1, 32, 32, dtype=torch.float32))
+    return file, network(random_image(1, 32, 32, dtype=torch.float32))
 
 
 def test_nafnet_needs_no_word_and_keeps_its_eps(tmp_path: Path) -> None:
@@ -30,7 +30,9 @@ def test_nafnet_needs_no_word_and_keeps_its_eps(tmp_path: Path) -> None:
         loaded = load_checkpoint(place)
         assert loaded.size["norm_eps"] == 1e-6
         for kind in ("params", "params_ema"):
-            assert torch.equal(networks_of(loaded, kind).backbone(picture(1, 32, 32, dtype=torch.float32)), expected)
+            assert torch.equal(
+                networks_of(loaded, kind).backbone(random_image(1, 32, 32, dtype=torch.float32)), expected
+            )
 
 
 @pytest.mark.parametrize("name", ["restormer", "promptir"])
@@ -41,7 +43,7 @@ def test_others_must_be_named_and_then_give_the_same(tmp_path: Path, name: str) 
         load_checkpoint(file)
     with pytest.raises(WeightsError, match="ReLU"):
         load_checkpoint(f"dcpt:{file}")
-    restored = networks_of(load_checkpoint(f"original:{file}")).backbone(picture(1, 32, 32, dtype=torch.float32))
+    restored = networks_of(load_checkpoint(f"original:{file}")).backbone(random_image(1, 32, 32, dtype=torch.float32))
     assert (restored - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 

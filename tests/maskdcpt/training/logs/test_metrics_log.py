@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from maskdcpt.images import picture_grid, to_rgb, write_picture
+from maskdcpt.images import image_grid, to_rgb, write_image
 from maskdcpt.studies.figures import draw_curves
 from maskdcpt.training.logs.metrics_log import MetricsLog, read_curves, read_metrics
 from maskdcpt.training.logs.trackers import open_trackers
@@ -57,12 +57,12 @@ def test_a_last_line_that_is_cut_short_is_passed_over_and_another_is_told(tmp_pa
 
 def test_a_grid_holds_the_images_in_rows_and_clips_them(tmp_path: Path) -> None:
     black, white = torch.full((3, 5, 7), -1.0), torch.full((3, 5, 7), 2.0)
-    grid = picture_grid([[black, white], [white, black]], gap=2)
+    grid = image_grid([[black, white], [white, black]], gap=2)
     assert grid.shape == (12, 16, 3)
     assert grid[:5, :7].max() == 0
     assert grid[:5, 9:].min() == 255
     assert to_rgb(torch.full((3, 1, 1), 0.5)).tolist() == [[[128, 128, 128]]]
-    write_picture(tmp_path / "a" / "b.png", grid)
+    write_image(tmp_path / "a" / "b.png", grid)
     assert (read_image(tmp_path / "a" / "b.png") == grid).all()
 
 
@@ -71,7 +71,7 @@ def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
 
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=True, tracker="", config={})
     tracker.scalars(3, {"loss": 0.5})
-    tracker.picture(3, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
+    tracker.picture(3, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -105,7 +105,7 @@ def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
     monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={"a": 1})
     tracker.scalars(3, {"loss": 0.5})
-    tracker.picture(4, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
+    tracker.picture(4, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
     (_, (*words, key, resume)), *rest = calls
     assert (words, len(key), resume) == (["maskdcpt", "run", {"a": 1}], 8, "allow")
