@@ -31,12 +31,13 @@ from maskdcpt.config.presets import find_preset
 from maskdcpt.config.toml import with_settings
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.crops import Crops
-from maskdcpt.data.samples import named_subset, open_samples, repeat_ratios
+from maskdcpt.data.samples import open_samples, repeat_ratios
 from maskdcpt.data.sampling import Stream, epoch_slots
 from maskdcpt.objectives.step_masks import step_mask
 from maskdcpt.training.learner import Learner
 from maskdcpt.training.loop import train
 from maskdcpt.training.run_state import prepare_state
+from uirdata.pipeline.choosing import subset_of_shards
 
 WARM = 8
 """Steps that are not counted: the loader's processes start, and what they read ahead is used up."""
@@ -52,7 +53,7 @@ class Cost:
 
 def bare(config: TrainConfig, steps: int) -> Cost:
     """Cost of a step on the first batch of the run, as tensors that are there already."""
-    subset = named_subset(config.data)
+    subset = subset_of_shards(config.data.shards, config.data.subset)
     samples = open_samples(config.data.shards, config.data.split, subset)
     with joined(config.loop.device, config.loop.threads) as process:
         state = prepare_state(config, samples.class_names, process.device, None)

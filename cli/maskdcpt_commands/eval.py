@@ -115,7 +115,7 @@ def evaluate(
     from maskdcpt.evaluation.scores import Protocol
     from maskdcpt.evaluation.test_sets import find_bench
     from maskdcpt.metrics.learned import learned_metrics
-    from uirdata.pipeline.choosing import named_manifests, subset_of_shards
+    from uirdata.pipeline.choosing import subset_of_shards
 
     asked = _named(metrics)
     changes: dict[str, Any] = {
@@ -139,7 +139,6 @@ def evaluate(
                 protocol=bench_protocol(find_bench(bench_name), asked, **changes),
                 classifier=classifier,
                 setting=setting,
-                manifests=named_manifests(),
                 progress=progress,
             )
         else:
@@ -155,7 +154,6 @@ def evaluate(
                 protocol=Protocol(**changes, learned=learned),
                 classifier=classifier,
                 setting=setting,
-                manifests=named_manifests(),
                 progress=progress,
             )
     if int(os.environ.get("RANK", "0")):
@@ -187,10 +185,10 @@ def _plan(
 ) -> None:
     from maskdcpt.evaluation.evaluate import plan_bench, plan_shards
     from maskdcpt.evaluation.test_sets import find_bench
-    from uirdata.pipeline.choosing import named_manifests, subset_of_shards
+    from uirdata.pipeline.choosing import subset_of_shards
 
     if bench_name is not None:
-        planned = plan_bench(find_bench(bench_name), root, limit=limit, manifests=named_manifests())
+        planned = plan_bench(find_bench(bench_name), root, limit=limit)
     else:
         assert shards is not None
         planned = plan_shards(shards, split=split, subset=subset_of_shards(shards, subset), limit=limit)

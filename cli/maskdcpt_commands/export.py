@@ -63,7 +63,6 @@ def export(
     """
     from maskdcpt.weights.export import as_mapping, export_backbone
     from maskdcpt.weights.model_card import push_model, write_model_folder
-    from uirdata.pipeline.choosing import named_manifests
 
     if out is None and hub is None and folder is None:
         raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")
@@ -87,7 +86,6 @@ def export(
             results=results,
             licence=licence,
             weights=weights,
-            manifests=named_manifests(),
         )
         document["folder"] = str(folder)
         console.line(str(folder))
@@ -98,7 +96,6 @@ def export(
             results=results,
             licence=licence,
             weights=weights,
-            manifests=named_manifests(),
             private=private,
         )
         document |= {"link": pushed.link, "commit": pushed.commit}

@@ -48,12 +48,11 @@ def report(
       maskdcpt report runs/fine --results results/nafnet --out page.html
     """
     from maskdcpt.pages.run_page import prepare_report, write_report
-    from uirdata.pipeline.choosing import named_manifests
 
     target = out or run / "report.html"
     with console.progress() as progress:
         if shards is not None:
-            prepare_report(run, shards, split=split, device=device, manifests=named_manifests(), progress=progress)
+            prepare_report(run, shards, split=split, device=device, progress=progress)
         write_report(run, target, results=results, title=title)
     console.data({"page": str(target)})
     console.line(str(target))

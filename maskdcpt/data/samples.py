@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-from maskdcpt.config.train_config import DataConfig
 from uirdata.errors import NoSamplesError, UsageError
 from uirdata.images import RgbImage, Window
-from uirdata.layout import Layout
 
 if TYPE_CHECKING:
     from uirdata.subsets import Subset
@@ -113,24 +111,3 @@ def repeat_ratios(own: Mapping[str, int], subset: Subset | None, samples: Sample
         return own
     present = set(samples.degradations)
     return {name: ratio for name, ratio in subset.repeat.items() if name in present}
-
-
-def named_subset(data: DataConfig, manifests: Sequence[Path] = ()) -> Subset | None:
-    """
-    Return the subset that a configuration names; None where it takes all that the shards hold.
-
-    Args:
-        data: of the configuration. The user's own subsets are looked for beside its shards, where `uir` keeps them.
-        manifests: further folders with subsets of the user.
-
-    Raises:
-        UsageError: there is no such subset; the nearest is named.
-        ManifestError: a subsets.toml says something that cannot be, or the subset names a source that is not known.
-    """
-    # Without shards nothing can be opened, and that is said then.
-    if not (data.subset and data.shards):
-        return None
-    from uirdata import load_subset
-    from uirdata.sources import own_manifests
-
-    return load_subset(data.subset, extra=own_manifests(Layout.around(data.shards), manifests))

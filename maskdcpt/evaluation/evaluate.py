@@ -42,8 +42,8 @@ from maskdcpt.weights.training_data import training_data
 from uirdata.errors import SourceError, UsageError
 from uirdata.facts.overlaps import load_overlaps
 from uirdata.layout import Layout
+from uirdata.pipeline.choosing import extra_manifests, subset_of_shards
 from uirdata.progress import Progress, Silent
-from uirdata.sources import own_manifests
 from uirdata.subsets import Subset
 
 __all__ = [
@@ -64,12 +64,11 @@ def evaluate(
     shards: str | Path | Samples,
     *,
     split: str = "test",
-    subset: Subset | None = None,
+    subset: Subset | str | None = None,
     out: Path | None = None,
     protocol: Protocol | None = None,
     classifier: Checkpoint | str | Path | None = None,
     setting: Setting | None = None,
-    manifests: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> EvalReport:
     """
@@ -86,13 +85,12 @@ def evaluate(
         checkpoint: or its path.
         shards: a shard folder, or samples that are open already.
         split: of the shards.
-        subset: of the shards; None takes all samples of the split.
+        subset: of the shards, or its name; None takes all samples of the split.
         out: folder for a row per image (images.parquet), the report and image grids; an interrupted evaluation with
             the same inputs resumes from its rows. Required for several processes.
         protocol: the published one when None.
         classifier: checkpoint whose classifier is used; the checkpoint's own when None.
         setting: device, batch and the like.
-        manifests: folders of the user's own subsets, which the training of the checkpoint may have named.
         progress: receives the number of images done.
 
     Raises:
@@ -103,7 +101,11 @@ def evaluate(
     chosen, how = protocol or Protocol(), setting or Setting()
     restoring, naming = _loaded(checkpoint, classifier)
     where = str(shards) if isinstance(shards, (str, Path)) else "samples in memory"
-    samples = open_samples(shards, split, subset) if isinstance(shards, (str, Path)) else shards
+    if isinstance(shards, (str, Path)):
+        subset = subset_of_shards(shards, subset)
+        samples = open_samples(shards, split, subset)
+    else:
+        samples = shards
     cases = sample_cases(samples, chosen.limit)
     if not cases:
         raise UsageError(f"{where} has no sample of the split {split}")
@@ -116,7 +118,7 @@ def evaluate(
         place = {
             "shards": _place(where),
             "split": split,
-            "subset": "" if subset is None else subset.name,
+            "subset": subset if isinstance(subset, str) else subset.name if subset else "",
             "samples": _samples_digest(samples),
         }
         done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
@@ -135,7 +137,7 @@ def evaluate(
             by_degradation=parts,
             mean=mean_of_means(parts),
             unreadable=done.unreadable,
-            training=training_data(restoring, manifests).sentences,
+            training=training_data(restoring).sentences,
             backbone=restoring.backbone,
             **_learned_facts(learned, digests),
         )
@@ -152,7 +154,6 @@ def evaluate_bench(
     protocol: Protocol | None = None,
     classifier: Checkpoint | str | Path | None = None,
     setting: Setting | None = None,
-    manifests: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> EvalReport:
     """
@@ -169,7 +170,6 @@ def evaluate_bench(
         protocol: the published one with the bench's metrics when None.
         classifier: as in `evaluate`.
         setting: as in `evaluate`.
-        manifests: folders of the user's own sources and subsets, besides manifests/ of the root.
         progress: receives the number of images done.
 
     Raises:
@@ -187,7 +187,7 @@ def evaluate_bench(
         layout,
         limit=chosen.limit,
         swapped_mosaic=chosen.swapped_mosaic,
-        manifests=own_manifests(layout, manifests),
+        manifests=extra_manifests(layout),
     )
     if not by_set:
         raise SourceError(
@@ -201,7 +201,7 @@ def evaluate_bench(
         digests = {"weights": digest(restoring.path), "classifier": digest(naming.path)}
         place = {"bench": bench.name, "root": _place(str(root))}
         done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
-        training = training_data(restoring, manifests)
+        training = training_data(restoring)
         overlaps = load_overlaps()
         known = {test_set.name: test_set for test_set in bench.sets}
         parts = tuple(
@@ -253,10 +253,10 @@ class Planned:
     problem: str
 
 
-def plan_bench(bench: Bench, root: Path, *, limit: int = 0, manifests: Sequence[Path] = ()) -> list[Planned]:
+def plan_bench(bench: Bench, root: Path, *, limit: int = 0) -> list[Planned]:
     """Return which images of a bench exist, without a checkpoint and without reading an image."""
     layout = Layout(root)
-    found, missing = found_sets(bench.sets, layout, limit=limit, manifests=own_manifests(layout, manifests))
+    found, missing = found_sets(bench.sets, layout, limit=limit, manifests=extra_manifests(layout))
     return [
         Planned(test_set.name, len(found.get(test_set.name, ())), test_set.images, missing.get(test_set.name, ""))
         for test_set in bench.sets

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maskdcpt.config.toml import read_config
-from maskdcpt.data.samples import Samples, named_subset, open_samples
+from maskdcpt.data.samples import Samples, open_samples
 from maskdcpt.evaluation.evaluate import Setting, evaluate
 from maskdcpt.evaluation.image_grids import PLACES, SHOWN
 from maskdcpt.evaluation.score_files import REPORT
@@ -26,6 +26,7 @@ from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.html_pages import data_uri, html_table, lines_chart, write_page
 from uirdata.images import RgbImage, read_image
+from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.progress import Progress
 from uirdata.storage.files import writing
 from uirdata.subsets import Subset
@@ -43,7 +44,6 @@ def prepare_report(
     *,
     split: str,
     device: str,
-    manifests: Sequence[Path] = (),
     progress: Progress,
 ) -> None:
     """
@@ -54,14 +54,13 @@ def prepare_report(
         shards: to evaluate on.
         split: of the shards.
         device: auto, cpu, cuda, ...
-        manifests: folders of the user's own subsets, of which the run may name one.
         progress: receives the number of images done.
 
     Raises:
         UsageError: `run` is not a run, or its labels are not those of the shards.
         UirError: scikit-learn is not installed, or something cannot be read or written.
     """
-    subset, samples = _samples_for(run, shards, split, manifests)
+    subset, samples = _samples_for(run, shards, split)
     evaluate(
         run,
         shards,
@@ -70,7 +69,6 @@ def prepare_report(
         out=run / TESTS,
         classifier=_classifier_before(run, samples.class_names),
         setting=Setting(device=device),
-        manifests=manifests,
         progress=progress,
     )
     if (run / FEATURES).exists():
@@ -96,11 +94,11 @@ def prepare_report(
         partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
 
 
-def _samples_for(run: Path, shards: str | Path, split: str, manifests: Sequence[Path]) -> tuple[Subset | None, Samples]:
+def _samples_for(run: Path, shards: str | Path, split: str) -> tuple[Subset | None, Samples]:
     """Return the run's own subset of the shards; all samples where the shards were built for another subset."""
     data = replace(read_config(run / CONFIG).data, shards=str(shards))
     try:
-        subset = named_subset(data, manifests)
+        subset = subset_of_shards(shards, data.subset)
         return subset, open_samples(shards, split, subset)
     except UirError:
         if not data.subset:

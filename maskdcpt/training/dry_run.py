@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.samples import named_subset, open_samples, repeat_ratios
+from maskdcpt.data.samples import open_samples, repeat_ratios
 from maskdcpt.data.sampling import epoch_slots
 from maskdcpt.networks.networks import Networks
 from maskdcpt.training.stages import check_sizes, stages_of
+from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.subsets import Subset
 
 
@@ -19,7 +20,7 @@ def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, 
 
     `subset` and errors as in `maskdcpt.training.loop.train`.
     """
-    chosen = named_subset(config.data) if subset is None else subset
+    chosen = subset_of_shards(config.data.shards, config.data.subset) if subset is None else subset
     samples = open_samples(config.data.shards, config.data.split, chosen)
     slots = epoch_slots(samples.degradations, repeat_ratios(config.data.repeat, chosen, samples), config.data.sampling)
     networks = Networks.create(config, len(samples.class_names))

@@ -22,7 +22,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import PackedBatch
 from maskdcpt.data.crops import Crops
 from maskdcpt.data.loader import crop_loader, pieces_of
-from maskdcpt.data.samples import Samples, named_subset, open_samples, repeat_ratios
+from maskdcpt.data.samples import Samples, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
 from maskdcpt.images import image_grid, write_image
 from maskdcpt.masking import PatchMask
@@ -44,6 +44,7 @@ from maskdcpt.training.validation import Validator, example_rows
 from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint
 from uirdata.errors import UirError
+from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.progress import Progress, Silent
 from uirdata.subsets import Subset
 
@@ -93,7 +94,7 @@ def train(
 
     Args:
         config: the run; `config.out` and `config.data.shards` must be set.
-        subset: that `config.data.subset` names; None looks the name up, also in manifests/ beside the shards.
+        subset: that `config.data.subset` names; None looks the name up.
         resume: go on with the run in `config.out`.
         progress: told about steps and results.
         stop: asked after each step; when it says True the run writes a checkpoint and ends.
@@ -107,7 +108,7 @@ def train(
         # The configuration is written next to the weights, and must repeat the run.
         raise ValueError(f"the subset is {subset.name!r}, and data.subset of the configuration {config.data.subset!r}")
     with joined(config.loop.device, config.loop.threads) as process:
-        chosen = named_subset(config.data) if subset is None else subset
+        chosen = subset_of_shards(config.data.shards, config.data.subset) if subset is None else subset
         samples = open_samples(config.data.shards, config.data.split, chosen)
         run = find_run(config, resume=resume, writes=process.leads)
         state = prepare_state(config, samples.class_names, process.device, run if resume else None)

@@ -42,7 +42,6 @@ def write_model_folder(
     results: Sequence[Path] = (),
     licence: str = "",
     weights: WeightKind = "params_ema",
-    manifests: Sequence[Path] = (),
 ) -> Path:
     """
     Write what a model repository holds: model.safetensors, config.json and the card.
@@ -54,7 +53,6 @@ def write_model_folder(
         results: evaluations that the card shows, what `maskdcpt eval --out` wrote.
         licence: of the weights, as the Hub names it; "" where it is not decided.
         weights: params_ema or params.
-        manifests: folders of the user's own subsets, which the training of the checkpoint may have named.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded.
@@ -67,7 +65,7 @@ def write_model_folder(
     export_backbone(loaded, folder / WEIGHTS, weights)
     config = plain_metadata(loaded) | {"size": dict(loaded.size), "class_names": list(loaded.class_names)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    card = _card(loaded, name, reports, licence, training_data(loaded, manifests))
+    card = _card(loaded, name, reports, licence, training_data(loaded))
     (folder / CARD).write_text(card, encoding="utf-8")
     return folder
 
@@ -79,7 +77,6 @@ def push_model(
     results: Sequence[Path] = (),
     licence: str = "",
     weights: WeightKind = "params_ema",
-    manifests: Sequence[Path] = (),
     private: bool = False,
     endpoint: str = "",
     token: str | None = None,
@@ -88,12 +85,11 @@ def push_model(
     Put a model on the Hub, in one commit.
 
     Args:
-        checkpoint: as in `write_model_folder`, as are `results`, `licence`, `weights` and `manifests`.
+        checkpoint: as in `write_model_folder`, as are `results`, `licence` and `weights`.
         repository: owner/name; made where it is missing.
         results: see there.
         licence: see there.
         weights: see there.
-        manifests: see there.
         private: when it is made.
         endpoint: of the Hub; "" takes HF_ENDPOINT, else huggingface.co.
         token: that may write; None takes HF_TOKEN, or the login of `hf auth login`.
@@ -125,7 +121,6 @@ def push_model(
             results=results,
             licence=licence,
             weights=weights,
-            manifests=manifests,
         )
         try:
             api.create_repo(repository, repo_type="model", private=private, exist_ok=True)

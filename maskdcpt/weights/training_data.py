@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.samples import named_subset
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
 from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError
+from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.storage.shards import MANIFEST
 from uirdata.storage.tables import read_table
 from uirdata.subsets import Subset, load_subset
@@ -38,7 +37,7 @@ class TrainingData:
     certain: bool
 
 
-def training_data(checkpoint: Checkpoint, manifests: Sequence[Path] = ()) -> TrainingData:
+def training_data(checkpoint: Checkpoint) -> TrainingData:
     """
     Say what a checkpoint was trained on: from its own configuration, and from those of the checkpoints before it.
 
@@ -46,7 +45,6 @@ def training_data(checkpoint: Checkpoint, manifests: Sequence[Path] = ()) -> Tra
 
     Args:
         checkpoint: whose configurations name subsets.
-        manifests: folders with subsets of the user, besides those that lie beside the shards.
     """
     if checkpoint.config is None:
         match = _PUBLISHED.search(checkpoint.path.stem)
@@ -62,7 +60,7 @@ def training_data(checkpoint: Checkpoint, manifests: Sequence[Path] = ()) -> Tra
     sentences, sources = [], set()
     stage: Checkpoint | None = checkpoint
     while stage is not None and stage.config is not None:
-        found, where = _stage_sources(stage.config, manifests)
+        found, where = _stage_sources(stage.config)
         sources |= found
         sentences.append(
             f"{stage.config.objective.kind}, {stage.step:,} steps of {stage.config.data.batch} on {where}: "
@@ -79,12 +77,12 @@ def training_data(checkpoint: Checkpoint, manifests: Sequence[Path] = ()) -> Tra
     return TrainingData(tuple(sentences), frozenset(sources), True)
 
 
-def _stage_sources(config: TrainConfig, manifests: Sequence[Path]) -> tuple[set[str], str]:
+def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
     """Give the sources of one run: from the manifest of its shards where it is still there, else from its subset."""
     data = config.data
     where = f"{data.subset or 'all'} of {data.shards}"
     try:
-        subset = named_subset(data, manifests)
+        subset = subset_of_shards(data.shards, data.subset)
     except UirError:
         # A subset that is not there any more: all that the shards hold is named then.
         subset = None

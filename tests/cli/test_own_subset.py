@@ -10,14 +10,14 @@ from uir_cli.maskdcpt import program as maskdcpt_program
 from uir_cli.uir import program as uir_program
 
 from maskdcpt.config.toml import read_config, to_toml
-from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.samples import named_subset
+from maskdcpt.evaluation.evaluate import evaluate
 from maskdcpt.training.loop import train
 from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.training_data import training_data
 from tests.conftest import synthetic_image, write_png
 from tests.maskdcpt.tiny import tiny_config
 from uirdata.errors import UsageError
+from uirdata.pipeline.choosing import subset_of_shards
 
 SUBSET = """
 [[subset]]
@@ -114,19 +114,24 @@ def test_without_its_folder_a_subset_of_the_users_own_is_refused_by_name(place: 
         train(config)
 
 
-def test_a_run_from_python_takes_the_subset_that_its_configuration_names(place: Path, tmp_path: Path) -> None:
+def test_a_run_from_python_takes_the_subset_that_its_configuration_names(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shards = shutil.copytree(place / "root/shards", tmp_path / "pool/shards")
     config = tiny_config(shards, tmp_path / "run", "data.subset=mine", "loop.steps=1")
-    subset = named_subset(config.data, [place / "mine"])
+    monkeypatch.setenv("UIR_MANIFESTS", str(place / "mine"))
+    subset = subset_of_shards(shards, "mine")
     assert subset is not None
-    run = train(config, subset=subset).run
+    run = train(config).run
+    assert evaluate(run, shards, split="train", subset="mine").class_names == subset.class_names
     # Without the shards, the subset alone knows what was trained on.
     shutil.rmtree(shards)
+    assert training_data(load_checkpoint(run)).sources == {"myphotos"}
+    monkeypatch.delenv("UIR_MANIFESTS")
     assert training_data(load_checkpoint(run)).sources == set()
-    assert training_data(load_checkpoint(run), [place / "mine"]).sources == {"myphotos"}
     with pytest.raises(ValueError, match="'mine'"):
         train(tiny_config(place / "root/shards", tmp_path / "other", "data.subset=5d"), subset=subset)
-    assert named_subset(TrainConfig().data) is None
+    assert subset_of_shards(shards, "") is None
 
 
 def test_an_unknown_source_of_a_subset_of_ones_own_is_refused_by_both_programs(

@@ -67,13 +67,22 @@ def find_subset(layout: Layout | None, subset: str | Subset, sources: Mapping[st
     return load_subset(subset, sources=sources, extra=extra_manifests(layout))
 
 
-def subset_of_shards(shards: str | Path, name: str) -> Subset | None:
+def subset_of_shards(shards: str | Path, subset: str | Subset | None) -> Subset | None:
     """
-    Return the subset of --subset, or of a configuration, for a shard folder; None where the name is "".
+    Return the subset that --subset or a configuration names, for a shard folder; None if nothing is named.
+
+    The user's own subsets are those of UIR_MANIFESTS, and of manifests/ beside the shards.
+
+    Args:
+        shards: a folder, or an address, beside which there is no folder; "" where none is named, which is an error of
+            whoever opens it.
+        subset: a name, or a value, which is returned as it is.
 
     Errors as `find_subset`.
     """
-    return find_subset(Layout.around(shards), name) if name else None
+    if not subset or not str(shards):
+        return None
+    return find_subset(Layout.around(shards), subset)
 
 
 def chosen_sources(layout: Layout, ids: Sequence[str] = (), subset: str | Subset | None = None) -> list[Source]:
