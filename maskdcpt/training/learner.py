@@ -53,7 +53,8 @@ def compile_step(learner: nn.Module, networks: Networks, *, in_blocks: bool) -> 
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     networks.backend = _Uncompiled(networks.backend)
     for module in blocks_of(networks.backbone) if in_blocks else (learner,):
-        module.compile()
+        # For each size of crops anew: stages are few, and torch loses count of packed patches in sizes that vary.
+        module.compile(dynamic=False)
 
 
 class _Uncompiled:

@@ -424,6 +424,7 @@ def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path:
 def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    torch._dynamo.reset()
     # All that the compiler does but for writing code, which takes minutes.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     settings = ("objective.kind=reconstruction", "objective.reconstruction=head", "model.size.width=2")
@@ -445,6 +446,20 @@ def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
     one, other = read_curves(tmp_path / "plain")["loss"], read_curves(tmp_path / "compiled")["loss"]
     assert other.values == pytest.approx(one.values, rel=1e-5)
     assert everything(tmp_path / "plain").keys() == everything(tmp_path / "compiled").keys()
+
+
+def test_a_compiled_run_may_change_the_size_of_its_crops(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    settings = ["objective.kind=classification", "model.size.width=2", "model.size.enc_blk_nums=[1]"]
+    settings += ["model.size.dec_blk_nums=[1]", "loop.log_every=1", "loop.steps=3"]
+    settings += ["data.stages=[{start=1,crop=16,batch=4},{start=2,crop=48,batch=2}]"]
+    train(tiny_config(shards, tmp_path / "plain", *settings))
+    train(tiny_config(shards, tmp_path / "compiled", *settings, "loop.compile=true"))
+    one, other = read_curves(tmp_path / "plain")["loss"], read_curves(tmp_path / "compiled")["loss"]
+    assert other.values == pytest.approx(one.values, rel=1e-5)
 
 
 def test_pictures_show_what_was_seen_and_made(shards: Path, tmp_path: Path) -> None:
