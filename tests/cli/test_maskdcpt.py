@@ -72,7 +72,7 @@ def test_train_writes_a_run_and_says_where(folder: Path) -> None:
 def test_a_finished_run_is_not_written_over_and_goes_on_when_told(folder: Path, tmp_path: Path) -> None:
     again = run("train", "--config", folder / "pre.toml")
     assert again.exit_code == 2
-    assert "--resume goes on with it" in again.output
+    assert "continue it with --resume" in again.output
     nothing = run("train", "--out", tmp_path / "nothing", "--resume")
     assert nothing.exit_code == 2
     assert "holds no run to go on with" in nothing.output

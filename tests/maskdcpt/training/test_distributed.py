@@ -147,7 +147,7 @@ def test_a_rank_that_cannot_read_ends_all_and_no_step_is_lost(
     errors = errors_on(2, config, each=breaks_at(2))
     assert len(errors) == 2
     one, other = sorted(error.splitlines()[-1] for error in errors)
-    assert "another process of this run cannot go on" in one
+    assert "another process of this run cannot continue" in one
     assert "the disk of rank 1 is gone" in other
     assert load_state(checkpoint_folders(tmp_path)[-1])["step"] == 2
     train_on(2, config, resume=True)

@@ -140,7 +140,7 @@ def test_the_average_goes_on_from_the_one_that_was_pre_trained(shards: Path, tmp
 def test_weights_of_another_size_are_refused_by_name(shards: Path, tmp_path: Path) -> None:
     pre = train(tiny_config(shards, tmp_path / "pre"))
     config = tiny_config(shards, tmp_path / "fine", *FINETUNE, f"init.checkpoint={pre.run}", "model.size.width=8")
-    with pytest.raises(UirError, match=r"its backbone \(nafnet .*is not the one that is wanted"):
+    with pytest.raises(UirError, match=r"its backbone \(nafnet .*does not match the network"):
         train(config)
 
 
@@ -157,7 +157,7 @@ def test_a_run_is_not_written_over_and_not_resumed_as_another(shards: Path, tmp_
     with pytest.raises(UsageError, match="no checkpoint to resume from"):
         train(config, resume=True)
     train(config)
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already holds a run"):
         train(config)
     with pytest.raises(UsageError, match=r"other values of optimizer\.lr;"):
         train(with_settings(config, ["optimizer.lr=1e-5", "loop.steps=2"]), resume=True)
@@ -173,7 +173,7 @@ def test_what_is_refused_changes_nothing_on_the_disk(shards: Path, tmp_path: Pat
     with pytest.raises(UirError, match="its labels are"):
         train(with_settings(config, [f"data.shards={other}"]), resume=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
-    with pytest.raises(UirError, match="is not the one that is wanted"):
+    with pytest.raises(UirError, match="does not match the network"):
         train(tiny_config(shards, tmp_path / "new", f"init.checkpoint={tmp_path / 'run'}", "model.size.width=6"))
     assert not (tmp_path / "new").exists()
 
@@ -288,8 +288,8 @@ def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tm
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("data.crop=30", "a crop of 30 is no multiple of 4, which the backbone nafnet needs"),
-        ("objective.mask_patch=5", "a crop of 32 is no multiple of 5"),
+        ("data.crop=30", "a crop of 30 is not a multiple of 4, which the backbone nafnet needs"),
+        ("objective.mask_patch=5", "a crop of 32 is not a multiple of 5"),
         ("data.batch=5", "a batch of 5 does not divide"),
         ("data.repeat={haze = 2}", "names 'haze', of which the shards hold no sample"),
         ("loop.device=cuda:7", "sees no GPU" if not torch.cuda.is_available() else ""),

@@ -49,9 +49,9 @@ def test_a_last_line_that_is_cut_short_is_passed_over_and_another_is_told(tmp_pa
     path.write_text('{"event": "train", "step": 1}\n{"event": "tr')
     assert len(read_metrics(path)) == 1
     path.write_text('{"event": "tr\n{"event": "train", "step": 1}\n')
-    with pytest.raises(UirError, match="line 1 is no JSON"):
+    with pytest.raises(UirError, match="line 1 is not valid JSON"):
         read_metrics(path)
-    with pytest.raises(UirError, match="give the folder of a run"):
+    with pytest.raises(UirError, match="pass the folder of a run"):
         read_metrics(tmp_path / "nothing")
 
 
@@ -71,7 +71,7 @@ def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
 
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=True, tracker="", config={})
     tracker.scalars(3, {"loss": 0.5})
-    tracker.picture(3, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
+    tracker.image(3, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -105,7 +105,7 @@ def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
     monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={"a": 1})
     tracker.scalars(3, {"loss": 0.5})
-    tracker.picture(4, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
+    tracker.image(4, "samples", picture_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
     (_, (*words, key, resume)), *rest = calls
     assert (words, len(key), resume) == (["maskdcpt", "run", {"a": 1}], 8, "allow")
@@ -134,7 +134,7 @@ def test_a_service_that_fails_on_the_way_is_told_once_and_ends_no_run(
         tracker.scalars(step, {"loss": 0.5})
     tracker.close()
     assert [name for name, _ in calls] == ["init", "log"]
-    assert caplog.messages == ["wandb fails (the server is gone); the run goes on without it"]
+    assert caplog.messages == ["wandb fails (the server is gone); the run continues without it"]
 
 
 def test_a_service_that_does_not_start_is_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ def test_times_are_shares_of_what_was_spent_on_steps(monkeypatch: pytest.MonkeyP
         clock.now += 2.0
         yield "piece"
 
-    assert timer.waiting(arriving()) == "piece"
-    with timer.aside():
+    assert timer.next_piece(arriving()) == "piece"
+    with timer.exclude():
         clock.now += 50.0
     clock.now += 6.0
     for total in (1.0, 3.0):

@@ -49,5 +49,5 @@ def test_other_weights_and_places_are_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path, weights="ema")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="no such file or folder"):
         load_backbone(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="is no place of a model"):
+    with pytest.raises(UsageError, match="is not the address of a model"):
         load_backbone("hf://nothing")

@@ -61,7 +61,7 @@ def test_swinir_of_others_is_refused(tmp_path: Path, keys: list[str], reason: st
 
 def test_a_published_file_is_not_anothers(tmp_path: Path) -> None:
     torch.save({"params": small("nafnet").state_dict()}, tmp_path / "ours.pth")
-    with pytest.raises(CheckpointError, match="leave original: out"):
+    with pytest.raises(CheckpointError, match="omit original:"):
         load_checkpoint(f"original:{tmp_path / 'ours.pth'}")
 
 
