@@ -162,12 +162,12 @@ _CONVERTERS: Mapping[tuple[str, Release], Callable[[Mapping[str, Tensor]], Impor
         ("restormer", "dcpt"): _refused("DCPT's Restormer uses ReLU attention, this one softmax"),
         ("promptir", "maskdcpt"): _as_is,
         ("promptir", "original"): _promptir,
-        ("promptir", "dcpt"): _refused("DCPT's PromptIR may use ReLU attention, as its Restormer does; this is not known"),
+        ("promptir", "dcpt"): _refused("DCPT's PromptIR may use ReLU attention, as its Restormer does; it is not known"),
         ("swinir", "maskdcpt"): _as_is,
         ("swinir", "original"): _refused(
             "the original SwinIR adds a position bias and masks shifted windows, this one does neither"
         ),
-        ("swinir", "dcpt"): _refused("DCPT's SwinIR may have a position bias, as the original has; this is not known"),
+        ("swinir", "dcpt"): _refused("DCPT's SwinIR may have a position bias, as the original has; it is not known"),
     }
 )
 

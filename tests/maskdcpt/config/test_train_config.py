@@ -111,14 +111,14 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         ("optimizer.lr=abc", r"optimizer\.lr is 'abc'"),
         ("data.batch=true", r"data\.batch is True"),
         ("data.crop=1.5", r"data\.crop is 1\.5"),
-        ("data.crop=3", r"data\.crop is 3; at least 8"),
-        ("loop.steps=0", r"loop\.steps is 0; at least 1"),
+        ("data.crop=3", r"data\.crop is 3; expected at least 8"),
+        ("loop.steps=0", r"loop\.steps is 0; expected at least 1"),
         ("objective.kind=maskdcp", r"objective\.kind is 'maskdcp'.*'maskdcpt'"),
-        ("objective.mask_ratio=1.0", "a share, from 0 to below 1"),
+        ("objective.mask_ratio=1.0", "a share from 0 to below 1"),
         ("optimizer.ema_decay=1.0", "from 0 to below 1"),
-        ("data.stages=[{start=9, crop=16, batch=1}, {start=5, crop=16, batch=1}]", "they must rise"),
+        ("data.stages=[{start=9, crop=16, batch=1}, {start=5, crop=16, batch=1}]", "they must increase"),
         ("loop", "is not KEY=VALUE"),
-        ("name.inner=1", "holds one value, not a table"),
+        ("name.inner=1", "is a single value, not a table"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key(setting: str, says: str) -> None:
@@ -131,7 +131,7 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"run\.toml: cannot be read"):
         read_config(path)
     path.write_text("[optimizer\n")
-    with pytest.raises(UsageError, match=r"run\.toml: no TOML"):
+    with pytest.raises(UsageError, match=r"run\.toml: is not valid TOML"):
         read_config(path)
     path.write_text("[optimizer]\nlr = nan\n")
     with pytest.raises(UsageError, match=r"run\.toml: "):

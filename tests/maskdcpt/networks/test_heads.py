@@ -39,7 +39,7 @@ def test_token_features_of_a_square_image_are_taken_as_published() -> None:
     maps = [torch.rand(2, 12, 32, 32).double() for _ in range(2)]
     tokens = [feature.flatten(2).transpose(1, 2) for feature in maps]
     assert torch.equal(classifier(tokens), classifier(maps))
-    with pytest.raises(ValueError, match="no square map"):
+    with pytest.raises(ValueError, match="do not form a square map"):
         classifier([token[:, :1000] for token in tokens])
 
 
@@ -49,7 +49,7 @@ def test_features_in_the_wrong_order_or_number_are_refused() -> None:
     assert classifier([fine, coarse]).shape == (1, 3)
     with pytest.raises(ValueError, match="finest first, not 1"):
         classifier([fine])
-    with pytest.raises(ValueError, match="features go in finest first"):
+    with pytest.raises(ValueError, match="features must be finest first"):
         classifier([fine, torch.rand(1, 16, 8, 8)])
 
 

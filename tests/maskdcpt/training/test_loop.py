@@ -292,7 +292,7 @@ def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tm
         ("objective.mask_patch=5", "a crop of 32 is not a multiple of 5"),
         ("data.batch=5", "a batch of 5 does not divide"),
         ("data.repeat={haze = 2}", "names 'haze', of which the shards hold no sample"),
-        ("loop.device=cuda:7", "sees no GPU" if not torch.cuda.is_available() else ""),
+        ("loop.device=cuda:7", "finds no GPU" if not torch.cuda.is_available() else ""),
         ("data.split=val", "has no split 'val'"),
     ],
 )
