@@ -95,7 +95,7 @@ class DegradationClassifier(nn.Module):
         if feature.dim() == 3:
             side = int(feature.shape[1] ** 0.5)
             if side * side != feature.shape[1]:
-                raise ValueError(f"{feature.shape[1]} tokens do not form a square map: pass the feature as (B, C, H, W)")
+                raise ValueError(f"{feature.shape[1]} tokens do not form a square map: pass them as (B, C, H, W)")
             feature = feature.transpose(1, 2).reshape(feature.shape[0], -1, side, side)
         if self.downsample and level:
             feature = F.interpolate(feature, scale_factor=0.5**level, mode="nearest")

@@ -145,9 +145,7 @@ def _refuse_bias_free(weights: Mapping[str, Tensor]) -> None:
 
 def _refused(reason: str) -> Callable[[Mapping[str, Tensor]], ImportedWeights]:
     def refuse(weights: Mapping[str, Tensor]) -> ImportedWeights:
-        raise WeightsError(
-            f"{reason}: the {len(weights)} tensors do not fit. Use those of MaskDCPT's release"
-        )
+        raise WeightsError(f"{reason}: the {len(weights)} tensors do not fit. Use those of MaskDCPT's release")
 
     return refuse
 
@@ -162,7 +160,7 @@ _CONVERTERS: Mapping[tuple[str, Release], Callable[[Mapping[str, Tensor]], Impor
         ("restormer", "dcpt"): _refused("DCPT's Restormer uses ReLU attention, this one softmax"),
         ("promptir", "maskdcpt"): _as_is,
         ("promptir", "original"): _promptir,
-        ("promptir", "dcpt"): _refused("DCPT's PromptIR may use ReLU attention, as its Restormer does; it is not known"),
+        ("promptir", "dcpt"): _refused("DCPT's PromptIR may use ReLU attention like its Restormer; it is not known"),
         ("swinir", "maskdcpt"): _as_is,
         ("swinir", "original"): _refused(
             "the original SwinIR adds a position bias and masks shifted windows, this one does neither"

@@ -75,7 +75,7 @@ def test_a_finished_run_is_not_written_over_and_goes_on_when_told(folder: Path, 
     assert "continue it with --resume" in again.output
     nothing = run("train", "--out", tmp_path / "nothing", "--resume")
     assert nothing.exit_code == 2
-    assert "holds no run to go on with" in nothing.output
+    assert "holds no run to resume" in nothing.output
     config = tmp_path / "own.toml"
     config.write_text(to_toml(tiny_config(folder / "shards", tmp_path / "own", "loop.steps=1")))
     assert run("train", "--config", config, "-q").exit_code == 0
