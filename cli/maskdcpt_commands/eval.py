@@ -53,7 +53,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--y", "y_channel", is_flag=True, help="Compute PSNR and SSIM on the luma alone (BT.601).")
 @click.option("--crop-border", type=click.IntRange(0), default=0, help="Pixels left out on each side.")
 @click.option("--swapped-mosaic", is_flag=True, help="Swap red and blue of mosaics, as the published test does.")
-@click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Side of tiles, px; 0 restores whole images.")
+@click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Side of tiles, px; 0 uses whole images.")
 @click.option("--limit", type=click.IntRange(0), default=0, help="Images per degradation or test set; 0 uses all.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images of the same size at once.")
 @DEVICE

@@ -16,9 +16,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option(
-    "--checkpoint", type=CheckpointPlace(), help="Probe its features; without it, those of a --backbone with new weights."
-)
+@click.option("--checkpoint", type=CheckpointPlace(), help="Probe its features, instead of new weights of --backbone.")
 @BACKBONE
 @click.option("--shards", type=ShardPlace(), required=True, help="A shard folder, or hf://datasets/OWNER/NAME.")
 @click.option("--split", default="test", show_default=True)

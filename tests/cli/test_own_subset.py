@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_subset_of_the_users_own_goes_from_shards_to_an_evaluation(
+def test_a_subset_of_the_user_works_from_shards_to_an_evaluation(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UIR_MANIFESTS", str(place / "mine"))
@@ -95,7 +95,7 @@ def test_a_subset_of_the_users_own_goes_from_shards_to_an_evaluation(
     assert resumed.exit_code == 0, resumed.output
 
 
-def test_without_its_folder_a_subset_of_the_users_own_is_refused_by_name(place: Path, tmp_path: Path) -> None:
+def test_without_its_folder_a_subset_of_the_user_is_refused_by_name(place: Path, tmp_path: Path) -> None:
     shards = str(place / "root/shards")
     words = ["train", "--config", str(place / "tiny.toml"), "--set", "data.subset=mine", "--out", str(tmp_path / "run")]
     for result in (

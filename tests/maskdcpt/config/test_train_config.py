@@ -76,7 +76,7 @@ def test_what_earlier_versions_wrote_reads_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_survives_toml_and_says_where_its_values_come_from(name: str) -> None:
+def test_every_preset_survives_toml_and_has_the_origin_of_its_values(name: str) -> None:
     preset = find_preset(name)
     text = to_toml(preset.config, preset.origin)
     assert config_from_toml(text, where=name) == preset.config
@@ -121,7 +121,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         ("name.inner=1", "is a single value, not a table"),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_key(setting: str, says: str) -> None:
+def test_an_invalid_value_is_refused_with_its_key(setting: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         with_settings(TrainConfig(), [setting])
 
@@ -178,7 +178,7 @@ def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() 
                 assert f"--init runs/{one.pretrain}" in one.commands[1]
 
 
-def test_every_preset_stands_in_a_row_or_is_a_small_one() -> None:
+def test_every_preset_is_in_a_row_or_is_a_small_one() -> None:
     named = {name for one in experiments() for name in (one.pretrain, one.finetune)}
     sizes = ("sample", "small", "medium")
     small = {f"{what}-{size}" for what in ("pretrain", "finetune") for size in sizes}

@@ -53,14 +53,14 @@ def test_features_in_the_wrong_order_or_number_are_refused() -> None:
         classifier([fine, torch.rand(1, 16, 8, 8)])
 
 
-def test_a_classifier_starts_by_weighing_levels_equally() -> None:
+def test_a_classifier_starts_with_equal_weights_of_levels() -> None:
     classifier = DegradationClassifier([8, 16, 16, 16], num_classes=3)
     assert classifier.mixing_weights.softmax(0).tolist() == [0.25] * 4
 
 
 @pytest.mark.parametrize("patch", [1, 4, 16, 32])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_decoder_gives_an_image_whatever_the_backbone(name: str, patch: int) -> None:
+def test_the_decoder_returns_an_image_for_every_backbone(name: str, patch: int) -> None:
     network = small(name, dtype=torch.float32)
     mask = random_patch_mask(1, 32, 96, patch)
     encoded = network.encode(picture(1, 32, 96, dtype=torch.float32), mask)
@@ -79,7 +79,7 @@ def test_every_weight_of_the_decoder_is_used_when_something_is_hidden(name: str)
     assert [k for k, weight in decoder.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
-def test_beside_the_published_networks_the_decoder_is_small() -> None:
+def test_the_decoder_is_small_compared_with_the_published_networks() -> None:
     shares = {}
     for name in BACKBONES:
         with torch.device("meta"):
@@ -95,7 +95,7 @@ def test_strides_that_are_no_powers_of_two_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_literal_head_paints_the_inside_of_a_hidden_patch_in_one_colour(name: str) -> None:
+def test_the_literal_head_fills_the_inside_of_a_hidden_patch_with_one_colour(name: str) -> None:
     network, image = small(name), picture(1, 32, 32)
     mask = random_patch_mask(1, 32, 32, generator=torch.Generator().manual_seed(0))
     row, column = (~mask.visible[0, 0]).nonzero()[0].tolist()

@@ -76,7 +76,7 @@ def test_two_ranks_stopped_by_one_of_them_and_resumed_give_the_same_to_the_bit(s
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_run_of_two_ranks_goes_on_with_one_in_the_same_order(shards: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_ranks_resumes_with_one_in_the_same_order(shards: Path, tmp_path: Path) -> None:
     train_on(2, tiny_config(shards, tmp_path / "run", *SETTINGS), each=one_stops_at(3))
     train(tiny_config(shards, tmp_path / "run", *SETTINGS), resume=True)
     train(tiny_config(shards, tmp_path / "alone", *SETTINGS))
@@ -115,7 +115,7 @@ def divided(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_weights_in_parts_learn_the_same_as_whole_ones(shared: Path, divided: Path) -> None:
+def test_sharded_weights_train_like_whole_ones(shared: Path, divided: Path) -> None:
     one, other = read_curves(shared), read_curves(divided)
     assert one.keys() == other.keys() >= {"loss", "grad_norm", "validation/pixel", "validation/accuracy"}
     for name in ("loss", "grad_norm", "validation/pixel", "validation/accuracy"):
@@ -127,7 +127,7 @@ def test_weights_in_parts_learn_the_same_as_whole_ones(shared: Path, divided: Pa
     assert read_image(divided / "samples" / "step-000004.png").shape == (4 * 36 - 4, 4 * 36 - 4, 3)
 
 
-def test_a_checkpoint_of_parts_is_whole_and_goes_on_in_one_process(
+def test_a_checkpoint_of_sharded_weights_is_whole_and_resumes_in_one_process(
     shards: Path, shared: Path, divided: Path, tmp_path: Path
 ) -> None:
     runs = []

@@ -72,7 +72,7 @@ def test_stopped_and_resumed_gives_the_same_to_the_bit_with_any_number_of_worker
     assert_same(everything(tmp_path / "whole"), everything(tmp_path / "broken"))
 
 
-def test_a_killed_run_goes_on_in_a_fresh_process_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_in_a_new_process_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
     train(tiny_config(shards, tmp_path / "whole", *FINETUNE))
     run = tmp_path / "killed"
     train(tiny_config(shards, run, *FINETUNE), stop=stop_after(4))
@@ -121,7 +121,7 @@ def test_fine_tuning_starts_from_the_pre_trained_backbone_and_nothing_else(shard
     assert not before.restores
 
 
-def test_the_average_goes_on_from_the_one_that_was_pre_trained(shards: Path, tmp_path: Path) -> None:
+def test_the_ema_of_fine_tuning_starts_from_the_pre_trained_ema(shards: Path, tmp_path: Path) -> None:
     pre = train(tiny_config(shards, tmp_path / "pre", "optimizer.ema_decay=0.5", "optimizer.lr=0.01"))
     settings = (
         *FINETUNE,
@@ -152,7 +152,7 @@ def test_heads_of_another_label_order_are_refused(shards: Path, tmp_path: Path) 
         train(config)
 
 
-def test_a_run_is_not_written_over_and_not_resumed_as_another(shards: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten_and_not_resumed_as_another(shards: Path, tmp_path: Path) -> None:
     config = tiny_config(shards, tmp_path / "run", "loop.steps=1")
     with pytest.raises(UsageError, match="no checkpoint to resume from"):
         train(config, resume=True)
@@ -184,7 +184,7 @@ def test_the_configuration_beside_the_weights_repeats_the_run(shards: Path, tmp_
     assert_same(everything(first.run), everything(again.run))
 
 
-def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
+def test_a_nan_step_changes_no_weight_and_too_many_end_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import maskdcpt.training.learner as module
@@ -216,7 +216,7 @@ def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
     assert kept["lq"].shape == (4, 3, 32, 32)
 
 
-def test_a_batch_in_pieces_moves_the_weights_as_a_whole_one(shards: Path, tmp_path: Path) -> None:
+def test_a_batch_in_pieces_updates_the_weights_as_a_whole_one(shards: Path, tmp_path: Path) -> None:
     settings = ("optimizer.lr=1e-3", "loop.steps=3")
     whole = load_checkpoint(train(tiny_config(shards, tmp_path / "whole", *settings)).run)
     pieces = load_checkpoint(train(tiny_config(shards, tmp_path / "pieces", *settings, "data.accumulate=4")).run)
@@ -244,7 +244,7 @@ def test_stages_change_crop_and_batch_and_resume_in_the_middle(shards: Path, tmp
     assert_same(everything(whole.run), everything(tmp_path / "broken"))
 
 
-def test_validation_looks_at_held_out_samples_and_the_best_is_kept(shards: Path, tmp_path: Path) -> None:
+def test_validation_uses_held_out_samples_and_the_best_checkpoint_is_kept(shards: Path, tmp_path: Path) -> None:
     settings = (
         *FINETUNE,
         "data.validation_split=test",
@@ -261,14 +261,14 @@ def test_validation_looks_at_held_out_samples_and_the_best_is_kept(shards: Path,
     assert kept == {8, max(scores, key=lambda step: scores[step])}
 
 
-def test_an_identity_start_gives_the_image_back(shards: Path, tmp_path: Path) -> None:
+def test_an_identity_start_returns_the_image(shards: Path, tmp_path: Path) -> None:
     config = tiny_config(shards, tmp_path / "run", *FINETUNE, "init.identity=true", "optimizer.lr=0", "loop.steps=1")
     networks = networks_of(load_checkpoint(train(config).run))
     image = torch.rand(1, 3, 32, 32)
     assert torch.equal(networks.backbone(image), image)
 
 
-def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tmp_path: Path) -> None:
+def test_a_start_with_contrast_responds_to_edges_and_hardly_to_brightness(shards: Path, tmp_path: Path) -> None:
     networks = {}
     for name in ("false", "true"):
         settings = (f"init.contrast={name}", "optimizer.lr=0", "loop.steps=1")
@@ -296,7 +296,7 @@ def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tm
         ("data.split=val", "has no split 'val'"),
     ],
 )
-def test_what_does_not_go_together_is_told_before_the_first_step(
+def test_settings_that_do_not_match_are_refused_before_the_first_step(
     shards: Path, tmp_path: Path, setting: str, says: str
 ) -> None:
     more = ("data.accumulate=2",) if setting == "data.batch=5" else ()
@@ -304,7 +304,7 @@ def test_what_does_not_go_together_is_told_before_the_first_step(
         train(tiny_config(shards, tmp_path / "run", setting, *more))
 
 
-def test_a_shard_that_is_cut_short_ends_the_run_with_its_name(shards: Path, tmp_path: Path) -> None:
+def test_a_truncated_shard_ends_the_run_with_its_name(shards: Path, tmp_path: Path) -> None:
     own = write_shards(tmp_path / "cut", train=2)
     tar = own / "train" / "noise" / "tiny-00000.tar"
     tar.write_bytes(tar.read_bytes()[:-600])
@@ -312,7 +312,7 @@ def test_a_shard_that_is_cut_short_ends_the_run_with_its_name(shards: Path, tmp_
         train(tiny_config(own, tmp_path / "run"))
 
 
-def test_a_shard_that_breaks_on_the_way_loses_no_step(shards: Path, tmp_path: Path) -> None:
+def test_a_shard_that_breaks_during_the_run_loses_no_step(shards: Path, tmp_path: Path) -> None:
     own = write_shards(tmp_path / "own", train=6)
     whole = {tar: tar.read_bytes() for tar in (own / "train").rglob("*.tar")}
     asked = iter(range(100))
@@ -334,7 +334,7 @@ def test_a_shard_that_breaks_on_the_way_loses_no_step(shards: Path, tmp_path: Pa
     assert_same(everything(tmp_path / "whole"), everything(tmp_path / "run"))
 
 
-def test_a_broken_image_ends_a_run_with_reading_processes_in_one_sentence(shards: Path, tmp_path: Path) -> None:
+def test_a_broken_image_ends_a_run_with_workers_with_one_line_of_error(shards: Path, tmp_path: Path) -> None:
     own = write_shards(tmp_path / "own", types=TYPES[:1])
     (tar,) = (own / "train").rglob("*.tar")
     content = tar.read_bytes()
@@ -378,7 +378,7 @@ def test_nothing_outside_of_the_run_is_touched(shards: Path, tmp_path: Path) -> 
     assert torch.get_num_threads() == threads
 
 
-def test_the_state_holds_all_that_moves(shards: Path, tmp_path: Path) -> None:
+def test_the_state_contains_everything_that_changes(shards: Path, tmp_path: Path) -> None:
     run = train(tiny_config(shards, tmp_path / "run", *FINETUNE, "loop.steps=1")).checkpoint
     assert isinstance(torch.load(run / STATE, weights_only=True)["optimizer"], dict)
     assert {"step", "samples", "skipped", "torch", "cuda", "python", "numpy", "class_names"} <= load_state(run).keys()
@@ -405,14 +405,14 @@ def wait_for(ready, timeout_s: float = 60.0) -> None:  # type: ignore[no-untyped
     ],
     ids=["nafnet", "restormer"],
 )
-def test_saving_memory_changes_no_weight(shards: Path, tmp_path: Path, size: tuple[str, ...]) -> None:
+def test_gradient_checkpointing_changes_no_weight(shards: Path, tmp_path: Path, size: tuple[str, ...]) -> None:
     settings = ("loop.steps=2", *size)
     plain = train(tiny_config(shards, tmp_path / "plain", *settings))
     saving = train(tiny_config(shards, tmp_path / "saving", *settings, "loop.checkpointing=true"))
     assert_same(everything(plain.run), everything(saving.run))
 
 
-def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path: Path) -> None:
+def test_bfloat16_and_channels_last_reach_about_the_same_loss(shards: Path, tmp_path: Path) -> None:
     plain = train(tiny_config(shards, tmp_path / "plain", *FINETUNE, "loop.log_every=1"))
     half = ("loop.precision=bfloat16", "loop.channels_last=true", "loop.log_every=1")
     other = train(tiny_config(shards, tmp_path / "half", *FINETUNE, *half))
@@ -421,7 +421,7 @@ def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path:
     assert all(weight.dtype == torch.float32 for weight in load_checkpoint(other.run).params.values())
 
 
-def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
+def test_compiled_steps_are_the_same_and_do_not_change_names(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All that the compiler does but for writing code, which takes minutes.
@@ -447,7 +447,7 @@ def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
     assert everything(tmp_path / "plain").keys() == everything(tmp_path / "compiled").keys()
 
 
-def test_pictures_show_what_was_seen_and_made(shards: Path, tmp_path: Path) -> None:
+def test_example_images_show_visible_patches_and_outputs(shards: Path, tmp_path: Path) -> None:
     result = train(tiny_config(shards, tmp_path / "run", "loop.steps=1", "loop.sample_every=1"))
     image = read_image(result.run / "samples" / "step-000001.png")
     # Four rows of LQ, what was seen of it, what was made of it, and GT, four pixels apart.

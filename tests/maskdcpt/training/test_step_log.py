@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-def test_times_are_shares_of_what_was_spent_on_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_shares_of_the_time_spent_on_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     timer = module.StepTimer(Process(0, 1, torch.device("cpu")))

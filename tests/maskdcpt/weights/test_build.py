@@ -27,7 +27,7 @@ def saved(run: Path, kind: str) -> Networks:
 
 
 @pytest.mark.parametrize("kind", ["finetune", "maskdcpt"])
-def test_a_backbone_is_ready_to_call_with_the_average_or_the_weights(tmp_path: Path, kind: str) -> None:
+def test_a_backbone_can_be_called_with_the_ema_or_the_raw_weights(tmp_path: Path, kind: str) -> None:
     networks = saved(tmp_path, kind)
     assert load_checkpoint(tmp_path).restores == (kind == "finetune")
     averaged, plain = load_backbone(tmp_path), load_backbone(str(tmp_path), weights="params")

@@ -43,7 +43,7 @@ def test_weights_of_the_original_release_load_strictly(name: str, key: str) -> N
     assert torch.equal(other(picture(1, 32, 32)), network(picture(1, 32, 32)))
 
 
-def test_weights_of_nafnets_authors_come_with_their_eps() -> None:
+def test_weights_of_nafnets_authors_keep_their_eps() -> None:
     assert import_weights("nafnet", "original", {"intro.weight": torch.zeros(1)}).arguments == {"norm_eps": 1e-6}
     tight, loose = small("nafnet", norm_eps=1e-6), small("nafnet")
     assert not torch.equal(tight(picture(1, 32, 32)), loose(picture(1, 32, 32)))
@@ -58,7 +58,7 @@ def test_weights_of_nafnets_authors_come_with_their_eps() -> None:
         ("swinir", "dcpt", "not known"),
     ],
 )
-def test_weights_that_would_mean_something_else_are_refused(name: str, release: str, reason: str) -> None:
+def test_incompatible_weights_are_refused(name: str, release: str, reason: str) -> None:
     with pytest.raises(WeightsError, match=reason):
         import_weights(name, release, {"x": torch.zeros(1)})
 

@@ -24,7 +24,7 @@ def theirs(folder: Path, name: str, **size: object) -> tuple[Path, torch.Tensor]
     return file, network(picture(1, 32, 32, dtype=torch.float32))
 
 
-def test_nafnet_needs_no_word_and_keeps_its_eps(tmp_path: Path) -> None:
+def test_nafnet_needs_no_prefix_and_keeps_its_eps(tmp_path: Path) -> None:
     file, expected = theirs(tmp_path, "nafnet", norm_eps=1e-6)
     for place in (file, f"original:{file}", f"dcpt:{file}"):
         loaded = load_checkpoint(place)
@@ -34,7 +34,7 @@ def test_nafnet_needs_no_word_and_keeps_its_eps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["restormer", "promptir"])
-def test_others_must_be_named_and_then_give_the_same(tmp_path: Path, name: str) -> None:
+def test_others_need_a_prefix_and_then_compute_the_same(tmp_path: Path, name: str) -> None:
     size = {"dim": 48, "prompt_dims": [64, 128, 320], "prompt_sizes": [64, 32, 16]} if name == "promptir" else {}
     file, expected = theirs(tmp_path, name, **size)
     with pytest.raises(WeightsError, match="original:FILE"):
