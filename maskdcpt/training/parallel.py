@@ -91,11 +91,11 @@ def is_part(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
-def move_parameters(optimizer: torch.optim.Optimizer, moved: Mapping[nn.Parameter, nn.Parameter]) -> None:
+def replace_parameters(optimizer: torch.optim.Optimizer, replacements: Mapping[nn.Parameter, nn.Parameter]) -> None:
     """Replace an optimiser's parameters, old to new; its moments are sharded where the new parameters are."""
     for group in optimizer.param_groups:
-        group["params"] = [moved[parameter] for parameter in group["params"]]
-    for old, new in moved.items():
+        group["params"] = [replacements[parameter] for parameter in group["params"]]
+    for old, new in replacements.items():
         if old in optimizer.state:
             optimizer.state[new] = {name: part_of(value, new) for name, value in optimizer.state.pop(old).items()}
 

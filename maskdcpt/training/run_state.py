@@ -19,7 +19,7 @@ from maskdcpt.networks.networks import NETWORKS, Networks, Part, blocks_of, save
 from maskdcpt.training.ema import EmaWeights
 from maskdcpt.training.initial_weights import clear_head, favour_contrast, freeze_idle
 from maskdcpt.training.optim import create_optimizer
-from maskdcpt.training.parallel import divide, move_parameters, part_of, whole
+from maskdcpt.training.parallel import divide, part_of, replace_parameters, whole
 from maskdcpt.training.stages import check_sizes
 from maskdcpt.weights.build import load_exactly
 from maskdcpt.weights.checkpoints import Checkpoint, check_same_classes, checkpoint_folders
@@ -76,7 +76,7 @@ class RunState:
         self._whole = copy.deepcopy(self.networks).requires_grad_(False) if process.leads else self.networks
         divide(root, blocks_of(self.networks.backbone), process)
         after = dict(self.networks.named_parameters())
-        move_parameters(self.optimizer, {before[name]: after[name] for name in before})
+        replace_parameters(self.optimizer, {before[name]: after[name] for name in before})
         if self.ema is not None:
             self.ema.weights = {name: part_of(w, after[name]) for name, w in self.ema.weights.items()}
 

@@ -67,7 +67,7 @@ def test_a_leak_is_reported_and_fails(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [
         ("nothing", "my_network:MyNetwork"),
         ("no_such_module_here:Net", "ModuleNotFoundError"),
@@ -76,10 +76,10 @@ def test_a_leak_is_reported_and_fails(here: Path) -> None:
         ("builtins:dict", "not a torch.nn.Module"),
     ],
 )
-def test_a_place_without_a_network_is_misuse(place: str, said: str) -> None:
+def test_a_place_without_a_network_is_misuse(place: str, message: str) -> None:
     result = check(place)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
 
 
 def test_the_missing_methods_of_a_plain_module_are_named() -> None:

@@ -21,7 +21,7 @@ def run(*args: object, stdin: bytes | None = None) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards, a pre-trained and a fine-tuned run, made by the commands."""
+    """Return a folder with shards, a pre-trained and a fine-tuned run, created by the commands."""
     root = tmp_path_factory.mktemp("learning")
     write_shards(root / "shards", train=2, test=3)
     (root / "pre.toml").write_text(to_toml(tiny_config(root / "shards", root / "pre", "loop.steps=2")))
@@ -139,7 +139,7 @@ def test_eval_prints_a_row_for_each_degradation(folder: Path, tmp_path: Path) ->
 def test_restore_skips_bad_files_and_ends_with_3(folder: Path, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.fromarray(picture(1, 17, 23)).save(good)
-    bad.write_text("no picture")
+    bad.write_text("no image")
     args = ["restore", bad, good, "--checkpoint", folder / "fine", "--classifier", folder / "pre"]
     result = run(*args, "--out", tmp_path / "out", "--json", "-q")
     assert result.exit_code == 3

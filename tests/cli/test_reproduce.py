@@ -1,4 +1,4 @@
-"""maskdcpt reproduce, on a few pictures made from a seed."""
+"""maskdcpt reproduce, on a few images generated from a seed."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_the_layout_stays_that_of_the_files_that_are_there() -> None:
 @example("\x7f \\ud83d\\ude00")
 @example("\\\\ud83d\\ude00 😀")
 def test_what_earlier_versions_wrote_reads_back(name: str) -> None:
-    # They escaped strings as JSON does, which tomllib refuses for characters beyond U+FFFF.
+    # Earlier versions escaped strings as JSON does, which tomllib refuses for characters beyond U+FFFF.
     text = to_toml(TrainConfig()).replace('out = ""', f"out = {json.dumps(name)}")
     assert config_from_toml(text, where="here").out == name
 
@@ -160,7 +160,7 @@ OURS_TO_TRAIN = {
     **dict.fromkeys((7, 8, 9, 10), ".*"),
     11: ".*",
 }
-"""Which rows of each table are networks and pre-trainings of this project; the others are other authors' programs."""
+"""The rows of each table with networks and pre-trainings of this project; the others are other authors' programs."""
 
 
 def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() -> None:

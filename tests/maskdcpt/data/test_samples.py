@@ -37,7 +37,7 @@ class Pair:
 
 
 class Memory:
-    """Samples in memory; GT is LQ plus one, so that pairs that lost each other show."""
+    """Samples in memory; GT is LQ plus one, so that mixed-up pairs are detected."""
 
     def __init__(self, kinds: list[str]) -> None:
         self.class_names = tuple(dict.fromkeys(kinds))
@@ -47,7 +47,7 @@ class Memory:
         return len(self.degradations)
 
     def __getitem__(self, index: int) -> Pair:
-        # Integers alone: sines may differ in their last bit from machine to machine.
+        # Integers only: sines may differ in their last bit between machines.
         lq = np.random.default_rng(index).integers(0, 255, (40, 48, 3), dtype=np.uint8)
         return Pair(str(index), lq, (lq + 1).astype(np.uint8), self.class_names.index(self.degradations[index]))
 
@@ -98,7 +98,7 @@ def test_epochs_are_shuffled_anew_and_the_order_never_changes() -> None:
     stream = Stream(epoch_slots(KINDS, {"haze": 4}), seed=3)
     first, second = ([stream[n + start].slot for n in range(15)] for start in (0, 15))
     assert first != second
-    # A literal: an order that differs from release to release breaks every run that is resumed.
+    # A literal: an order that differs between releases breaks every run that is resumed.
     assert first == [9, 0, 11, 5, 2, 10, 8, 1, 3, 4, 7, 14, 12, 6, 13]
 
 
@@ -227,7 +227,7 @@ def test_fresh_lqs_differ_between_draws_and_are_the_same_for_the_same_draw() -> 
     first, second = Draw(0, 0, 0), Draw(1, 0, 0)
     assert np.array_equal(fresh[first][0], fresh[first][0])
     assert not np.array_equal(fresh[first][0], fresh[second][0])
-    # Windows stay those of the plain run.
+    # The windows are those of the run without fresh LQs.
     assert all(np.array_equal(fixed[draw][1], fresh[draw][1]) for draw in (first, second))
 
 
@@ -235,7 +235,7 @@ def test_shards_without_a_sample_of_the_subset_are_a_usage_error_and_missing_one
     shards = write_shards(tmp_path / "shards")
     with pytest.raises(UsageError, match="or train on all that the shards hold"):
         open_samples(shards, "train", load_subset("5d"))
-    # What is wrong is told by the kind of the error: a path may hold any words.
+    # The class of the error has to decide: a path may contain any words.
     gone = tmp_path / "this folder holds no sample of 5d"
     with pytest.raises(ShardError, match="no such folder"):
         open_samples(gone, "train", load_subset("5d"))

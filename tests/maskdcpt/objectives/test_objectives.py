@@ -21,7 +21,7 @@ from uirdata.errors import UsageError
 
 
 def networks(kind: str, *settings: str) -> Networks:
-    """A small NAFNet with heads; weights are moved off their start, where zeros would hide a mistake."""
+    """Return a small NAFNet with heads; weights are perturbed, as initial zeros would hide a mistake."""
     size = ["model.size.width=4", "model.size.enc_blk_nums=[1, 1]", "model.size.dec_blk_nums=[1, 1]"]
     made = Networks.create(with_settings(TrainConfig(), [*size, f"objective.kind={kind}", *settings]), 3)
     generator = torch.Generator().manual_seed(5)
@@ -171,7 +171,7 @@ def test_the_traits_of_an_objective_match_what_its_losses_use(kind: ObjectiveKin
     moved = {name.split(".")[0]: set[bool]() for name, _ in made.named_parameters()}
     for name, parameter in made.named_parameters():
         moved[name.split(".")[0]].add(parameter.grad is not None)
-    # All of a head is used; of the backbone all but the last layer, unless the whole of it is trained.
+    # All of a head is used; of the backbone all except the last layer, unless the whole backbone is trained.
     assert moved.pop("backbone") == ({True} if traits.whole_backbone else {True, False})
     assert all(used == {True} for used in moved.values())
 

@@ -29,12 +29,12 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def one_stops_at(step: int) -> Each:
-    """Tell the second rank alone to stop; the other must follow."""
+    """Stop the second rank alone; the other must follow."""
     return lambda rank, done: rank == 1 and done >= step
 
 
 def breaks_at(step: int) -> Each:
-    """Let the second rank alone read nothing any more."""
+    """Let only the second rank fail to read samples."""
 
     def each(rank: int, done: int) -> bool:
         def broken(*_: object) -> None:
@@ -58,7 +58,7 @@ def test_two_ranks_give_the_curve_of_one_with_the_same_batch(shards: Path, tmp_p
     train_on(2, tiny_config(shards, two, *settings))
     one, other = read_curves(alone)["loss"], read_curves(two)["loss"]
     assert one.steps == other.steps
-    # Sums are taken in another order, which Adam's division makes visible after some steps.
+    # Sums have another order, which Adam's division makes visible after some steps.
     assert other.values == pytest.approx(one.values, rel=2e-3)
     assert other.values[0] == pytest.approx(one.values[0], rel=1e-5)
     starts = [row for row in read_metrics(two) if row["event"] == "start"]
@@ -101,7 +101,7 @@ DIVIDED = (
 
 @pytest.fixture(scope="module")
 def shared(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose weights each rank holds whole."""
+    """A run in which each rank holds all weights (DDP)."""
     run = tmp_path_factory.mktemp("shared") / "run"
     train_on(2, tiny_config(shards, run, *DIVIDED))
     return run
@@ -109,7 +109,7 @@ def shared(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def divided(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with weights in two parts."""
+    """The same with weights sharded over two ranks (FSDP)."""
     run = tmp_path_factory.mktemp("divided") / "run"
     train_on(2, tiny_config(shards, run, *DIVIDED, "loop.parallel=fsdp"))
     return run

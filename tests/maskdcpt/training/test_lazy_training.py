@@ -1,4 +1,4 @@
-"""Runs on shards that the data side built, lazy ones and whole ones."""
+"""Runs on shards that uirdata built, lazy ones and whole ones."""
 
 from __future__ import annotations
 

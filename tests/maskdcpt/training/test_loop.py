@@ -36,7 +36,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def everything(run: Path) -> dict[str, object]:
-    """Weights, averages, moments, generators and position of a run's newest checkpoint."""
+    """Return weights, EMA, moments, generators and position of a run's newest checkpoint."""
     folder = checkpoint_folders(run)[-1]
     checkpoint = load_checkpoint(folder)
     state = load_state(folder)
@@ -76,7 +76,7 @@ def test_a_killed_run_resumes_in_a_new_process_to_the_same_weights(shards: Path,
     train(tiny_config(shards, tmp_path / "whole", *FINETUNE))
     run = tmp_path / "killed"
     train(tiny_config(shards, run, *FINETUNE), stop=stop_after(4))
-    # What a kill leaves: rows of steps that were not saved, and half a checkpoint.
+    # What a killed run leaves: rows of steps that were not saved, and a partly written checkpoint.
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"event": "train", "step": 5, "loss": 1.0}) + '\n{"event": "tra')
     (run / "checkpoints" / ".step-000005.part").mkdir()
@@ -93,10 +93,10 @@ def test_a_termination_signal_saves_and_ends_with_3(shards: Path, tmp_path: Path
     command = [sys.executable, "-m", "uir_cli.maskdcpt", "train", "--config", str(config), "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         wait_for(lambda: bool(checkpoint_folders(tmp_path / "run")))
-        # To the whole group, as Slurm sends it: the loader's processes get it too.
+        # To the whole process group, as Slurm sends it: the loader's workers get it too.
         os.killpg(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 3, said
+        _, output = process.communicate(timeout=60)
+    assert process.returncode == 3, output
     last = checkpoint_folders(tmp_path / "run")[-1]
     assert load_state(last)["step"] == read_metrics(tmp_path / "run")[-1]["step"]
 
@@ -196,7 +196,7 @@ def test_a_nan_step_changes_no_weight_and_too_many_end_the_run(
         losses = real(networks, *rest)  # type: ignore[arg-type]
         number = next(calls)
         if number in bad:
-            # As an output that overflows: the loss is infinite, its gradient is not.
+            # Like an output that overflows: the loss is infinite, its gradient is not.
             spoilt = losses.total + float("inf") if number == 3 else losses.total * float("nan")
             object.__setattr__(losses, "total", spoilt)
         return losses
@@ -338,7 +338,7 @@ def test_a_broken_image_ends_a_run_with_workers_with_one_line_of_error(shards: P
     own = write_shards(tmp_path / "own", types=TYPES[:1])
     (tar,) = (own / "train").rglob("*.tar")
     content = tar.read_bytes()
-    # As many bytes as before: nothing is seen before a sample is read.
+    # The same number of bytes: the error shows only when a sample is read.
     tar.write_bytes(bytes(len(content)))
     config = tmp_path / "config.toml"
     config.write_text(to_toml(tiny_config(own, tmp_path / "run", "data.workers=1")))
@@ -385,7 +385,7 @@ def test_the_state_contains_everything_that_changes(shards: Path, tmp_path: Path
 
 
 def stop_after(steps: int):  # type: ignore[no-untyped-def]
-    """Ask for an end after so many steps."""
+    """Return a function that stops a run after a number of steps."""
     asked = iter(range(1, 10_000))
     return lambda: next(asked) >= steps
 
@@ -424,7 +424,7 @@ def test_bfloat16_and_channels_last_reach_about_the_same_loss(shards: Path, tmp_
 def test_compiled_steps_are_the_same_and_do_not_change_names(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # All that the compiler does but for writing code, which takes minutes.
+    # Everything that the compiler does except code generation, which takes minutes.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     settings = ("objective.kind=reconstruction", "objective.reconstruction=head", "model.size.width=2")
     settings += ("model.size.enc_blk_nums=[1]", "model.size.dec_blk_nums=[1]", "loop.log_every=1", "loop.steps=3")
@@ -438,9 +438,9 @@ def test_compiled_steps_are_the_same_and_do_not_change_names(
         return len(graphs) == 2
 
     train(with_settings(config, ["loop.compile=true"]), stop=after_two_steps)
-    # The second step sees other patches and needs nothing new for them.
+    # The second step has other visible patches and compiles nothing new for them.
     assert graphs[0] == graphs[1] > 0
-    # The rest of a compiled run may be made without.
+    # The rest of a compiled run may be trained without compilation.
     train(config, resume=True)
     one, other = read_curves(tmp_path / "plain")["loss"], read_curves(tmp_path / "compiled")["loss"]
     assert other.values == pytest.approx(one.values, rel=1e-5)
@@ -450,7 +450,7 @@ def test_compiled_steps_are_the_same_and_do_not_change_names(
 def test_example_images_show_visible_patches_and_outputs(shards: Path, tmp_path: Path) -> None:
     result = train(tiny_config(shards, tmp_path / "run", "loop.steps=1", "loop.sample_every=1"))
     image = read_image(result.run / "samples" / "step-000001.png")
-    # Four rows of LQ, what was seen of it, what was made of it, and GT, four pixels apart.
+    # Four rows of LQ, its visible patches, output, and GT, four pixels apart.
     assert image.shape == (4 * 32 + 3 * 4, 4 * 32 + 3 * 4, 3)
     seen = image[:32, 36:68]
     assert 0.4 < (seen == 0).all(axis=2).mean() < 0.6

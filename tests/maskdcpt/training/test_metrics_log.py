@@ -80,7 +80,7 @@ def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
 
 
 def wandb(calls: list[tuple[str, Any]]) -> ModuleType:
-    """The functions of wandb that are used, with its own names of arguments."""
+    """Return a fake wandb with the functions that are used, with wandb's names of arguments."""
     service = ModuleType("wandb")
 
     def init(*, project: str, name: str, config: dict[str, Any], id: str, resume: str) -> None:

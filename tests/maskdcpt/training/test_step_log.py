@@ -11,7 +11,7 @@ from maskdcpt.objectives.losses import Losses
 
 
 class Clock:
-    """A clock that only the test moves."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0

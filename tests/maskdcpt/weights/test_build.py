@@ -17,7 +17,7 @@ SIZE = ["model.size.width=4", "model.size.enc_blk_nums=[1, 2]", "model.size.dec_
 
 
 def saved(run: Path, kind: str) -> Networks:
-    """A checkpoint whose average differs from its weights."""
+    """Save a checkpoint whose EMA differs from its raw weights; return its networks."""
     config = with_settings(TrainConfig(), [*SIZE, f'objective.kind="{kind}"'])
     networks = Networks.create(config, 2)
     tensors = {f"params.{name}": weight for name, weight in networks.named_weights().items()}

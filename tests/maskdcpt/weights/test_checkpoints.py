@@ -167,7 +167,7 @@ def test_published_files_are_detected_by_their_keys(tmp_path: Path, name: str, f
         {"epoch": 3},
         [1, 2],
         {"params": {"conv1.weight": torch.zeros(1)}},
-        # Names that many networks begin with.
+        # Key names that many networks begin with.
         {"params": {"conv_first.weight": torch.zeros(4, 3, 3, 3)}},
         {"params": {"patch_embed.proj.weight": torch.zeros(4, 3, 3, 3)}},
         {"params": {"patch_embed.proj.weight": torch.tensor(0.0)}},

@@ -1,4 +1,4 @@
-"""State dicts of other releases are renamed where they mean the same, and refused where they do not."""
+"""State dicts of other releases are renamed if they are compatible, and refused if they are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uirdata.errors import UsageError
 
 
 def old_name(name: str, key: str) -> str:
-    """How the authors of a network call what we call `key`."""
+    """Return the name of our `key` in the release of a network's authors."""
     if name == "nafnet":
         key = re.sub(r"^decoder(\d+)\.blocks\.", r"decoders.\1.", key)
         return re.sub(r"^(encoders\.\d+|middle_blks)\.blocks\.", r"\1.", key)

@@ -1,4 +1,4 @@
-"""Files of other releases load as what they are, or are refused with the reason, wherever a checkpoint is taken."""
+"""Files of other releases are loaded or refused with the reason, wherever a checkpoint is taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.maskdcpt.weights.test_convert import old_name
 
 
 def theirs(folder: Path, name: str, **size: object) -> tuple[Path, torch.Tensor]:
-    """A file in the naming of a network's authors, and what the network gives."""
+    """Return a file with the names of a network's authors, and the output of the network."""
     network = small(name, dtype=torch.float32, **size)
     state = {old_name(name, key): tensor for key, tensor in network.state_dict().items()}
     file = folder / f"{name}.pth"
