@@ -125,7 +125,7 @@ class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
     def __getitems__(self, draws: Sequence[Draw]) -> PackedBatch:
         """Return the crops of a piece, each written directly into the batch."""
         batch = empty_batch(len(draws), self.size, self.size)
-        # All random numbers first: drawn between two images they take longer, as decoding evicts them from CPU caches.
+        # All random draws first: between the decoding of two images they would run with cold CPU caches.
         for row, (draw, cut) in enumerate([(draw, self._cut(draw)) for draw in draws]):
             self._fill(batch.pixels.numpy()[:, row], cut)
             batch.label[row], batch.sample[row] = cut.place.label, draw.sample

@@ -70,8 +70,7 @@ class RunState:
             root: contains the networks, and computes the losses.
             process: this process; all processes of the run must call.
         """
-        # The parameters are replaced by other tensors; the optimiser and the EMA, which refer to them by identity,
-        # have to be changed to the new ones.
+        # The parameters are replaced by other tensors; the optimiser refers to them by identity and needs the new ones.
         before = dict(self.networks.named_parameters())
         self._whole = copy.deepcopy(self.networks).requires_grad_(False) if process.leads else self.networks
         divide(root, blocks_of(self.networks.backbone), process)
