@@ -30,17 +30,17 @@ _COMMANDS = {
 @click.version_option(package_name="universal-image-restoration")
 def program() -> None:
     """
-    Masked degradation classification pre-training, and image restoration with what it gives.
+    Masked degradation classification pre-training (MaskDCPT), and image restoration with the trained networks.
 
     \b
-    The usual way, on shards that `uir build-shards` wrote:
+    The usual steps, on shards that `uir build-shards` wrote:
       maskdcpt train --shards DIR --preset pretrain-5d-nafnet --out runs/pre
       maskdcpt train --shards DIR --preset finetune-5d-nafnet --init runs/pre --out runs/fine
       maskdcpt eval --checkpoint runs/fine --shards DIR
       maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
 
     \b
-    Exit codes: 0 done, 1 failed, 2 misuse, 3 partly done (the same again, train with --resume), 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 misuse, 3 partly done (run it again; train with --resume), 130 interrupted.
     """
 
 

@@ -1,7 +1,7 @@
 """
-The learning side: networks, masked degradation classification pre-training, fine-tuning, evaluation, restoration.
+Networks, masked degradation classification pre-training (MaskDCPT), fine-tuning, evaluation and restoration.
 
-The names below are the public ones. They are loaded when first used: importing the package does not import torch.
+The names below are the public ones. They are loaded at first use: importing the package does not import torch.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The commands of `maskdcpt`, a file each."""
+"""The commands of `maskdcpt`, one file for each."""

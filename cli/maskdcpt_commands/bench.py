@@ -13,14 +13,14 @@ from ..options import BACKBONE, DEVICE, CheckpointPlace, common
 
 @click.command()
 @BACKBONE
-@click.option("--checkpoint", type=CheckpointPlace(), help="Its network in its size, in place of --backbone.")
-@click.option("--size", "side", type=click.IntRange(16), default=256, show_default=True, help="Side of the image.")
+@click.option("--checkpoint", type=CheckpointPlace(), help="Time this network instead of --backbone.")
+@click.option("--size", "side", type=click.IntRange(16), default=256, show_default=True, help="Side in pixels.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--ratio", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True, help="Hidden.")
-@click.option("--patch", type=click.IntRange(1), default=16, show_default=True, help="Side of the masks' patches.")
+@click.option("--ratio", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True, help="Mask ratio.")
+@click.option("--patch", type=click.IntRange(1), default=16, show_default=True, help="Patch size of masks, px.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--training", is_flag=True, help="Forward and backward.")
-@click.option("--half", is_flag=True, help="In bfloat16 where the device computes in it.")
+@click.option("--training", is_flag=True, help="Time forward and backward passes.")
+@click.option("--half", is_flag=True, help="Use bfloat16 if the device supports it.")
 @DEVICE
 @common
 def bench(
@@ -37,10 +37,10 @@ def bench(
     console: Console,
 ) -> None:
     """
-    Time a network on this machine: plain, and masked by each backend, with the memory that it takes.
+    Measure time and memory of a network on this machine: plain, and masked with each backend.
 
-    Ways take turns, so that other load meets all of them; the median of the repeats counts. A backend that does not
-    run here, or not this network, says why.
+    The variants take turns, so that other load affects all of them; the median of the repeats is shown. For a backend
+    that cannot run here, or cannot run this network, the reason is shown.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""maskdcpt check-backbone: does a network of your own keep the contract of a backbone?"""
+"""maskdcpt check-backbone: check a network of your own against the contract of a backbone."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..options import common
 
 @click.command(name="check-backbone")
 @click.argument("place", metavar="MODULE:CLASS")
-@click.option("--size", multiple=True, metavar="KEY=VALUE", help="An argument of the class, such as width=32; again.")
+@click.option("--size", multiple=True, metavar="KEY=VALUE", help="Argument of the class, such as width=32; repeatable.")
 @common
 def check_backbone(place: str, size: tuple[str, ...], console: Console) -> None:
     """
-    Does a network of your own keep the contract of a backbone? Each property, and what is wrong with it.
+    Check a network of your own against the contract of a backbone, and show each property with its problems.
 
-    MODULE is looked for in this folder first; CLASS, which may be a function that gives a network, is called
-    with the arguments of --size. Exit code 0 when all holds, 1 when
-    something does not, 2 when there is no such class.
+    MODULE is searched in this folder first; CLASS, which may be a function that returns a network, is called
+    with the arguments of --size. Exit code 0 if all properties hold, 1 if
+    one does not, 2 if there is no such class.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def check_backbone(place: str, size: tuple[str, ...], console: Console) -> None:
         for problem in one.problems:
             console.line(f"       {problem}")
     if any(one.problems for one in found):
-        raise UirError(f"{place} does not keep the contract: see above, and maskdcpt/backbones/base.py")
+        raise UirError(f"{place} does not meet the contract: see above, and maskdcpt/backbones/base.py")
 
 
 def _argument(text: str) -> tuple[str, object]:
@@ -46,5 +46,5 @@ def _argument(text: str) -> tuple[str, object]:
 
     key, sign, value = text.partition("=")
     if not sign or not key.strip().isidentifier():
-        raise UsageError(f"--size {text!r}: write KEY=VALUE, such as width=32")
+        raise UsageError(f"--size {text!r}: expected KEY=VALUE, such as width=32")
     return key.strip(), toml_value(value.strip())

@@ -1,4 +1,4 @@
-"""maskdcpt compare: two evaluations of the same images, tested in pairs."""
+"""maskdcpt compare: paired tests between evaluations of the same images."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..options import common
 @common
 def compare(runs: tuple[Path, ...], metric: str, console: Console) -> None:
     """
-    Compare evaluations image by image: is a difference more than chance?
+    Compare evaluations image by image, and test whether the differences are significant.
 
     RUN is what `maskdcpt eval --out` wrote, or NAME=FOLDER. Each is compared with the first, on the images that both
-    have: mean difference with its 95 % interval (whole scenes drawn again and again), the share of images that are
-    better, and two p values from flipped signs: of the mean, and of Wilcoxon's ranks, adjusted for the number of
+    have: mean difference with its 95 % interval (bootstrap over scenes), the share of images with a larger value, and
+    two p values from sign-flip permutations: of the mean, and of Wilcoxon's ranks, adjusted for the number of
     tests (Holm).
 
     \b

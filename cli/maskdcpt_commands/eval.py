@@ -1,4 +1,4 @@
-"""maskdcpt eval, compare: what checkpoints are worth, in numbers that name their protocol."""
+"""maskdcpt eval: scores of a checkpoint on shards or test sets, with their protocol."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--bench", "bench_name", metavar="NAME", help="A table of the paper: 5d, 12d, denoise, real, single, mixed."
 )
-@click.option("--split", default="test", show_default=True, help="Of the shards: train, val or test.")
-@click.option("--subset", default="", metavar="NAME", help="Of the shards, only what this names, in its label order.")
-@click.option("--out", type=_FOLDER, help="Folder for images.parquet, report.json and grids; interrupted, it goes on.")
-@click.option("--classifier", type=CheckpointPlace(), help="Checkpoint whose classifier names the degradations.")
+@click.option("--split", default="test", show_default=True, help="Split of the shards: train, val or test.")
+@click.option("--subset", default="", metavar="NAME", help="Evaluate only this subset, in its label order.")
+@click.option("--out", type=_FOLDER, help="Folder for images.parquet, report.json and grids; resumes if interrupted.")
+@click.option("--classifier", type=CheckpointPlace(), help="Checkpoint whose classifier classifies the degradations.")
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="Beside PSNR and SSIM: lpips, fid, piqe, brisque, niqe; none.",
+    help="Besides PSNR and SSIM: lpips, fid, piqe, brisque, niqe; none.",
 )
-@click.option("--weights", type=_FOLDER, help="Where the weights of such metrics lie.  [default: torch's cache]")
-@click.option("--list-weights", is_flag=True, help="Say which weights there are, where they go, and stop.")
-@click.option("--raw", is_flag=True, help="Take the raw weights, not their running average.")
+@click.option("--weights", type=_FOLDER, help="Folder with the weights of these metrics.  [default: torch's cache]")
+@click.option("--list-weights", is_flag=True, help="List these weights and where to put them, and exit.")
+@click.option("--raw", is_flag=True, help="Evaluate the raw weights, not their EMA.")
 @click.option("--quantise", "--8-bit", "quantise", is_flag=True, help="Round LQs and outputs to 8 bits, as if saved.")
-@click.option("--y", "y_channel", is_flag=True, help="PSNR and SSIM on the luma alone (BT.601).")
+@click.option("--y", "y_channel", is_flag=True, help="Compute PSNR and SSIM on the luma alone (BT.601).")
 @click.option("--crop-border", type=click.IntRange(0), default=0, help="Pixels left out on each side.")
-@click.option("--swapped-mosaic", is_flag=True, help="Exchange red and blue of mosaics, as the published test does.")
-@click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Tiles of this side; 0 takes images whole.")
-@click.option("--limit", type=click.IntRange(0), default=0, help="Images of each degradation or test set; 0 takes all.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images of one size at once.")
+@click.option("--swapped-mosaic", is_flag=True, help="Swap red and blue of mosaics, as the published test does.")
+@click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Side of tiles, px; 0 uses whole images.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="Images per degradation or test set; 0 uses all.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images of the same size at once.")
 @DEVICE
 @ROOT
 @DRY_RUN
@@ -85,31 +85,31 @@ def evaluate(
     console: Console,
 ) -> None:
     """
-    Measure restored images beside the LQs, on shards or on the test sets of one of the paper's tables.
+    Compute scores of restored images and of the LQs, on shards or on the test sets of one of the paper's tables.
 
-    RGB, float, whole images, as the published test files; options say otherwise. With --out a row per image is kept,
-    and pictures of the best, the median and the worst. --bench reads test sets where `uir fetch` put them, below
-    --root, and shows the paper's numbers beside. A pre-trained checkpoint is judged by its classifier, on shards.
-    Several GPUs: torchrun --nproc-per-node 4 --no-python maskdcpt eval ... --out DIR.
+    By default on RGB, floats and whole images, as in the published test files. With --out a row for each image is
+    written, and image grids of the best, the median and the worst. --bench reads test sets where `uir fetch` put them,
+    below --root, and shows the paper's numbers beside. Of a pre-trained checkpoint the classifier is evaluated, on
+    shards. Several GPUs: torchrun --nproc-per-node 4 --no-python maskdcpt eval ... --out DIR.
 
     \b
     Examples:
       maskdcpt eval --checkpoint runs/fine --shards uir-data/shards
       maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --bench 5d --out results/nafnet
       maskdcpt eval --checkpoint nafnet_maskdcpt_5d.pth --bench 5d --metric none --8-bit
-      maskdcpt eval --bench 5d --dry-run                  what of its test sets is there
+      maskdcpt eval --bench 5d --dry-run                  which of its test sets exist
       maskdcpt eval --list-weights --metric lpips --weights weights
     """
     if list_weights:
         _list_weights(metrics, weights, console)
         return
     if (shards is None) == (bench_name is None):
-        raise UsageError("name --shards DIR or --bench NAME, one of them: what it is judged on")
+        raise UsageError("set either --shards DIR or --bench NAME: the images to evaluate on")
     if dry_run:
         _plan(shards, bench_name, split, subset, limit, root, console)
         return
     if checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed: what is judged")
+        raise UsageError("--checkpoint FILE is missing: the network to evaluate")
     from maskdcpt.evaluation.evaluate import Setting, bench_protocol, evaluate_bench
     from maskdcpt.evaluation.evaluate import evaluate as evaluate_shards
     from maskdcpt.evaluation.scores import Protocol
@@ -157,7 +157,7 @@ def evaluate(
                 progress=progress,
             )
     if int(os.environ.get("RANK", "0")):
-        # Under torchrun the first process speaks.
+        # Under torchrun only the first process prints.
         return
     console.data(report.to_document())
     _show(report, console)
@@ -167,7 +167,7 @@ def evaluate(
 
 
 def _named(metrics: tuple[str, ...]) -> list[str] | None:
-    """None where nothing was asked for; `none` leaves PSNR and SSIM alone."""
+    """Return the metrics of --metric; None if the option is missing, [] for `none` (only PSNR and SSIM)."""
     if not metrics:
         return None
     names = [name for text in metrics for name in text.split(",") if name]
@@ -238,17 +238,17 @@ def _show(report: EvalReport, console: Console) -> None:
     for name, variant in report.variants.items():
         console.line(f"{name}: {variant}; {report.engine}")
     for path in unlike_published(report.digests):
-        console.line(f"weights: {path} is not the published file, by its sha256")
+        console.line(f"weights: {path} is not the published file: its sha256 differs")
     few = [means.name for means in report.groups if means.value("fid") is not None and means.images < 2048]
     if few:
-        console.line("fid: of fewer images than its 2,048 features it is far from its limit; compare like with like")
+        console.line("fid: biased with fewer images than its 2,048 features; compare only equal numbers of images")
     for sentence in report.training:
         console.line(f"trained: {sentence}")
     for means in report.groups:
         for text in means.contamination:
             console.line(f"known overlap: {text}")
     for name, reason in report.missing.items():
-        console.line(f"not there: {name}: {reason}")
+        console.line(f"missing: {name}: {reason}")
 
 
 def _row(report: EvalReport, means: Means, metrics: list[str]) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _row(report: EvalReport, means: Means, metrics: list[str]) -> dict[str, Any]
         if name == "psnr":
             row["gain"] = "" if means.gain is None else f"{means.gain:+.2f}"
     if report.mean.accuracy is not None:
-        row["named rightly"] = "" if means.accuracy is None else f"{means.accuracy:.0%}"
+        row["accuracy"] = "" if means.accuracy is None else f"{means.accuracy:.0%}"
     if any(group.contamination for group in report.groups):
         row["overlap"] = "known" if means.contamination else ""
     return row
@@ -279,7 +279,7 @@ def _show_beside_paper(report: EvalReport, bench: Bench, console: Console) -> No
 
     console.table(beside_paper(report, bench), title=f"Beside table {bench.table} of the paper")
     if any(cell.missing for cell in report.cells) or any(m.expected not in (0, m.images) for m in report.by_set):
-        console.line("* is of fewer images or test sets than the paper's")
+        console.line("* from fewer images or test sets than in the paper")
     for cell in report.cells:
         if cell.note:
             console.line(f"{cell.name}: {cell.note}")
@@ -291,16 +291,16 @@ def _protocol_text(protocol: Protocol) -> str:
         "8 bits" if protocol.quantise else "unrounded floats",
         "whole images" if not protocol.tile_px else f"tiles of {protocol.tile_px}",
         f"border of {protocol.crop_border} left out" if protocol.crop_border else "no border left out",
-        "running average of the weights" if protocol.weights == "params_ema" else "raw weights",
+        "EMA of the weights" if protocol.weights == "params_ema" else "raw weights",
         "mean of images, then of groups",
         f"the first {protocol.limit} of each" if protocol.limit else "",
-        "mosaics with red and blue exchanged" if protocol.swapped_mosaic else "",
+        "mosaics with red and blue swapped" if protocol.swapped_mosaic else "",
     ]
     return ", ".join(part for part in parts if part)
 
 
 def _raise_for(report: EvalReport) -> None:
     if report.unreadable:
-        raise PartlyDone(f"{len(report.unreadable)} images could not be read; the figures are of the others")
+        raise PartlyDone(f"{len(report.unreadable)} images cannot be read; the scores are those of the others")
     if report.missing:
-        raise PartlyDone(f"{len(report.missing)} test sets are not there: {', '.join(report.missing)}")
+        raise PartlyDone(f"{len(report.missing)} test sets are missing: {', '.join(report.missing)}")

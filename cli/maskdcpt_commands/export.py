@@ -1,4 +1,4 @@
-"""maskdcpt export: networks for other programs."""
+"""maskdcpt export: write networks for other programs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @CHECKPOINT
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".pth, .safetensors or .onnx.")
-@click.option("--hub", metavar="OWNER/NAME", help="Put it on the Hugging Face Hub, with a card.")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Write what --hub would put there.")
-@click.option("--results", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="For the card.")
-@click.option("--licence", default="", metavar="ID", help="Of the weights, for the card, such as cc-by-nc-4.0.")
-@click.option("--private", is_flag=True, help="Where --hub makes the repository.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A .pth, .safetensors or .onnx file.")
+@click.option("--hub", metavar="OWNER/NAME", help="Upload to the Hugging Face Hub, with a model card.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Write the files of --hub here.")
+@click.option("--results", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="Scores for the card.")
+@click.option("--licence", default="", metavar="ID", help="Licence of the weights, such as cc-by-nc-4.0.")
+@click.option("--private", is_flag=True, help="If --hub creates the repository, make it private.")
 @click.option(
     "--layout",
     type=click.Choice(["maskdcpt", "original"]),
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The published keys, or those of the network's authors (nafnet, restormer), which spandrel reads.",
 )
-@click.option("--raw", is_flag=True, help="Take the raw weights, not their running average.")
+@click.option("--raw", is_flag=True, help="Export the raw weights, not their EMA.")
 @DRY_RUN
 @common
 def export(
@@ -51,9 +51,9 @@ def export(
     """
     Write a checkpoint's backbone for other programs.
 
-    .pth is what BasicSR-style code loads ({"params": ..., "params_ema": ...}), .safetensors the same keys without a
-    prefix; both load back here. .onnx is the network itself, compared with torch where onnxruntime is installed. --hub
-    makes a model repository: weights, configuration and a card with results and training data.
+    .pth is what BasicSR-style code loads ({"params": ..., "params_ema": ...}), .safetensors has the same keys without a
+    prefix; both can be loaded here. .onnx is the network itself, compared with torch if onnxruntime is installed. --hub
+    creates a model repository: weights, configuration and a card with results and training data.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def export(
     from maskdcpt.weights.model_card import push_model, write_model_folder
 
     if out is None and hub is None and folder is None:
-        raise UsageError("name --out FILE, --folder DIR or --hub OWNER/NAME: where it goes")
+        raise UsageError("no output is named: set --out FILE, --folder DIR or --hub OWNER/NAME")
     weights: WeightKind = "params" if raw else "params_ema"
     if dry_run:
         planned = [str(place) for place in (out, folder, hub) if place is not None]

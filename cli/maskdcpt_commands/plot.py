@@ -1,4 +1,4 @@
-"""maskdcpt plot: the curves of runs."""
+"""maskdcpt plot: draw the curves of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..options import common
 @common
 def plot(runs: tuple[Path, ...], quantity: str, out: Path, console: Console) -> None:
     """
-    Draw one quantity of several runs on one figure, a PNG, SVG or PDF.
+    Draw one quantity of one or more runs in one figure, a PNG, SVG or PDF.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""maskdcpt probe, report, bench: what networks know, what runs came to, what networks cost."""
+"""maskdcpt probe: k-nearest-neighbour classification of degradations by a backbone's features."""
 
 from __future__ import annotations
 
@@ -16,28 +16,26 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option(
-    "--checkpoint", type=CheckpointPlace(), help="Whose features are probed; without it, fresh weights of --backbone."
-)
+@click.option("--checkpoint", type=CheckpointPlace(), help="Probe its features, instead of new weights of --backbone.")
 @BACKBONE
 @click.option("--shards", type=ShardPlace(), required=True, help="A shard folder, or hf://datasets/OWNER/NAME.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--subset", default="", metavar="NAME")
-@click.option("--every-step", is_flag=True, help="Each checkpoint of the run, and what it began with.")
+@click.option("--every-step", is_flag=True, help="Probe each checkpoint of the run, and its initial weights.")
 @click.option("--per-class", type=click.IntRange(3), default=100, show_default=True, help="Images of each class.")
-@click.option("--crop", type=click.IntRange(8), default=128, show_default=True, help="Side of the middle window.")
+@click.option("--crop", type=click.IntRange(8), default=128, show_default=True, help="Side of the middle window, px.")
 @click.option("--ratios", default="0", show_default=True, help="Mask ratios, such as 0,0.25,0.5.")
-@click.option("--patch", type=click.IntRange(1), default=16, show_default=True, help="Side of the masks' patches.")
-@click.option("--everywhere", is_flag=True, help="Features of hidden places count, too.")
+@click.option("--patch", type=click.IntRange(1), default=16, show_default=True, help="Patch size of masks, px.")
+@click.option("--everywhere", is_flag=True, help="Use the features of hidden patches, too.")
 @click.option(
     "--protocol",
     type=click.Choice(["paper", "released"]),
     default="paper",
     show_default=True,
-    help="Two thirds against one of each class, or as DCPT's script does.",
+    help="Train on two thirds of each class and test on one, or as DCPT's script does.",
 )
 @click.option("--figure", type=_FILE, help="Draw accuracy over steps and ratios: .png, .svg or .pdf.")
-@click.option("--tsne", type=_FILE, help="Draw the features in the plane: .png, .svg or .pdf.")
+@click.option("--tsne", type=_FILE, help="Draw a t-SNE of the features: .png, .svg or .pdf.")
 @DEVICE
 @common
 def probe(
@@ -59,10 +57,11 @@ def probe(
     console: Console,
 ) -> None:
     """
-    Tell degradations apart by the nearest neighbours of features: the paper's preliminary study (Fig. 2).
+    Classify degradations by the nearest neighbours of features: the paper's preliminary study (Fig. 2).
 
-    The last feature before restoration of a middle window, at visible places, flattened; 5 neighbours; two thirds
-    against one third, equally from each class; mean and spread over five seeds. Any backbone, trained or not.
+    Uses the last feature before restoration of a middle window, at visible patches, flattened; 5 neighbours; two thirds
+    for training and one third for testing, equally from each class; mean and spread over five seeds. Works for any
+    backbone, trained or not.
 
     \b
     Examples:
@@ -116,7 +115,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"--ratios {text!r}: write numbers with commas, such as 0,0.25,0.5") from None
+        raise UsageError(f"--ratios {text!r}: expected numbers separated by commas, such as 0,0.25,0.5") from None
     if not all(0 <= number < 1 for number in numbers):
-        raise UsageError(f"--ratios {text!r}: shares from 0 to below 1")
+        raise UsageError(f"--ratios {text!r}: expected values from 0 to below 1")
     return numbers

@@ -1,4 +1,4 @@
-"""maskdcpt report: one HTML page of a run."""
+"""maskdcpt report: write one HTML page of a run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..options import DEVICE, ShardPlace, common
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page.  [default: RUN/report.html]")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="HTML file.  [default: RUN/report.html]")
 @click.option(
     "--results",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="An evaluation.  [default: those below RUN]",
+    help="An evaluation to show.  [default: those below RUN]",
 )
-@click.option("--shards", type=ShardPlace(), help="Evaluate and probe on these first; without it, show what is there.")
-@click.option("--split", default="test", show_default=True, help="Of the shards.")
-@click.option("--title", default="", help="Of the page.")
+@click.option("--shards", type=ShardPlace(), help="Evaluate and probe on these first; default: existing results.")
+@click.option("--split", default="test", show_default=True, help="Split of the shards.")
+@click.option("--title", default="", help="Title of the page.")
 @DEVICE
 @common
 def report(
@@ -36,11 +36,11 @@ def report(
     console: Console,
 ) -> None:
     """
-    Write one HTML page of a run: before and after, curves, tables, named degradations, features in the plane.
+    Write one HTML page of a run: images before and after, curves, tables, classified degradations, a map of features.
 
     RUN is what `maskdcpt train --out` or `maskdcpt eval --out` wrote. The page needs no other file and no network. With
-    --shards the run is evaluated into RUN/test and its features are laid out in RUN/features.json, where they are not
-    there yet.
+    --shards the evaluation of the run is written to RUN/test and the map of its features to RUN/features.json, if they
+    do not exist yet.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""maskdcpt reproduce: does the pre-training help, asked at a size that one has."""
+"""maskdcpt reproduce: compare pre-trainings at a size that fits the available hardware."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 @click.option(
     "--photos",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Clean photographs; without it, those that ship inside installed packages.",
+    help="Folder of clean photographs.  [default: those inside installed packages]",
 )
 @click.option("--size", "size_name", type=click.Choice(["cpu", "gpu", "tiny"]), default="cpu", show_default=True)
-@click.option("--arms", metavar="A,B,...", help="Ways to come to the fine-tuning; --dry-run lists all.")
+@click.option("--arms", metavar="A,B,...", help="Pre-trainings to compare; --dry-run lists all.")
 @click.option("--backbones", metavar="A,B", default="nafnet,restormer", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many, from 0 on.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number of seeds, counted from 0.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at the same time.")
 @DEVICE
 @DRY_RUN
 @common
@@ -49,13 +49,13 @@ def reproduce(
     console: Console,
 ) -> None:
     """
-    Compare MaskDCPT with DCPT, RAM-style masks and no pre-training, on photographs degraded here in five ways.
+    Compare MaskDCPT with DCPT, RAM-style masks and no pre-training, on photographs with five synthetic degradations.
 
-    Every arm is pre-trained on the same samples and fine-tuned for the same steps, from each seed. Ends with a table of
-    PSNR and of a probe, each arm's difference to scratch over equal seeds, and a figure of PSNR over the steps; writes
-    them to --out: report.md, report.json, psnr-*.png. Interrupted? The same command goes on; what is finished is not
-    made again, and arms, backbones and seeds may be added later. On a CPU, set OMP_NUM_THREADS to the cores divided by
-    --jobs.
+    Every arm is pre-trained on the same samples and fine-tuned for the same steps, from each seed. The results are a
+    table of PSNR and of a probe, each arm's difference to scratch over equal seeds, and a figure of PSNR over the
+    steps, written to --out: report.md, report.json, psnr-*.png. After an interruption the same command resumes;
+    finished runs are not repeated, and arms, backbones and seeds may be added later. On a CPU, set OMP_NUM_THREADS to
+    the cores divided by --jobs.
 
     \b
     Examples:
@@ -94,7 +94,7 @@ def reproduce(
     if outcomes:
         _show(console, comparison, outcomes)
     if len(outcomes) < len(tasks):
-        console.remark(f"{len(outcomes)} of {len(tasks)} runs are finished; the same command goes on")
+        console.remark(f"{len(outcomes)} of {len(tasks)} runs are finished; run the same command again to continue")
         raise SystemExit(130 if caught and caught[0] == signal.SIGINT else 3)
 
 
@@ -118,5 +118,5 @@ def _names(text: str, known: tuple[str, ...], option: str) -> tuple[str, ...]:
         if name not in known:
             raise UsageError(f"{option} names {name!r}: {nearest(name, known)}")
     if not names:
-        raise UsageError(f"{option} names nothing; choose from {', '.join(known)}")
+        raise UsageError(f"{option} is empty; choose from {', '.join(known)}")
     return names

@@ -1,4 +1,4 @@
-"""maskdcpt restore: pictures of any kind and size."""
+"""maskdcpt restore: restore images of any format and size."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True), metavar="FILE...")
 @CHECKPOINT
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; needed unless FILE is -.")
-@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page, before and after.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; required unless FILE is -.")
+@click.option("--overwrite", is_flag=True, help="Replace existing results.")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page, before and after.")
 @click.option(
-    "--tile", "tile_px", type=click.IntRange(0), help="Tiles of this side; 0 never cuts.  [default: by memory]"
+    "--tile", "tile_px", type=click.IntRange(0), help="Side of tiles, in pixels; 0 uses none.  [default: by memory]"
 )
 @click.option(
-    "--memory", type=Size(), metavar="SIZE", help="What it may take, such as 4GB.  [default: half of what is free]"
+    "--memory", type=Size(), metavar="SIZE", help="Memory limit, such as 4GB.  [default: half of the free memory]"
 )
-@click.option("--self-ensemble", is_flag=True, help="Average over eight flips and turns: eight times as long.")
+@click.option("--self-ensemble", is_flag=True, help="Average over eight flips and turns: takes eight times as long.")
 @click.option(
-    "--classifier", type=click.Path(path_type=Path), help="Pre-trained checkpoint that names the degradation."
+    "--classifier", type=click.Path(path_type=Path), help="Pre-trained checkpoint that classifies the degradation."
 )
 @DEVICE
 @DRY_RUN
@@ -52,26 +52,27 @@ def restore(
     console: Console,
 ) -> None:
     """
-    Restore pictures of any size: files, folders, or patterns. `-` reads one from stdin and writes PNG to stdout.
+    Restore images of any size: files, folders, or patterns. `-` reads one from stdin and writes PNG to stdout.
 
     Results are PNGs in --out, under the names of the sources; 16 bits, colour profile, alpha and EXIF are kept, and
-    what EXIF turns is turned. Nothing is replaced without --overwrite. A picture is restored whole where the memory
-    does, else in overlapping tiles. One that cannot be read is told of, the others are restored, exit code 3.
+    the EXIF orientation is applied. Nothing is replaced without --overwrite. An image is restored whole if the memory
+    is enough, else in overlapping tiles. Images that cannot be read are reported and the others are restored: exit
+    code 3.
 
     \b
     Examples:
       maskdcpt restore photo.jpg --checkpoint runs/fine --out restored
-      maskdcpt restore pictures 'more/*.png' --checkpoint nafnet_maskdcpt_5d.pth --out restored --page look.html
+      maskdcpt restore images 'more/*.png' --checkpoint nafnet_maskdcpt_5d.pth --out restored --page look.html
       maskdcpt restore - --checkpoint runs/fine < photo.jpg > restored.png
       maskdcpt restore photo.jpg --checkpoint hf://Jiakui/MaskDCPT/nafnet_maskdcpt_5d.pth --out restored
     """
     piped = files == (Path("-"),)
     if not piped and Path("-") in files:
-        raise UsageError("- stands alone: one picture from stdin to stdout")
+        raise UsageError("- cannot be combined with other files: it reads one image from stdin and writes to stdout")
     if out is None and not piped:
-        raise UsageError("--out DIR is needed: where restored pictures go")
+        raise UsageError("--out DIR is missing: the folder for restored images")
     if piped and (out is not None or page is not None):
-        raise UsageError("- writes to stdout; leave --out and --page away")
+        raise UsageError("- writes to stdout; omit --out and --page")
     from maskdcpt.restoring.files import plan_files, restore_bytes, restore_files
     from maskdcpt.restoring.restorer import Restorer
 
@@ -106,20 +107,20 @@ def restore(
         )
     if pages is not None:
         pages.write(results)
-    _tell(results, console)
+    _show(results, console)
     if page is not None:
         console.line(str(page))
     _raise_for(results)
 
 
-def _tell(results: list[Restored], console: Console) -> None:
+def _show(results: list[Restored], console: Console) -> None:
     console.data([_plain(result) for result in results])
     for result in results:
         remarks = [text for text in (result.degradation and f"seen: {result.degradation}", result.remark) if text]
         if result.target is not None:
             console.line(f"{result.target}" + (f" ({'; '.join(remarks)})" if remarks else ""))
         elif console.quiet:
-            # Without -q the line was shown when it happened.
+            # Without -q the problem was shown when it occurred.
             console.warning(result.problem)
 
 
@@ -131,7 +132,7 @@ def _raise_for(results: list[Restored]) -> None:
     bad = [result for result in results if result.problem]
     if len(bad) == len(results):
         raise UirError(
-            f"none of {len(results)} was restored, the first: {bad[0].problem}" if bad[1:] else bad[0].problem
+            f"none of {len(results)} images was restored; the first: {bad[0].problem}" if bad[1:] else bad[0].problem
         )
     if bad:
-        raise PartlyDone(f"{len(bad)} of {len(results)} were not restored, the first: {bad[0].problem}")
+        raise PartlyDone(f"{len(bad)} of {len(results)} images were not restored; the first: {bad[0].problem}")

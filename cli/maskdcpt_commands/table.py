@@ -1,4 +1,4 @@
-"""maskdcpt table: the paper's tables, and figures of your own in the same cells."""
+"""maskdcpt table: show the paper's tables, with your own scores in the same cells."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..options import common
 @click.argument("number", type=click.IntRange(1, 11), metavar="N")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only columns of this metric, such as psnr.")
 @click.option("--ours", multiple=True, metavar="NAME=REPORT", help="Add an evaluation (the --out of maskdcpt eval).")
-@click.option("--against", metavar="METHOD", help="Show what --ours has more than this method.")
+@click.option("--against", metavar="METHOD", help="Show the difference of --ours to this method.")
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "latex", "html"]), default="text")
 @common
 def table(
     number: int, metrics: tuple[str, ...], ours: tuple[str, ...], against: str | None, form: str, console: Console
 ) -> None:
     """
-    Show table N of the paper, 1 to 11, with what is doubtful of its numbers, and yours in the same cells.
+    Show table N of the paper, 1 to 11, with doubts about its numbers, and your own scores in the same cells.
 
     \b
     Examples:

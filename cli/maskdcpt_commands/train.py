@@ -1,4 +1,4 @@
-"""maskdcpt train, plot: runs, and the curves of runs."""
+"""maskdcpt train: pre-train and fine-tune."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one value, such as loop.steps=1000."
 )
-@click.option("--init", type=CheckpointPlace(), help="What the weights come from. " + CHECKPOINT_HELP)
+@click.option("--init", type=CheckpointPlace(), help="Initial weights. " + CHECKPOINT_HELP)
 @click.option("--out", type=_FOLDER, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, to the same weights as without a break.")
-@click.option("--presets", "list_presets", is_flag=True, help="List the presets and end.")
-@click.option("--print-config", is_flag=True, help="Print the whole configuration as TOML, with origins, and end.")
-@click.option("--print-schema", is_flag=True, help="Print the JSON schema of a configuration, for editors, and end.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out; same weights as without interruption.")
+@click.option("--presets", "list_presets", is_flag=True, help="List the presets; exit.")
+@click.option("--print-config", is_flag=True, help="Print the whole configuration as TOML, with origins; exit.")
+@click.option("--print-schema", is_flag=True, help="Print the JSON schema of a configuration, for editors; exit.")
 @DRY_RUN
 @common
 def train(
@@ -56,9 +56,9 @@ def train(
     """
     Pre-train or fine-tune on shards.
 
-    Writes into --out only: config.toml, metrics.jsonl, checkpoints, samples. Ctrl-C, SIGTERM and Slurm's pre-emption
-    end the step, write a checkpoint and end with 130 or 3; --resume goes on as if nothing had been. On several GPUs:
-    torchrun --nproc-per-node 4 --no-python maskdcpt train ...
+    Writes into --out only: config.toml, metrics.jsonl, checkpoints, samples. After Ctrl-C, SIGTERM or Slurm's
+    pre-emption the current step is finished, a checkpoint is written and the exit code is 130 or 3; --resume continues
+    exactly there. On several GPUs: torchrun --nproc-per-node 4 --no-python maskdcpt train ...
 
     \b
     Examples:
@@ -75,9 +75,9 @@ def train(
         _print_schema()
         return
     if out is not None and not (resume or preset or config or shards) and (out / "config.toml").exists():
-        raise UsageError(f"{out} holds a run already: --resume goes on with it")
+        raise UsageError(f"{out} already holds a run: continue it with --resume")
     if out is not None and resume and not (preset or config or (out / "config.toml").exists()):
-        raise UsageError(f"{out} holds no run to go on with; leave --resume out to start one")
+        raise UsageError(f"{out} holds no run to resume; omit --resume to start one")
     named, origin = _configuration(preset, config, out if resume else None)
     chosen = _with_options(named, shards, init, out, settings)
     if print_config:
@@ -88,7 +88,7 @@ def train(
         console.data({**to_document(chosen), "origin": {**origin, **yours}} if origin else to_document(chosen))
         console.line(to_toml(chosen, {**origin, **yours}).rstrip())
         return
-    # The configuration holds a name; what UIR_MANIFESTS adds is known here alone.
+    # The configuration holds only the subset's name, which is resolved here.
     from uirdata.pipeline.choosing import subset_of_shards
 
     subset = subset_of_shards(chosen.data.shards, chosen.data.subset) if chosen.data.shards else None
@@ -114,18 +114,18 @@ def _train(config: TrainConfig, subset: Subset | None, resume: bool, console: Co
     )
     console.line(f"{result.checkpoint}: step {result.step:,} of {config.loop.steps:,}")
     if not result.finished:
-        console.remark(f"stopped; go on with: maskdcpt train --out {result.run} --resume")
+        console.remark(f"stopped; continue with: maskdcpt train --out {result.run} --resume")
         raise SystemExit(130 if caught[0] == signal.SIGINT else 3)
 
 
 def _configuration(preset: str | None, file: Path | None, resumed: Path | None) -> tuple[TrainConfig, dict[str, str]]:
-    """Give the configuration that the options name, and where its values come from."""
+    """Return the configuration that the options name, and the origin of its values."""
     from maskdcpt.config.presets import find_preset
     from maskdcpt.config.toml import read_config
     from maskdcpt.config.train_config import TrainConfig
 
     if preset and file:
-        raise UsageError("--preset and --config both name a configuration; --set changes single values of either")
+        raise UsageError("--preset and --config cannot be combined; --set changes single values of either")
     if file is not None:
         return read_config(file), {}
     if preset is not None:
@@ -153,7 +153,7 @@ def _with_options(
 
 
 def _absolute(place: str | Path) -> str:
-    """An address as it is, a path from the root, and before it the release that it comes from."""
+    """Return an address unchanged, and a path as an absolute path, with the release before it if there is one."""
     from maskdcpt.weights.load import split_release
 
     if isinstance(place, str):
@@ -196,7 +196,7 @@ def _show_plan(config: TrainConfig, subset: Subset | None, console: Console) -> 
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Collect signals that ask for an end, while the block runs; a second Ctrl-C ends at once."""
+    """Return a context that collects SIGINT, SIGTERM and SIGUSR1 instead of ending; a second Ctrl-C ends at once."""
     caught: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -204,7 +204,7 @@ def interruptions() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    # SIGUSR1 is what Slurm's --signal=USR1@120 sends before the time is up.
+    # Slurm's --signal=USR1@120 sends SIGUSR1 before the time limit.
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield caught

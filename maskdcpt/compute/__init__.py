@@ -1,4 +1,4 @@
 """
-Where a run computes: the device, its free memory, and the processes of a distributed run.
-Also how much memory a network needs, found without computing it.
+The device of a run, its free memory, and the processes of a distributed run.
+Also the memory that a network needs, estimated without running it.
 """

@@ -1,4 +1,4 @@
-"""The device of a run, and how much of its memory is free."""
+"""The device of a run, and its free memory."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from uirdata.errors import UsageError
 
 def chosen_device(name: str, local: int | None = None) -> torch.device:
     """
-    Turn the word for a device into one that is there.
+    Return the torch device for a name.
 
     Args:
         name: auto, cpu, cuda, cuda:1.
-        local: number of this process on its machine, where several share the GPUs.
+        local: local rank of this process, where several processes of a machine share its GPUs.
 
     Raises:
-        UsageError: torch knows no such device, or sees no GPU.
+        UsageError: torch has no such device, or finds no GPU.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"loop.device is {name!r}, which is no device of torch: auto, cpu, cuda, cuda:0") from error
+        raise UsageError(
+            f"loop.device is {name!r}, which is not a device of torch; expected auto, cpu, cuda or cuda:0"
+        ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UsageError(
-                f"loop.device is {name}, but torch sees no GPU here; use cpu, or install a CUDA build of torch"
+                f"loop.device is {name}, but torch finds no GPU; use cpu, or install a CUDA build of torch"
             )
         if local is not None:
             return torch.device("cuda", local)
@@ -42,13 +44,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_bytes(device: torch.device) -> int:
-    """Say how much memory a device has free: of the GPU, or of this machine within the limit of its container."""
+    """Return the free memory of a device in bytes: of the GPU, or of this machine within its container's limit."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch keeps for later is free for us.
+        # Memory that torch's allocator has reserved but not allocated is free for this process.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     candidates = [psutil.virtual_memory().available]
-    # psutil reads the memory of the whole machine, also where a container may have only a part of it.
+    # psutil reads the memory of the whole machine, even where a container is limited to a part of it.
     limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
         candidates.append(max(0, limit - used))
@@ -56,7 +58,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process holds."""
+    """Return the resident memory of this process in bytes."""
     return psutil.Process().memory_info().rss
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run under torchrun; a run without it is one process and none of this does anything."""
+"""The processes of a run under torchrun; without it a run is one process, and these functions do nothing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Process:
 
     Attributes:
         rank: its number.
-        ranks: how many there are.
-        device: that it computes on.
-        local_ranks: how many of them are on this machine.
+        ranks: the number of processes.
+        device: its device.
+        local_ranks: the number of processes on this machine.
     """
 
     rank: int
@@ -33,11 +33,11 @@ class Process:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that writes and speaks."""
+        """Whether it is rank 0, the one that writes files and messages."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Say whether the flag is raised in any process; all must ask together."""
+        """Return whether the flag is True in any process; all must call together."""
         if self.ranks == 1:
             return flag
         raised = torch.tensor([int(flag)], device=self.device)
@@ -45,7 +45,7 @@ class Process:
         return bool(raised.item())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Average over the processes; all must ask together."""
+        """Return the mean over the processes; all must call together."""
         if self.ranks > 1:
             values = values.clone()
             dist.all_reduce(values)
@@ -53,7 +53,7 @@ class Process:
         return values
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has called this (a barrier)."""
         if self.ranks > 1:
             dist.barrier()
 
@@ -61,15 +61,15 @@ class Process:
 @contextmanager
 def joined(device: str, threads: int) -> Iterator[Process]:
     """
-    Join the processes that torchrun started, and leave them at the end.
+    Return a context in which this process has joined the process group that torchrun started.
 
     Args:
-        device: auto, cpu, cuda or cuda:N; with several processes each takes the GPU of its local rank.
-        threads: of a CPU; 0 takes what OMP_NUM_THREADS says, else the cores that this process may use, shared among the
-            processes of this machine.
+        device: auto, cpu, cuda or cuda:N; with several processes each uses the GPU of its local rank.
+        threads: of a CPU; 0 uses OMP_NUM_THREADS if it is set, else the cores that this process may use, shared among
+            the processes of this machine.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: there is no such device.
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -83,7 +83,8 @@ def joined(device: str, threads: int) -> Iterator[Process]:
             torch.cuda.set_device(chosen)
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     if started:
-        # The networks compute pixel by pixel and gradients come in that layout; DDP copies them, and says so.
+        # The networks compute with pixels in channels-last order and gradients have that layout; DDP copies them, and
+        # warns of it.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks > 1 else 1
@@ -95,7 +96,7 @@ def joined(device: str, threads: int) -> Iterator[Process]:
 
 
 def _free_threads(asked_for: int) -> int:
-    """Say how many threads are this process's; torchrun sets OMP_NUM_THREADS by itself, which asks for nothing."""
+    """Return the number of CPU threads of this process; OMP_NUM_THREADS is ignored under torchrun, which sets it."""
     if os.environ.get("OMP_NUM_THREADS") and "LOCAL_WORLD_SIZE" not in os.environ:
         return asked_for
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""How much memory a network takes for a picture, found without computing it, and which tiles fit into what is free."""
+"""The memory that a network takes for an image, estimated without computing it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PROBE_PX = 128
 
 def bytes_per_pixel(network: nn.Module) -> float:
     """
-    Give the most memory that a network's tensors take at once when it restores, per pixel of its input.
+    Return the peak memory of a network's tensors when it restores an image, in bytes per pixel of its input.
 
-    All four networks need the same for each pixel of larger pictures; the kernels of a device may need a little more.
-    The weights are not counted, as they are there already.
+    For all four networks this does not depend on the image size; the kernels of a device may need a little more. The
+    weights are not counted, as they are in memory already.
 
     Args:
         network: with a `restore` that takes (B, 3, H, W), such as a backbone.
@@ -29,14 +29,15 @@ def bytes_per_pixel(network: nn.Module) -> float:
 
 def tensor_bytes(network: nn.Module, batch: int, side: int) -> int:
     """
-    Give the most memory that a network's tensors take at once when it restores images, without the weights.
+    Return the peak memory of a network's tensors when it restores images, in bytes, without the weights.
 
-    Nothing is computed: pictures go through without values, and what lives after each operation is added up.
+    Nothing is computed: the network is traced with tensors without values, and the sizes of those that are alive after
+    each operation are added up.
 
     Args:
         network: as in `bytes_per_pixel`.
-        batch: images at once.
-        side: of them, in pixels.
+        batch: the number of images.
+        side: of the images, in pixels.
     """
     device = next(network.parameters()).device
     restore: Any = network.restore
@@ -46,13 +47,13 @@ def tensor_bytes(network: nn.Module, batch: int, side: int) -> int:
 
 def peak_bytes(work: Callable[[], object], slack: float = 0.0) -> int:
     """
-    Give the most bytes that the tensors which `work` makes take at once, without computing or holding them.
+    Return the peak memory of the tensors that `work` creates, in bytes, without computing or allocating them.
 
     Args:
-        work: makes tensors.
-        slack: share by which the result may be too small; thousands of tensors are counted much sooner with some.
+        work: creates tensors.
+        slack: share by which the result may be too small; with a positive one, counting thousands of tensors is faster.
     """
-    # Late: it loads a good part of torch's compiler, which nothing else here needs.
+    # Imported here: it loads a large part of torch's compiler, which nothing else here needs.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(allow_non_fake_inputs=True), _Living(slack) as living:
@@ -61,7 +62,7 @@ def peak_bytes(work: Callable[[], object], slack: float = 0.0) -> int:
 
 
 class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the bytes of the results that are alive after each operation; weights are nobody's result."""
+    """Adds up the bytes of the results that are alive after each operation; weights are not results."""
 
     def __init__(self, slack: float = 0.0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -80,7 +81,7 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 entry = (StorageWeakRef(storage), storage.nbytes())  # type: ignore[no-untyped-call]
                 self._sum += entry[1] - self._alive.get(storage._cdata, (None, 0))[1]
                 self._alive[storage._cdata] = entry
-        # The dead ones are only looked for when the sum with them would be a new peak.
+        # Freed tensors are only removed when the sum that includes them would be a new peak.
         if self._sum > self.peak * (1 + self._slack):
             self._alive = {
                 key: entry

@@ -1,8 +1,8 @@
 """
-Rows of the paper's tables as trainings: which preset pre-trains, which fine-tunes.
+Rows of the paper's tables as trainings: the preset for pre-training, and the preset for fine-tuning.
 
-Only rows of networks and pre-trainings that are built here; the other rows are other authors' programs. Tables III and
-IV try networks of Tables I and II on other images, so they need no training of their own.
+Only rows of networks and pre-trainings that are implemented here; the other rows are other authors' programs. Tables
+III and IV test networks of Tables I and II on other images, so they need no training of their own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Experiment:
         row: the method, as the paper prints it.
         pretrain: preset of the pre-training; "" starts from scratch.
         finetune: preset of the fine-tuning.
-        note: what else is to be known.
+        note: further information.
     """
 
     table: int
@@ -42,7 +42,7 @@ class Experiment:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """How it is run, one command after the other."""
+        """The commands that run it, in order."""
         if not self.pretrain:
             return (f"maskdcpt train --shards DIR --preset {self.finetune} --out runs/{self.finetune}-scratch",)
         return (
@@ -53,7 +53,7 @@ class Experiment:
 
 
 def experiments() -> tuple[Experiment, ...]:
-    """Give every row, table by table."""
+    """Return every row, table by table."""
     return (*_five(), *_twelve(), *_denoising(), *_real(), *_single(), *_mixed(), *_ablations(), *_steps(), *_aware())
 
 
@@ -140,4 +140,4 @@ VARIANTS: Mapping[str, str] = MappingProxyType(
         "+MoE": "restormer-experts",
     }
 )
-"""What Table XI adds to Restormer, and what presets call the network that has it."""
+"""What Table XI adds to Restormer, to the name of that network in presets."""

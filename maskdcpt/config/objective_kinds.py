@@ -1,7 +1,7 @@
 """
 The objectives by name, and what follows from the name alone.
 
-The losses are functions of networks, so they stand above, in `maskdcpt.objectives`.
+The losses are functions of networks, so they are in a higher layer, `maskdcpt.objectives`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ ObjectiveKind = Literal["maskdcpt", "dcpt", "ram", "reconstruction", "classifica
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveTraits:
     """
-    What differs between objectives, as far as no network is needed to say it.
+    The properties of an objective that do not depend on a network.
 
     Attributes:
-        mask: `none` sees the whole LQ, `each` hides other patches in each image, `shared` the same in a whole batch.
+        mask: `none` shows the whole LQ, `each` hides other patches in each image, `shared` the same in a batch.
         classifies: needs the degradation classifier.
-        reconstructs: needs the reconstruction decoder, unless the configuration leaves that to the backbone's head.
+        reconstructs: needs the reconstruction decoder, unless the configuration uses the backbone's head instead.
         whole_backbone: trains the whole backbone, its last layer included.
-        restores: trains the backbone to turn an LQ into its GT, so that it can be used as it is.
-        pretrains: comes before a fine-tuning, which then starts from its weights.
+        restores: trains the backbone to turn an LQ into its GT, so that it can restore without fine-tuning.
+        pretrains: is a pre-training, from whose weights a fine-tuning starts.
     """
 
     mask: Literal["none", "each", "shared"] = "none"
@@ -52,4 +52,4 @@ OBJECTIVE_TRAITS: Mapping[ObjectiveKind, ObjectiveTraits] = MappingProxyType(
         "finetune": ObjectiveTraits(whole_backbone=True, restores=True, pretrains=False),
     }
 )
-"""Every objective that this release knows; `maskdcpt.objectives.OBJECTIVES` has the losses of each."""
+"""Every objective of this release; `maskdcpt.objectives.OBJECTIVES` has the losses of each."""

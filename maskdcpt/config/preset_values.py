@@ -1,5 +1,5 @@
 """
-The values of presets, group by group, each with where it comes from.
+The values of presets, group by group, each with its origin.
 
 `paper` is stated in the MaskDCPT paper; `DCPT release` is read from the configurations that DCPT's authors published in
 September 2025, where the paper says nothing; `published files` are the test files with the released weights;
@@ -27,7 +27,7 @@ UNUSED = frozenset(
 )
 
 Values = dict[str, tuple[Any, str]]
-"""Dotted key to a value and where it comes from."""
+"""Dotted key to a value and its origin."""
 
 
 BACKBONES: Mapping[str, Values] = MappingProxyType(

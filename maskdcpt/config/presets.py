@@ -1,4 +1,4 @@
-"""The paper's experiments as configurations, and small ones for a CPU; each value says where it comes from."""
+"""The paper's experiments as configurations, and small ones for a CPU; each value with its origin."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from uirdata.errors import UsageError, nearest
 @dataclass(frozen=True)
 class Preset:
     """
-    An experiment.
+    A named configuration.
 
     Attributes:
         name: such as "pretrain-5d-nafnet".
-        summary: what it is, in a sentence.
-        config: what `train` takes; shards and out are the user's.
-        origin: every dotted key to where its value comes from.
+        summary: a description in one sentence.
+        config: for `train`; shards and out are set by the user.
+        origin: every dotted key to the origin of its value.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Preset:
 
 def find_preset(name: str) -> Preset:
     """
-    Give a preset by name.
+    Return a preset by its name.
 
     >>> preset = find_preset("pretrain-5d-nafnet")
     >>> preset.config.data.subset, preset.config.objective.kind
     ('5d', 'maskdcpt')
 
     Raises:
-        UsageError: there is none; the message names the nearest.
+        UsageError: there is no such preset; the message names the most similar one.
     """
     if name not in PRESETS:
         raise UsageError(f"there is no preset {name!r}: {nearest(name, PRESETS)}")
@@ -72,7 +72,7 @@ _NETWORKS: Mapping[str, Values] = MappingProxyType({**BACKBONES, **VARIANTS})
 
 
 def _lr_of(backbone: str) -> Values:
-    """Give the learning rates that DCPT's release uses for the backbones that the paper does not name."""
+    """Return the paper's learning rates for backbones for which DCPT's release has other ones, with that origin."""
     if backbone == "nafnet":
         return {}
     return {
@@ -226,4 +226,4 @@ def _all() -> dict[str, Callable[[], Preset]]:
 
 
 PRESETS: Mapping[str, Callable[[], Preset]] = MappingProxyType(_all())
-"""Name to a function that gives the preset."""
+"""Name to a function that returns the preset."""

@@ -1,4 +1,4 @@
-"""Configurations as text: read from TOML, strictly, changed by single settings, and written next to the weights."""
+"""Configurations as TOML: strict reading, changes by single settings, and writing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FREE_ON_RESUME = frozenset(
         *(f"loop.{f.name}" for f in fields(LoopConfig) if f.name not in ("seed", "precision")),
     }
 )
-"""What a resumed run may change without becoming another run."""
+"""The keys that a resumed run may change."""
 
 _ESCAPE = re.compile(r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\.")
 """A pair of surrogates, or another escape, so that an escaped backslash does not begin one."""
@@ -42,29 +42,29 @@ _ESCAPE = re.compile(r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{
 
 def config_from_toml(text: str, *, where: str, drop_unknown: bool = False) -> TrainConfig:
     """
-    Read a configuration.
+    Return the configuration of a TOML text.
 
     Args:
-        text: TOML; tables and keys as in `TrainConfig`, those not named keep their default.
-        where: what an error calls the text.
-        drop_unknown: pass over keys that this release does not know, as a checkpoint of another one may have.
+        text: TOML; tables and keys as in `TrainConfig`, missing ones keep their default.
+        where: the name of the text in error messages.
+        drop_unknown: ignore unknown keys, as a checkpoint of another release may have them.
 
     Raises:
-        UsageError: it is no TOML, has a key that is not known or a value that cannot be.
+        UsageError: the text is not TOML, or has an unknown key or an invalid value.
     """
     try:
         document = _parsed(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: no TOML: {error}") from error
+        raise UsageError(f"{where}: is not valid TOML: {error}") from error
     return config_from_document(_without_unknown(document) if drop_unknown else document, where=where)
 
 
 def config_from_document(document: Mapping[str, Any], *, where: str) -> TrainConfig:
-    """Check nested tables and give the configuration that they mean; errors as `config_from_toml`."""
+    """Return the configuration of nested tables, after checking them; errors as `config_from_toml`."""
     import pydantic
 
     try:
-        # JSON's strict mode takes a list for a tuple and an integer for a real number, and nothing else for another.
+        # JSON's strict mode accepts a list for a tuple and an integer for a float, but no other conversions.
         config: TrainConfig = _adapter().validate_json(json.dumps(document, allow_nan=False), strict=True)
     except pydantic.ValidationError as error:
         raise UsageError(f"{where}: {_explain(error)}") from None
@@ -75,10 +75,10 @@ def config_from_document(document: Mapping[str, Any], *, where: str) -> TrainCon
 
 def read_config(path: Path) -> TrainConfig:
     """
-    Read a configuration file.
+    Return the configuration of a TOML file.
 
     Raises:
-        UsageError: it is missing or not a configuration.
+        UsageError: the file does not exist, cannot be read, or is not a configuration.
     """
     try:
         return config_from_toml(path.read_text(encoding="utf-8"), where=str(path))
@@ -88,14 +88,14 @@ def read_config(path: Path) -> TrainConfig:
 
 def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
     """
-    Change single values.
+    Return a configuration with single values changed.
 
     Args:
-        config: stays as it is.
-        settings: such as "optimizer.lr=1e-4" or "model.size.width=16". The value is TOML, or else text.
+        config: is not changed.
+        settings: such as "optimizer.lr=1e-4" or "model.size.width=16". A value that is not TOML is taken as text.
 
     Raises:
-        UsageError: a setting has no "=", names an unknown key, or has a value that cannot be.
+        UsageError: a setting has no "=", names an unknown key, or has an invalid value.
     """
     document = to_document(config)
     for setting in settings:
@@ -107,45 +107,45 @@ def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
         for name in tables:
             inner = table.setdefault(name, {})
             if not isinstance(inner, dict):
-                raise UsageError(f"--set {setting!r}: {name} holds one value, not a table")
+                raise UsageError(f"--set {setting!r}: {name} is a single value, not a table")
             table = inner
         table[last] = toml_value(value.strip())
     return config_from_document(document, where="--set" if settings else "configuration")
 
 
 def to_document(config: TrainConfig) -> dict[str, Any]:
-    """Give nested tables of plain values, as TOML and JSON hold them."""
+    """Return a configuration as nested tables of plain values, for TOML and JSON."""
     document: dict[str, Any] = json.loads(json.dumps(asdict(config), default=dict))
     return document
 
 
 def to_toml(config: TrainConfig, comments: Mapping[str, str] | None = None) -> str:
     """
-    Write a configuration, complete, as `config_from_toml` reads it.
+    Return the complete configuration as TOML, as `config_from_toml` reads it.
 
     Args:
         config: what to write.
-        comments: dotted key to a remark that follows the value, such as where it comes from.
+        comments: dotted key to a comment that follows the value, such as its origin.
 
     Raises:
-        UsageError: a string holds surrogates, as a file name that is not UTF-8 does.
+        UsageError: a string contains surrogates, as a file name that is not UTF-8 does.
     """
     return toml_text(to_document(config), comments=comments)
 
 
 def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """Name the dotted keys whose values differ."""
+    """Return the dotted keys whose values differ, sorted."""
     a, b = dict(_flat(to_document(one))), dict(_flat(to_document(other)))
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
 
 def keys_of(config: TrainConfig) -> list[str]:
-    """Name every dotted key that has a value."""
+    """Return every dotted key that has a value."""
     return [key for key, _ in _flat(to_document(config))]
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the JSON schema of a configuration, for editors."""
+    """Return the JSON schema of a configuration, for editors."""
     schema: dict[str, Any] = _adapter().json_schema()
     return schema
 
@@ -166,7 +166,7 @@ def _explain(error: Any) -> str:
     path = [str(part) for part in first["loc"]]
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"unknown key {'.'.join(path)!r}; {nearest(path[-1], _known_keys(path[:-1]))}"
-    # A choice between kinds puts their names behind the key; people only want the key.
+    # For a union pydantic appends the names of the types to the key; the message needs the key alone.
     known = [part for i, part in enumerate(path) if i < 2 or not part.startswith(("int", "float", "bool", "tuple"))]
     return f"{'.'.join(known)} is {first['input']!r}: {first['msg'].lower()}"
 
@@ -189,7 +189,7 @@ def _without_unknown(document: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, dict) and isinstance(known.get(name), dict):
-            # The tables whose keys are the user's own are empty by default: model.size and data.repeat.
+            # The tables with keys of the user, model.size and data.repeat, are not checked here: empty by default.
             kept[name] = {k: v for k, v in value.items() if k in known[name]}
         elif name in known:
             kept[name] = value
@@ -207,7 +207,7 @@ def _known_keys(tables: Sequence[str]) -> list[str]:
 
 
 def toml_value(text: str) -> Any:
-    """Read a value as TOML writes it; what is none is taken as text, so that words need no quotes."""
+    """Return the value of a TOML expression; a text that is not TOML is returned itself, so words need no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

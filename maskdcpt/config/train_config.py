@@ -1,5 +1,5 @@
 """
-What a training run is: one frozen value. `configuring.py` reads it from TOML and writes it next to the weights.
+The configuration of a training run: one frozen value. `toml.py` reads it from TOML and writes it next to the weights.
 
 Defaults are those of the paper's pre-training where it states a value. `presets.py` has the paper's experiments, with
 the origin of each value.
@@ -17,10 +17,10 @@ from uirdata.errors import UsageError, nearest
 PixelLoss = Literal["l1", "charbonnier", "psnr"]
 Sampling = Literal["repeat", "balanced"]
 Aware = Literal["none", "instructions", "frequency", "experts"]
-"""What tells a Restormer of the degradation (`backbones.awareness`)."""
+"""How a Restormer is made aware of the degradation (`backbones.awareness`)."""
 
 WeightKind = Literal["params", "params_ema"]
-"""The weights themselves, or their running average, as checkpoints name them."""
+"""The raw weights (params) or their EMA (params_ema), by their names in checkpoints."""
 
 WEIGHT_KINDS: tuple[WeightKind, ...] = ("params", "params_ema")
 
@@ -34,9 +34,9 @@ class ModelConfig:
 
     Attributes:
         backbone: name of a backbone: nafnet, swinir, restormer, promptir.
-        size: its arguments under their published names, such as width; those not named keep the published value.
-        masking: how masked stages are computed: `dense` computes whole maps and hides, `gather` only visible patches,
-            `spconv` by that package, `auto` as is fastest; the same up to the order of sums.
+        size: its arguments under their published names, such as width; missing ones keep the published value.
+        masking: how masked stages are computed: `dense` computes whole maps and hides patches, `gather` computes only
+            visible patches, `spconv` uses that package, `auto` the fastest; results differ only by the order of sums.
     """
 
     backbone: str = "nafnet"
@@ -51,20 +51,20 @@ class DataConfig:
 
     Attributes:
         shards: folder that `uir build-shards` wrote.
-        subset: choice of degradations whose order is the label order; "" takes all that the shards hold.
+        subset: choice of degradations whose order is the label order; "" uses all samples of the shards.
         split: train, val or test.
         crop: side of the windows, in pixels. Paper: 256.
         batch: samples in a step, over all processes. Paper: 16.
-        accumulate: pieces that a process cuts its part of the batch into, one after the other, to fit its memory.
+        accumulate: forward passes that a process splits its part of the batch into, to fit into its memory.
         stages: later changes of crop and batch (Restormer's progressive learning); none by default.
-        workers: processes that read; 0 reads between the steps.
-        repeat: how often a degradation's samples stand in an epoch; empty takes the subset's own ratios.
+        workers: processes that read samples; 0 reads them in the training process, between the steps.
+        repeat: how often a degradation's samples occur in an epoch; empty uses the subset's own ratios.
         sampling: `repeat` uses these ratios; `balanced` gives each degradation the same share.
-        augment: turn and flip, all eight ways equally often.
-        fresh: make LQs that are made here anew each time they are drawn, with other noise; else each has one LQ for
-            good, as in DCPT's release. Published pairs stay as they are. It takes the time of the degradations.
-        validation_split: split that validations look at; "" has none. Where the shards have no such split there is no
-            validation. Choosing by `test` spoils the test.
+        augment: turn and flip; all eight combinations are equally likely.
+        fresh: degrade a GT again each time it is drawn, with other noise; otherwise each GT keeps one LQ, as in DCPT's
+            release. Published pairs do not change. This costs the time of the degradations.
+        validation_split: split for validation; "" has none. Where the shards have no such split there is no validation.
+            A checkpoint chosen on `test` makes the test results invalid.
     """
 
     shards: str = ""
@@ -86,19 +86,19 @@ class DataConfig:
         _at_least("data", self, crop=8, batch=1, accumulate=1, workers=0)
         starts = [stage.start for stage in self.stages]
         if starts != sorted(set(starts)) or (starts and starts[0] < 1):
-            raise UsageError(f"data.stages start at {starts}; they must rise, from 1 on")
+            raise UsageError(f"data.stages start at {starts}; they must increase, and start from 1 or later")
 
 
 @dataclass(frozen=True)
 class StageConfig:
     """
-    A change of size on the way.
+    A change of crop and batch during a run.
 
     Attributes:
         start: the first step with it, counted from 0.
         crop: side of the windows, in pixels.
         batch: samples in a step, over all processes.
-        accumulate: pieces, as in `DataConfig`.
+        accumulate: as in `DataConfig`.
     """
 
     start: int
@@ -114,7 +114,7 @@ class StageConfig:
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """
-    What is learned.
+    The objective and its weights.
 
     >>> objective = ObjectiveConfig(mask_ratio=0.75)
     >>> objective.kind, objective.mask_patch
@@ -125,12 +125,12 @@ class ObjectiveConfig:
         mask_ratio: share of the patches that are hidden. Paper: 0.5.
         mask_patch: side of a patch, in pixels. Paper: 16.
         mask_method: random, square or block-wise, as in the paper's Table IX.
-        reconstruction: `decoder` fills hidden patches by a light decoder with mask tokens; `head` is the backbone's own
-            last layer on the masked features, which cannot (reference: the released code).
+        reconstruction: `decoder` fills hidden patches with a light decoder with mask tokens; `head` is the backbone's
+            own last layer on the masked features, which cannot fill them (reference: the released code).
         pixel: l1 (paper), charbonnier or psnr.
         pixel_weight: lambda in the paper's Eq. 5. Paper: 1.
         classification_weight: of the focal loss. Paper: 1.
-        focal_gamma: DCPT's configurations: 2; the paper does not say.
+        focal_gamma: of the focal loss. 2 in DCPT's configurations; the paper does not state it.
     """
 
     kind: ObjectiveKind = "maskdcpt"
@@ -149,31 +149,31 @@ class ObjectiveConfig:
             raise UsageError(f"objective.kind is {self.kind!r}: {nearest(self.kind, OBJECTIVE_TRAITS)}")
         _at_least("objective", self, mask_patch=1, pixel_weight=0, classification_weight=0, focal_gamma=0)
         if not 0 <= self.mask_ratio < 1:
-            raise UsageError(f"objective.mask_ratio is {self.mask_ratio}; it is a share, from 0 to below 1")
+            raise UsageError(f"objective.mask_ratio is {self.mask_ratio}; expected a share from 0 to below 1")
 
     @property
     def traits(self) -> ObjectiveTraits:
-        """What follows from the kind alone: heads, mask, what the weights are good for."""
+        """What follows from the kind alone: heads, mask, and the use of the weights."""
         return OBJECTIVE_TRAITS[self.kind]
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """
-    How weights move: AdamW.
+    The optimiser, AdamW, and the schedule.
 
     Attributes:
-        lr: of the backbone. Paper: 3e-4.
-        lr_decoders: of the classifier and the reconstruction decoder. Paper: 1e-4.
+        lr: learning rate of the backbone. Paper: 3e-4.
+        lr_decoders: learning rate of the classifier and the reconstruction decoder. Paper: 1e-4.
         betas: of AdamW.
         weight_decay: of all weights. Paper: 0.
         schedule: `constant`, or `cosine` down to `final_lr`.
-        final_lr: where the cosine ends, for the backbone; the decoders' ends at the same share of theirs.
+        final_lr: learning rate of the backbone at the end of the cosine; that of the decoders ends at the same share.
         constant_steps: steps at the full rate before the cosine starts.
-        warmup_steps: steps over which the rate rises from 0 at the start.
+        warmup_steps: steps of the warm-up, in which the rate rises from 0.
         clip_norm: largest norm of all gradients together; 0 does not clip.
-        ema_decay: of the running average of the weights; 0 keeps none.
-        ema_warmup: let the average forget faster at the start: decay min(ema_decay, (1 + t) / (10 + t)) at step t.
+        ema_decay: decay of the EMA of the weights; 0 has no EMA.
+        ema_warmup: use a smaller decay at the start: min(ema_decay, (1 + t) / (10 + t)) at step t.
     """
 
     lr: float = 3e-4
@@ -193,23 +193,23 @@ class OptimizerConfig:
         _at_least("optimizer", self, lr=0, lr_decoders=0, weight_decay=0, final_lr=0, constant_steps=0, warmup_steps=0)
         _at_least("optimizer", self, clip_norm=0, ema_decay=0)
         if self.ema_decay >= 1:
-            raise UsageError(f"optimizer.ema_decay is {self.ema_decay}; from 0 to below 1")
+            raise UsageError(f"optimizer.ema_decay is {self.ema_decay}; expected a value from 0 to below 1")
 
 
 @dataclass(frozen=True)
 class InitConfig:
     """
-    Where the weights come from.
+    The initial weights.
 
     Attributes:
         checkpoint: a run, a checkpoint folder, a .safetensors or a published .pth; "" starts from scratch.
         parts: `backbone` alone, as the paper fine-tunes, or `all`: the heads too.
-        weights: `params`, the weights themselves (DCPT's release), or `params_ema`, their running average.
-        identity: set the backbone's last layer to zero, so that restoration starts by giving the image back. For short
-            runs; the published ones start from a random or a pre-trained layer.
-        contrast: let the first convolution see differences rather than brightness at the start: for short runs, where
-            layers that normalise each pixel would first have to learn to look past it. The published ones start from
-            random filters. Without effect where weights come from a checkpoint.
+        weights: `params`, the raw weights (DCPT's release), or `params_ema`, their EMA.
+        identity: set the backbone's last layer to zero, so that restoration starts as the identity. For short runs;
+            the published ones start from a random or a pre-trained layer.
+        contrast: start with a first convolution that responds to differences rather than to brightness. For short
+            runs, in which layers that normalise each pixel would first have to learn to ignore brightness. The
+            published ones start from random filters. No effect where weights come from a checkpoint.
     """
 
     checkpoint: str = ""
@@ -222,28 +222,29 @@ class InitConfig:
 @dataclass(frozen=True)
 class LoopConfig:
     """
-    How the run goes.
+    The training loop: length, device, precision, logging.
 
     Attributes:
-        steps: how many times the weights move. Paper: 100,000 for pre-training.
-        seed: of everything that is drawn.
+        steps: the number of steps. Paper: 100,000 for pre-training.
+        seed: of everything that is random.
         device: auto, cpu, cuda, cuda:1, ...
-        precision: float32, or bfloat16 for products and convolutions (autocast).
-        compile: hand the networks to torch.compile.
-        channels_last: lay pixels out channel by channel at each place, which convolutions on a GPU like.
-        checkpointing: forget inner results of the backbone and compute them again on the way back: less memory.
+        precision: float32, or bfloat16 for matrix products and convolutions (autocast).
+        compile: compile the networks with torch.compile.
+        channels_last: use torch's channels-last memory format, in which convolutions on a GPU are faster.
+        checkpointing: gradient checkpointing: recompute inner results of the backbone in the backward pass, which takes
+            less memory.
         parallel: how several processes share a step: with `ddp` each holds all weights, with `fsdp` (FSDP2) each has a
-            part of weights, moments and average. Checkpoints are the same, and one goes on with the other.
-        threads: of a CPU; 0 takes what OMP_NUM_THREADS says, else the cores that this process may use.
+            part of weights, moments and EMA. Checkpoints are the same, and a run can be resumed with the other one.
+        threads: of a CPU; 0 uses OMP_NUM_THREADS if it is set, else the cores that this process may use.
         log_every: steps between rows of metrics.jsonl.
         checkpoint_every: steps between checkpoints; the last step always gets one.
-        keep: newest checkpoints that are kept, besides the best one.
-        validate_every: steps between validations; 0 has none but the last.
-        validate_images: images for each degradation in a validation; 0 validates nothing.
-        sample_every: steps between pictures; 0 makes none.
-        nan_limit: steps in a row with a loss or gradient that is no number before the run stops.
-        tensorboard: write curves for TensorBoard too, where it is installed.
-        tracker: also send them to `wandb` or `trackio`; "" does not.
+        keep: the number of newest checkpoints that are kept, besides the best one.
+        validate_every: steps between validations; 0 validates only at the end.
+        validate_images: images of each degradation in a validation; 0 has no validation.
+        sample_every: steps between example images; 0 writes none.
+        nan_limit: the run stops after this number of steps in a row with a NaN or infinite loss or gradient.
+        tensorboard: write curves for TensorBoard too, if it is installed.
+        tracker: also send curves to `wandb` or `trackio`; "" does not.
     """
 
     steps: int = 100_000
@@ -274,14 +275,14 @@ class LoopConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     """
-    A run.
+    The configuration of a run.
 
     >>> config = TrainConfig(out="runs/first", data=DataConfig(shards="uir-data/shards"), loop=LoopConfig(steps=500))
     >>> config.model.backbone, config.loop.steps
     ('nafnet', 500)
 
     Attributes:
-        name: of the preset or experiment, for people.
+        name: of the preset or experiment, for display.
         out: the run's folder.
     """
 
@@ -298,4 +299,4 @@ class TrainConfig:
 def _at_least(table: str, value: object, **bounds: float) -> None:
     for name, bound in bounds.items():
         if getattr(value, name) < bound:
-            raise UsageError(f"{table}.{name} is {getattr(value, name)}; at least {bound}")
+            raise UsageError(f"{table}.{name} is {getattr(value, name)}; expected at least {bound}")

@@ -1,4 +1,4 @@
-"""What a network is given: crops as numbers between 0 and 1. B, C, H, W: batch, channels, height, width."""
+"""Batches, the input of a network: crops as numbers between 0 and 1. B, C, H, W: batch, channels, height, width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from uirdata.images import RgbImage
 @dataclass(frozen=True)
 class Batch:
     """
-    Some samples of one size.
+    Samples of the same size.
 
     >>> batch = Batch(lq=torch.rand(2, 3, 32, 32), gt=torch.rand(2, 3, 32, 32), label=torch.tensor([0, 4]))
     >>> len(batch)
@@ -41,12 +41,12 @@ class Batch:
 @dataclass(frozen=True)
 class PackedBatch:
     """
-    The same as it leaves a loader: bytes, a quarter of the floats, as they go to the device.
+    A batch as a loader yields it: uint8, a quarter of the size of float32, for the transfer to the device.
 
     Attributes:
         pixels: (2, B, H, W, 3) uint8, RGB: LQ, then GT.
         label: (B,) int64.
-        sample: (B,) int64, the index in the shards, for people who look for a bad one.
+        sample: (B,) int64, the index in the shards, for finding a bad sample.
     """
 
     pixels: Tensor
@@ -57,8 +57,8 @@ class PackedBatch:
         return self.pixels.shape[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Each tensor that goes to another process costs a connection between the two; only the pixels are worth one.
-        return _arrived, (self.pixels, self.label.tolist(), self.sample.tolist())
+        # Each tensor that is sent to another process costs a connection between the two; only the pixels are worth it.
+        return _unpickled, (self.pixels, self.label.tolist(), self.sample.tolist())
 
     @property
     def lq(self) -> Tensor:
@@ -71,11 +71,11 @@ class PackedBatch:
         return self.pixels[1]
 
     def pin_memory(self) -> PackedBatch:
-        """Copy into page-locked memory, from where a device reads while the host goes on."""
+        """Return a copy in page-locked memory, from which a device reads while the host continues."""
         return PackedBatch(*(part.pin_memory() for part in (self.pixels, self.label, self.sample)))
 
     def unpack(self, device: torch.device | str, *, channels_last: bool = False) -> Batch:
-        """Move to a device and turn into floats there."""
+        """Return the batch on a device, converted to float32 there."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         lq, gt = (
             part.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
@@ -88,12 +88,12 @@ class PackedBatch:
         )
 
 
-def _arrived(pixels: Tensor, label: list[int], sample: list[int]) -> PackedBatch:
+def _unpickled(pixels: Tensor, label: list[int], sample: list[int]) -> PackedBatch:
     return PackedBatch(pixels, torch.tensor(label, dtype=torch.int64), torch.tensor(sample, dtype=torch.int64))
 
 
 def empty_batch(count: int, height: int, width: int) -> PackedBatch:
-    """Make room for `count` crops; in a loader's worker where its parent sees it, so nothing is copied later."""
+    """Return an uninitialised batch of `count` crops; in a loader's worker in shared memory, so nothing is copied."""
     shape = (2, count, height, width, 3)
     pixels = torch.empty(shape, dtype=torch.uint8)
     if get_worker_info() is not None:
@@ -103,7 +103,7 @@ def empty_batch(count: int, height: int, width: int) -> PackedBatch:
 
 
 def pack(items: Sequence[tuple[RgbImage, RgbImage, int, int]]) -> PackedBatch:
-    """Put crops of one size, each with its label and its number, into a batch."""
+    """Return a batch of crops of the same size: LQ, GT, label and index of each sample."""
     lq, gt, label, sample = zip(*items, strict=True)
     return PackedBatch(
         torch.from_numpy(np.stack([np.stack(lq), np.stack(gt)])),
@@ -113,7 +113,7 @@ def pack(items: Sequence[tuple[RgbImage, RgbImage, int, int]]) -> PackedBatch:
 
 
 def join(batches: Sequence[Batch]) -> Batch:
-    """Put batches of one size behind each other."""
+    """Return batches of the same image size concatenated in their order."""
     return Batch(
         torch.cat([b.lq for b in batches]),
         torch.cat([b.gt for b in batches]),

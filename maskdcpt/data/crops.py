@@ -1,4 +1,4 @@
-"""Windows of images: where they lie, how a small image is lengthened, and which way they are turned."""
+"""Crops: random windows of samples, padding of small images, and augmentation by flips and quarter turns."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from uirdata.seeding import rng_for, seed_for
 
 def random_window(height: int, width: int, size: int, rng: np.random.Generator) -> Window:
     """
-    Draw a window of an image, every place as likely as the others.
+    Return a random window of an image; all positions are equally likely.
 
-    A side shorter than `size` is taken whole; `mirrored_to` lengthens it. (The published code mirrors `size - 3` rows
-    to every image: it tests the channels.)
+    A side shorter than `size` is taken whole; `mirrored_to` pads it. (The published code pads every image by
+    `size - 3` rows, because it compares `size` with the number of channels.)
 
     Args:
         height: of the image, in pixels.
         width: of the image, in pixels.
         size: of the window, both sides, in pixels.
-        rng: asked for the row, then for the column.
+        rng: the row is drawn from it, then the column.
     """
     top = int(rng.integers(max(0, height - size) + 1))
     left = int(rng.integers(max(0, width - size) + 1))
@@ -37,7 +37,7 @@ def random_window(height: int, width: int, size: int, rng: np.random.Generator) 
 
 
 def mirrored_to(image: RgbImage, size: int) -> RgbImage:
-    """Lengthen sides shorter than `size` by mirroring at the right and bottom edge; the edge itself is not repeated."""
+    """Return an image padded to at least `size` by reflection at the right and bottom; the edge is not repeated."""
     below, right = max(0, size - image.shape[0]), max(0, size - image.shape[1])
     if not below and not right:
         return image
@@ -45,7 +45,7 @@ def mirrored_to(image: RgbImage, size: int) -> RgbImage:
 
 
 def middle_window(image: RgbImage, size: int) -> RgbImage:
-    """Cut the middle of an image, mirrored first where it is too small."""
+    """Return the (size, size, 3) middle of an image, which is padded by reflection first where it is too small."""
     image = mirrored_to(image, size)
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]
@@ -53,20 +53,20 @@ def middle_window(image: RgbImage, size: int) -> RgbImage:
 
 def turn_into(into: RgbImage, image: RgbImage, turn: int) -> None:
     """
-    Write one of the eight images that flips and quarter turns make of a square one.
+    Write one of the eight flips and quarter turns of a square image.
 
     Args:
         into: (S, S, 3) uint8, contiguous: written.
         image: (S, S, 3) uint8.
-        turn: 0 the image itself, 1 to 3 so many quarter turns against the clock; 4 to 7 the same after a flip left to
-            right.
+        turn: 0 the image itself, 1 to 3 the number of counter-clockwise quarter turns; 4 to 7 the same after a
+            left-right flip.
 
     Raises:
-        ValueError: the two are not of one size.
+        ValueError: the sizes differ or are not square, or there is no such turn.
     """
     if into.shape != image.shape or image.shape[0] != image.shape[1]:
-        raise ValueError(f"a square image was expected in {into.shape}, not {image.shape}")
-    # Turns by strides, as numpy makes them, cost as much as decoding a tenth of the picture when they are copied.
+        raise ValueError(f"a square image of shape {into.shape} was expected, not {image.shape}")
+    # numpy turns by strides, and copying such a view takes as long as decoding a tenth of the image.
     match turn:
         case 0:
             np.copyto(into, image)
@@ -85,11 +85,11 @@ def turn_into(into: RgbImage, image: RgbImage, turn: int) -> None:
         case 7:
             cv2.flip(cv2.transpose(image), -1, dst=into)
         case _:
-            raise ValueError(f"turn {turn}: 0 to 7 are there")
+            raise ValueError(f"turn is {turn}, expected 0 to 7")
 
 
 class Cut(NamedTuple):
-    """Where a drawing is cut, which way it is turned, and from which seed its LQ is made anew, if at all."""
+    """The window of a draw, its turn, and the seed of a new LQ; None keeps the LQ of the shard."""
 
     place: SampleInfo
     window: Window
@@ -100,14 +100,14 @@ class Cut(NamedTuple):
 @dataclass(frozen=True)
 class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
     """
-    Samples cut to one size.
+    Samples cut to the same size.
 
     Attributes:
         samples: where the pixels come from.
         size: of the crops, both sides, in pixels.
         seed: of the run.
-        augment: turn and flip, each of the eight ways as likely as the others.
-        fresh: make LQs anew at each drawing, keyed as windows are.
+        augment: turn and flip; all eight combinations are equally likely.
+        fresh: degrade the GT again at each draw, with a seed keyed like that of the window.
     """
 
     samples: Samples
@@ -123,9 +123,9 @@ class Crops(Dataset[tuple[RgbImage, RgbImage, int, int]]):
         return pixels[0], pixels[1], cut.place.label, draw.sample
 
     def __getitems__(self, draws: Sequence[Draw]) -> PackedBatch:
-        """Give the drawings of a piece, each written at once where the batch keeps it."""
+        """Return the crops of a piece, each written directly into the batch."""
         batch = empty_batch(len(draws), self.size, self.size)
-        # All the drawing of lots first: between two images the processor has forgotten how.
+        # All random draws first: between the decoding of two images they would run with cold CPU caches.
         for row, (draw, cut) in enumerate([(draw, self._cut(draw)) for draw in draws]):
             self._fill(batch.pixels.numpy()[:, row], cut)
             batch.label[row], batch.sample[row] = cut.place.label, draw.sample

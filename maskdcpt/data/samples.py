@@ -1,10 +1,10 @@
 """
-From shards to batches: which sample comes when, and which window of it, fixed by the seed alone.
+From shards to batches: the order of samples and their windows, determined by the seed alone.
 
-An *epoch* is a list of *slots*: every sample as often as its degradation's repeat ratio says. The slots of epoch e are
-shuffled by a generator that knows only (seed, e); the window and the flip of a slot come from one that knows only
+An *epoch* is a list of *slots*: every sample as often as the repeat ratio of its degradation. The slots of epoch e are
+shuffled by a generator seeded from (seed, e); the window and the flip of a slot come from one that is seeded from
 (seed, e, slot). So the n-th sample of a run, down to its pixels, is the same for any number of loader workers, ranks
-and restarts, and the whole position of a run is one number: how many samples it has seen.
+and restarts, and the position of a run is one number: how many samples it has seen.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Item(Protocol):
-    """A sample with its pixels: what `uirdata.open_shards(...)[i]` gives."""
+    """A sample with its pixels, as `uirdata.open_shards(...)[i]` returns it."""
 
     @property
     def key(self) -> str:
@@ -43,7 +43,7 @@ class Item(Protocol):
 
 
 class Samples(Protocol):
-    """What this module needs of a set of shards; `uirdata.open_shards` gives one."""
+    """What this module needs from a set of shards; `uirdata.open_shards` returns one."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -58,16 +58,16 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> Item: ...
 
     def place(self, index: int) -> SampleInfo:
-        """Say how large a sample is and what it shows, without its pixels."""
+        """Return the size and the label of a sample, without its pixels."""
         ...
 
     def pair(self, place: Any, window: Window | None = None, *, fresh: int | None = None) -> tuple[RgbImage, RgbImage]:
-        """Give LQ and GT, or a window of both; `fresh`: the seed of an LQ that is made anew, where it was made here."""
+        """Return LQ and GT, or a window of both; `fresh`: the seed of a new LQ, where the LQ was synthesised."""
         ...
 
 
 class SampleInfo(Protocol):
-    """What is known of a sample before its pixels are read; `uirdata.open_shards(...).place(i)` gives one."""
+    """What is known of a sample before its pixels are read; `uirdata.open_shards(...).place(i)` returns one."""
 
     @property
     def height(self) -> int:
@@ -84,16 +84,16 @@ class SampleInfo(Protocol):
 
 def open_samples(shards: str | Path, split: str, subset: Subset | None = None) -> Samples:
     """
-    Open shards: all that a split holds, or what a subset names, in its label order.
+    Return the samples of a split of shards: all of them, or those of a subset, in its label order.
 
     Raises:
-        UsageError: no shards are named, there is no such split, or nothing of the subset in it.
-        ShardError: the folder has no manifest, or a shard is missing or cut short.
+        UsageError: no shards are named, there is no such split, or no sample of the subset in it.
+        ShardError: the folder has no manifest, or a shard is missing or truncated.
     """
     from uirdata import open_shards
 
     if not str(shards):
-        raise UsageError("no shards are named: --shards DIR, or data.shards; `uir build-shards` makes them")
+        raise UsageError("no shards are named: set --shards DIR, or data.shards; `uir build-shards` builds them")
     if subset is None:
         return open_shards(shards, split)
     try:
@@ -106,7 +106,7 @@ def open_samples(shards: str | Path, split: str, subset: Subset | None = None) -
 
 
 def repeat_ratios(own: Mapping[str, int], subset: Subset | None, samples: Samples) -> Mapping[str, int]:
-    """Return the repeat ratios of a run: its own, else those of its subset for the degradations that are there."""
+    """Return the repeat ratios of a run: its own, else those of its subset for the degradations in the samples."""
     if own or subset is None:
         return own
     present = set(samples.degradations)

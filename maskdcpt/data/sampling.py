@@ -1,4 +1,4 @@
-"""The order of samples over a run, fixed by the seed alone."""
+"""The order of samples over a run, determined by the seed alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uirdata.seeding import rng_for
 
 
 class Draw(NamedTuple):
-    """One drawing of a sample: which epoch, which slot of it, which sample lies there."""
+    """One draw of a sample: the epoch, the slot in it, and the sample in that slot."""
 
     epoch: int
     slot: int
@@ -26,11 +26,11 @@ class Draw(NamedTuple):
 @dataclass(frozen=True)
 class Slots:
     """
-    What an epoch holds.
+    The slots of an epoch.
 
     Attributes:
-        groups: per degradation the indices of its samples, ascending.
-        counts: per degradation how many slots it has.
+        groups: the indices of the samples of each degradation, ascending.
+        counts: the number of slots of each degradation.
     """
 
     groups: tuple[NDArray[np.int64], ...]
@@ -41,10 +41,10 @@ class Slots:
 
     def samples(self, epoch: int) -> NDArray[np.int64]:
         """
-        Give the sample of each slot.
+        Return the sample of each slot.
 
         Where a degradation has a whole number of slots per sample this is the same in every epoch. Otherwise the
-        samples take turns: none is ever drawn twice more than another.
+        samples take turns: the numbers of draws of two samples never differ by more than one.
         """
         parts = [
             group[(np.arange(count, dtype=np.int64) + epoch * count) % len(group)]
@@ -58,15 +58,16 @@ def epoch_slots(
     degradations: Sequence[str] | NDArray[Any], repeat: Mapping[str, int], sampling: Sampling = "repeat"
 ) -> Slots:
     """
-    Decide how often each sample stands in an epoch.
+    Return the slots of an epoch: how often each sample occurs in it.
 
     Args:
-        degradations: one a sample.
-        repeat: how often each degradation's samples stand in an epoch, once where none is named; 0 leaves them out.
-        sampling: `repeat` does just that, as the paper; `balanced` gives each degradation as many slots as the largest.
+        degradations: of each sample.
+        repeat: how often the samples of a degradation occur in an epoch, by its name; default 1, and 0 skips them.
+        sampling: `repeat` uses these ratios, as the paper; `balanced` assigns each degradation as many slots as the
+            largest one has.
 
     Raises:
-        UsageError: a repeat ratio is negative or for a degradation that the samples do not have, or nothing is left.
+        UsageError: a repeat ratio is negative or for a degradation that the samples do not have, or no sample is left.
     """
     names = np.asarray(degradations, dtype=str)
     known = list(dict.fromkeys(names.tolist()))
@@ -74,7 +75,7 @@ def epoch_slots(
         if name not in known:
             raise UsageError(f"data.repeat names {name!r}, of which the shards hold no sample; {nearest(name, known)}")
         if ratio < 0:
-            raise UsageError(f"data.repeat of {name} is {ratio}; a sample cannot stand {ratio} times in an epoch")
+            raise UsageError(f"data.repeat of {name} is {ratio}; a sample cannot occur {ratio} times in an epoch")
     groups = tuple(np.flatnonzero(names == name).astype(np.int64) for name in known)
     counts = [len(group) * repeat.get(name, 1) for group, name in zip(groups, known, strict=True)]
     if sampling == "balanced":
@@ -86,7 +87,7 @@ def epoch_slots(
 
 
 class Stream:
-    """The endless order of a run: number n, from 0, to what is drawn there."""
+    """The endless sequence of a run's draws: `stream[n]` is draw n, counted from 0."""
 
     def __init__(self, slots: Slots, seed: int) -> None:
         self._slots = slots
@@ -97,7 +98,7 @@ class Stream:
 
     @property
     def epoch_length(self) -> int:
-        """How many samples an epoch has."""
+        """The number of slots in an epoch."""
         return len(self._slots)
 
     def __getitem__(self, number: int) -> Draw:
@@ -114,13 +115,13 @@ class Stream:
 @dataclass(frozen=True)
 class Share:
     """
-    Which part of a step's batch this process works on, and in how many pieces.
+    This process's part of a step's batch, and the number of pieces that it is split into.
 
     Attributes:
         batch: samples in a step, over all ranks.
-        pieces: into how many a rank cuts its part, to fit its memory.
+        pieces: the number of forward passes that a rank splits its part into, to fit into its memory.
         rank: of this process.
-        ranks: how many processes there are.
+        ranks: the number of processes.
     """
 
     batch: int
@@ -129,7 +130,7 @@ class Share:
     ranks: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a batch that does not divide."""
+        """Raise UsageError for a batch that does not divide into ranks and pieces."""
         if self.batch % (self.pieces * self.ranks):
             raise UsageError(
                 f"a batch of {self.batch} does not divide into {self.ranks} ranks x {self.pieces} pieces (data.batch, "
@@ -142,21 +143,21 @@ class Share:
         return self.batch // (self.pieces * self.ranks)
 
     def slice(self, piece: int) -> slice:
-        """Say where a piece of this rank lies in the batch, which is the same for any ranks and pieces."""
+        """Return the position of a piece of this rank in the batch; the batch is the same for any ranks and pieces."""
         start = (piece * self.ranks + self.rank) * self.piece
         return slice(start, start + self.piece)
 
 
 class StepSampler(Sampler[list[Draw]]):
-    """The draws of each piece of each step from one position of the stream on."""
+    """The draws of each piece of each step, starting from a position of the stream."""
 
     def __init__(self, stream: Stream, share: Share, *, start: int, steps: int) -> None:
         """
         Args:
             stream: the order.
             share: this process's part.
-            start: how many samples the run has seen.
-            steps: how many steps to deliver.
+            start: the number of samples that the run has seen.
+            steps: the number of steps to yield.
         """
         self._stream = stream
         self._share = share

@@ -1,4 +1,4 @@
 """
 A backbone with its heads: the degradation classifier and the reconstruction decoder.
-They know no files; `maskdcpt.weights` builds them from checkpoints.
+Nothing here reads or writes files; `maskdcpt.weights` builds networks from checkpoints.
 """

@@ -1,7 +1,7 @@
 """
-What reads a backbone's features in pre-training: the degradation classifier and the reconstruction decoder.
+The degradation classifier on a backbone's features.
 
-Backbones give features finest last; the classifier wants them in the published order, finest first: `features[::-1]`.
+Backbones return features finest last; the classifier takes them in the published order, finest first: `features[::-1]`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from maskdcpt.masking.layers import ChannelNorm, pixel_last, pointwise
 
 def classifier_for(backbone: Backbone, num_classes: int, num_res_blocks: int = 2) -> DegradationClassifier:
     """
-    Make the classifier that fits a backbone; feed it `backbone.features(...)[::-1]`.
+    Return a new classifier for a backbone; its input is `backbone.features(...)[::-1]`.
 
     >>> from maskdcpt import create_backbone
     >>> network = create_backbone("nafnet", width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
@@ -39,15 +39,15 @@ class DegradationClassifier(nn.Module):
     """
     The classification decoder of DCPT and MaskDCPT ("features only" form).
 
-    Weighted features enter level by level into bottleneck blocks; each level halves the map. Norms are over the
-    channels of a pixel with eps 1e-6. Keys are the published ones.
+    Weighted features are added level by level before the bottleneck blocks; each level halves the feature map. Norms
+    are over the channels of a pixel with eps 1e-6. Keys are the published ones.
 
     Args:
         feature_dims: channels of the features, finest first.
         num_res_blocks: bottleneck blocks of a level.
         num_classes: degradation classes.
-        downsample: features are all of one size: shrink the i-th by 2 ** i (nearest), as for SwinIR. Then features
-            may also be tokens (B, N, C) of a square image.
+        downsample: for features of the same size: the i-th is shrunk by 2 ** i (nearest), as for SwinIR. Then
+            features may also be tokens (B, N, C) of a square image.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class DegradationClassifier(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """
-        Features finest first, (B, C_i, H_i, W_i), to logits (B, num_classes).
+        Return logits (B, num_classes) from features, finest first, (B, C_i, H_i, W_i).
 
         Raises:
-            ValueError: there are more or fewer features than `feature_dims`, or a size does not follow from the one
-                before.
+            ValueError: the number of features is not that of `feature_dims`, or a feature does not have half the size
+                of the previous one.
         """
         if len(features) != len(self.feature_dims):
             raise ValueError(f"expected {len(self.feature_dims)} features, finest first, not {len(features)}")
@@ -84,7 +84,7 @@ class DegradationClassifier(nn.Module):
             scaled = weights[i] * self._as_map(feature, i)
             if z is not None and z.shape != scaled.shape:
                 expected, found = tuple(z.shape), tuple(scaled.shape)
-                raise ValueError(f"feature {i} is {found}, expected {expected}: features go in finest first")
+                raise ValueError(f"feature {i} is {found}, expected {expected}: features must be finest first")
             z = self.bottleneck_layers[i](scaled if z is None else z + scaled)
             z = self.downsample_layers[i](z)
         assert z is not None
@@ -95,7 +95,7 @@ class DegradationClassifier(nn.Module):
         if feature.dim() == 3:
             side = int(feature.shape[1] ** 0.5)
             if side * side != feature.shape[1]:
-                raise ValueError(f"{feature.shape[1]} tokens are no square map: give the feature as (B, C, H, W)")
+                raise ValueError(f"{feature.shape[1]} tokens do not form a square map: pass them as (B, C, H, W)")
             feature = feature.transpose(1, 2).reshape(feature.shape[0], -1, side, side)
         if self.downsample and level:
             feature = F.interpolate(feature, scale_factor=0.5**level, mode="nearest")
@@ -103,7 +103,7 @@ class DegradationClassifier(nn.Module):
 
 
 class _NormedConv(nn.Conv2d):
-    """A convolution without bias, then the norm that the published keys place inside it."""
+    """A convolution without bias and a norm, which is a part of it in the published keys."""
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__(inputs, outputs, size, padding=size // 2, bias=False)

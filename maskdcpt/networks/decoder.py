@@ -13,16 +13,16 @@ from maskdcpt.masking import PatchMask
 from maskdcpt.masking.layers import ChannelNorm, pixel_last
 
 DECODER_WIDTH = 32
-"""Most channels of a reconstruction decoder at full size; enough for pixels, small beside any published backbone."""
+"""Most channels of a reconstruction decoder at full size; enough for pixels, few compared with published backbones."""
 
 
 DECODER_REACH = 32
-"""How coarse a reconstruction decoder goes, in pixels: twice the patch, so that context crosses a hidden one."""
+"""Coarsest stride of a reconstruction decoder, in pixels: twice the patch, so that context crosses a hidden patch."""
 
 
 def decoder_for(backbone: Backbone, width: int | None = None) -> ReconstructionDecoder:
     """
-    Make the reconstruction decoder that fits a backbone; feed it `backbone.encode(...)`. Widths as in the class.
+    Return a new reconstruction decoder for a backbone; its input is `backbone.encode(...)`. Widths as in the class.
 
     >>> from maskdcpt import create_backbone, random_patch_mask
     >>> network = create_backbone("nafnet", width=8, enc_blk_nums=[1, 1], middle_blk_num=1, dec_blk_nums=[1, 1])
@@ -37,30 +37,30 @@ def decoder_for(backbone: Backbone, width: int | None = None) -> ReconstructionD
 
 def literal_reconstruction(backbone: Backbone, encoded: Encoded) -> Tensor:
     """
-    Read the image off the masked features with the backbone's own last convolution, (B, 3, H, W).
+    Return the image, (B, 3, H, W), that the backbone's own last convolution computes from masked features.
 
-    This is what the public masked networks do. A hidden patch holds zeros up to its border, so all its pixels but the
-    outermost get one and the same colour (the bias): it cannot be filled. For comparison only.
+    This is what the public masked networks do. The features of a hidden patch are zero up to its border, so all its
+    pixels except the outermost get the same colour (the bias): it cannot be filled. For comparison only.
     """
     return backbone.head(encoded.last)
 
 
 class ReconstructionDecoder(nn.Module):
     """
-    Fill hidden patches from what is around them: a small network without masks over the masked features.
+    Fills hidden patches from their surroundings: a small network without masks on the masked features.
 
     Hidden sites of each feature start as an average of the visible ones around them plus a learned token of that scale
-    (SparK, section 3.3, has the token alone; with the average a short training already gains from context). Each scale
-    is projected by a 3x3 convolution, and from the coarsest scale up each step adds its projection and applies two 3x3
-    convolutions. Where the coarsest feature is finer than `reach`, the decoder first goes on to that scale by itself:
-    with all features at full size it would otherwise see only a few pixels into a patch. The paper does not describe
-    its decoder; this one is ours.
+    (SparK, section 3.3, has the token alone; with the average a short training already benefits from context). Each
+    scale is projected by a 3x3 convolution; from the coarsest scale to the finest, each step adds its projection and
+    applies two 3x3 convolutions. Where the coarsest feature is finer than `reach`, the decoder first downsamples to
+    that scale: with all features at full size it would otherwise reach only a few pixels into a patch. The paper does
+    not describe its decoder; this one is ours.
 
-    Of features with the same stride the last one is used. Beside the published NAFNet it has 2.6 million parameters.
+    Of features with the same stride the last one is used. For the published NAFNet it has 2.6 million parameters.
 
     Args:
         channels: of the features and of `last`, in that order.
-        strides: of the same; powers of two.
+        strides: of the features and of `last`; powers of two.
         width: channels at full size; they double with the stride up to 4 times.
         reach: the coarsest stride.
     """
@@ -102,7 +102,7 @@ class ReconstructionDecoder(nn.Module):
         self.to_image = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, encoded: Encoded, mask: PatchMask | None = None) -> Tensor:
-        """What a backbone's `encode` gave, and the mask it was given, to an image (B, 3, H, W), not clamped."""
+        """Return the image (B, 3, H, W), not clamped, from what `encode` of the backbone returned for this mask."""
         maps = [*encoded.features, encoded.last]
         sides = {stride: self._project(stride, maps[index], mask) for stride, index in self.inputs.items()}
         for stride in _doublings(self.coarsest, self.bottom):
@@ -148,7 +148,7 @@ class _Refine(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = ChannelNorm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        # Starts as no change: the decoder is linear at first and learns faster for it.
+        # Starts as the identity: the decoder is linear at first and learns faster.
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
@@ -160,10 +160,10 @@ class _Refine(nn.Module):
 
 def surroundings(feature: Tensor, visible: Tensor) -> Tensor:
     """
-    Fill hidden sites with averages of visible ones, from near where there are any, from far elsewhere.
+    Return a feature map with hidden sites filled by averages of the nearest visible ones.
 
-    Visible sites are averaged over cells of 2x2, 4x4, ... until each cell has one; hidden cells then take the value of
-    the coarser map, bilinearly (the pull-push of Gortler et al., "The Lumigraph", SIGGRAPH 1996).
+    Visible sites are averaged over cells of 2x2, 4x4, ... until each cell has one; hidden cells then get the value of
+    the coarser map, interpolated bilinearly (the pull-push of Gortler et al., "The Lumigraph", SIGGRAPH 1996).
 
     Args:
         feature: (B, C, H, W), 0 at hidden sites.
@@ -185,7 +185,7 @@ def surroundings(feature: Tensor, visible: Tensor) -> Tensor:
 
 
 def _doublings(first: int, end: int) -> list[int]:
-    """first, 2 first, 4 first, ... below end."""
+    """Return first, 2 first, 4 first, ... below end."""
     result = []
     while first < end:
         result.append(first)

@@ -1,4 +1,4 @@
-"""The degradation that a classifier sees in an image."""
+"""Classification of the degradation of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from maskdcpt.networks.networks import Networks
 
 def named_classes(networks: Networks, lq: Tensor) -> list[int]:
     """
-    Name degradations of (B, 3, H, W): the label whose logit is largest.
+    Return the label with the largest logit for each image of (B, 3, H, W).
 
-    A classifier that was trained on masked images is asked as it was trained, with the same mask for every image. A
-    whole image has other statistics than it ever saw: five short pre-trainings on the sample photographs named 41 % of
-    the held-out images whole, and 56 % so.
+    A classifier that was trained on masked images is applied to masked images, with the same mask for every image. A
+    whole image has other statistics than its training images: the accuracy of five short pre-trainings on the sample
+    photographs was 41 % on whole held-out images, and 56 % on masked ones.
     """
     objective = networks.objective
     multiple = networks.backbone.multiple

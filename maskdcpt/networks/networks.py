@@ -1,4 +1,4 @@
-"""A backbone with the heads that its objective needs, as one module: what is trained, saved and loaded."""
+"""A backbone with the heads of its objective, as one module, which is trained, saved and loaded."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Networks(nn.Module):
     torch.Size([2, 5])
 
     Attributes:
-        backbone: restores, and gives features.
+        backbone: restores images, and returns features.
         classifier: features to logits of the degradation; None where the objective has none.
         reconstruction: masked features to the whole image; None where the objective has none.
         backend: how masked stages are computed.
-        objective: what they were trained for, where a checkpoint says so: a classifier is asked as it was trained.
+        objective: that they were trained with, if the checkpoint contains it; a classifier needs the same masks.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Networks(nn.Module):
     @staticmethod
     def create(config: TrainConfig, classes: int) -> Networks:
         """
-        Make the networks of a run with fresh weights, the same for the same seed.
+        Return the networks of a run with new weights, the same for the same seed.
 
         Args:
-            config: names backbone, size and objective; its seed decides the weights.
-            classes: how many labels there are.
+            config: contains backbone, size and objective; its seed determines the weights.
+            classes: the number of labels.
 
         Raises:
             UsageError: no such backbone, or an argument that it does not have.
         """
-        # The generator of the process is put back: who calls this finds it as it was.
+        # The state of the process's generator is restored afterwards, for the caller.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.loop.seed)
             backbone = build_backbone(config.model.backbone, config.model.size)
@@ -77,12 +77,12 @@ class Networks(nn.Module):
             return Networks(backbone, *heads, backend=BACKENDS[config.model.masking])
 
     def encode(self, image: Tensor, mask: PatchMask | None = None) -> Encoded:
-        """Compute everything but the backbone's last layer; masked stages as `model.masking` of the run says."""
+        """Return the backbone's features before its last layer; masked stages run on the backend of `model.masking`."""
         return self.backbone.encode(image, mask, backend=self.backend)
 
     def classify(self, features: list[Tensor]) -> Tensor:
         """
-        Give (B, K) logits of the degradation from a backbone's features (finest last).
+        Return (B, K) logits of the degradation from a backbone's features (finest last).
 
         Raises:
             ValueError: there is no classifier.
@@ -93,19 +93,19 @@ class Networks(nn.Module):
         return logits
 
     def reconstruct(self, encoded: Encoded, mask: PatchMask) -> Tensor:
-        """Give the whole image, (B, 3, H, W), from what was seen: by the decoder, else by the backbone's last layer."""
+        """Return the whole image, (B, 3, H, W), computed by the decoder, else by the backbone's last layer."""
         if self.reconstruction is None:
             return self.backbone.head(encoded.last)
         image: Tensor = self.reconstruction(encoded, mask)
         return image
 
     def named_weights(self) -> dict[str, Tensor]:
-        """Give the weights as `<network>.<key>`."""
+        """Return the weights by `<network>.<key>`."""
         return dict(self.named_parameters())
 
     @contextmanager
     def using(self, weights: Mapping[str, Tensor] | None) -> Iterator[Networks]:
-        """Work with other weights, such as a running average, while the block runs; None changes nothing."""
+        """Return a context in which the networks have other weights, such as an EMA; None changes nothing."""
         if weights is None:
             yield self
             return
@@ -122,22 +122,22 @@ class Networks(nn.Module):
 
 def save_memory(backbone: Backbone) -> None:
     """
-    Forget what blocks compute inside, and compute it again on the way back (Chen et al., 2016).
+    Turn on gradient checkpointing: inner results of blocks are computed again in the backward pass (Chen et al., 2016).
 
-    Keys stay as they are. It costs about a third more time.
+    Keys do not change. A step takes about a third more time.
     """
     for block in blocks_of(backbone):
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
 
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
-    """Give the parts that a network computes one after the other: the members of the lists that it calls `blocks`."""
+    """Return the blocks of a network in the order of computation: the members of its module lists named `blocks`."""
     lists = (getattr(module, "blocks", None) for module in backbone.modules())
     return [block for found in lists if isinstance(found, nn.ModuleList) for block in found]
 
 
 def build_backbone(name: str, size: Mapping[str, SizeValue]) -> Backbone:
-    """Make a backbone from a configuration's or a checkpoint's words; errors as `create_backbone`."""
+    """Return a new backbone for the name and size of a configuration or checkpoint; errors as `create_backbone`."""
     return create_backbone(
         name, **{key: list(value) if isinstance(value, tuple) else value for key, value in size.items()}
     )

@@ -1,4 +1,4 @@
-"""What is learned: networks and a batch in, losses out. The loop adds everything else."""
+"""Objectives: functions from networks and a batch to losses. The training loop does everything else."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from maskdcpt.objectives.pretraining import CLASSIFICATION, DCPT, MASKDCPT, RAM,
 OBJECTIVES: Mapping[ObjectiveKind, Objective] = MappingProxyType(
     {objective.kind: objective for objective in (MASKDCPT, DCPT, RAM, RECONSTRUCTION, CLASSIFICATION, FINETUNE)}
 )
-"""Every objective that this release knows."""
+"""Every objective of this release."""
 
 __all__ = ["OBJECTIVES", "Losses", "Objective", "losses_of", "pretraining_losses"]
 
 
 def losses_of(networks: Networks, batch: Batch, mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
     """
-    Compute the losses of a batch under the objective that `objective.kind` names, fine-tuning included.
+    Return the losses of a batch under the objective `objective.kind`, fine-tuning included.
 
     Args:
-        networks: with the heads that the objective needs (`Networks.create` makes those).
-        batch: images of one size.
-        mask: what of the LQ is seen; None for objectives that see all of it.
+        networks: with the heads that the objective needs, as `Networks.create` returns them.
+        batch: images of the same size.
+        mask: the visible patches of the LQ; None for objectives without a mask.
         objective: kind and weights.
 
     Raises:
@@ -43,14 +43,14 @@ def pretraining_losses(
     networks: Networks, batch: Batch, mask: PatchMask | None = None, objective: ObjectiveConfig | None = None
 ) -> Losses:
     """
-    Compute the losses of a batch as `losses_of` does, under the paper's objective where none is named.
+    Return the losses of a batch as `losses_of` does, under the paper's objective by default.
 
     - `maskdcpt`: one forward pass on the masked LQ; L1 between the reconstruction and the GT over the whole image,
-      hidden places too, plus the focal loss of the degradation (Eq. 5).
-    - `dcpt`: two forward passes, unmasked; the GT through the whole network should give itself (L1), the LQ's features
-      give the degradation (DCPT, as released).
+      hidden patches included, plus the focal loss of the degradation (Eq. 5).
+    - `dcpt`: two forward passes, unmasked; L1 between the whole network's output for the GT and the GT, plus the focal
+      loss of the degradation, from the LQ's features (DCPT, as released).
     - `ram`: the plain network restores an LQ with hidden pixels set to 0; L1 over the hidden pixels only (RAM).
-    - `reconstruction`: the first half of maskdcpt. `classification`: its second half.
+    - `reconstruction`: the first term of maskdcpt. `classification`: its second term.
 
     >>> import torch
     >>> from maskdcpt import TrainConfig, random_patch_mask
@@ -62,10 +62,10 @@ def pretraining_losses(
     >>> losses.total.backward()
 
     Args:
-        networks: with the heads that the objective needs (`Networks.create` makes those).
-        batch: images of one size.
-        mask: what of the LQ is seen; `dcpt` needs none.
-        objective: kind and weights; the paper's when None.
+        networks: with the heads that the objective needs, as `Networks.create` returns them.
+        batch: images of the same size.
+        mask: the visible patches of the LQ; `dcpt` needs none.
+        objective: kind and weights; None uses those of the paper.
 
     Raises:
         ValueError: a head or the mask that the objective needs is missing.

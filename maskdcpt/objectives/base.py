@@ -1,4 +1,4 @@
-"""What every objective has."""
+"""The interface of an objective."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from maskdcpt.objectives.losses import Losses
 @dataclass(frozen=True)
 class Objective:
     """
-    One objective.
+    An objective.
 
     Attributes:
         kind: its name in configurations.
-        losses: networks, batch, mask and configuration to losses; ValueError where a head or the mask is missing.
-        example: networks, batch and mask to the image, (B, 3, H, W), that is shown for each sample.
+        losses: function of networks, batch, mask and configuration; ValueError if a head or the mask is missing.
+        example: function of networks, batch and mask that returns an example image of each sample, (B, 3, H, W).
     """
 
     kind: ObjectiveKind
@@ -32,16 +32,16 @@ class Objective:
 
     @property
     def traits(self) -> ObjectiveTraits:
-        """What follows from its name alone."""
+        """The properties that follow from its name alone."""
         return OBJECTIVE_TRAITS[self.kind]
 
 
 def needed(mask: PatchMask | None) -> PatchMask:
     """
-    Return the mask.
+    Return the mask if there is one.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `mask` is None.
     """
     if mask is None:
         raise ValueError("this objective hides a part of the image and needs a mask; `random_patch_mask` draws one")

@@ -1,4 +1,4 @@
-"""Restoration itself: the whole image in, the whole image out."""
+"""The objective of fine-tuning: restoration of the whole image."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from maskdcpt.objectives.losses import Losses, nothing, pixel_loss
 
 def _finetuning(networks: Networks, batch: Batch, _mask: PatchMask | None, objective: ObjectiveConfig) -> Losses:
     """
-    Compare restored images with their GT: L1 by default, Charbonnier or PSNR as options.
+    Return the pixel loss between restored images and their GT: L1 by default, or Charbonnier or PSNR.
 
     Args:
         networks: only the backbone is used.
-        batch: images of one size, multiples of the backbone's.
-        objective: names the pixel loss and its weight.
+        batch: images of the same size, whose sides are multiples of `backbone.multiple`.
+        objective: contains the pixel loss and its weight.
     """
     pixel = pixel_loss(networks.backbone(batch.lq), batch.gt, objective.pixel)
     return Losses(objective.pixel_weight * pixel, pixel.detach(), nothing(pixel), nothing(pixel))

@@ -1,4 +1,4 @@
-"""The terms that objectives are made of, each a mean over the batch, computed in float32."""
+"""The terms of objectives, each a mean over the batch, computed in float32."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from maskdcpt.config.train_config import PixelLoss
 @dataclass(frozen=True)
 class Losses:
     """
-    What a batch cost.
+    The losses of a batch.
 
     Attributes:
         total: the weighted sum, a scalar to call backward on.
-        pixel: the pixel term before its weight, a scalar without gradient; NaN where the objective has none.
+        pixel: the pixel term before its weight, a scalar without gradient; NaN if the objective has none.
         classification: the focal term before its weight, likewise.
-        accuracy: share of the batch whose degradation was named rightly; NaN where nothing was named.
+        accuracy: share of the batch that is classified correctly; NaN if the objective does not classify.
     """
 
     total: Tensor
@@ -31,7 +31,7 @@ class Losses:
 
 def focal_loss(logits: Tensor, label: Tensor, gamma: float = 2.0) -> Tensor:
     """
-    Cross entropy that weighs a sample by (1 - p)^gamma, where p is the probability of its true class.
+    Return the cross entropy with samples weighted by (1 - p)^gamma, where p is the probability of the true class.
 
     Lin et al., Focal Loss for Dense Object Detection, without alpha. The paper of MaskDCPT does not state gamma; 2 is
     that of DCPT's configurations. 0 is plain cross entropy.
@@ -39,7 +39,7 @@ def focal_loss(logits: Tensor, label: Tensor, gamma: float = 2.0) -> Tensor:
     Args:
         logits: (B, K).
         label: (B,) int64.
-        gamma: how fast samples that are known well stop to count.
+        gamma: the larger, the less samples count that are already classified well.
     """
     log_p = F.log_softmax(logits.float(), dim=1).gather(1, label[:, None]).squeeze(1)
     # expm1 keeps 1 - p exact where p is nearly 1; the bound keeps the power's gradient finite at 0.
@@ -49,10 +49,13 @@ def focal_loss(logits: Tensor, label: Tensor, gamma: float = 2.0) -> Tensor:
 
 def pixel_loss(image: Tensor, target: Tensor, kind: PixelLoss = "l1") -> Tensor:
     """
-    Measure how far an image is from its target, both (B, C, H, W) in 0..1.
+    Return the pixel loss, a scalar, between an image and its target, both (B, C, H, W) in 0..1.
 
     `l1` is the mean absolute difference; `charbonnier` is mean sqrt(d^2 + 1e-6), as used by MPRNet; `psnr` is minus
-    half the mean PSNR in dB, as NAFNet's configurations weigh it.
+    half the mean PSNR in dB, as NAFNet's configurations weight it.
+
+    Raises:
+        ValueError: there is no such `kind`.
     """
     difference = image.float() - target.float()
     if kind == "l1":
@@ -66,10 +69,10 @@ def pixel_loss(image: Tensor, target: Tensor, kind: PixelLoss = "l1") -> Tensor:
 
 
 def accuracy(logits: Tensor, label: Tensor) -> Tensor:
-    """Share of rows of (B, K) whose largest entry is at the label."""
+    """Return the share of rows of (B, K) whose largest logit is at the label."""
     return (logits.detach().argmax(dim=1) == label).float().mean()
 
 
 def nothing(like: Tensor) -> Tensor:
-    """Give a scalar that is no number, beside `like`: the value of a term that an objective does not have."""
+    """Return a NaN scalar on the device of `like`: the value of a term that an objective does not have."""
     return like.new_full((), float("nan")).detach()

@@ -1,7 +1,8 @@
 """
-Pre-training: MaskDCPT, and what it is compared with, on the same networks and batches.
+The objectives of pre-training: MaskDCPT, and those it is compared with, on the same networks and batches.
 
-All take the whole network but its last layer for the encoder, decoder half included, as the paper does (section III).
+In all of them the encoder is the whole network except its last layer, decoder half included, as in the paper
+(section III).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _together(image: Tensor, batch: Batch, logits: Tensor, objective: ObjectiveC
 
 
 def _filled(networks: Networks, batch: Batch, mask: PatchMask | None) -> Tensor:
-    """Reconstruct the whole image from the places of the LQ that are seen."""
+    """Return the whole image, reconstructed from the visible patches of the LQ."""
     return networks.reconstruct(networks.encode(batch.lq, needed(mask)), needed(mask))
 
 

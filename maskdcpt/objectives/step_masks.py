@@ -11,7 +11,7 @@ from uirdata.seeding import seed_for
 
 def step_mask(config: TrainConfig, step: int, batch: int, crop: int) -> PatchMask | None:
     """
-    Draw the mask of a step's whole batch, from a generator that knows only (seed, step).
+    Return the mask of a step's whole batch, drawn from a generator that is seeded from (seed, step).
 
     None for objectives without a mask.
     """

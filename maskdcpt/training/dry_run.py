@@ -1,4 +1,4 @@
-"""What a run would do, found without doing it."""
+"""What a run would do, computed without training (dry run)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uirdata.subsets import Subset
 
 def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, Any]:
     """
-    Check a configuration against its shards and networks, and say what a run of it is.
+    Check a configuration against its shards and networks, and return a summary of the run: label to text.
 
     `subset` and errors as in `maskdcpt.training.loop.train`.
     """

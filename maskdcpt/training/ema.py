@@ -11,13 +11,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 class EmaWeights:
     """
-    The exponential moving average of a network's weights, under their names.
+    The exponential moving average (EMA) of a network's weights, under the names of the weights.
 
-    After each step: average = decay * average + (1 - decay) * weight. It starts as a copy.
+    After each step: average = decay * average + (1 - decay) * weight. It starts as a copy of the weights.
 
-    The arithmetic is torch's `get_ema_multi_avg_fn`. Its `AveragedModel` is not used: its first update copies the
-    weights instead of averaging, which would also drop an average that a run starts from, its decay cannot follow the
-    step, and it keeps a deep copy of one module, where here are named weights of several, in parts under FSDP.
+    The arithmetic is torch's `get_ema_multi_avg_fn`. torch's `AveragedModel` is not used, because its first update
+    copies the weights instead of averaging, which would also discard an EMA that a run starts from; its decay cannot
+    depend on the step; and it keeps a deep copy of one module, while these are named weights of several modules,
+    sharded under FSDP.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], *, decay: float, warmup: bool) -> None:
@@ -27,15 +28,15 @@ class EmaWeights:
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Tensor], step: int) -> None:
-        """Take in the weights after a step, counted from 0."""
+        """Update the EMA with the weights after a step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
         averages = list(self.weights.values())
-        # The last argument, how often it was called, is not used by an exponential average.
+        # The last argument, the number of calls so far, is not used by an exponential average.
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(averages, [weights[name].detach() for name in self.weights], step)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from an average that was kept."""
+        """Set the EMA to saved values, in place."""
         for name, average in self.weights.items():
             average.copy_(weights[name])

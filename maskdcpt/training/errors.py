@@ -6,4 +6,4 @@ from uirdata.errors import UirError
 
 
 class TrainingError(UirError):
-    """A run cannot continue: its losses are NaN again and again, or a step does not fit into memory."""
+    """A run cannot continue: its losses are NaN in too many steps in a row, or a step does not fit into memory."""

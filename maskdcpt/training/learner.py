@@ -16,7 +16,7 @@ from maskdcpt.objectives import losses_of
 
 
 class Learner(nn.Module):
-    """Networks and objective as one module whose forward pass gives losses: what DDP and torch.compile take."""
+    """Networks and objective as one module whose forward pass returns losses, as DDP and torch.compile need it."""
 
     def __init__(self, networks: Networks, config: TrainConfig) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Learner(nn.Module):
     def forward(
         self, lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give the fields of `Losses`."""
+        """Return the fields of `Losses` in their order: scalars."""
         batch = Batch(lq, gt, label)
         mask = None if visible is None else PatchMask(visible)
         losses = losses_of(self.networks, batch, mask, self.objective)
@@ -34,7 +34,7 @@ class Learner(nn.Module):
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """Let products and convolutions of the block run in the type that the configuration names."""
+    """Return a context in which matrix products and convolutions run in the precision that the configuration names."""
     if config.loop.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -42,14 +42,14 @@ def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManage
 
 def compile_step(learner: nn.Module, networks: Networks, *, in_blocks: bool) -> None:
     """
-    Let a step be compiled when it is first made, in place; names of weights stay.
+    Mark a step for compilation at its first call, in place; the names of the weights do not change.
 
     Args:
-        learner: whose forward pass is that of a step, with `networks` in it.
+        learner: the module whose forward pass is that of a step; contains `networks`.
         networks: of the run.
-        in_blocks: each block by itself, where something has to happen between them.
+        in_blocks: compile each block by itself, where something has to happen between the blocks (FSDP).
     """
-    # Said by the compiler of its own looks at maps between two compiled parts.
+    # The compiler causes this warning itself when it inspects feature maps between two compiled parts.
     warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     networks.backend = _Uncompiled(networks.backend)
     for module in blocks_of(networks.backbone) if in_blocks else (learner,):
@@ -58,13 +58,13 @@ def compile_step(learner: nn.Module, networks: Networks, *, in_blocks: bool) -> 
 
 
 class _Uncompiled:
-    """A backend that the compiler goes around: which patches are seen decides what is laid out where."""
+    """A backend that is excluded from compilation: its layout in memory depends on which patches are visible."""
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
         self._stages = torch.compiler.disable(backend.stages)  # type: ignore[no-untyped-call]
 
     def stages(self, mask: PatchMask, height: int, width: int, count: int) -> tuple[Sites, ...]:
-        """As the backend's own."""
+        """Return what `stages` of the backend returns."""
         laid_out: tuple[Sites, ...] = self._stages(mask, height, width, count)
         return laid_out

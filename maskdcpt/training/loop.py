@@ -1,8 +1,8 @@
 """
-The training loop: batches in, moved weights out, and all that a killed run needs to go on as if nothing had been.
+The training loop: it updates the weights from batches, and saves what a killed run needs to resume exactly.
 
 Nothing here draws from a shared generator: samples, windows and masks are keyed by seed, epoch and step, so the state
-of a run is its weights, its optimiser, and how many samples it has seen.
+of a run is its weights, its optimiser state, and the number of samples it has seen.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ from uirdata.subsets import Subset
 @dataclass(frozen=True)
 class TrainResult:
     """
-    What a run came to.
+    The result of a run.
 
     Attributes:
         run: its folder.
-        step: how often the weights have moved (or were left, for steps that were no numbers).
-        finished: all steps are done; False when it was stopped, and `resume` goes on.
+        step: the number of completed steps, skipped ones included.
+        finished: whether all steps are done; False when the run was stopped, and `resume` continues it.
         metrics: path of metrics.jsonl.
         checkpoint: folder of the newest checkpoint.
-        skipped: steps that were left out because a loss or gradient was no number.
+        skipped: the number of steps that were skipped because a loss or gradient was NaN or infinite.
     """
 
     run: Path
@@ -94,18 +94,18 @@ def train(
 
     Args:
         config: the run; `config.out` and `config.data.shards` must be set.
-        subset: that `config.data.subset` names; None looks the name up.
-        resume: go on with the run in `config.out`.
-        progress: told about steps and results.
-        stop: asked after each step; when it says True the run writes a checkpoint and ends.
+        subset: the one that `config.data.subset` names; None looks the name up.
+        resume: continue the run in `config.out`.
+        progress: receives steps and results.
+        stop: called after each step; when it returns True the run writes a checkpoint and ends.
 
     Raises:
-        UsageError: the configuration does not fit the networks, the shards, or the run that it should go on with.
-        UirError: shards, checkpoints or the disk fail, or losses are no numbers again and again.
+        UsageError: the configuration does not match the networks, the shards, or the run to resume.
+        UirError: shards, checkpoints or the disk fail, or losses are NaN in too many steps in a row.
         ValueError: `subset` is not the one that the configuration names.
     """
     if subset is not None and subset.name != config.data.subset:
-        # The configuration is written next to the weights, and must repeat the run.
+        # The configuration is written next to the weights, and must be enough to repeat the run.
         raise ValueError(f"the subset is {subset.name!r}, and data.subset of the configuration {config.data.subset!r}")
     with joined(config.loop.device, config.loop.threads) as process:
         chosen = subset_of_shards(config.data.shards, config.data.subset) if subset is None else subset
@@ -114,7 +114,7 @@ def train(
         state = prepare_state(config, samples.class_names, process.device, run if resume else None)
         loop = _Loop(config, chosen, run, samples, state, process, progress or Silent(), resume=resume)
         try:
-            finished = loop.go(stop or (lambda: False))
+            finished = loop.run_all(stop or (lambda: False))
         finally:
             loop.close()
         return TrainResult(run, state.step, finished, loop.log.path, checkpoint_folders(run)[-1], state.skipped)
@@ -142,12 +142,13 @@ class _Loop:
             samples.degradations, repeat_ratios(config.data.repeat, subset, samples), config.data.sampling
         )
         self.stream = Stream(slots, config.loop.seed)
-        # Drawn here, as going back to the first epoch in the middle of a run would shuffle both again.
+        # Drawn here: returning to the first epoch in the middle of a run would shuffle that epoch and the current one
+        # again.
         self.shown = [self.stream[number] for number in range(min(4, config.data.batch))]
         self.validator = Validator(config, subset, process) if config.loop.validate_images else None
         self.learner: nn.Module = Learner(state.networks, config)
         self._check_memory()
-        # Not before: a run that is refused leaves no trace, and one that should go on stays as it was.
+        # Not before the checks: a run that is refused writes nothing, and a run to resume is not changed.
         if process.leads:
             write_config(config, run)
         self.learner = _wrapped(self.learner, state, config, process)
@@ -167,46 +168,46 @@ class _Loop:
         self.nan_steps = NanSteps(run, config.loop.nan_limit, process)
         self.saved = state.step if resume else 0
 
-    def go(self, stop: Callable[[], bool]) -> bool:
-        """Run to the last step, or until told to stop; say whether it is finished."""
+    def run_all(self, stop: Callable[[], bool]) -> bool:
+        """Train to the last step, or until `stop` returns True; return whether the run is finished."""
         self.log.write("start", self.state.step, **environment(self.config, self.process))
         self.progress.begin(self.task, self.config.loop.steps)
         self.progress.advance(self.task, self.state.step)
         with closing(self._steps()) as steps:
-            if self._go_through(steps, stop):
+            if self._run_steps(steps, stop):
                 self.log.write("stop", self.state.step)
                 return False
         if not checkpoint_folders(self.run):
             self._save()
         return True
 
-    def _go_through(self, steps: Iterator[tuple[Stage, _Pieces]], stop: Callable[[], bool]) -> bool:
-        """Make the steps; say whether they were stopped before the last."""
-        window = StepTimer(self.process)
+    def _run_steps(self, steps: Iterator[tuple[Stage, _Pieces]], stop: Callable[[], bool]) -> bool:
+        """Run the steps; return whether they were stopped before the last one."""
+        timer = StepTimer(self.process)
         for stage, pieces in steps:
             try:
-                self._step(stage, pieces, window)
+                self._step(stage, pieces, timer)
             except UirError:
-                # Nobody is waited for: the other processes may wait elsewhere.
+                # Without a barrier: the other processes may be blocked elsewhere.
                 if self.process.leads and not self.state.divided:
-                    self._keep()
+                    self._save_completed()
                 raise
             self.progress.advance(self.task)
             last = self.state.step == self.config.loop.steps
             stopped = self.process.any(stop()) and not last
-            self._report(window, last=last or stopped)
+            self._report(timer, last=last or stopped)
             if stopped:
                 return True
         return False
 
     def close(self) -> None:
-        """End the progress and the trackers."""
+        """Close the progress and the trackers."""
         self.progress.end(self.task)
         for tracker in self.trackers:
             tracker.close()
 
     def _check_memory(self) -> None:
-        """Refuse a run whose largest step does not fit, before its first."""
+        """Refuse a run whose largest step does not fit into memory, before the first step."""
 
         def forward(lq: Tensor, gt: Tensor, label: Tensor, visible: Tensor | None) -> Tensor:
             with autocast(self.config, self.process.device):
@@ -214,14 +215,16 @@ class _Loop:
             return loss
 
         process = self.process
-        found = shortage(
+        problem = shortage(
             self.config, self.state.networks, forward, process.device, ranks=process.ranks, local=process.local_ranks
         )
-        if process.any(bool(found)):
-            raise TrainingError(found or "another process of this run has too little memory; its message says how much")
+        if process.any(bool(problem)):
+            raise TrainingError(
+                problem or "another process of this run does not have enough memory; see its message for the amounts"
+            )
 
     def _steps(self) -> Generator[tuple[Stage, _Pieces]]:
-        """Give the pieces of each step that is left."""
+        """Yield the stage and the pieces of each step that remains."""
         for stage in self.stages:
             steps = stage.end - max(stage.start, self.state.step)
             if steps <= 0:
@@ -237,10 +240,10 @@ class _Loop:
                 for _ in range(steps):
                     yield stage, _Pieces(share, arriving)
 
-    def _step(self, stage: Stage, pieces: _Pieces, window: StepTimer) -> None:
-        """Move the weights once."""
+    def _step(self, stage: Stage, pieces: _Pieces, timer: StepTimer) -> None:
+        """Update the weights once."""
         config, state = self.config, self.state
-        seen = self._arrived(stage, pieces, window)
+        seen = self._next_pieces(stage, pieces, timer)
         mask = step_mask(config, state.step, stage.batch, stage.crop)
         set_rate(state.optimizer, rate_at(state.step, config.loop.steps, config.optimizer))
         parts = [self._backward(packed, mask, pieces.share, piece) for piece, packed in enumerate(seen)]
@@ -248,9 +251,9 @@ class _Loop:
         finite = self.nan_steps.is_finite(norm, [part.total for part in parts])
         if finite:
             state.optimizer.step()
-            window.add(parts, norm, stage.batch)
+            timer.add(parts, norm, stage.batch)
         state.optimizer.zero_grad(set_to_none=True)
-        window.count()
+        timer.count()
         state.step += 1
         state.samples += stage.batch
         if finite and state.ema is not None:
@@ -258,17 +261,21 @@ class _Loop:
         if not finite:
             self._skip_nan_step(seen)
 
-    def _arrived(self, stage: Stage, pieces: _Pieces, window: StepTimer) -> list[PackedBatch]:
-        """Give a step's pieces. Where a process cannot read its own, all keep what is done, and none waits in vain."""
+    def _next_pieces(self, stage: Stage, pieces: _Pieces, timer: StepTimer) -> list[PackedBatch]:
+        """
+        Return a step's pieces.
+
+        If one process cannot read its own, all processes save what is done and end; otherwise they would wait forever.
+        """
         seen: list[PackedBatch] = []
         failure: UirError | None = None
         try:
-            seen = [window.waiting(pieces.arriving) for _ in range(stage.accumulate)]
+            seen = [timer.next_piece(pieces.arriving) for _ in range(stage.accumulate)]
         except UirError as error:
             failure = error
         if self.process.any(failure is not None):
-            self._keep()
-            raise failure or TrainingError("another process of this run cannot go on; its message says why")
+            self._save_completed()
+            raise failure or TrainingError("another process of this run cannot continue; see its message")
         return seen
 
     def _backward(self, packed: PackedBatch, mask: PatchMask | None, share: Share, piece: int) -> Losses:
@@ -282,8 +289,8 @@ class _Loop:
                 (losses.total / share.pieces).backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"the device has not enough memory for {share.piece} crops of {batch.lq.shape[-1]} at once; "
-                "set data.accumulate to 2 or more, or loop.checkpointing to true. Checkpoints are kept"
+                f"out of memory: the device has not enough memory for {share.piece} crops of {batch.lq.shape[-1]} at "
+                "once; set data.accumulate to 2 or more, or loop.checkpointing to true. Existing checkpoints are kept"
             ) from error
         return losses
 
@@ -295,45 +302,45 @@ class _Loop:
             self._save()
             raise error
 
-    def _report(self, window: StepTimer, *, last: bool) -> None:
-        """Write what is due after a step."""
+    def _report(self, timer: StepTimer, *, last: bool) -> None:
+        """Write whatever is due after a step: metrics, validation, example images, a checkpoint."""
         loop, step = self.config.loop, self.state.step
         if last or step % loop.log_every == 0:
-            values = window.close(self.state, self.stream.epoch_length)
+            values = timer.close(self.state, self.stream.epoch_length)
             self.log.write("train", step, **values)
             self._track(values)
             if self.process.leads:
-                left = window.seconds_a_step * (loop.steps - step)
+                left = timer.seconds_a_step * (loop.steps - step)
                 self.progress.note(sentence(step, loop.steps, values, left))
-        with window.aside():
+        with timer.exclude():
             if self.validator and (last or (loop.validate_every and step % loop.validate_every == 0)):
                 self._validate(self.validator)
             if loop.sample_every and (last or step % loop.sample_every == 0):
-                self._picture()
+                self._write_examples()
             if last or step % loop.checkpoint_every == 0:
                 self._save()
 
     def _validate(self, validator: Validator) -> None:
-        with self.state.judged() as networks:
+        with self.state.evaluation_networks() as networks:
             values = validator.validate(networks) if self.process.leads else {}
         if self.process.leads:
             self.score = values.get("psnr")
             if values:
                 self.log.write("validation", self.state.step, **values)
                 self._track({f"validation/{name}": value for name, value in values.items()})
-                told = [
+                scores = [
                     f"{name} {values[name]:.4g}" for name in ("psnr", "lq_psnr", "accuracy", "pixel") if name in values
                 ]
-                self.progress.note(f"step {self.state.step:,}, held-out samples: {', '.join(told)}")
+                self.progress.note(f"step {self.state.step:,}, held-out samples: {', '.join(scores)}")
         self.process.wait()
 
     def _track(self, values: dict[str, Any]) -> None:
         for tracker in self.trackers:
             tracker.scalars(self.state.step, {k: v for k, v in values.items() if isinstance(v, float)})
 
-    def _picture(self) -> None:
-        """Show the first samples of the run: LQ, what the network saw of it, what it made of it, GT."""
-        with self.state.judged() as networks:
+    def _write_examples(self) -> None:
+        """Write an image of the first samples of the run: LQ, its visible part, the network's output, GT."""
+        with self.state.evaluation_networks() as networks:
             if not self.process.leads:
                 return
             crops = Crops(self.samples, self.stages[0].crop, self.config.loop.seed, augment=False)
@@ -341,10 +348,10 @@ class _Loop:
         image = image_grid(rows)
         write_image(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
         for tracker in self.trackers:
-            tracker.picture(self.state.step, "samples", image)
+            tracker.image(self.state.step, "samples", image)
 
-    def _keep(self) -> None:
-        """Keep the steps that are done when the next one fails, where they are not kept yet."""
+    def _save_completed(self) -> None:
+        """Write a checkpoint of the completed steps when the next one fails, unless they are saved already."""
         self.state.optimizer.zero_grad(set_to_none=True)
         if self.state.step != self.saved:
             self._write()
@@ -354,7 +361,7 @@ class _Loop:
         self.process.wait()
 
     def _write(self) -> None:
-        """Write a checkpoint: the leading process does, the others give it their parts of what is divided."""
+        """Write a checkpoint on the leading process; the others send it their parts of sharded weights."""
         leads = self.process.leads
         tensors, state = self.state.tensors(keep=leads), self.state.capture(keep=leads)
         if leads:
@@ -366,14 +373,14 @@ class _Loop:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """The pieces of one step, still on their way."""
+    """The pieces of one step, not loaded yet."""
 
     share: Share
     arriving: Iterator[PackedBatch]
 
 
 def _wrapped(learner: Learner, state: RunState, config: TrainConfig, process: Process) -> nn.Module:
-    """Give what computes a step as the configuration wants it: compiled, laid out, shared among processes."""
+    """Return the module that computes a step, compiled, in its memory format and distributed as configured."""
     divided = divides(config, process)
     if config.loop.compile:
         compile_step(learner, state.networks, in_blocks=divided)

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is NaN or infinite: skipped, counted, and the end of the run after too many in a row."""
+"""Steps whose loss or gradient is NaN or infinite: they are skipped and counted; too many in a row end the run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from maskdcpt.training.errors import TrainingError
 
 class NanSteps:
     """
-    Decides whether a step may move the weights, and counts those that may not.
+    Decides whether a step may update the weights, and counts the skipped steps.
 
     Args:
         run: folder of the run; the last batch is saved there when the limit is reached.
-        limit: skipped steps in a row that end the run.
-        process: whose part of the batch is saved, and with which the others agree.
+        limit: the number of skipped steps in a row that ends the run.
+        process: this process; all processes of the run reach the same decision, and each saves its part of the batch.
     """
 
     def __init__(self, run: Path, limit: int, process: Process) -> None:
@@ -32,11 +32,11 @@ class NanSteps:
 
     def is_finite(self, norm: Tensor, losses: Sequence[Tensor]) -> bool:
         """
-        Return whether gradients and losses of all processes are finite. The host waits for the device here.
+        Return whether the gradients and losses of all processes are finite. The host waits for the device here.
 
         Args:
             norm: of the gradients, a scalar.
-            losses: of the pieces, scalars. They count too: a loss that overflows has no gradient.
+            losses: of the pieces, scalars. They are checked too: a loss that overflows has no gradient.
         """
         total = torch.stack([loss.detach() for loss in losses]).sum()
         finite = math.isfinite(float(self._process.mean(norm + 0.0 * total)))
@@ -46,11 +46,11 @@ class NanSteps:
 
     def skip(self, batch: Sequence[PackedBatch], step: int) -> TrainingError | None:
         """
-        Count a skipped step; after too many in a row save its batch and return the error that ends the run.
+        Count a skipped step; after too many in a row save its batch and return the error that ends the run, else None.
 
         Args:
-            batch: its pieces on this process.
-            step: its number, counted from 1.
+            batch: the pieces of the step's batch on this process.
+            step: the step's number, counted from 1.
         """
         self._in_a_row += 1
         if self._in_a_row < self._limit:
@@ -60,11 +60,11 @@ class NanSteps:
         torch.save({"lq": whole.lq, "gt": whole.gt, "label": whole.label, "samples": sample_numbers(batch)}, path)
         return TrainingError(
             f"losses or gradients were NaN or infinite in {self._in_a_row} steps in a row, up to step {step}. "
-            f"The weights are those before them; the last batch is in {path}. Lower optimizer.lr, set "
-            "optimizer.clip_norm, or use precision float32"
+            f"The weights are those before these steps; the last batch is in {path}. Lower optimizer.lr, set "
+            "optimizer.clip_norm, or set loop.precision to float32"
         )
 
 
 def sample_numbers(batch: Sequence[PackedBatch]) -> list[int]:
-    """Return the numbers of a batch's samples in their shard dataset."""
+    """Return the indices of a batch's samples in their shard dataset."""
     return [int(number) for piece in batch for number in piece.sample]

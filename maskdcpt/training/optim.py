@@ -1,4 +1,4 @@
-"""How weights move: learning rates over the steps, parameter groups, the norm of gradients, the running average."""
+"""The optimiser: learning rates over the steps, parameter groups, the norm of the gradients."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from maskdcpt.training.parallel import whole
 
 def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
     """
-    Give the share of the full learning rate that a step runs at.
+    Return the learning rate of a step as a fraction of the full learning rate.
 
     The cosine is that of the published configurations: final + (1 - final) / 2 * (1 + cos(pi t / T)), where the first
     step runs at t = 0 and T is the number of steps after those at the constant rate.
 
-    Not a scheduler of `torch.optim.lr_scheduler`: those carry state from step to step, which checkpoints would have to
-    hold, and CosineAnnealingLR and LinearLR compute each rate from the one before, which rounds differently. This one
-    is known from the number of the step alone, so a resumed run has the same rates to the bit.
+    Not a scheduler of `torch.optim.lr_scheduler`: those have state, which checkpoints would have to hold, and
+    CosineAnnealingLR and LinearLR compute each rate from the previous one, which rounds differently. Here the rate
+    depends on the number of the step alone, so a resumed run has the same rates to the bit.
 
     Args:
         step: counted from 0.
-        steps: of the whole run.
-        config: names the schedule.
+        steps: the number of steps of the whole run.
+        config: contains the schedule.
 
     >>> rate_at(50, 100, OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0))
     0.5
@@ -43,9 +43,9 @@ def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
 
 def create_optimizer(backbone: nn.Module, decoders: Iterable[nn.Module], config: OptimizerConfig) -> torch.optim.AdamW:
     """
-    Give AdamW with two groups: the backbone, and the heads that pre-training puts on it.
+    Return AdamW with two parameter groups: the backbone, and the heads that pre-training puts on it.
 
-    Weights without gradient are left out. On a CUDA device the fused form is used.
+    Frozen weights are left out. On a CUDA device the fused implementation is used.
     """
     groups = [
         {"params": _trained(backbone), "lr": config.lr, "full_lr": config.lr},
@@ -67,19 +67,20 @@ def create_optimizer(backbone: nn.Module, decoders: Iterable[nn.Module], config:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set each group to a share of its full learning rate."""
+    """Set the learning rate of each group to a fraction of its full learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * rate
 
 
 def gradient_norm(optimizer: torch.optim.Optimizer, clip_norm: float) -> Tensor:
     """
-    Give the norm of all gradients together; where `clip_norm` is positive, scale them down to it at most.
+    Return the norm of all gradients together; if `clip_norm` is positive, scale the gradients down to that norm.
 
-    The norm is no number as soon as one gradient is none, so it says on every rank alike whether the step is sound.
+    The norm is NaN or infinite as soon as one gradient is, so every rank gets the same answer whether the step is
+    valid. The returned norm is the one before clipping.
     """
     weights = [p for group in optimizer.param_groups for p in group["params"]]
-    # Where weights are divided each process has a part of the sum.
+    # Where weights are sharded (FSDP) each process has a part of the sum.
     norm = whole(nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None]))
     if clip_norm:
         nn.utils.clip_grads_with_norm_(weights, clip_norm, norm)

@@ -1,8 +1,8 @@
 """
 How the processes of a run share a step: DDP, where each holds all weights, or FSDP2, where each holds a part of them.
 
-Both average gradients over the processes. Under FSDP2 a block's weights are gathered when it computes and let go
-afterwards; gradients, moments and the running average stay in parts. `whole` and `part_of` go from parts to a tensor
+Both average gradients over the processes. Under FSDP2 a block's weights are gathered when it computes and freed
+afterwards; gradients, moments and the EMA stay sharded. `whole` and `part_of` convert from parts to a whole tensor
 and back, so that a checkpoint is the same file either way.
 """
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 
 def divides(config: TrainConfig, process: Process) -> bool:
-    """Say whether each process holds only a part of the weights."""
+    """Return whether each process holds only a part of the weights (FSDP2)."""
     return config.loop.parallel == "fsdp" and process.ranks > 1
 
 
 def divide(root: nn.Module, blocks: Iterable[nn.Module], process: Process) -> None:
     """
-    Leave each process its part of a module's weights, in place; they are other tensors afterwards.
+    Shard a module's weights over the processes with FSDP2, in place; the parameters are other tensors afterwards.
 
-    Weights come as they are kept, float32, and autocast alone decides what is computed in bfloat16: a block that came
-    in bfloat16 would have its norms in it, too.
+    Weights are gathered in float32, as they are stored, and autocast alone decides what is computed in bfloat16: a
+    block that was gathered in bfloat16 would compute its normalisations in bfloat16, too.
 
     Args:
-        root: whose forward pass is that of a step; it is gathered whole but for its blocks.
+        root: the module whose forward pass is that of a step; what is not in its blocks is gathered as one.
         blocks: modules that are gathered one at a time.
-        process: one of those that share it; all must call.
+        process: this process; all processes of the run must call.
 
     Raises:
-        UsageError: this torch is older than FSDP2.
+        UsageError: this torch is older than 2.6 and has no FSDP2.
     """
     try:
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
     except ImportError as error:
         raise UsageError(
-            f"loop.parallel is fsdp, which needs torch 2.6 or newer; this is {torch.__version__}. Take ddp"
+            f"loop.parallel is fsdp, which needs torch 2.6 or newer; this is {torch.__version__}. Set it to ddp"
         ) from error
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -59,11 +59,11 @@ def divide(root: nn.Module, blocks: Iterable[nn.Module], process: Process) -> No
 
 def whole(tensor: Tensor, *, keep: bool = True) -> Tensor:
     """
-    Give a tensor as one, gathered where each process has a part of it; then all must ask together.
+    Return a tensor as a whole; a sharded one is gathered, which all processes must do together.
 
     Args:
-        tensor: of which this process may hold a part.
-        keep: whether this process needs it; without, it only gives its part, and gets an empty tensor.
+        tensor: this process may hold only a part of it.
+        keep: whether this process needs the tensor; if not, it only sends its part and gets an empty tensor.
     """
     if not is_part(tensor):
         return tensor
@@ -72,12 +72,12 @@ def whole(tensor: Tensor, *, keep: bool = True) -> Tensor:
 
 
 def part_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """Give this process's part of a tensor that all hold, cut as `like` is; the tensor itself where that is whole."""
+    """Return this process's part of a tensor that all hold, divided like `like`; the tensor if `like` is whole."""
     if not is_part(like) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    # Without a source each process cuts its own: nothing is sent.
+    # With no source rank each process slices its own copy: nothing is sent.
     return distribute_tensor(
         tensor.detach(),
         like.device_mesh,  # type: ignore[attr-defined]
@@ -87,21 +87,21 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def is_part(tensor: Tensor) -> bool:
-    """Say whether a tensor is spread over the processes."""
+    """Return whether a tensor is sharded over the processes."""
     return hasattr(tensor, "full_tensor")
 
 
-def move_parameters(optimizer: torch.optim.Optimizer, moved: Mapping[nn.Parameter, nn.Parameter]) -> None:
-    """Let an optimiser go on with other parameters, and its moments in parts where those are."""
+def replace_parameters(optimizer: torch.optim.Optimizer, replacements: Mapping[nn.Parameter, nn.Parameter]) -> None:
+    """Replace an optimiser's parameters, old to new; its moments are sharded where the new parameters are."""
     for group in optimizer.param_groups:
-        group["params"] = [moved[parameter] for parameter in group["params"]]
-    for old, new in moved.items():
+        group["params"] = [replacements[parameter] for parameter in group["params"]]
+    for old, new in replacements.items():
         if old in optimizer.state:
             optimizer.state[new] = {name: part_of(value, new) for name, value in optimizer.state.pop(old).items()}
 
 
 def together(learner: nn.Module, process: Process) -> nn.Module:
-    """Wrap what each process holds whole, so that gradients are averaged over them."""
+    """Wrap a module that each process holds as a whole in DDP, so that gradients are averaged over the processes."""
     if process.ranks == 1:
         return learner
     return nn.parallel.DistributedDataParallel(
@@ -110,7 +110,11 @@ def together(learner: nn.Module, process: Process) -> nn.Module:
 
 
 def quiet(learner: nn.Module, yes: bool) -> AbstractContextManager[Any]:
-    """Keep the gradients of the block to this process: only the last piece of a step needs those of the others."""
+    """
+    Return a context in which gradients are not synchronised between processes, where `yes`.
+
+    Only the last piece of a step needs the gradients of the other processes.
+    """
     if not yes:
         return nullcontext()
     if isinstance(learner, nn.parallel.DistributedDataParallel):

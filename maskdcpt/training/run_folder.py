@@ -1,4 +1,4 @@
-"""The folder of a run, and the state that it goes on from."""
+"""The folder of a run and its configuration file."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ CONFIG = "config.toml"
 
 def find_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
     """
-    Find a run's folder, and refuse one that does not go with the configuration. Nothing is written.
+    Return a run's folder; refuse one that does not match the configuration. Nothing is written.
 
     Args:
-        config: names the folder.
-        resume: the folder must hold this run already.
+        config: `config.out` is the folder.
+        resume: whether the folder must hold this run already.
         writes: whether this process is the one that writes.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is not asked for, or it holds none or another one and it is.
+        UsageError: the folder holds a run and `resume` is False, or it holds none or another run and `resume` is True.
     """
     if not config.out:
-        raise UsageError("no folder is named for the run: --out DIR, or out in the configuration")
+        raise UsageError("the run has no folder: set --out DIR, or out in the configuration")
     run = Path(config.out)
     if resume:
         _check_same_run(config, run)
     elif writes and checkpoint_folders(run):
-        raise UsageError(f"{run} holds a run already: --resume goes on with it, or choose another --out")
+        raise UsageError(f"{run} already holds a run: continue it with --resume, or choose another --out")
     return run
 
 
 def write_config(config: TrainConfig, run: Path) -> None:
     """
-    Write what a run is into its folder.
+    Write a run's configuration to config.toml in its folder; create the folder.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -58,7 +58,7 @@ def write_config(config: TrainConfig, run: Path) -> None:
 
 
 def environment(config: TrainConfig, process: Process) -> dict[str, Any]:
-    """Give what a run's numbers may depend on beside its configuration."""
+    """Return what a run's results may depend on besides its configuration: versions, device, processes, shards."""
     try:
         own = version("universal-image-restoration")
     except PackageNotFoundError:
@@ -78,10 +78,10 @@ def environment(config: TrainConfig, process: Process) -> dict[str, Any]:
 
 def _check_same_run(config: TrainConfig, run: Path) -> None:
     if not checkpoint_folders(run):
-        raise UsageError(f"{run} holds no checkpoint to resume from; leave --resume out to start the run")
+        raise UsageError(f"{run} contains no checkpoint to resume from; omit --resume to start the run")
     changed = [key for key in differences(config, read_config(run / CONFIG)) if key not in FREE_ON_RESUME]
     if changed:
         raise UsageError(
-            f"{run} was started with other values of {', '.join(changed)}; resume it with {run / CONFIG}, or start "
-            "another run"
+            f"{run} was started with other values of {', '.join(changed)}; resume it with --config {run / CONFIG}, or "
+            "start another run"
         )

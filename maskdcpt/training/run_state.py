@@ -1,4 +1,4 @@
-"""All that a run continues from: networks, optimiser, EMA and counters."""
+"""The state that a run is resumed from: networks, optimiser, EMA and counters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maskdcpt.networks.networks import NETWORKS, Networks, Part, blocks_of, save
 from maskdcpt.training.ema import EmaWeights
 from maskdcpt.training.initial_weights import clear_head, favour_contrast, freeze_idle
 from maskdcpt.training.optim import create_optimizer
-from maskdcpt.training.parallel import divide, move_parameters, part_of, whole
+from maskdcpt.training.parallel import divide, part_of, replace_parameters, whole
 from maskdcpt.training.stages import check_sizes
 from maskdcpt.weights.build import load_exactly
 from maskdcpt.weights.checkpoints import Checkpoint, check_same_classes, checkpoint_folders
@@ -29,16 +29,16 @@ from maskdcpt.weights.save import load_state
 
 class RunState:
     """
-    All that changes while a run goes.
+    All that changes during a run.
 
     Attributes:
         networks: the weights.
-        optimizer: and its moments.
-        ema: the EMA of the weights; None if none is kept.
+        optimizer: with its moments.
+        ema: the EMA of the weights; None if the run has none.
         class_names: the label order.
-        step: how many steps are done.
-        samples: how many samples were seen.
-        skipped: steps that were left out because they were no numbers.
+        step: the number of completed steps.
+        samples: the number of samples that were seen.
+        skipped: the number of steps that were skipped because a loss or gradient was NaN or infinite.
     """
 
     def __init__(
@@ -64,27 +64,27 @@ class RunState:
 
     def divide(self, root: nn.Module, process: Process) -> None:
         """
-        Leave each process its part of the weights, the moments and the average; errors as `parallel.divide`.
+        Shard the weights, the moments and the EMA over the processes; errors as `parallel.divide`.
 
         Args:
-            root: has the networks, and computes the losses.
-            process: all must call.
+            root: contains the networks, and computes the losses.
+            process: this process; all processes of the run must call.
         """
-        # Other tensors take the place of the parameters; what knew those by identity learns of these.
+        # The parameters are replaced by other tensors; the optimiser refers to them by identity and needs the new ones.
         before = dict(self.networks.named_parameters())
         self._whole = copy.deepcopy(self.networks).requires_grad_(False) if process.leads else self.networks
         divide(root, blocks_of(self.networks.backbone), process)
         after = dict(self.networks.named_parameters())
-        move_parameters(self.optimizer, {before[name]: after[name] for name in before})
+        replace_parameters(self.optimizer, {before[name]: after[name] for name in before})
         if self.ema is not None:
             self.ema.weights = {name: part_of(w, after[name]) for name, w in self.ema.weights.items()}
 
     @contextmanager
-    def judged(self) -> Iterator[Networks]:
+    def evaluation_networks(self) -> Iterator[Networks]:
         """
-        Give the networks with the weights to judge a run by, the running average where one is kept, while a block runs.
+        Return a context with the networks in evaluation mode, with the EMA of the weights if the run has one.
 
-        Where weights are divided all processes must come here, and only the leading one can use what it is given.
+        Where weights are sharded all processes must call, and only the leading one can use the networks.
         """
         averaged = self.ema.weights if self.ema else None
         if self._whole is None:
@@ -110,10 +110,10 @@ class RunState:
 
     def tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
         """
-        Give the weights as they are named in a checkpoint.
+        Return the weights under their names in a checkpoint.
 
         Args:
-            keep: False for a process that only gives its part of divided ones: all must call together.
+            keep: False for a process that only sends its part of sharded weights; all processes must call together.
         """
         named = {f"params.{name}": weight for name, weight in self.networks.named_weights().items()}
         if self.ema is not None:
@@ -121,7 +121,7 @@ class RunState:
         return {name: self._kept(weight, keep) for name, weight in named.items()}
 
     def _kept(self, tensor: Tensor, keep: bool) -> Tensor:
-        # One after the other to the host: a device that holds parts because the whole is too much keeps only parts.
+        # Moved to the host one by one: where weights are sharded, the whole of them may not fit on the device.
         return whole(tensor.detach(), keep=keep).cpu() if self.divided else tensor
 
     def _moments(self, keep: bool) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class RunState:
         return {**held, "state": state}
 
     def capture(self, *, keep: bool = True) -> dict[str, Any]:
-        """Give what a resumed run needs beside the weights, of plain values and tensors. `keep` as in `tensors`."""
+        """Return what a resumed run needs besides the weights, as plain values and tensors. `keep` as in `tensors`."""
         kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
         return {
             "step": self.step,
@@ -141,7 +141,7 @@ class RunState:
             "skipped": self.skipped,
             "class_names": list(self.class_names),
             "optimizer": self._moments(keep),
-            # Nothing here draws from these; whatever a caller adds to the loop may.
+            # The loop does not draw from these generators, but code that a caller adds may.
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "python": random.getstate(),
@@ -150,10 +150,10 @@ class RunState:
 
     def restore(self, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
         """
-        Take on what `tensors` and `capture` gave.
+        Restore what `tensors` and `capture` returned, in place.
 
         Raises:
-            CheckpointError: it belongs to other networks or labels.
+            CheckpointError: the checkpoint has other networks or labels.
         """
         check_same_classes(self.class_names, checkpoint, what="the run")
         _load(self.networks, checkpoint, NETWORKS, "params")
@@ -172,11 +172,11 @@ def prepare_state(
     config: TrainConfig, class_names: tuple[str, ...], device: torch.device, resume_from: Path | None
 ) -> RunState:
     """
-    Make the networks and all that moves them: fresh, from another checkpoint, or from the run's own newest one.
+    Return networks, optimiser and EMA: new, from another checkpoint, or from the run's own newest checkpoint.
 
     Raises:
-        UsageError: backbone, sizes and crops do not go together.
-        CheckpointError: a checkpoint is missing, cut short, or of other networks or labels.
+        UsageError: backbone, sizes and crops do not match.
+        CheckpointError: a checkpoint is missing, truncated, or of other networks or labels.
     """
     networks = Networks.create(config, len(class_names)).to(device)
     check_sizes(config, networks.backbone)
@@ -195,7 +195,7 @@ def prepare_state(
         weights = networks.named_weights()
         ema = EmaWeights(weights, decay=config.optimizer.ema_decay, warmup=config.optimizer.ema_warmup)
         if initial is not None and initial.params_ema:
-            # As in DCPT's release: the average goes on from the average that was pre-trained.
+            # As in DCPT's release: the EMA of fine-tuning starts from the EMA of pre-training.
             wanted = _parts(config)
             ema.load({**ema.weights, **_chosen(initial.params_ema, wanted, ema.weights)})
     state = RunState(networks, optimizer, ema, class_names)

@@ -1,4 +1,4 @@
-"""What a step works on: its crop, its batch and its mask. All follow from the configuration alone."""
+"""The stages of a run: crop, batch and accumulation of each step, computed from the configuration alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from uirdata.errors import UsageError
 @dataclass(frozen=True)
 class Stage:
     """
-    Steps with one crop and one batch.
+    Consecutive steps with the same crop and batch size.
 
     Attributes:
         start: its first step.
         end: the step after its last.
         crop: side of the windows, in pixels.
         batch: samples in a step, over all processes.
-        accumulate: pieces of a process's part.
+        accumulate: forward passes that a process splits its part of a batch into.
     """
 
     start: int
@@ -30,7 +30,7 @@ class Stage:
 
 
 def stages_of(config: TrainConfig) -> list[Stage]:
-    """Lay out a run's stages; one unless the configuration names changes."""
+    """Return a run's stages in order; one unless the configuration has `data.stages`."""
     data = config.data
     sizes = [(0, data.crop, data.batch, data.accumulate)]
     sizes += [(s.start, s.crop, s.batch, s.accumulate) for s in data.stages if s.start < config.loop.steps]
@@ -43,7 +43,7 @@ def check_sizes(config: TrainConfig, backbone: Backbone) -> None:
     Refuse crops that the network or the mask cannot take, before the first step.
 
     Raises:
-        UsageError: a crop is no multiple of what the backbone or the mask needs.
+        UsageError: a crop is not a multiple of what the backbone or the mask needs.
     """
     needs = {f"the backbone {config.model.backbone}": backbone.divisor}
     if config.objective.traits.masked:
@@ -51,4 +51,4 @@ def check_sizes(config: TrainConfig, backbone: Backbone) -> None:
     for stage in stages_of(config):
         for what, multiple in needs.items():
             if stage.crop % multiple:
-                raise UsageError(f"a crop of {stage.crop} is no multiple of {multiple}, which {what} needs")
+                raise UsageError(f"a crop of {stage.crop} is not a multiple of {multiple}, which {what} needs")

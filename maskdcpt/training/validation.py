@@ -1,4 +1,4 @@
-"""A look at a run while it goes: figures on samples that it is not trained on, and pictures of those that it is."""
+"""Validation during a run: scores on samples that it is not trained on, and example images of training samples."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from uirdata.images import RgbImage
 from uirdata.subsets import Subset
 
 VALIDATION_CROP = 256
-"""Largest side of the windows that validations look at, in pixels: whole pictures are for `maskdcpt eval`."""
+"""Largest side of the windows that validation uses, in pixels: whole images are for `maskdcpt eval`."""
 
 
 class Validator:
     """
-    Figures on held-out samples: the middle window of the first few of each degradation, always the same.
+    Scores on held-out samples: the middle window of the first few of each degradation, always the same.
 
     Args:
         config: of the run.
-        subset: of the run; None takes all that the shards hold.
-        process: that asks; only the leading one opens the shards.
+        subset: of the run; None takes all samples of the shards.
+        process: this process; only the leading one opens the shards.
     """
 
     def __init__(self, config: TrainConfig, subset: Subset | None, process: Process) -> None:
@@ -44,12 +44,13 @@ class Validator:
 
     def validate(self, networks: Networks) -> dict[str, float]:
         """
-        Evaluator networks as `RunState.judged` gives them; {} without held-out samples.
+        Evaluate the networks of `RunState.evaluation_networks`.
 
         Returns:
             For fine-tuning: `psnr` and `lq_psnr`, the mean over degradations, and `psnr/<degradation>`, in dB.
             For pre-training: `accuracy` of the classifier on unmasked images, and `pixel`, the mean absolute difference
             of the reconstruction under the masks of step 0.
+            {} without held-out samples.
         """
         if not self._samples or not self._indices:
             return {}
@@ -98,10 +99,10 @@ def example_rows(
     networks: Networks, config: TrainConfig, crops: Sequence[tuple[RgbImage, RgbImage, int, int]], device: torch.device
 ) -> list[list[Tensor]]:
     """
-    Show what networks, as `RunState.judged` gives them, make of some crops.
+    Return example images: what the networks of `RunState.evaluation_networks` make of some crops.
 
     Returns:
-        A row a crop of (3, H, W) images: the LQ, what was seen of it (masked objectives), what was made of it, the GT.
+        A row of (3, H, W) images for each crop: the LQ, its visible part (masked objectives), the output, the GT.
     """
     batch = pack(crops).unpack(device)
     mask = step_mask(config, 0, len(crops), batch.lq.shape[-1])
@@ -119,7 +120,8 @@ def _held_out(config: TrainConfig, subset: Subset | None) -> Samples | None:
     try:
         return open_samples(config.data.shards, split, subset)
     except UsageError:
-        # Many shard folders have no such split; the training split of the same folder was opened before.
+        # Many shard folders have no such split, and the training split of the same folder has been opened before, so
+        # this is no error of the folder.
         return None
 
 
@@ -133,7 +135,7 @@ def _first_of_each(samples: Samples, count: int) -> list[int]:
 
 
 def _whole(lq: RgbImage, gt: RgbImage, most: int, device: torch.device) -> Batch:
-    """Cut the middle of large images; small ones stay whole."""
+    """Return a batch of one pair: the middle window of at most `most` pixels a side."""
     height, width = min(most, lq.shape[0]), min(most, lq.shape[1])
     top, left = (lq.shape[0] - height) // 2, (lq.shape[1] - width) // 2
     window = np.s_[top : top + height, left : left + width]

@@ -26,8 +26,8 @@ def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backb
     multiples of its `multiple`; its `restore` takes any.
 
     The backbone of a pre-trained checkpoint (maskdcpt, dcpt, reconstruction, classification) was not trained to
-    restore: it is returned for its `features` and for fine-tuning, and a call does not give a restored image.
-    `load_checkpoint(path).restores` tells which it is.
+    restore: it is returned for its `features` and for fine-tuning, and a call does not return a restored image.
+    `load_checkpoint(path).restores` is False for these.
 
     >>> import torch
     >>> network = load_backbone(checkpoint)
@@ -36,13 +36,12 @@ def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backb
 
     Args:
         path: a run, a checkpoint, a file of weights, or hf://OWNER/NAME, as `load_checkpoint` takes it.
-        weights: params_ema, the running average, or params, the weights themselves; each stands in for the other where
-            it is missing.
+        weights: params_ema, the EMA, or params, the raw weights; if one is missing, the other is used.
 
     Raises:
         UsageError: there are no such weights.
         CheckpointError: there is no checkpoint, or it cannot be read.
-        DownloadError: it did not arrive from the Hub.
+        DownloadError: the download from the Hub failed.
     """
     if weights not in get_args(Weights):
         raise UsageError(f"there are no weights {weights!r}: {nearest(weights, get_args(Weights))}")
@@ -51,30 +50,30 @@ def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backb
 
 def classifier_before(own: Checkpoint) -> Checkpoint | None:
     """
-    Give the pre-training that a fine-tuned checkpoint started from, for its classifier: it can name what is restored.
+    Return the pre-trained checkpoint that a fine-tuned one started from, for its degradation classifier.
 
-    None where the checkpoint has a classifier itself, started from nothing that has one, or that is not there any more.
+    None if the checkpoint has a classifier itself, or if the one it started from has none or does not exist any more.
     """
     if own.config is None or not own.config.init.checkpoint or own.weights("classifier"):
         return None
     try:
         before = load_checkpoint(own.config.init.checkpoint)
     except CheckpointError:
-        # Moved or deleted since; what asks does without.
+        # Moved or deleted since: the caller continues without a classifier.
         return None
     return before if before.weights("classifier") else None
 
 
 def networks_of(source: Checkpoint, kind: WeightKind = "params_ema") -> Networks:
     """
-    Build the networks of a checkpoint with their weights: the backbone, and the classifier where there is one.
+    Return the networks of a checkpoint with their weights: the backbone, and the classifier if there is one.
 
     Args:
-        source: what `load_checkpoint` gave.
-        kind: params_ema, or params; each stands in for the other where it is missing.
+        source: what `load_checkpoint` returned.
+        kind: params_ema or params; if one is missing, the other is used.
 
     Raises:
-        CheckpointError: the weights are not those of the network that the checkpoint names.
+        CheckpointError: the weights do not match the network that the checkpoint names.
         UsageError: `kind` is neither of the two.
     """
     backbone = _backbone_of(source, kind)
@@ -87,7 +86,7 @@ def networks_of(source: Checkpoint, kind: WeightKind = "params_ema") -> Networks
 
 def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: WeightKind) -> None:
     """
-    Copy one part's weights into a module; all must be there, in the same shapes, and none be left over.
+    Copy one part's weights into a module; names and shapes must match exactly.
 
     Args:
         module: changed in place.
@@ -96,8 +95,8 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: Weight
         kind: params or params_ema.
 
     Raises:
-        CheckpointError: the part is missing or of another size.
-        UsageError: no checkpoint has such a part or such weights.
+        CheckpointError: the part is missing or has another size.
+        UsageError: `part` or `kind` is not one of these.
     """
     weights = source.weights(part, kind)
     own = module.state_dict()
@@ -105,8 +104,8 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: Weight
     wrong += [key for key in weights if key not in own]
     if wrong:
         raise CheckpointError(
-            f"{source.path}: its {part} ({source.backbone} {dict(source.size)}) is not the one that is "
-            f"wanted: {len(wrong)} weights are missing, left over or of another size, such as {wrong[0]}. Set "
+            f"{source.path}: its {part} ({source.backbone} {dict(source.size)}) does not match the network: "
+            f"{len(wrong)} weights are missing, unexpected or of another shape, such as {wrong[0]}. Set "
             "model.backbone and model.size to those of the checkpoint"
         )
     module.load_state_dict(weights)

@@ -1,10 +1,10 @@
 """
-Weights on disk, whole or not at all.
+Checkpoints and their format on disk; they are written completely or not at all.
 
 RUN/checkpoints/step-NNNNNN/ holds two files. `model.safetensors` is all that is needed to use the networks: tensors
-named `params.<network>.<key>` and, where a running average is kept, `params_ema.<network>.<key>`, with the network's
+named `params.<network>.<key>` and, where the run has an EMA, `params_ema.<network>.<key>`, with the network's
 name, its arguments, the label order and the run's configuration as metadata. `state.pt` is what only a resumed run
-needs. The folder gets its name when both are on the disk and have been read back.
+needs. The folder gets its final name when both are on the disk and have been read back.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _STEP_FOLDER = re.compile(r"step-(\d{6,})")
 
 
 class CheckpointError(UirError):
-    """A checkpoint is missing, cut short, or not of the kind that is needed."""
+    """A checkpoint is missing, truncated, or not of the kind that is needed."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """
-    Trained networks.
+    The weights of trained networks, and what is known about them.
 
     >>> import maskdcpt
     >>> loaded = maskdcpt.load_checkpoint(checkpoint)
@@ -45,11 +45,11 @@ class Checkpoint:
         path: of the file.
         backbone: name of the backbone.
         size: its arguments.
-        class_names: the label order; empty for published files, which do not tell.
-        step: how often the weights had moved; 0 where unknown.
+        class_names: the label order; empty for published files, which do not contain it.
+        step: the number of completed steps; 0 if unknown.
         config: of the run; None for published files.
-        params: weights as `<network>.<key>`, the networks being backbone, classifier and reconstruction.
-        params_ema: their running average, likewise; empty where none was kept.
+        params: raw weights as `<network>.<key>`, where network is backbone, classifier or reconstruction.
+        params_ema: their EMA, under the same names; empty if there is none.
     """
 
     path: Path
@@ -68,14 +68,14 @@ class Checkpoint:
 
     def weights(self, network: Part, kind: WeightKind = "params_ema") -> dict[str, Tensor]:
         """
-        Give one network's weights under its own keys; empty where the checkpoint does not have it.
+        Return one network's weights under its own keys; empty if the checkpoint does not have the network.
 
         Args:
             network: backbone, classifier or reconstruction.
-            kind: params or params_ema; each stands in for the other where it is missing, as upstream does.
+            kind: params or params_ema; if one is missing, the other is used, as upstream does.
 
         Raises:
-            UsageError: no checkpoint has such a network or such weights.
+            UsageError: `network` or `kind` is not one of these.
         """
         if kind not in WEIGHT_KINDS:
             raise UsageError(f"there are no weights {kind!r}: a checkpoint has {' and '.join(WEIGHT_KINDS)}")
@@ -88,7 +88,7 @@ class Checkpoint:
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """Give a run's checkpoints, oldest first."""
+    """Return the checkpoint folders of a run, oldest first."""
     folder = run / "checkpoints"
     if not folder.is_dir():
         return []
@@ -98,7 +98,7 @@ def checkpoint_folders(run: Path) -> list[Path]:
 
 def check_same_classes(expected: Iterable[str], checkpoint: Checkpoint, *, what: str) -> None:
     """
-    Refuse heads that were trained on other labels.
+    Raise an error for heads that were trained on other labels.
 
     Raises:
         CheckpointError: the label orders differ; the message shows both.
@@ -106,6 +106,6 @@ def check_same_classes(expected: Iterable[str], checkpoint: Checkpoint, *, what:
     wanted = tuple(expected)
     if checkpoint.class_names != wanted:
         raise CheckpointError(
-            f"{checkpoint.path}: its labels are {', '.join(checkpoint.class_names) or 'not told'}; {what} has "
-            f'{", ".join(wanted)}. Take the backbone alone (init.parts = "backbone"), or the subset it was trained on'
+            f"{checkpoint.path}: its labels are {', '.join(checkpoint.class_names) or 'unknown'}; {what} has "
+            f'{", ".join(wanted)}. Load only the backbone (init.parts = "backbone"), or use the subset of its training'
         )

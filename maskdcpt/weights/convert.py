@@ -1,7 +1,7 @@
 """
 State dicts converted between this release's layout and those of the networks' authors and DCPT, in both directions.
 
-Weights that would mean something else here are refused. Pure functions on state dicts; files are read elsewhere.
+Weights whose network computes something else here are refused. Pure functions on state dicts; files are read elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RELEASES: tuple[Release, ...] = ("maskdcpt", "original", "dcpt")
 
 
 class WeightsError(UirError):
-    """Weights are not what they are said to be, or mean something else in the networks of this release."""
+    """Weights are not of the stated release, or are not compatible with the networks of this release."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class ImportedWeights:
     Weights in this release's layout.
 
     Attributes:
-        weights: for `load_state_dict`, strictly.
-        arguments: what `create_backbone` must be told so that they mean the same; sizes are not among them.
-        dropped: keys that the network never used.
+        weights: for `load_state_dict` with strict=True.
+        arguments: of `create_backbone`, without sizes, with which the network computes the same as the original.
+        dropped: removed keys, which the network never used.
     """
 
     weights: Mapping[str, Tensor]
@@ -44,17 +44,17 @@ class ImportedWeights:
 
 def import_weights(backbone: str, release: Release, weights: Mapping[str, Tensor]) -> ImportedWeights:
     """
-    Bring the weights of a release to this one's layout.
+    Convert the weights of a release to this release's layout.
 
     Args:
         backbone: as in `create_backbone`.
-        release: one of `RELEASES`. Keys alone do not tell: DCPT's Restormer has the names of the original and another
-            attention.
+        release: one of `RELEASES`. It does not follow from the keys: DCPT's Restormer has the names of the original but
+            another attention.
         weights: a state dict.
 
     Raises:
         UsageError: no such backbone or release.
-        WeightsError: the weights would mean something else here; the message says why.
+        WeightsError: the weights are not compatible with this release's network; the message has the reason.
     """
     if release not in RELEASES:
         raise UsageError(f"no release {release!r}: {nearest(release, RELEASES)}")
@@ -66,7 +66,7 @@ def import_weights(backbone: str, release: Release, weights: Mapping[str, Tensor
 
 
 def foreign_backbone(weights: Mapping[str, Tensor]) -> str | None:
-    """Tell the network from weights in the naming of its authors or of DCPT; None when that is not their naming."""
+    """Return the network of weights that have the names of its authors or of DCPT; None for other names."""
     names = list(weights)
     if any(name.startswith("layers.0.residual_group.") or "relative_position_bias" in name for name in names):
         return "swinir"
@@ -79,18 +79,18 @@ def foreign_backbone(weights: Mapping[str, Tensor]) -> str | None:
 
 def release_of(backbone: str, weights: Mapping[str, Tensor]) -> Release:
     """
-    Say whose naming it is, where names tell or it makes no difference.
+    Return the release of weights, if it follows from their names or makes no difference.
 
     Raises:
-        WeightsError: names do not tell, and the weights mean different things.
+        WeightsError: the release does not follow from the names, and the networks of the releases differ.
     """
     if backbone in ("nafnet", "swinir"):
-        # NAFNet's both mean the same; SwinIR's are refused, with the authors' reason where there is a bias.
+        # Both releases of NAFNet are the same network. Both of SwinIR are refused; the reason depends on the release.
         biased = any("relative_position_bias" in name for name in weights)
         return "original" if backbone == "nafnet" or biased else "dcpt"
     raise WeightsError(
-        f"these are names of {backbone}'s authors, which DCPT uses too for a network that attends in another way. "
-        "Say whose they are: original:FILE, or dcpt:FILE"
+        f"the weights have the names of {backbone}'s authors, which DCPT also uses, for a network with another "
+        "attention. State the release: original:FILE, or dcpt:FILE"
     )
 
 
@@ -109,17 +109,17 @@ def _nafnet(weights: Mapping[str, Tensor]) -> ImportedWeights:
 
 
 def _restormer(weights: Mapping[str, Tensor]) -> ImportedWeights:
-    """Levels are plain lists, norms and resampling have a `body`."""
+    """Levels are plain lists; norms and resampling have a `body`."""
     _refuse_bias_free(weights)
     if "skip_conv.weight" in weights:
         raise WeightsError(
-            "these are weights for dual-pixel defocus (skip_conv), an input that this network does not have"
+            "these are weights for dual-pixel defocus (skip_conv), an input that this network does not support"
         )
     return ImportedWeights({_transformer_name(name): tensor for name, tensor in weights.items()})
 
 
 def _promptir(weights: Mapping[str, Tensor]) -> ImportedWeights:
-    """As Restormer's; some convolutions are in the file but in no forward pass."""
+    """Names as in Restormer; some convolutions are in the file but not used in the forward pass."""
     _refuse_bias_free(weights)
     unused = re.compile(r"^(chnl_reduce|reduce_noise_channel_)\d\.")
     dropped = tuple(name for name in weights if unused.match(name))
@@ -138,16 +138,14 @@ def _refuse_bias_free(weights: Mapping[str, Tensor]) -> None:
     norms = [name for name in weights if re.search(r"\.norm\d\.body\.weight$", name)]
     if norms and norms[0].replace("weight", "bias") not in weights:
         raise WeightsError(
-            "these weights have norms without bias (LayerNorm_type BiasFree), which do not take the mean off; "
-            "the norms of this network do, so the weights would mean something else. Those with WithBias norms fit"
+            "these weights have norms without bias (LayerNorm_type BiasFree), which do not subtract the mean; the "
+            "norms of this network do, so the weights are not compatible. Use weights with WithBias norms"
         )
 
 
 def _refused(reason: str) -> Callable[[Mapping[str, Tensor]], ImportedWeights]:
     def refuse(weights: Mapping[str, Tensor]) -> ImportedWeights:
-        raise WeightsError(
-            f"{reason}: the {len(weights)} tensors would mean something else here. Take those of MaskDCPT's release"
-        )
+        raise WeightsError(f"{reason}: the {len(weights)} tensors do not fit. Use those of MaskDCPT's release")
 
     return refuse
 
@@ -159,10 +157,10 @@ _CONVERTERS: Mapping[tuple[str, Release], Callable[[Mapping[str, Tensor]], Impor
         ("nafnet", "dcpt"): _nafnet,
         ("restormer", "maskdcpt"): _as_is,
         ("restormer", "original"): _restormer,
-        ("restormer", "dcpt"): _refused("DCPT's Restormer attends with ReLU, this one with softmax"),
+        ("restormer", "dcpt"): _refused("DCPT's Restormer uses ReLU attention, this one softmax"),
         ("promptir", "maskdcpt"): _as_is,
         ("promptir", "original"): _promptir,
-        ("promptir", "dcpt"): _refused("DCPT's PromptIR may attend with ReLU, as its Restormer does; it is not known"),
+        ("promptir", "dcpt"): _refused("DCPT's PromptIR may use ReLU attention like its Restormer; it is not known"),
         ("swinir", "maskdcpt"): _as_is,
         ("swinir", "original"): _refused(
             "the original SwinIR adds a position bias and masks shifted windows, this one does neither"
@@ -174,22 +172,22 @@ _CONVERTERS: Mapping[tuple[str, Release], Callable[[Mapping[str, Tensor]], Impor
 
 def to_original(backbone: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
-    Rename weights to the layout of NAFNet's or Restormer's authors, which other programs read.
+    Return weights renamed to the layout of NAFNet's or Restormer's authors, which other programs read.
 
-    NAFNet's own norms add 1e-6 where those of these weights add 1e-5: outputs differ by about as much. The Restormer is
-    the same network.
+    The eps of the norms is 1e-6 in the authors' NAFNet and 1e-5 for these weights: outputs differ by about as much.
+    The Restormer is the same network.
 
     Args:
         backbone: nafnet or restormer.
         weights: in the layout of this release.
 
     Raises:
-        UsageError: the network is another one than its authors': it has no original layout.
+        UsageError: the network has no original layout, because it differs from that of its authors.
     """
     rename = _RENAMED.get(backbone)
     if rename is None:
         raise UsageError(
-            f"{backbone} has no original layout: it is not the network of its first authors. {', '.join(_RENAMED)} have"
+            f"{backbone} has no original layout: it differs from its authors' network. {', '.join(_RENAMED)} have one"
         )
     return {rename(name): tensor for name, tensor in weights.items()}
 

@@ -1,4 +1,4 @@
-"""Which network a file of weights is for, told from its keys and shapes alone."""
+"""Detection of the network that weights belong to, from their keys and shapes alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Identity:
 
     Attributes:
         backbone: its name.
-        size: its arguments, as far as shapes tell them.
+        size: its arguments, as far as they follow from the shapes.
     """
 
     backbone: str
@@ -27,15 +27,15 @@ class Identity:
 
 def identify(weights: Mapping[str, Tensor]) -> Identity | None:
     """
-    Tell the network from weights in the published layout; None when it is none of the four.
+    Return the network of weights in the published layout; None if it is none of the four.
 
-    Restormer's and PromptIR's number of heads is read from their temperatures. SwinIR's shapes do not tell its heads
-    and window: heads are taken to have 30 channels, the window to be 8, as published.
+    The number of heads of Restormer and PromptIR is read from their temperatures. SwinIR's heads and window do not
+    follow from its shapes: 30 channels per head and a window of 8 are assumed, as published.
     """
     try:
         return _known(weights)
     except (KeyError, IndexError):
-        # Many networks begin with a conv_first; what lacks the rest of the layout is none of these.
+        # Many networks begin with a conv_first; one without the rest of the layout is none of the four.
         return None
 
 

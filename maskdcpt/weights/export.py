@@ -1,4 +1,4 @@
-"""A checkpoint's backbone for other programs: files that they load, checked before they get their name."""
+"""Export of a checkpoint's backbone to files for other programs, checked before they get their final name."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ Layout = Literal["maskdcpt", "original"]
 LAYOUTS: tuple[Layout, ...] = ("maskdcpt", "original")
 
 ONNX_TOLERANCE = 1e-3
-"""Largest difference from torch that an ONNX file may have, of the largest value of the output."""
+"""Largest allowed difference between ONNX and torch, relative to the largest value of the output."""
 
 
 @dataclass(frozen=True)
 class Exported:
     """
-    What was written.
+    The result of an export.
 
     Attributes:
-        file: its name.
-        tensors: how many weights.
-        checked: how it was checked; "" where it was not.
+        file: its path.
+        tensors: the number of weights.
+        checked: how it was checked; "" if it was not.
     """
 
     file: Path
@@ -55,25 +55,25 @@ def export_backbone(
     checkpoint: Checkpoint | str | Path, out: Path, weights: WeightKind = "params_ema", layout: Layout = "maskdcpt"
 ) -> Exported:
     """
-    Write the backbone's weights, or the backbone itself.
+    Write the backbone's weights, or the backbone itself, to a file.
 
     Args:
         checkpoint: what `load_checkpoint` takes.
-        out: `.pth` gives {"params": ..., "params_ema": ...}, as BasicSR-style code loads; `.safetensors` gives the
-            chosen weights alone, with backbone, size and what they were trained on as metadata; `.onnx` the network,
-            for (B, 3, H, W) in 0..1 with H and W multiples of what its metadata says.
+        out: `.pth` for {"params": ..., "params_ema": ...}, as BasicSR-style code loads it; `.safetensors` for the
+            chosen weights alone, with backbone, size and what they were trained on as metadata; `.onnx` for the
+            network, for (B, 3, H, W) in 0..1 with H and W multiples of `multiple` in its metadata.
         weights: params_ema or params, for `.safetensors` and `.onnx`.
         layout: the published keys, or those of the network's own authors, which spandrel reads.
 
     Raises:
         UsageError: `out` has another ending, the network has no such layout, or there are no such weights.
         CheckpointError: the checkpoint cannot be loaded.
-        UirError: ONNX is not installed, or gives something else than torch.
+        UirError: ONNX is not installed, or its output differs from torch's.
         StorageError: `out` cannot be written.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(checkpoint)
     if out.suffix not in ENDINGS:
-        raise UsageError(f"{out}: exports are {', '.join(ENDINGS)}")
+        raise UsageError(f"{out}: cannot export to this file type, expected one of {', '.join(ENDINGS)}")
     if layout not in LAYOUTS:
         raise UsageError(f"there is no layout {layout!r}: {nearest(layout, LAYOUTS)}")
     if out.suffix == ".onnx":
@@ -88,7 +88,7 @@ def export_backbone(
 
 
 def plain_metadata(checkpoint: Checkpoint) -> dict[str, str]:
-    """Say what exported weights are, in texts that name nothing of this machine."""
+    """Return the metadata of exported weights, without names or paths of this machine."""
     config = checkpoint.config
     return {
         "backbone": checkpoint.backbone,
@@ -140,7 +140,7 @@ def _export_onnx(checkpoint: Checkpoint, out: Path, weights: WeightKind) -> Expo
 
 
 def _check_onnx(data: bytes, backbone: Backbone) -> str:
-    """Compare with torch at two sizes, neither the one that was traced."""
+    """Compare with torch at two sizes that are not the traced one; return the result, "" without onnxruntime."""
     try:
         import onnxruntime
     except ImportError:
@@ -155,13 +155,16 @@ def _check_onnx(data: bytes, backbone: Backbone) -> str:
         (found,) = session.run(None, {"lq": image.numpy()})
         worst = max(worst, float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max()))))
     if worst > ONNX_TOLERANCE:
-        raise UirError(f"ONNX gives something else than torch: they differ by {worst:.1g} of the largest value")
+        raise UirError(
+            f"the ONNX model's output differs from torch by {worst:.1g} of the largest value, expected at most "
+            f"{ONNX_TOLERANCE:g}. Nothing was written; export to .safetensors instead"
+        )
     return f"onnxruntime {onnxruntime.__version__} differs from torch by {worst:.1g} of the largest value"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's reports off stdout, which is for data."""
+    """Return a context that keeps the exporter's reports off stdout, which is for data."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -174,5 +177,5 @@ def _quiet() -> Iterator[None]:
 
 
 def as_mapping(exported: Exported) -> Mapping[str, object]:
-    """Give plain values."""
+    """Return an export as plain values, for JSON."""
     return {"file": str(exported.file), "tensors": exported.tensors, "checked": exported.checked}

@@ -19,25 +19,27 @@ _PLACE = re.compile(
 
 def fetch_model(place: str) -> Path:
     """
-    Bring a model of the Hub home, or take the copy that is here.
+    Download a model from the Hub, unless it is in the local cache; return the path of the file.
 
     Args:
-        place: hf://OWNER/NAME, hf://OWNER/NAME@REVISION, or with a file of it: hf://OWNER/NAME/nafnet.pth.
+        place: hf://OWNER/NAME, hf://OWNER/NAME@REVISION, or one of its files: hf://OWNER/NAME/nafnet.pth.
 
     Raises:
-        UsageError: the address is none.
-        DownloadError: it is not there, or did not arrive.
+        UsageError: `place` is not a valid address.
+        DownloadError: there is no such model or file, or the download failed.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     match = _PLACE.fullmatch(place)
     if not match:
-        raise UsageError(f"{place!r} is no place of a model; write it like hf://owner/name or hf://owner/name/file.pth")
+        raise UsageError(
+            f"{place!r} is not the address of a model; write it like hf://owner/name or hf://owner/name/file.pth"
+        )
     file = match["file"] or WEIGHTS
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     try:
         return Path(hf_hub_download(match["repo"], file, revision=match["revision"], endpoint=endpoint))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        said = textwrap.shorten(str(error), 200, placeholder=" ...")
-        raise DownloadError(f"{place}: {file} did not arrive ({said})") from error
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise DownloadError(f"{place}: {file} cannot be downloaded ({reason})") from error

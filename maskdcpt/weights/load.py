@@ -1,4 +1,4 @@
-"""Checkpoints read: runs, .safetensors, published .pth files, other releases and the Hub."""
+"""Reading checkpoints: runs, .safetensors, published .pth files, other releases and the Hub."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from maskdcpt.weights.hub import fetch_model
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """
-    Load networks from a run, one of its checkpoints, a .safetensors file, a published .pth, or hf://OWNER/NAME.
+    Return the checkpoint of a run, one of its checkpoints, a .safetensors file, a published .pth, or hf://OWNER/NAME.
 
-    A run gives its newest checkpoint. Of a file without our metadata, network and size are told from its keys; those of
-    the networks' own authors and of DCPT are renamed where they mean the same. Where the names do not tell whose they
-    are, `original:FILE` or `dcpt:FILE` says it.
+    For a run this is its newest checkpoint. For a file without our metadata, network and size are detected from its
+    keys; the weights of the networks' own authors and of DCPT are renamed where they are compatible. Where the release
+    does not follow from the names, state it with `original:FILE` or `dcpt:FILE`.
 
     >>> load_checkpoint(checkpoint).backbone
     'nafnet'
 
     Raises:
-        WeightsError: weights of another release that would mean something else here; the message says why.
-        CheckpointError: there is none, it is cut short, or it is no file of a network that is known here.
-        DownloadError: it did not arrive from the Hub.
+        WeightsError: weights of another release that are not compatible; the message has the reason.
+        CheckpointError: there is no checkpoint, it is truncated, or its network is not one of this release.
+        DownloadError: the download from the Hub failed.
     """
     if str(path).startswith("hf://"):
         path = fetch_model(str(path))
@@ -57,7 +57,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             params_ema=_under(tensors, "params_ema."),
         )
     except (KeyError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: its metadata cannot be read ({error!r}); another tool changed it") from error
+        raise CheckpointError(f"{file}: its metadata cannot be read ({error!r}); another program changed it") from error
 
 
 def _find_model(path: Path) -> Path:
@@ -68,8 +68,8 @@ def _find_model(path: Path) -> Path:
     folders = checkpoint_folders(path)
     if folders:
         return folders[-1] / MODEL
-    what = "holds no checkpoint" if path.is_dir() else "no such file or folder"
-    raise CheckpointError(f"{path}: {what}; give a run, a folder step-NNNNNN, a .safetensors or a .pth file")
+    what = "contains no checkpoint" if path.is_dir() else "no such file or folder"
+    raise CheckpointError(f"{path}: {what}; expected a run, a folder step-NNNNNN, a .safetensors or a .pth file")
 
 
 def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -77,17 +77,17 @@ def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Return the tensors and the metadata of a .safetensors file.
 
     Raises:
-        CheckpointError: it is truncated, or no such file.
+        CheckpointError: the file does not exist, is truncated, or is not a safetensors file.
     """
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: is cut short or no safetensors file ({error}); copy it again") from error
+        raise CheckpointError(f"{file}: is truncated or not a safetensors file ({error}); copy it again") from error
 
 
 def split_release(place: str) -> tuple[Release | None, str]:
-    """Part original:FILE and dcpt:FILE; the release is None where none is named."""
+    """Return release and file of original:FILE and dcpt:FILE; the release is None if `place` names none."""
     named, colon, rest = place.partition(":")
     release = next((known for known in RELEASES if known == named), None)
     return (release, rest) if colon and release else (None, place)
@@ -96,13 +96,13 @@ def split_release(place: str) -> tuple[Release | None, str]:
 def _load_pickled(file: Path, release: Release | None) -> Checkpoint:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler stumbles over
+    except Exception as error:  # torch's unpickler raises exceptions of many classes
         raise CheckpointError(
-            f"{file}: is no file of weights, is cut short, or holds more than tensors, which are all that is read from "
-            f"it ({type(error).__name__}); fetch it again, or save its state dict alone"
+            f"{file}: is not a file of weights, is truncated, or contains objects other than tensors, which are not "
+            f"loaded ({type(error).__name__}); download it again, or save its state dict alone"
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file}: holds a {type(content).__name__}, not weights by name")
+        raise CheckpointError(f"{file}: contains a {type(content).__name__}, expected a dict of weights by name")
     parts = {key: content[key] for key in ("params", "params_ema") if isinstance(content.get(key), dict)}
     plain = parts.get("params") or parts.get("params_ema") or content.get("state_dict") or content
     return _from_plain(file, plain, parts.get("params_ema", {}), release)
@@ -123,12 +123,12 @@ def _from_plain(
         except WeightsError as error:
             raise WeightsError(f"{file}: {error}") from None
     elif release and release != "maskdcpt":
-        raise CheckpointError(f"{file}: its names are not those of {release}'s files; leave {release}: out")
+        raise CheckpointError(f"{file}: its names are not those of {release}'s files; omit {release}:")
     found = identify(cleaned)
     if found is None:
         some = ", ".join(list(params)[:3])
         raise CheckpointError(
-            f"{file}: no nafnet, swinir, restormer or promptir in the published layout (its keys begin with {some})"
+            f"{file}: no nafnet, swinir, restormer or promptir in the published layout (its first keys are {some})"
         )
     return Checkpoint(
         path=file,

@@ -1,4 +1,4 @@
-"""A model repository on the Hugging Face Hub: the weights, and a card that says what is known of them."""
+"""A model repository on the Hugging Face Hub: the weights, and a model card that describes them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a model lies on the Hub, and the commit that holds it."""
+    """The address of a model on the Hub, and the commit that contains it."""
 
     link: str
     commit: str
@@ -44,14 +44,14 @@ def write_model_folder(
     weights: WeightKind = "params_ema",
 ) -> Path:
     """
-    Write what a model repository holds: model.safetensors, config.json and the card.
+    Write the files of a model repository: model.safetensors, config.json and the card.
 
     Args:
-        checkpoint: whose backbone it is.
-        folder: made where it is missing.
+        checkpoint: its backbone is written.
+        folder: created if it does not exist.
         name: of the model, for the card.
-        results: evaluations that the card shows, what `maskdcpt eval --out` wrote.
-        licence: of the weights, as the Hub names it; "" where it is not decided.
+        results: evaluations that the card shows, as `maskdcpt eval --out` wrote them.
+        licence: of the weights, by its name on the Hub; "" if it is not decided.
         weights: params_ema or params.
 
     Raises:
@@ -82,34 +82,34 @@ def push_model(
     token: str | None = None,
 ) -> Pushed:
     """
-    Put a model on the Hub, in one commit.
+    Upload a model to the Hub, in one commit.
 
     Args:
         checkpoint: as in `write_model_folder`, as are `results`, `licence` and `weights`.
-        repository: owner/name; made where it is missing.
-        results: see there.
-        licence: see there.
-        weights: see there.
-        private: when it is made.
-        endpoint: of the Hub; "" takes HF_ENDPOINT, else huggingface.co.
-        token: that may write; None takes HF_TOKEN, or the login of `hf auth login`.
+        repository: owner/name; created if it does not exist.
+        results: see `write_model_folder`.
+        licence: see `write_model_folder`.
+        weights: see `write_model_folder`.
+        private: whether a repository that is created is private.
+        endpoint: of the Hub; "" uses HF_ENDPOINT, else huggingface.co.
+        token: with write permission; None uses HF_TOKEN, or the login of `hf auth login`.
 
     Raises:
-        UsageError: the name is none.
-        PublishError: the token may not, or the Hub did not take it.
+        UsageError: `repository` is not a valid name.
+        PublishError: there is no token, it has no write permission, or the upload failed.
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise UsageError(f"{repository!r} is no name of a repository; write it like owner/name")
+        raise UsageError(f"{repository!r} is not the name of a repository; write it like owner/name")
     place = (endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     link = f"{place}/{repository}"
     known = token or get_token()
     if not known:
         raise PublishError(f"{link}: no token. Log in with `hf auth login`, or set HF_TOKEN to one that may write")
-    # Bars of the library would be drawn through what the caller says.
+    # The library's progress bars would mix with the caller's output.
     disable_progress_bars()
     api = HfApi(endpoint=place, token=known)
     with tempfile.TemporaryDirectory() as scratch:
@@ -126,9 +126,9 @@ def push_model(
             api.create_repo(repository, repo_type="model", private=private, exist_ok=True)
             commit = api.upload_folder(repo_id=repository, repo_type="model", folder_path=folder)
         except (HfHubHTTPError, OSError, RuntimeError) as error:
-            # What an upload says is wrapped in a RuntimeError that says nothing.
-            said = textwrap.shorten(str(error.__cause__ or error), 200, placeholder=" ...")
-            raise PublishError(f"{link}: the Hub did not take it ({said}). Run the same command again") from error
+            # An error of an upload is wrapped in a RuntimeError without information.
+            reason = textwrap.shorten(str(error.__cause__ or error), 200, placeholder=" ...")
+            raise PublishError(f"{link}: the upload failed ({reason}). Run the same command again") from error
     return Pushed(link, str(commit.oid))
 
 
@@ -139,23 +139,23 @@ def _card(
     if licence:
         metadata["license"] = licence
     size = ", ".join(f"{key} {value}" for key, value in checkpoint.size.items()) or "as published"
-    told = "" if training.certain else " The file that it comes from does not tell; this is what its name says."
+    source = "" if training.certain else " The original file does not contain this; it is derived from the file's name."
     sources = ", ".join(sorted(training.sources)) or "not known"
     parts = [
         f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n",
         f"# {name}\n",
-        f"An image restoration network: {checkpoint.backbone}, {size}. Images go in as RGB in 0..1, (B, 3, H, W), and "
-        "come out restored at the same size, not clipped.\n",
+        f"An image restoration network: {checkpoint.backbone}, {size}. Input: RGB in 0..1, (B, 3, H, W). Output: the "
+        "restored images at the same size, not clipped.\n",
         "```bash\nmaskdcpt restore photo.jpg --checkpoint hf://OWNER/NAME --out restored\n```\n",
-        f"## Training data\n\nSources: {sources}.{told}\n",
+        f"## Training data\n\nSources: {sources}.{source}\n",
     ]
     if checkpoint.class_names:
         parts.append(f"Degradations, in label order: {', '.join(checkpoint.class_names)}.\n")
     for report in reports:
         parts.append(_results(report))
     parts.append(
-        "## Limits\n\nA network restores what it was trained on. What it puts in place of what was lost is a guess "
-        "that looks likely, and no evidence.\n"
+        "## Limits\n\nThe network restores the degradations that it was trained on. The details that it adds in place "
+        "of lost ones are plausible guesses, not evidence.\n"
     )
     return "\n".join(parts)
 
@@ -182,7 +182,7 @@ def _results(report: dict[str, Any]) -> str:
         given = "" if row["lq_psnr"] is None else f"{row['lq_psnr']:.2f}"
         lines.append(f"| {row['name']} | {row['images']} | {given} | " + " | ".join(cells) + " |")
     overlaps = [f"- {text}" for row in rows for text in row.get("contamination", ())]
-    known = ["\nKnown of these test sets and the training data:\n", *overlaps] if overlaps else []
+    known = ["\nKnown about overlaps of test sets and training data:\n", *overlaps] if overlaps else []
     return "\n".join([head, *lines, *known]) + "\n"
 
 
@@ -192,5 +192,5 @@ def _read_report(path: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         _results(report)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UirError(f"{file}: is no report of `maskdcpt eval --out` ({error})") from error
+        raise UirError(f"{file}: is not a report of `maskdcpt eval --out` ({error})") from error
     return report

@@ -1,4 +1,4 @@
-"""Checkpoints written: aside, synced, read back, then renamed."""
+"""Writing checkpoints: to a temporary folder, synced, read back, then renamed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from uirdata.storage.files import storage_error
 
 
 def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, score: float | None) -> dict[str, str]:
-    """Give what `model.safetensors` says of itself. `score` is the mean PSNR of a validation at this step."""
+    """Return the metadata of `model.safetensors`. `score` is the mean PSNR in dB of a validation at this step."""
     return {
         "format": FORMAT,
         "backbone": config.model.backbone,
@@ -44,16 +44,16 @@ def save_checkpoint(
 
     Args:
         run: the run's folder.
-        step: how often the weights have moved.
-        tensors: under their full names, `params.<network>.<key>` and so on.
-        metadata: texts.
-        state: what a resumed run needs, of plain values and tensors.
+        step: the number of completed steps.
+        tensors: under their full names, such as `params.<network>.<key>`.
+        metadata: of `model.safetensors`.
+        state: what a resumed run needs, as plain values and tensors.
 
     Returns:
-        Its folder.
+        The checkpoint's folder.
 
     Raises:
-        StorageError: the disk is full, cannot be written, or gave back other bytes.
+        StorageError: the disk is full, cannot be written, or returned other bytes than were written.
     """
     final = run / "checkpoints" / f"step-{step:06d}"
     partial = final.with_name(f".{final.name}.part")
@@ -73,30 +73,30 @@ def save_checkpoint(
     except OSError as error:
         raise storage_error(final, error) from error
     except (SafetensorError, RuntimeError) as error:
-        # Both libraries hide the system's error in a text of their own.
+        # Both libraries replace the system's error by one of their own.
         raise StorageError(
-            f"{final}: cannot be written ({error}). Earlier checkpoints are kept; free some space and resume"
+            f"{final}: cannot be written ({error}). Earlier checkpoints are kept; free disk space and resume the run"
         ) from error
     return final
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """
-    Read what a resumed run needs.
+    Return what a resumed run needs, read from state.pt of a checkpoint.
 
     Raises:
-        CheckpointError: it is missing or cut short.
+        CheckpointError: the file is missing or truncated.
     """
     file = folder / STATE
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
-            f"{file}: no such file; the checkpoint can be used, but no run can go on from it"
+            f"{file}: no such file; the checkpoint can be used, but no run can be resumed from it"
         ) from None
-    except Exception as error:  # torch raises whatever its unpickler stumbles over
+    except Exception as error:  # torch's unpickler raises exceptions of many classes
         raise CheckpointError(
-            f"{file}: is damaged ({type(error).__name__}); delete {folder.name} to resume from an older one"
+            f"{file}: is damaged ({type(error).__name__}); delete {folder.name} to resume from an older checkpoint"
         ) from error
     return state
 
@@ -108,9 +108,9 @@ def prune_checkpoints(run: Path, keep: int) -> None:
     best = max(scored)[1] if scored else None
     for folder in folders[:-keep]:
         if folder != best:
-            # Renamed first: a folder that is half gone must not look like a checkpoint.
-            doomed = folder.rename(folder.with_name(f".{folder.name}.old"))
-            shutil.rmtree(doomed, ignore_errors=True)
+            # Renamed first: a folder that is partly deleted must not look like a checkpoint.
+            old = folder.rename(folder.with_name(f".{folder.name}.old"))
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_metadata(file: Path) -> dict[str, str]:
@@ -118,16 +118,16 @@ def _read_metadata(file: Path) -> dict[str, str]:
         with safe_open(file, framework="pt", device="cpu") as opened:
             return opened.metadata() or {}
     except (SafetensorError, OSError):
-        # A damaged checkpoint has no score; loading it says what is wrong.
+        # A damaged checkpoint has no score; the error comes when it is loaded.
         return {}
 
 
 def _check_written(folder: Path, held: Mapping[str, Tensor]) -> None:
     written, _ = read_safetensors(folder / MODEL)
-    # Bytes are compared, as a weight that is no number does not equal itself.
+    # Bytes are compared, as NaN does not equal itself.
     same = written.keys() == held.keys() and all(_bytes_equal(written[name], held[name]) for name in held)
     if not same:
-        raise StorageError(f"{folder / MODEL}: what was read back is not what was written; the disk is failing")
+        raise StorageError(f"{folder / MODEL}: what was read back is not what was written; the disk may be failing")
     load_state(folder)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint was trained on, and what of it is known to lie in a test set."""
+"""The training data of a checkpoint, as far as it is known."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _PUBLISHED = re.compile(r"_(5d|12d|mixed)(?:_|$)")
 @dataclass(frozen=True)
 class TrainingData:
     """
-    What is known of a checkpoint's training.
+    What is known about the data that a checkpoint was trained on.
 
     Attributes:
-        sentences: for people, the last stage first.
+        sentences: for human readers, the last training stage first. Stored in evaluation reports.
         sources: ids of the sources, as far as they are known.
-        certain: the checkpoint tells it itself.
+        certain: whether this follows from the checkpoint's own configuration.
     """
 
     sentences: tuple[str, ...]
@@ -39,12 +39,12 @@ class TrainingData:
 
 def training_data(checkpoint: Checkpoint) -> TrainingData:
     """
-    Say what a checkpoint was trained on: from its own configuration, and from those of the checkpoints before it.
+    Return what a checkpoint was trained on, from its own configuration and those of the checkpoints it started from.
 
-    A published file does not tell; its name is taken for the paper's word then, and that is said.
+    A published file does not contain this: then the subset in its name is used, and the sentence states so.
 
     Args:
-        checkpoint: whose configurations name subsets.
+        checkpoint: its configurations name the subsets.
     """
     if checkpoint.config is None:
         match = _PUBLISHED.search(checkpoint.path.stem)
@@ -78,13 +78,13 @@ def training_data(checkpoint: Checkpoint) -> TrainingData:
 
 
 def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
-    """Give the sources of one run: from the manifest of its shards where it is still there, else from its subset."""
+    """Return the sources of one run, from the manifest of its shards if that still exists, else from its subset."""
     data = config.data
     where = f"{data.subset or 'all'} of {data.shards}"
     try:
         subset = subset_of_shards(data.shards, data.subset)
     except UirError:
-        # A subset that is not there any more: all that the shards hold is named then.
+        # The subset does not exist any more: then all sources of the shards are named.
         subset = None
     manifest = Path(data.shards) / MANIFEST
     if not manifest.exists():

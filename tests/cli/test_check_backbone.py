@@ -51,7 +51,7 @@ def test_the_network_of_the_readme_holds_as_shown(here: Path) -> None:
     assert not torch.equal(network(image), network(other))
 
 
-def test_a_leak_is_named_and_fails(here: Path) -> None:
+def test_a_leak_is_reported_and_fails(here: Path) -> None:
     code, _ = shown()
     (here / "leaking_network.py").write_text(code.replace("masked(self.net.body)(x, mask)", "self.net.body(x)"))
     result = check("leaking_network:MyNetwork", "--json")
@@ -67,7 +67,7 @@ def test_a_leak_is_named_and_fails(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [
         ("nothing", "my_network:MyNetwork"),
         ("no_such_module_here:Net", "ModuleNotFoundError"),
@@ -76,13 +76,13 @@ def test_a_leak_is_named_and_fails(here: Path) -> None:
         ("builtins:dict", "not a torch.nn.Module"),
     ],
 )
-def test_what_is_no_network_is_misuse(place: str, said: str) -> None:
+def test_a_place_without_a_network_is_misuse(place: str, message: str) -> None:
     result = check(place)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
 
 
-def test_a_plain_module_is_told_what_it_lacks() -> None:
+def test_the_missing_methods_of_a_plain_module_are_named() -> None:
     result = check("torch.nn:Identity")
     assert result.exit_code == 1
     assert "it has no encode" in result.output
@@ -98,7 +98,7 @@ def test_a_plain_module_is_told_what_it_lacks() -> None:
         (("return Encoded([last], last)", "return Encoded([last + 1], last)"), "wrong  hidden sites are exactly 0"),
     ],
 )
-def test_whatever_is_wrong_is_an_answer(here: Path, change: tuple[str, str], says: str) -> None:
+def test_every_violation_is_reported(here: Path, change: tuple[str, str], says: str) -> None:
     code, _ = shown()
     assert change[0] in code
     module = f"broken_{abs(hash(says))}"
@@ -117,7 +117,7 @@ def test_arguments_make_a_network_small() -> None:
     assert "KEY=VALUE" in check("maskdcpt.backbones:NAFNet", "--size", "width").output
 
 
-def test_mode_and_weights_are_put_back() -> None:
+def test_mode_and_weights_are_restored() -> None:
     network = load_class("maskdcpt.backbones:NAFNet", {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1]}).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert check_backbone(network) == []

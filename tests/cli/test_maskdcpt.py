@@ -21,7 +21,7 @@ def run(*args: object, stdin: bytes | None = None) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards, a pre-trained and a fine-tuned run, made by the commands."""
+    """Return a folder with shards, a pre-trained and a fine-tuned run, created by the commands."""
     root = tmp_path_factory.mktemp("learning")
     write_shards(root / "shards", train=2, test=3)
     (root / "pre.toml").write_text(to_toml(tiny_config(root / "shards", root / "pre", "loop.steps=2")))
@@ -69,13 +69,13 @@ def test_train_writes_a_run_and_says_where(folder: Path) -> None:
         assert (run_folder / "metrics.jsonl").exists()
 
 
-def test_a_finished_run_is_not_written_over_and_goes_on_when_told(folder: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_not_overwritten_and_continues_with_resume(folder: Path, tmp_path: Path) -> None:
     again = run("train", "--config", folder / "pre.toml")
     assert again.exit_code == 2
-    assert "--resume goes on with it" in again.output
+    assert "continue it with --resume" in again.output
     nothing = run("train", "--out", tmp_path / "nothing", "--resume")
     assert nothing.exit_code == 2
-    assert "holds no run to go on with" in nothing.output
+    assert "holds no run to resume" in nothing.output
     config = tmp_path / "own.toml"
     config.write_text(to_toml(tiny_config(folder / "shards", tmp_path / "own", "loop.steps=1")))
     assert run("train", "--config", config, "-q").exit_code == 0
@@ -136,10 +136,10 @@ def test_eval_prints_a_row_for_each_degradation(folder: Path, tmp_path: Path) ->
     assert (tmp_path / "images.parquet").exists()
 
 
-def test_restore_goes_on_over_bad_files_and_ends_with_3(folder: Path, tmp_path: Path) -> None:
+def test_restore_skips_bad_files_and_ends_with_3(folder: Path, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.fromarray(random_image(1, 17, 23)).save(good)
-    bad.write_text("no picture")
+    bad.write_text("no image")
     args = ["restore", bad, good, "--checkpoint", folder / "fine", "--classifier", folder / "pre"]
     result = run(*args, "--out", tmp_path / "out", "--json", "-q")
     assert result.exit_code == 3
@@ -157,7 +157,7 @@ def test_restore_reads_stdin_and_writes_stdout(folder: Path, tmp_path: Path) -> 
     assert read_image(tmp_path / "out.png").shape == (17, 23, 3)
 
 
-def test_restore_needs_a_place_and_a_network_that_restores(folder: Path, tmp_path: Path) -> None:
+def test_restore_needs_an_output_and_a_network_that_restores(folder: Path, tmp_path: Path) -> None:
     assert run("restore", "x.png", "--checkpoint", folder / "fine").exit_code == 2
     result = run("restore", "x.png", "--checkpoint", folder / "pre", "--out", tmp_path)
     assert result.exit_code == 2

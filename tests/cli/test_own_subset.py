@@ -44,7 +44,7 @@ def maskdcpt(*words: str) -> Result:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root whose photographs, and the subset of them, are described in mine/ alone; shards of the subset."""
+    """Return a root whose photographs and their subset are described only in mine/, with shards of the subset."""
     place = tmp_path_factory.mktemp("own")
     root, mine = str(place / "root"), place / "mine"
     for number in range(6):
@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_subset_of_the_users_own_goes_from_shards_to_an_evaluation(
+def test_a_subset_of_the_user_works_from_shards_to_an_evaluation(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UIR_MANIFESTS", str(place / "mine"))
@@ -72,7 +72,7 @@ def test_a_subset_of_the_users_own_goes_from_shards_to_an_evaluation(
     planned = maskdcpt(*words, "--dry-run", "--json")
     assert planned.exit_code == 0, planned.output
     plan = json.loads(planned.stdout)
-    # Not the order of the nineteen, and every jpeg sample twice: both are the subset's own.
+    # Not the order of the 19 types, and every jpeg sample twice: both are defined by the subset.
     assert plan["labels"] == "jpeg, noise"
     held = maskdcpt("eval", "--shards", shards, "--split", "train", "--dry-run", "--json")
     counts = {row["name"]: row["images"] for row in json.loads(held.stdout)}
@@ -83,19 +83,19 @@ def test_a_subset_of_the_users_own_goes_from_shards_to_an_evaluation(
 
     counted = maskdcpt("eval", "--shards", shards, "--subset", "mine", "--dry-run", "--json")
     assert [row["name"] for row in json.loads(counted.stdout)] == ["jpeg", "noise"], counted.output
-    judged = maskdcpt("eval", "--checkpoint", run, "--shards", shards, "--subset", "mine", "--json", "-q")
-    assert judged.exit_code == 0, judged.output
-    report = json.loads(judged.stdout)
+    evaluated = maskdcpt("eval", "--checkpoint", run, "--shards", shards, "--subset", "mine", "--json", "-q")
+    assert evaluated.exit_code == 0, evaluated.output
+    report = json.loads(evaluated.stdout)
     assert report["class_names"] == ["jpeg", "noise"]
     assert report["training"] == [f"maskdcpt, 1 steps of 4 on mine of {shards}: myphotos."]
-    # A source's id is a subset, too.
+    # The id of a source is a subset, too.
     probed = maskdcpt("probe", "--checkpoint", run, "--shards", shards, "--subset", "myphotos", "--crop", "32", "-q")
     assert probed.exit_code == 0, probed.output
     resumed = maskdcpt("train", "--out", run, "--resume", "--set", "loop.steps=2", "-q")
     assert resumed.exit_code == 0, resumed.output
 
 
-def test_without_its_folder_a_subset_of_the_users_own_is_refused_by_name(place: Path, tmp_path: Path) -> None:
+def test_without_its_folder_a_subset_of_the_user_is_refused_by_name(place: Path, tmp_path: Path) -> None:
     shards = str(place / "root/shards")
     words = ["train", "--config", str(place / "tiny.toml"), "--set", "data.subset=mine", "--out", str(tmp_path / "run")]
     for result in (
@@ -124,7 +124,7 @@ def test_a_run_from_python_takes_the_subset_that_its_configuration_names(
     assert subset is not None
     run = train(config).run
     assert evaluate(run, shards, split="train", subset="mine").class_names == subset.class_names
-    # Without the shards, the subset alone knows what was trained on.
+    # Without the shards, the training data follows from the subset alone.
     shutil.rmtree(shards)
     assert training_data(load_checkpoint(run)).sources == {"myphotos"}
     monkeypatch.delenv("UIR_MANIFESTS")

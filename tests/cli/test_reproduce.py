@@ -1,4 +1,4 @@
-"""maskdcpt reproduce, on a few pictures made from a seed."""
+"""maskdcpt reproduce, on a few images generated from a seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_arms_are_compared_and_what_is_finished_is_not_made_again(photos: Path, tmp_path: Path) -> None:
+def test_two_arms_are_compared_and_finished_runs_are_not_repeated(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "mini"
     given = (*ARGUMENTS, "--photos", photos, "--out", out)
     first = run(*given, "--arms", "scratch", "--json")
@@ -59,7 +59,7 @@ def test_two_arms_are_compared_and_what_is_finished_is_not_made_again(photos: Pa
     assert "holds another comparison" in other.output
 
 
-def test_an_arm_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_arm_names_the_nearest(tmp_path: Path) -> None:
     result = run("--arms", "scratch,maskdpct-50-16", "--out", tmp_path / "mini")
     assert result.exit_code == 2
     assert "maskdcpt-50-16" in result.output
@@ -73,7 +73,7 @@ def test_a_dry_run_counts_the_runs_and_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "mini").exists()
 
 
-def test_every_level_of_the_comparison_is_one_that_can_be_made() -> None:
+def test_every_level_of_the_comparison_exists() -> None:
     assert list(TRAIN_LEVELS) == list(TEST_LEVELS)
     for name, levels in TRAIN_LEVELS.items():
         known = {level.name for level in DEGRADATIONS[name].levels}

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: rows of metrics.jsonl, curves for TensorBoard and its kin, pictures."""
+"""The metrics of a run: writing and reading metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class MetricsLog:
 
     Args:
         run: the run's folder.
-        from_step: of a resumed run; rows of later steps are dropped, as those steps are made again.
+        from_step: the step that a resumed run continues from; rows of later steps are removed, as those steps are
+            repeated. None starts a new file.
         writes: whether this process is the one that writes.
     """
 
@@ -39,7 +40,7 @@ class MetricsLog:
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """
-        Add a row; a value that is no number becomes null, as JSON has no NaN.
+        Append a row; NaN and infinite values become null, as JSON has neither.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -61,7 +62,7 @@ class Curve:
     Attributes:
         name: such as "loss".
         steps: ascending.
-        values: one a step.
+        values: one for each step.
     """
 
     name: str
@@ -71,18 +72,18 @@ class Curve:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
-    Read the rows of a run, or of its metrics.jsonl.
+    Return the rows of a run; `path` is its folder or its metrics.jsonl.
 
-    A last line that is cut short, as a killed run leaves it, is passed over.
+    A truncated last line, as a killed run leaves it, is ignored.
 
     Raises:
-        UirError: there is no such file, or another line is no JSON.
+        UirError: there is no such file, or another line is not JSON.
     """
     file = path / METRICS if path.is_dir() else path
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UirError(f"{file}: cannot be read ({error.strerror}); give the folder of a run") from error
+        raise UirError(f"{file}: cannot be read ({error.strerror}); pass the folder of a run") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -90,15 +91,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number == len(lines):
                 break
-            raise UirError(f"{file}: line {number} is no JSON ({error})") from error
+            raise UirError(f"{file}: line {number} is not valid JSON ({error})") from error
     return rows
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """
-    Give every quantity of a run over its steps; those of a validation are named "validation/psnr" and so on.
+    Return every quantity of a run over its steps, by name; those of a validation are named "validation/psnr" etc.
 
-    Errors as `read_metrics`.
+    Raises the errors of `read_metrics`.
     """
     points: dict[str, list[tuple[int, float]]] = {}
     for row in read_metrics(path):

@@ -1,4 +1,4 @@
-"""Where the time of steps goes and what they come to, since the last row of metrics; and that row as a sentence."""
+"""The losses and the time of the steps since the last row of metrics; and that row as a line of text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from maskdcpt.training.run_state import RunState
 
 
 class StepTimer:
-    """Sums over the steps since the last row of metrics, and where their time went."""
+    """Sums of losses and of time over the steps since the last row of metrics."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -30,40 +30,40 @@ class StepTimer:
     def _restart(self) -> None:
         self._sums = torch.zeros(5, device=self._process.device)
         self._steps = self._images = self._taken = 0
-        self._waited = self._aside = 0.0
+        self._waited = self._excluded = 0.0
         self._start = time.perf_counter()
 
-    def waiting(self, arriving: Iterator[PackedBatch]) -> PackedBatch:
-        """Take the next piece, and note how long it was waited for."""
+    def next_piece(self, arriving: Iterator[PackedBatch]) -> PackedBatch:
+        """Return the next piece, and add the time it took to arrive to the waiting time."""
         start = time.perf_counter()
         packed = next(arriving)
         self._waited += time.perf_counter() - start
         return packed
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Keep what the block takes out of the step's time."""
+    def exclude(self) -> Iterator[None]:
+        """Return a context whose time is not counted as time of the steps."""
         start = time.perf_counter()
         yield
-        self._aside += time.perf_counter() - start
+        self._excluded += time.perf_counter() - start
 
     def count(self) -> None:
-        """Count a step, sound or not."""
+        """Count a step, skipped or not."""
         self._taken += 1
 
     def add(self, parts: list[Losses], norm: Tensor, images: int) -> None:
-        """Take in a step; nothing waits for the device."""
+        """Add the losses of a step, without waiting for the device."""
         rows = [torch.stack([p.total.detach(), p.pixel, p.classification, p.accuracy, norm]) for p in parts]
         self._sums += torch.stack(rows).float().mean(dim=0)
         self._steps += 1
         self._images += images
 
     def close(self, state: RunState, epoch_length: int) -> dict[str, Any]:
-        """Give the means as a row, and start anew. All processes must ask together."""
+        """Return the means as a row of metrics, and start again from zero. All processes must call together."""
         means = (self._process.mean(self._sums) / max(1, self._steps)).tolist()
         names = ("loss", "pixel", "classification", "accuracy", "grad_norm")
         values: dict[str, Any] = {n: v for n, v in zip(names, means, strict=True) if math.isfinite(v)}
-        spent = max(1e-9, time.perf_counter() - self._start - self._aside)
+        spent = max(1e-9, time.perf_counter() - self._start - self._excluded)
         self.seconds_a_step = spent / max(1, self._taken)
         values["lr"] = state.optimizer.param_groups[0]["lr"]
         values["epoch"] = state.samples / epoch_length
@@ -81,7 +81,7 @@ class StepTimer:
 
 def sentence(step: int, steps: int, values: dict[str, Any], left: float) -> str:
     """
-    Say a row of metrics on one line, with the seconds that are left.
+    Return a row of metrics as one line of text; `left` is the remaining time in seconds.
 
     >>> sentence(50, 100, {"loss": 0.125, "lr": 3e-4, "images_per_s": 8.0, "waiting": 0.01}, 95)
     'step 50 of 100: loss 0.1250, lr 0.0003, 8.0 images/s, 1% waiting for data, 0:01:35 left'

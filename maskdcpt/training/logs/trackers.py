@@ -1,4 +1,4 @@
-"""TensorBoard, wandb and trackio."""
+"""Trackers of metrics and images: TensorBoard, wandb and trackio."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """A place that curves and pictures are sent to."""
+    """A service that curves and images are sent to."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Take some values of a step."""
+        """Log values of a step."""
         ...
 
-    def picture(self, step: int, name: str, image: RgbImage) -> None:
-        """Take a picture of a step."""
+    def image(self, step: int, name: str, image: RgbImage) -> None:
+        """Log an image of a step."""
         ...
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what has not been written yet, and end."""
         ...
 
 
@@ -40,22 +40,22 @@ def open_trackers(
     run: Path, *, name: str, tensorboard: bool, tracker: str, config: Mapping[str, Any], resume: bool = False
 ) -> list[Tracker]:
     """
-    Open the places that curves go to, besides metrics.jsonl.
+    Open the trackers that curves are sent to, besides metrics.jsonl.
 
     Args:
         run: the run's folder.
-        name: of the run, for people.
-        tensorboard: write RUN/tensorboard, where the package is installed.
+        name: of the run, as the trackers display it.
+        tensorboard: write RUN/tensorboard, if the package is installed.
         tracker: "", wandb or trackio.
         config: of the run.
-        resume: go on with the curve that an earlier part of the run began.
+        resume: continue the curve of the run's earlier part.
 
     Raises:
         UsageError: the package of `tracker` is not installed, or does not start.
     """
     trackers: list[Tracker] = []
     if tensorboard:
-        # The default asks for it where it is installed; metrics.jsonl holds the same values.
+        # On by default and not required: without the package, metrics.jsonl holds the same values.
         with suppress(ImportError):
             trackers.append(_TensorBoard(run / "tensorboard"))
     if tracker:
@@ -73,7 +73,7 @@ class _TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, image: RgbImage) -> None:
+    def image(self, step: int, name: str, image: RgbImage) -> None:
         self._writer.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -84,8 +84,8 @@ class _Service:
     """
     wandb, and trackio, which has the same functions.
 
-    A service that fails on the way is told once and left alone: a run does not end for its curves, which metrics.jsonl
-    has anyway.
+    A service that fails during the run is reported once and not used again: a run does not end because of its curves,
+    which are in metrics.jsonl as well.
     """
 
     def __init__(self, package: str, *, name: str, key: str, config: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ class _Service:
         except ImportError as error:
             raise UsageError(f"loop.tracker is {package}, which is not installed: pip install {package}") from error
         self._package, self._works = package, True
-        # trackio knows runs by their names alone.
+        # trackio identifies runs by their names alone.
         identity = {"id": key} if package == "wandb" else {}
         try:
             with _off_stdout():
@@ -105,13 +105,13 @@ class _Service:
                 )
         except Exception as error:  # each service has errors of its own
             raise UsageError(
-                f"loop.tracker is {package}, which does not start ({error}); mend that, or leave loop.tracker empty"
+                f"loop.tracker is {package}, which does not start ({error}); fix that, or leave loop.tracker empty"
             ) from error
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._send(lambda: self._service.log({**values}, step=step))
 
-    def picture(self, step: int, name: str, image: RgbImage) -> None:
+    def image(self, step: int, name: str, image: RgbImage) -> None:
         self._send(lambda: self._service.log({name: self._service.Image(image)}, step=step))
 
     def close(self) -> None:
@@ -125,11 +125,11 @@ class _Service:
                 send()
         except Exception as error:  # each service has errors of its own
             self._works = False
-            logger.warning("%s fails (%s); the run goes on without it", self._package, error)
+            logger.warning("%s fails (%s); the run continues without it", self._package, error)
 
 
 def _key(run: Path, resume: bool) -> str:
-    """Give what services know a run by: the same for all its parts, another for each run, whatever its name."""
+    """Return the id of a run for services: the same when it is resumed, different for each run, whatever its name."""
     file = run / TRACKER_KEY
     if resume and file.exists():
         return file.read_text(encoding="utf-8").strip()
@@ -140,5 +140,5 @@ def _key(run: Path, resume: bool) -> str:
 
 
 def _off_stdout() -> AbstractContextManager[Any]:
-    """Send what services print to stderr: stdout is for data."""
+    """Return a context that redirects what services print to stderr: stdout is for data."""
     return redirect_stdout(sys.stderr)

@@ -36,7 +36,7 @@ def test_without_a_limit_what_the_machine_has_available_counts(cgroup: Path, lim
     assert 0 < free < psutil.virtual_memory().total
 
 
-def test_memory_that_is_written_to_is_held() -> None:
+def test_memory_that_is_written_to_is_resident() -> None:
     before = resident_bytes()
     held = np.ones(64 << 20, np.uint8)
     assert 0.9 * held.nbytes < resident_bytes() - before < 1.5 * held.nbytes

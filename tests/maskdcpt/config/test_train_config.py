@@ -70,13 +70,13 @@ def test_the_layout_stays_that_of_the_files_that_are_there() -> None:
 @example("\x7f \\ud83d\\ude00")
 @example("\\\\ud83d\\ude00 😀")
 def test_what_earlier_versions_wrote_reads_back(name: str) -> None:
-    # They escaped strings as JSON does, which tomllib refuses for characters beyond U+FFFF.
+    # Earlier versions escaped strings as JSON does, which tomllib refuses for characters beyond U+FFFF.
     text = to_toml(TrainConfig()).replace('out = ""', f"out = {json.dumps(name)}")
     assert config_from_toml(text, where="here").out == name
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_survives_toml_and_says_where_its_values_come_from(name: str) -> None:
+def test_every_preset_survives_toml_and_has_the_origin_of_its_values(name: str) -> None:
     preset = find_preset(name)
     text = to_toml(preset.config, preset.origin)
     assert config_from_toml(text, where=name) == preset.config
@@ -111,17 +111,17 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         ("optimizer.lr=abc", r"optimizer\.lr is 'abc'"),
         ("data.batch=true", r"data\.batch is True"),
         ("data.crop=1.5", r"data\.crop is 1\.5"),
-        ("data.crop=3", r"data\.crop is 3; at least 8"),
-        ("loop.steps=0", r"loop\.steps is 0; at least 1"),
+        ("data.crop=3", r"data\.crop is 3; expected at least 8"),
+        ("loop.steps=0", r"loop\.steps is 0; expected at least 1"),
         ("objective.kind=maskdcp", r"objective\.kind is 'maskdcp'.*'maskdcpt'"),
-        ("objective.mask_ratio=1.0", "a share, from 0 to below 1"),
+        ("objective.mask_ratio=1.0", "a share from 0 to below 1"),
         ("optimizer.ema_decay=1.0", "from 0 to below 1"),
-        ("data.stages=[{start=9, crop=16, batch=1}, {start=5, crop=16, batch=1}]", "they must rise"),
+        ("data.stages=[{start=9, crop=16, batch=1}, {start=5, crop=16, batch=1}]", "they must increase"),
         ("loop", "is not KEY=VALUE"),
-        ("name.inner=1", "holds one value, not a table"),
+        ("name.inner=1", "is a single value, not a table"),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_key(setting: str, says: str) -> None:
+def test_an_invalid_value_is_refused_with_its_key(setting: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         with_settings(TrainConfig(), [setting])
 
@@ -131,7 +131,7 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"run\.toml: cannot be read"):
         read_config(path)
     path.write_text("[optimizer\n")
-    with pytest.raises(UsageError, match=r"run\.toml: no TOML"):
+    with pytest.raises(UsageError, match=r"run\.toml: is not valid TOML"):
         read_config(path)
     path.write_text("[optimizer]\nlr = nan\n")
     with pytest.raises(UsageError, match=r"run\.toml: "):
@@ -160,7 +160,7 @@ OURS_TO_TRAIN = {
     **dict.fromkeys((7, 8, 9, 10), ".*"),
     11: ".*",
 }
-"""Which rows of each table are networks and pre-trainings of this project; the others are other authors' programs."""
+"""The rows of each table with networks and pre-trainings of this project; the others are other authors' programs."""
 
 
 def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() -> None:
@@ -178,7 +178,7 @@ def test_every_row_of_the_papers_tables_that_is_ours_to_train_has_its_presets() 
                 assert f"--init runs/{one.pretrain}" in one.commands[1]
 
 
-def test_every_preset_stands_in_a_row_or_is_a_small_one() -> None:
+def test_every_preset_is_in_a_row_or_is_a_small_one() -> None:
     named = {name for one in experiments() for name in (one.pretrain, one.finetune)}
     sizes = ("sample", "small", "medium")
     small = {f"{what}-{size}" for what in ("pretrain", "finetune") for size in sizes}

@@ -37,7 +37,7 @@ class Pair:
 
 
 class Memory:
-    """Samples in memory; GT is LQ plus one, so that pairs that lost each other show."""
+    """Samples in memory; GT is LQ plus one, so that mixed-up pairs are detected."""
 
     def __init__(self, kinds: list[str]) -> None:
         self.class_names = tuple(dict.fromkeys(kinds))
@@ -47,7 +47,7 @@ class Memory:
         return len(self.degradations)
 
     def __getitem__(self, index: int) -> Pair:
-        # Integers alone: sines may differ in their last bit from machine to machine.
+        # Integers only: sines may differ in their last bit between machines.
         lq = np.random.default_rng(index).integers(0, 255, (40, 48, 3), dtype=np.uint8)
         return Pair(str(index), lq, (lq + 1).astype(np.uint8), self.class_names.index(self.degradations[index]))
 
@@ -63,7 +63,7 @@ class Memory:
 KINDS = ["haze"] * 3 + ["noise"] * 2 + ["jpeg"]
 
 
-def test_an_epoch_holds_each_sample_as_often_as_its_ratio_says() -> None:
+def test_an_epoch_contains_each_sample_as_often_as_its_ratio() -> None:
     stream = Stream(epoch_slots(KINDS, {"haze": 2, "jpeg": 5}), seed=0)
     assert stream.epoch_length == 3 * 2 + 2 + 5
     for epoch in range(3):
@@ -73,7 +73,7 @@ def test_an_epoch_holds_each_sample_as_often_as_its_ratio_says() -> None:
         assert sorted(draw.slot for draw in drawn) == list(range(13))
 
 
-def test_a_ratio_of_zero_leaves_out() -> None:
+def test_a_ratio_of_zero_skips_a_degradation() -> None:
     stream = Stream(epoch_slots(KINDS, {"haze": 0}), seed=0)
     assert {stream[n].sample for n in range(stream.epoch_length)} == {3, 4, 5}
 
@@ -87,7 +87,7 @@ def test_balanced_sampling_gives_each_degradation_the_same_and_no_sample_twice_m
 
 
 @pytest.mark.parametrize("repeat", [{"moise": 2}, {"noise": -1}])
-def test_a_ratio_that_cannot_be_is_refused(repeat: dict[str, int]) -> None:
+def test_an_invalid_ratio_is_refused(repeat: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=r"did you mean 'noise'|-1 times"):
         epoch_slots(KINDS, repeat)
     with pytest.raises(UsageError, match="no sample to train on"):
@@ -98,7 +98,7 @@ def test_epochs_are_shuffled_anew_and_the_order_never_changes() -> None:
     stream = Stream(epoch_slots(KINDS, {"haze": 4}), seed=3)
     first, second = ([stream[n + start].slot for n in range(15)] for start in (0, 15))
     assert first != second
-    # A literal: an order that differs from release to release breaks every run that is resumed.
+    # A literal: an order that differs between releases breaks every run that is resumed.
     assert first == [9, 0, 11, 5, 2, 10, 8, 1, 3, 4, 7, 14, 12, 6, 13]
 
 
@@ -149,7 +149,7 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
         Share(16, 2, 0, 3)
 
 
-def test_going_on_in_the_middle_gives_the_rest() -> None:
+def test_resuming_in_the_middle_yields_the_rest() -> None:
     stream = Stream(epoch_slots(KINDS, {}), 1)
     whole = list(StepSampler(stream, Share(4), start=0, steps=6))
     assert list(StepSampler(stream, Share(4), start=8, steps=4)) == whole[2:]
@@ -164,7 +164,7 @@ def test_windows_of_a_pair_lie_at_the_same_place() -> None:
         assert np.array_equal(lq + 1, gt)
 
 
-def test_repeats_of_a_sample_and_its_epochs_show_other_windows() -> None:
+def test_repeats_of_a_sample_and_its_epochs_have_other_windows() -> None:
     crops = Crops(Memory(["noise"]), 16, seed=1)
     stream = Stream(epoch_slots(["noise"], {"noise": 4}), 1)
     windows = {crops[stream[n]][0].tobytes() for n in range(8)}
@@ -189,7 +189,7 @@ def test_a_turn_of_what_is_not_square_or_of_another_size_is_refused() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_only_sides_that_are_too_short_are_lengthened_and_by_mirroring(height: int, width: int, size: int) -> None:
+def test_only_sides_that_are_too_short_are_padded_by_reflection(height: int, width: int, size: int) -> None:
     image = random_image(1, max(height, 2), max(width, 2))[:height, :width]
     padded = mirrored_to(image, size)
     assert padded.shape == (max(height, size), max(width, size), 3)
@@ -198,12 +198,12 @@ def test_only_sides_that_are_too_short_are_lengthened_and_by_mirroring(height: i
         assert np.array_equal(padded[height, :width], image[height - 2])
 
 
-def test_an_image_that_is_large_enough_is_never_mirrored() -> None:
+def test_an_image_that_is_large_enough_is_never_padded() -> None:
     image = random_image(2, 33, 64)
     assert mirrored_to(image, 32) is image
 
 
-def test_every_place_of_an_image_can_be_cut() -> None:
+def test_every_window_of_an_image_can_be_drawn() -> None:
     rng = np.random.default_rng(0)
     windows = {random_window(10, 12, 8, rng) for _ in range(500)}
     assert windows == {(y, x, 8, 8) for y in range(3) for x in range(5)}
@@ -221,13 +221,13 @@ def test_a_batch_travels_as_bytes_and_arrives_as_numbers() -> None:
     assert packed.unpack("cpu", channels_last=True).lq.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_fresh_lqs_differ_from_drawing_to_drawing_and_are_the_same_for_the_same_one() -> None:
+def test_fresh_lqs_differ_between_draws_and_are_the_same_for_the_same_draw() -> None:
     samples = Memory(["noise"])
     fixed, fresh = Crops(samples, 40, seed=1, augment=False), Crops(samples, 40, seed=1, augment=False, fresh=True)
     first, second = Draw(0, 0, 0), Draw(1, 0, 0)
     assert np.array_equal(fresh[first][0], fresh[first][0])
     assert not np.array_equal(fresh[first][0], fresh[second][0])
-    # Windows stay those of the plain run.
+    # The windows are those of the run without fresh LQs.
     assert all(np.array_equal(fixed[draw][1], fresh[draw][1]) for draw in (first, second))
 
 
@@ -235,7 +235,7 @@ def test_shards_without_a_sample_of_the_subset_are_a_usage_error_and_missing_one
     shards = write_shards(tmp_path / "shards")
     with pytest.raises(UsageError, match="or train on all that the shards hold"):
         open_samples(shards, "train", load_subset("5d"))
-    # What is wrong is told by the kind of the error: a path may hold any words.
+    # The class of the error has to decide: a path may contain any words.
     gone = tmp_path / "this folder holds no sample of 5d"
     with pytest.raises(ShardError, match="no such folder"):
         open_samples(gone, "train", load_subset("5d"))

@@ -1,4 +1,4 @@
-"""The classifier computes what is published; the reconstruction decoder can do what the literal head cannot."""
+"""The classifier computes what is published; the reconstruction decoder can fill patches, the literal head cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.maskdcpt.backbones import reference_networks
 from tests.maskdcpt.small_networks import random_image, small
 
 
-def moved(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def perturbed(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     module = module.double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -26,7 +26,7 @@ def moved(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_logits_are_those_of_the_description(name: str) -> None:
     network = small(name)
-    classifier = moved(classifier_for(network, 5))
+    classifier = perturbed(classifier_for(network, 5))
     with torch.no_grad():
         features = network.features(random_image(2, 64, 64))[::-1]
         shrunk = [f[..., :: 2**i, :: 2**i] for i, f in enumerate(features)] if name == "swinir" else features
@@ -35,11 +35,11 @@ def test_logits_are_those_of_the_description(name: str) -> None:
 
 
 def test_token_features_of_a_square_image_are_taken_as_published() -> None:
-    classifier = moved(DegradationClassifier([12, 12], num_classes=3, downsample=True))
+    classifier = perturbed(DegradationClassifier([12, 12], num_classes=3, downsample=True))
     maps = [torch.rand(2, 12, 32, 32).double() for _ in range(2)]
     tokens = [feature.flatten(2).transpose(1, 2) for feature in maps]
     assert torch.equal(classifier(tokens), classifier(maps))
-    with pytest.raises(ValueError, match="no square map"):
+    with pytest.raises(ValueError, match="do not form a square map"):
         classifier([token[:, :1000] for token in tokens])
 
 
@@ -49,18 +49,18 @@ def test_features_in_the_wrong_order_or_number_are_refused() -> None:
     assert classifier([fine, coarse]).shape == (1, 3)
     with pytest.raises(ValueError, match="finest first, not 1"):
         classifier([fine])
-    with pytest.raises(ValueError, match="features go in finest first"):
+    with pytest.raises(ValueError, match="features must be finest first"):
         classifier([fine, torch.rand(1, 16, 8, 8)])
 
 
-def test_a_classifier_starts_by_weighing_levels_equally() -> None:
+def test_a_classifier_starts_with_equal_weights_of_levels() -> None:
     classifier = DegradationClassifier([8, 16, 16, 16], num_classes=3)
     assert classifier.mixing_weights.softmax(0).tolist() == [0.25] * 4
 
 
 @pytest.mark.parametrize("patch", [1, 4, 16, 32])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_decoder_gives_an_image_whatever_the_backbone(name: str, patch: int) -> None:
+def test_the_decoder_returns_an_image_for_every_backbone(name: str, patch: int) -> None:
     network = small(name, dtype=torch.float32)
     mask = random_patch_mask(1, 32, 96, patch)
     encoded = network.encode(random_image(1, 32, 96, dtype=torch.float32), mask)
@@ -73,13 +73,13 @@ def test_the_decoder_gives_an_image_whatever_the_backbone(name: str, patch: int)
 def test_every_weight_of_the_decoder_is_used_when_something_is_hidden(name: str) -> None:
     network = small(name)
     mask = random_patch_mask(2, 64, 64, generator=torch.Generator().manual_seed(0))
-    decoder = moved(decoder_for(network))
-    # Features come in at several strides; of those with equal strides the last one counts.
+    decoder = perturbed(decoder_for(network))
+    # Features have several strides; of those with equal strides the last one is used.
     decoder(network.encode(random_image(2, 64, 64), mask), mask).square().sum().backward()
     assert [k for k, weight in decoder.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
-def test_beside_the_published_networks_the_decoder_is_small() -> None:
+def test_the_decoder_is_small_compared_with_the_published_networks() -> None:
     shares = {}
     for name in BACKBONES:
         with torch.device("meta"):
@@ -95,7 +95,7 @@ def test_strides_that_are_no_powers_of_two_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_the_literal_head_paints_the_inside_of_a_hidden_patch_in_one_colour(name: str) -> None:
+def test_the_literal_head_fills_the_inside_of_a_hidden_patch_with_one_colour(name: str) -> None:
     network, image = small(name), random_image(1, 32, 32)
     mask = random_patch_mask(1, 32, 32, generator=torch.Generator().manual_seed(0))
     row, column = (~mask.visible[0, 0]).nonzero()[0].tolist()
@@ -121,7 +121,7 @@ def test_surroundings_are_averages_of_what_is_near() -> None:
 
 
 def test_the_decoder_learns_to_fill_hidden_patches_beyond_what_any_one_colour_can() -> None:
-    """Slopes of random direction and colour: the literal head gives one colour to all hidden pixels, 0.5 at best."""
+    """Gradients of random direction and colour: the literal head has one colour for all hidden pixels, 0.5 at best."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.linspace(-1, 1, 32), torch.linspace(-1, 1, 32), indexing="ij")
     with torch.random.fork_rng(devices=[]):

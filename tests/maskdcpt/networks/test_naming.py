@@ -13,7 +13,7 @@ from tests.maskdcpt.small_networks import small
 
 
 @pytest.mark.parametrize(("kind", "hidden"), [("maskdcpt", 0.25), ("dcpt", 0.0)])
-def test_a_classifier_is_shown_images_as_in_its_training(
+def test_a_classifier_gets_images_masked_as_in_its_training(
     kind: str, hidden: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = small("nafnet", dtype=torch.float32)

@@ -21,7 +21,7 @@ from uirdata.errors import UsageError
 
 
 def networks(kind: str, *settings: str) -> Networks:
-    """A small NAFNet with heads; weights are moved off their start, where zeros would hide a mistake."""
+    """Return a small NAFNet with heads; weights are perturbed, as initial zeros would hide a mistake."""
     size = ["model.size.width=4", "model.size.enc_blk_nums=[1, 1]", "model.size.dec_blk_nums=[1, 1]"]
     made = Networks.create(with_settings(TrainConfig(), [*size, f"objective.kind={kind}", *settings]), 3)
     generator = torch.Generator().manual_seed(5)
@@ -55,7 +55,7 @@ def test_the_focal_loss_has_the_value_of_its_formula() -> None:
     assert float(focal_loss(logits, torch.tensor([0, 1]))) == pytest.approx(0.09110627, abs=1e-6)
 
 
-def test_the_focal_loss_has_a_finite_gradient_where_all_is_known() -> None:
+def test_the_focal_loss_has_a_finite_gradient_at_probability_one() -> None:
     logits = torch.tensor([[80.0, 0.0]], requires_grad=True)
     focal_loss(logits, torch.tensor([0])).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
@@ -103,7 +103,7 @@ def test_the_pixel_loss_covers_hidden_and_visible_places(kind: str) -> None:
         assert not torch.equal(pretraining_losses(made, other, mask(), objective).pixel, base)
 
 
-def test_ram_looks_at_hidden_places_only() -> None:
+def test_the_loss_of_ram_covers_hidden_pixels_only() -> None:
     made, objective = networks("ram"), ObjectiveConfig(kind="ram")
     base = pretraining_losses(made, batch(), mask(1), objective)
     seen = replace(batch(), gt=torch.where(mask(1).at(32, 32), batch().gt + 0.5, batch().gt))
@@ -112,7 +112,7 @@ def test_ram_looks_at_hidden_places_only() -> None:
     assert not torch.equal(pretraining_losses(made, hidden, mask(1), objective).pixel, base.pixel)
 
 
-def test_dcpt_makes_the_gt_from_the_gt_and_names_the_lq() -> None:
+def test_dcpt_reconstructs_the_gt_from_the_gt_and_classifies_the_lq() -> None:
     made, objective = networks("dcpt"), ObjectiveConfig(kind="dcpt")
     base = pretraining_losses(made, batch(), None, objective)
     torch.testing.assert_close(base.pixel, (made.backbone(batch().gt) - batch().gt).abs().mean())
@@ -135,7 +135,7 @@ def test_the_head_of_the_backbone_cannot_fill_a_hidden_patch_and_the_decoder_can
     assert spread["head"] < 1e-5 < 1e-3 < spread["decoder"]
 
 
-def test_terms_that_an_objective_does_not_have_are_no_numbers() -> None:
+def test_terms_that_an_objective_does_not_have_are_nan() -> None:
     def missing(kind: str, used: PatchMask | None) -> list[bool]:
         losses = pretraining_losses(networks(kind), batch(), used, ObjectiveConfig(kind=kind))  # type: ignore[arg-type]
         return [bool(value.isnan()) for value in (losses.pixel, losses.classification, losses.accuracy)]
@@ -156,13 +156,13 @@ def test_every_kind_of_the_configuration_has_its_losses() -> None:
     assert MASKED == ["maskdcpt", "ram", "reconstruction", "classification"]
 
 
-def test_a_kind_that_is_none_is_refused_with_the_nearest() -> None:
+def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"objective\.kind is 'finetuning': did you mean 'finetune'\?"):
         ObjectiveConfig(kind="finetuning")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
-def test_the_traits_of_an_objective_say_what_its_losses_use(kind: ObjectiveKind) -> None:
+def test_the_traits_of_an_objective_match_what_its_losses_use(kind: ObjectiveKind) -> None:
     made, traits = networks(kind), OBJECTIVE_TRAITS[kind]
     assert (made.classifier is not None) == traits.classifies
     assert (made.reconstruction is not None) == traits.reconstructs
@@ -171,13 +171,13 @@ def test_the_traits_of_an_objective_say_what_its_losses_use(kind: ObjectiveKind)
     moved = {name.split(".")[0]: set[bool]() for name, _ in made.named_parameters()}
     for name, parameter in made.named_parameters():
         moved[name.split(".")[0]].add(parameter.grad is not None)
-    # All of a head is used; of the backbone all but the last layer, unless the whole of it is trained.
+    # All of a head is used; of the backbone all except the last layer, unless the whole backbone is trained.
     assert moved.pop("backbone") == ({True} if traits.whole_backbone else {True, False})
     assert all(used == {True} for used in moved.values())
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
-def test_an_objective_that_restores_shows_what_its_backbone_makes_of_the_lq(kind: ObjectiveKind) -> None:
+def test_the_example_of_an_objective_that_restores_is_the_restored_lq(kind: ObjectiveKind) -> None:
     made, objective = networks(kind), OBJECTIVES[kind]
     seen = mask() if objective.traits.masked else None
     lq = batch().lq if seen is None else seen.hide(batch().lq)
@@ -186,7 +186,7 @@ def test_an_objective_that_restores_shows_what_its_backbone_makes_of_the_lq(kind
     assert torch.equal(shown, made.backbone(lq)) == objective.traits.restores
 
 
-def test_an_objective_without_its_head_says_so() -> None:
+def test_an_objective_without_its_head_is_an_error() -> None:
     with pytest.raises(ValueError, match="no degradation classifier"):
         pretraining_losses(networks("finetune"), batch(), mask(), ObjectiveConfig())
 
@@ -214,7 +214,7 @@ def test_weights_follow_the_seed_alone_and_leave_torchs_generator_alone() -> Non
     assert not torch.equal(one["backbone.intro.weight"], other["backbone.intro.weight"])
 
 
-def test_a_pixel_loss_that_is_none_is_refused_and_not_taken_for_psnr() -> None:
+def test_an_unknown_pixel_loss_is_refused_and_not_taken_for_psnr() -> None:
     image = torch.zeros(1, 3, 4, 4)
     with pytest.raises(ValueError, match="no pixel loss 'mse'"):
         pixel_loss(image, image, "mse")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Every backbone is one graph for torch.compile, plain and masked, and the graph gives what the network gives."""
+"""Every backbone is one graph for torch.compile, plain and masked, with the output of the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskdcpt.masking import GATHER, PatchMask, random_patch_mask
 
 TRANSFORMER = {"dim": 4, "num_blocks": [1] * 4, "num_refinement_blocks": 1, "heads": [1] * 4}
 
-# Each kind of layer once: compiling takes longer than anything that is compiled.
+# Each type of layer once: compiling takes longer than running what is compiled.
 SIZES: dict[str, dict[str, Any]] = {
     "swinir": {"embed_dim": 4, "depths": [1, 2], "num_heads": [1, 1]},
     "nafnet": {"width": 4, "enc_blk_nums": [1], "dec_blk_nums": [1]},
@@ -49,7 +49,7 @@ def test_a_masked_backbone_is_one_graph(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["nafnet", "swinir"])
 def test_a_plain_backbone_is_one_graph(name: str) -> None:
-    # The other two share their layers' code with these or, masked above, with each other.
+    # The other two have the same layers as these or, masked above, as each other.
     network, image, _ = inputs(name)
     torch._dynamo.reset()
     compiled = torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
@@ -75,10 +75,10 @@ def test_gradients_through_a_compiled_network_are_the_networks() -> None:
         assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-# torch looks at the gradients of whatever lives where a graph ends, and then warns of its own look.
+# torch reads the gradients of all tensors at a graph break, and then warns of that.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_gathering_compiles_to_more_than_one_graph() -> None:
-    """How many patches there are is asked of the mask's values, and there a graph ends."""
+    """The number of visible patches depends on the values of the mask, which breaks the graph."""
     network, image, mask = inputs("nafnet")
     torch._dynamo.reset()
 

@@ -29,12 +29,12 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def one_stops_at(step: int) -> Each:
-    """Tell the second rank alone to stop; the other must follow."""
+    """Stop the second rank alone; the other must follow."""
     return lambda rank, done: rank == 1 and done >= step
 
 
 def breaks_at(step: int) -> Each:
-    """Let the second rank alone read nothing any more."""
+    """Let only the second rank fail to read samples."""
 
     def each(rank: int, done: int) -> bool:
         def broken(*_: object) -> None:
@@ -58,7 +58,7 @@ def test_two_ranks_give_the_curve_of_one_with_the_same_batch(shards: Path, tmp_p
     train_on(2, tiny_config(shards, two, *settings))
     one, other = read_curves(alone)["loss"], read_curves(two)["loss"]
     assert one.steps == other.steps
-    # Sums are taken in another order, which Adam's division makes visible after some steps.
+    # Sums have another order, which Adam's division makes visible after some steps.
     assert other.values == pytest.approx(one.values, rel=2e-3)
     assert other.values[0] == pytest.approx(one.values[0], rel=1e-5)
     starts = [row for row in read_metrics(two) if row["event"] == "start"]
@@ -76,7 +76,7 @@ def test_two_ranks_stopped_by_one_of_them_and_resumed_give_the_same_to_the_bit(s
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_run_of_two_ranks_goes_on_with_one_in_the_same_order(shards: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_ranks_resumes_with_one_in_the_same_order(shards: Path, tmp_path: Path) -> None:
     train_on(2, tiny_config(shards, tmp_path / "run", *SETTINGS), each=one_stops_at(3))
     train(tiny_config(shards, tmp_path / "run", *SETTINGS), resume=True)
     train(tiny_config(shards, tmp_path / "alone", *SETTINGS))
@@ -101,7 +101,7 @@ DIVIDED = (
 
 @pytest.fixture(scope="module")
 def shared(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose weights each rank holds whole."""
+    """A run in which each rank holds all weights (DDP)."""
     run = tmp_path_factory.mktemp("shared") / "run"
     train_on(2, tiny_config(shards, run, *DIVIDED))
     return run
@@ -109,13 +109,13 @@ def shared(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def divided(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with weights in two parts."""
+    """The same with weights sharded over two ranks (FSDP)."""
     run = tmp_path_factory.mktemp("divided") / "run"
     train_on(2, tiny_config(shards, run, *DIVIDED, "loop.parallel=fsdp"))
     return run
 
 
-def test_weights_in_parts_learn_the_same_as_whole_ones(shared: Path, divided: Path) -> None:
+def test_sharded_weights_train_like_whole_ones(shared: Path, divided: Path) -> None:
     one, other = read_curves(shared), read_curves(divided)
     assert one.keys() == other.keys() >= {"loss", "grad_norm", "validation/pixel", "validation/accuracy"}
     for name in ("loss", "grad_norm", "validation/pixel", "validation/accuracy"):
@@ -127,7 +127,7 @@ def test_weights_in_parts_learn_the_same_as_whole_ones(shared: Path, divided: Pa
     assert read_image(divided / "samples" / "step-000004.png").shape == (4 * 36 - 4, 4 * 36 - 4, 3)
 
 
-def test_a_checkpoint_of_parts_is_whole_and_goes_on_in_one_process(
+def test_a_checkpoint_of_sharded_weights_is_whole_and_resumes_in_one_process(
     shards: Path, shared: Path, divided: Path, tmp_path: Path
 ) -> None:
     runs = []
@@ -147,7 +147,7 @@ def test_a_rank_that_cannot_read_ends_all_and_no_step_is_lost(
     errors = errors_on(2, config, each=breaks_at(2))
     assert len(errors) == 2
     one, other = sorted(error.splitlines()[-1] for error in errors)
-    assert "another process of this run cannot go on" in one
+    assert "another process of this run cannot continue" in one
     assert "the disk of rank 1 is gone" in other
     assert load_state(checkpoint_folders(tmp_path)[-1])["step"] == 2
     train_on(2, config, resume=True)

@@ -1,4 +1,4 @@
-"""Runs on shards that the data side built, lazy ones and whole ones."""
+"""Runs on shards that uirdata built, lazy ones and whole ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_equal(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("fresh", ["false", "true"], ids=["fixed", "fresh"])
-def test_a_run_on_lazy_shards_is_that_on_whole_ones_broken_and_resumed_with_other_workers(
+def test_a_run_on_lazy_shards_equals_that_on_whole_ones_also_when_resumed_with_other_workers(
     pools: Path, tmp_path: Path, fresh: str
 ) -> None:
     settings = (f"data.fresh={fresh}", "loop.steps=4")

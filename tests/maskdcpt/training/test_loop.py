@@ -36,7 +36,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def everything(run: Path) -> dict[str, object]:
-    """Weights, averages, moments, generators and position of a run's newest checkpoint."""
+    """Return weights, EMA, moments, generators and position of a run's newest checkpoint."""
     folder = checkpoint_folders(run)[-1]
     checkpoint = load_checkpoint(folder)
     state = load_state(folder)
@@ -72,11 +72,11 @@ def test_stopped_and_resumed_gives_the_same_to_the_bit_with_any_number_of_worker
     assert_same(everything(tmp_path / "whole"), everything(tmp_path / "broken"))
 
 
-def test_a_killed_run_goes_on_in_a_fresh_process_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_in_a_new_process_to_the_same_weights(shards: Path, tmp_path: Path) -> None:
     train(tiny_config(shards, tmp_path / "whole", *FINETUNE))
     run = tmp_path / "killed"
     train(tiny_config(shards, run, *FINETUNE), stop=stop_after(4))
-    # What a kill leaves: rows of steps that were not saved, and half a checkpoint.
+    # What a killed run leaves: rows of steps that were not saved, and a partly written checkpoint.
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"event": "train", "step": 5, "loss": 1.0}) + '\n{"event": "tra')
     (run / "checkpoints" / ".step-000005.part").mkdir()
@@ -93,10 +93,10 @@ def test_a_termination_signal_saves_and_ends_with_3(shards: Path, tmp_path: Path
     command = [sys.executable, "-m", "uir_cli.maskdcpt", "train", "--config", str(config), "-q"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         wait_for(lambda: bool(checkpoint_folders(tmp_path / "run")))
-        # To the whole group, as Slurm sends it: the loader's processes get it too.
+        # To the whole process group, as Slurm sends it: the loader's workers get it too.
         os.killpg(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 3, said
+        _, output = process.communicate(timeout=60)
+    assert process.returncode == 3, output
     last = checkpoint_folders(tmp_path / "run")[-1]
     assert load_state(last)["step"] == read_metrics(tmp_path / "run")[-1]["step"]
 
@@ -121,7 +121,7 @@ def test_fine_tuning_starts_from_the_pre_trained_backbone_and_nothing_else(shard
     assert not before.restores
 
 
-def test_the_average_goes_on_from_the_one_that_was_pre_trained(shards: Path, tmp_path: Path) -> None:
+def test_the_ema_of_fine_tuning_starts_from_the_pre_trained_ema(shards: Path, tmp_path: Path) -> None:
     pre = train(tiny_config(shards, tmp_path / "pre", "optimizer.ema_decay=0.5", "optimizer.lr=0.01"))
     settings = (
         *FINETUNE,
@@ -140,7 +140,7 @@ def test_the_average_goes_on_from_the_one_that_was_pre_trained(shards: Path, tmp
 def test_weights_of_another_size_are_refused_by_name(shards: Path, tmp_path: Path) -> None:
     pre = train(tiny_config(shards, tmp_path / "pre"))
     config = tiny_config(shards, tmp_path / "fine", *FINETUNE, f"init.checkpoint={pre.run}", "model.size.width=8")
-    with pytest.raises(UirError, match=r"its backbone \(nafnet .*is not the one that is wanted"):
+    with pytest.raises(UirError, match=r"its backbone \(nafnet .*does not match the network"):
         train(config)
 
 
@@ -152,12 +152,12 @@ def test_heads_of_another_label_order_are_refused(shards: Path, tmp_path: Path) 
         train(config)
 
 
-def test_a_run_is_not_written_over_and_not_resumed_as_another(shards: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten_and_not_resumed_as_another(shards: Path, tmp_path: Path) -> None:
     config = tiny_config(shards, tmp_path / "run", "loop.steps=1")
     with pytest.raises(UsageError, match="no checkpoint to resume from"):
         train(config, resume=True)
     train(config)
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already holds a run"):
         train(config)
     with pytest.raises(UsageError, match=r"other values of optimizer\.lr;"):
         train(with_settings(config, ["optimizer.lr=1e-5", "loop.steps=2"]), resume=True)
@@ -173,7 +173,7 @@ def test_what_is_refused_changes_nothing_on_the_disk(shards: Path, tmp_path: Pat
     with pytest.raises(UirError, match="its labels are"):
         train(with_settings(config, [f"data.shards={other}"]), resume=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
-    with pytest.raises(UirError, match="is not the one that is wanted"):
+    with pytest.raises(UirError, match="does not match the network"):
         train(tiny_config(shards, tmp_path / "new", f"init.checkpoint={tmp_path / 'run'}", "model.size.width=6"))
     assert not (tmp_path / "new").exists()
 
@@ -184,7 +184,7 @@ def test_the_configuration_beside_the_weights_repeats_the_run(shards: Path, tmp_
     assert_same(everything(first.run), everything(again.run))
 
 
-def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
+def test_a_nan_step_changes_no_weight_and_too_many_end_the_run(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import maskdcpt.training.learner as module
@@ -196,7 +196,7 @@ def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
         losses = real(networks, *rest)  # type: ignore[arg-type]
         number = next(calls)
         if number in bad:
-            # As an output that overflows: the loss is infinite, its gradient is not.
+            # Like an output that overflows: the loss is infinite, its gradient is not.
             spoilt = losses.total + float("inf") if number == 3 else losses.total * float("nan")
             object.__setattr__(losses, "total", spoilt)
         return losses
@@ -216,7 +216,7 @@ def test_a_nan_step_moves_nothing_and_too_many_end_the_run(
     assert kept["lq"].shape == (4, 3, 32, 32)
 
 
-def test_a_batch_in_pieces_moves_the_weights_as_a_whole_one(shards: Path, tmp_path: Path) -> None:
+def test_a_batch_in_pieces_updates_the_weights_as_a_whole_one(shards: Path, tmp_path: Path) -> None:
     settings = ("optimizer.lr=1e-3", "loop.steps=3")
     whole = load_checkpoint(train(tiny_config(shards, tmp_path / "whole", *settings)).run)
     pieces = load_checkpoint(train(tiny_config(shards, tmp_path / "pieces", *settings, "data.accumulate=4")).run)
@@ -244,7 +244,7 @@ def test_stages_change_crop_and_batch_and_resume_in_the_middle(shards: Path, tmp
     assert_same(everything(whole.run), everything(tmp_path / "broken"))
 
 
-def test_validation_looks_at_held_out_samples_and_the_best_is_kept(shards: Path, tmp_path: Path) -> None:
+def test_validation_uses_held_out_samples_and_the_best_checkpoint_is_kept(shards: Path, tmp_path: Path) -> None:
     settings = (
         *FINETUNE,
         "data.validation_split=test",
@@ -261,14 +261,14 @@ def test_validation_looks_at_held_out_samples_and_the_best_is_kept(shards: Path,
     assert kept == {8, max(scores, key=lambda step: scores[step])}
 
 
-def test_an_identity_start_gives_the_image_back(shards: Path, tmp_path: Path) -> None:
+def test_an_identity_start_returns_the_image(shards: Path, tmp_path: Path) -> None:
     config = tiny_config(shards, tmp_path / "run", *FINETUNE, "init.identity=true", "optimizer.lr=0", "loop.steps=1")
     networks = networks_of(load_checkpoint(train(config).run))
     image = torch.rand(1, 3, 32, 32)
     assert torch.equal(networks.backbone(image), image)
 
 
-def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tmp_path: Path) -> None:
+def test_a_start_with_contrast_responds_to_edges_and_hardly_to_brightness(shards: Path, tmp_path: Path) -> None:
     networks = {}
     for name in ("false", "true"):
         settings = (f"init.contrast={name}", "optimizer.lr=0", "loop.steps=1")
@@ -288,15 +288,15 @@ def test_a_start_with_contrast_sees_edges_and_hardly_brightness(shards: Path, tm
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("data.crop=30", "a crop of 30 is no multiple of 4, which the backbone nafnet needs"),
-        ("objective.mask_patch=5", "a crop of 32 is no multiple of 5"),
+        ("data.crop=30", "a crop of 30 is not a multiple of 4, which the backbone nafnet needs"),
+        ("objective.mask_patch=5", "a crop of 32 is not a multiple of 5"),
         ("data.batch=5", "a batch of 5 does not divide"),
         ("data.repeat={haze = 2}", "names 'haze', of which the shards hold no sample"),
-        ("loop.device=cuda:7", "sees no GPU" if not torch.cuda.is_available() else ""),
+        ("loop.device=cuda:7", "finds no GPU" if not torch.cuda.is_available() else ""),
         ("data.split=val", "has no split 'val'"),
     ],
 )
-def test_what_does_not_go_together_is_told_before_the_first_step(
+def test_settings_that_do_not_match_are_refused_before_the_first_step(
     shards: Path, tmp_path: Path, setting: str, says: str
 ) -> None:
     more = ("data.accumulate=2",) if setting == "data.batch=5" else ()
@@ -304,7 +304,7 @@ def test_what_does_not_go_together_is_told_before_the_first_step(
         train(tiny_config(shards, tmp_path / "run", setting, *more))
 
 
-def test_a_shard_that_is_cut_short_ends_the_run_with_its_name(shards: Path, tmp_path: Path) -> None:
+def test_a_truncated_shard_ends_the_run_with_its_name(shards: Path, tmp_path: Path) -> None:
     own = write_shards(tmp_path / "cut", train=2)
     tar = own / "train" / "noise" / "tiny-00000.tar"
     tar.write_bytes(tar.read_bytes()[:-600])
@@ -312,7 +312,7 @@ def test_a_shard_that_is_cut_short_ends_the_run_with_its_name(shards: Path, tmp_
         train(tiny_config(own, tmp_path / "run"))
 
 
-def test_a_shard_that_breaks_on_the_way_loses_no_step(shards: Path, tmp_path: Path) -> None:
+def test_a_shard_that_breaks_during_the_run_loses_no_step(shards: Path, tmp_path: Path) -> None:
     own = write_shards(tmp_path / "own", train=6)
     whole = {tar: tar.read_bytes() for tar in (own / "train").rglob("*.tar")}
     asked = iter(range(100))
@@ -334,11 +334,11 @@ def test_a_shard_that_breaks_on_the_way_loses_no_step(shards: Path, tmp_path: Pa
     assert_same(everything(tmp_path / "whole"), everything(tmp_path / "run"))
 
 
-def test_a_broken_image_ends_a_run_with_reading_processes_in_one_sentence(shards: Path, tmp_path: Path) -> None:
+def test_a_broken_image_ends_a_run_with_workers_with_one_line_of_error(shards: Path, tmp_path: Path) -> None:
     own = write_shards(tmp_path / "own", types=TYPES[:1])
     (tar,) = (own / "train").rglob("*.tar")
     content = tar.read_bytes()
-    # As many bytes as before: nothing is seen before a sample is read.
+    # The same number of bytes: the error shows only when a sample is read.
     tar.write_bytes(bytes(len(content)))
     config = tmp_path / "config.toml"
     config.write_text(to_toml(tiny_config(own, tmp_path / "run", "data.workers=1")))
@@ -378,14 +378,14 @@ def test_nothing_outside_of_the_run_is_touched(shards: Path, tmp_path: Path) -> 
     assert torch.get_num_threads() == threads
 
 
-def test_the_state_holds_all_that_moves(shards: Path, tmp_path: Path) -> None:
+def test_the_state_contains_everything_that_changes(shards: Path, tmp_path: Path) -> None:
     run = train(tiny_config(shards, tmp_path / "run", *FINETUNE, "loop.steps=1")).checkpoint
     assert isinstance(torch.load(run / STATE, weights_only=True)["optimizer"], dict)
     assert {"step", "samples", "skipped", "torch", "cuda", "python", "numpy", "class_names"} <= load_state(run).keys()
 
 
 def stop_after(steps: int):  # type: ignore[no-untyped-def]
-    """Ask for an end after so many steps."""
+    """Return a function that stops a run after a number of steps."""
     asked = iter(range(1, 10_000))
     return lambda: next(asked) >= steps
 
@@ -405,14 +405,14 @@ def wait_for(ready, timeout_s: float = 60.0) -> None:  # type: ignore[no-untyped
     ],
     ids=["nafnet", "restormer"],
 )
-def test_saving_memory_changes_no_weight(shards: Path, tmp_path: Path, size: tuple[str, ...]) -> None:
+def test_gradient_checkpointing_changes_no_weight(shards: Path, tmp_path: Path, size: tuple[str, ...]) -> None:
     settings = ("loop.steps=2", *size)
     plain = train(tiny_config(shards, tmp_path / "plain", *settings))
     saving = train(tiny_config(shards, tmp_path / "saving", *settings, "loop.checkpointing=true"))
     assert_same(everything(plain.run), everything(saving.run))
 
 
-def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path: Path) -> None:
+def test_bfloat16_and_channels_last_reach_about_the_same_loss(shards: Path, tmp_path: Path) -> None:
     plain = train(tiny_config(shards, tmp_path / "plain", *FINETUNE, "loop.log_every=1"))
     half = ("loop.precision=bfloat16", "loop.channels_last=true", "loop.log_every=1")
     other = train(tiny_config(shards, tmp_path / "half", *FINETUNE, *half))
@@ -421,11 +421,11 @@ def test_bfloat16_and_channels_last_learn_about_the_same(shards: Path, tmp_path:
     assert all(weight.dtype == torch.float32 for weight in load_checkpoint(other.run).params.values())
 
 
-def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
+def test_compiled_steps_are_the_same_and_do_not_change_names(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch._dynamo.reset()
-    # All that the compiler does but for writing code, which takes minutes.
+    # Everything that the compiler does except code generation, which takes minutes.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     settings = ("objective.kind=reconstruction", "objective.reconstruction=head", "model.size.width=2")
     settings += ("model.size.enc_blk_nums=[1]", "model.size.dec_blk_nums=[1]", "loop.log_every=1", "loop.steps=3")
@@ -439,9 +439,9 @@ def test_compiled_steps_are_the_same_ones_and_leave_no_trace_in_names(
         return len(graphs) == 2
 
     train(with_settings(config, ["loop.compile=true"]), stop=after_two_steps)
-    # The second step sees other patches and needs nothing new for them.
+    # The second step has other visible patches and compiles nothing new for them.
     assert graphs[0] == graphs[1] > 0
-    # The rest of a compiled run may be made without.
+    # The rest of a compiled run may be trained without compilation.
     train(config, resume=True)
     one, other = read_curves(tmp_path / "plain")["loss"], read_curves(tmp_path / "compiled")["loss"]
     assert other.values == pytest.approx(one.values, rel=1e-5)
@@ -462,10 +462,10 @@ def test_a_compiled_run_may_change_the_size_of_its_crops(
     assert other.values == pytest.approx(one.values, rel=1e-5)
 
 
-def test_pictures_show_what_was_seen_and_made(shards: Path, tmp_path: Path) -> None:
+def test_example_images_show_visible_patches_and_outputs(shards: Path, tmp_path: Path) -> None:
     result = train(tiny_config(shards, tmp_path / "run", "loop.steps=1", "loop.sample_every=1"))
     image = read_image(result.run / "samples" / "step-000001.png")
-    # Four rows of LQ, what was seen of it, what was made of it, and GT, four pixels apart.
+    # Four rows of LQ, its visible patches, output, and GT, four pixels apart.
     assert image.shape == (4 * 32 + 3 * 4, 4 * 32 + 3 * 4, 3)
     seen = image[:32, 36:68]
     assert 0.4 < (seen == 0).all(axis=2).mean() < 0.6

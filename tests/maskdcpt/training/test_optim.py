@@ -45,7 +45,7 @@ def test_backbone_and_decoders_have_their_own_rates_and_no_decay() -> None:
     assert [g["lr"] for g in optimizer.param_groups] == [1.5e-4, 5e-5]
 
 
-def test_gradients_are_scaled_down_to_the_norm_and_the_norm_before_is_told() -> None:
+def test_gradients_are_scaled_down_to_the_norm_and_the_norm_before_is_returned() -> None:
     module = nn.Linear(2, 1, bias=False)
     optimizer = create_optimizer(module, [], OptimizerConfig())
     module.weight.grad = torch.tensor([[3.0, 4.0]])
@@ -55,21 +55,21 @@ def test_gradients_are_scaled_down_to_the_norm_and_the_norm_before_is_told() -> 
     torch.testing.assert_close(module.weight.grad, torch.tensor([[0.6, 0.8]]), rtol=1e-5, atol=0)
 
 
-def test_one_gradient_that_is_no_number_shows_in_the_norm() -> None:
+def test_one_nan_gradient_makes_the_norm_nan() -> None:
     module = nn.Linear(2, 2)
     optimizer = create_optimizer(module, [], OptimizerConfig())
     module.weight.grad, module.bias.grad = torch.zeros(2, 2), torch.tensor([0.0, float("nan")])
     assert not math.isfinite(float(gradient_norm(optimizer, 0.01)))
 
 
-def test_the_average_forgets_at_its_rate() -> None:
+def test_the_ema_decays_at_its_rate() -> None:
     average = EmaWeights({"w": torch.zeros(1)}, decay=0.9, warmup=False)
     for step in range(3):
         average.update({"w": torch.ones(1)}, step)
     assert float(average.weights["w"]) == pytest.approx(1 - 0.9**3)
 
 
-def test_the_average_forgets_faster_at_the_start_when_told() -> None:
+def test_the_ema_decays_faster_at_the_start_with_warmup() -> None:
     average = EmaWeights({"w": torch.zeros(1)}, decay=0.9, warmup=True)
     average.update({"w": torch.ones(1)}, 0)
     assert float(average.weights["w"]) == pytest.approx(0.9)

@@ -17,7 +17,7 @@ SIZE = ["model.size.width=4", "model.size.enc_blk_nums=[1, 2]", "model.size.dec_
 
 
 def saved(run: Path, kind: str) -> Networks:
-    """A checkpoint whose average differs from its weights."""
+    """Save a checkpoint whose EMA differs from its raw weights; return its networks."""
     config = with_settings(TrainConfig(), [*SIZE, f'objective.kind="{kind}"'])
     networks = Networks.create(config, 2)
     tensors = {f"params.{name}": weight for name, weight in networks.named_weights().items()}
@@ -27,7 +27,7 @@ def saved(run: Path, kind: str) -> Networks:
 
 
 @pytest.mark.parametrize("kind", ["finetune", "maskdcpt"])
-def test_a_backbone_is_ready_to_call_with_the_average_or_the_weights(tmp_path: Path, kind: str) -> None:
+def test_a_backbone_can_be_called_with_the_ema_or_the_raw_weights(tmp_path: Path, kind: str) -> None:
     networks = saved(tmp_path, kind)
     assert load_checkpoint(tmp_path).restores == (kind == "finetune")
     averaged, plain = load_backbone(tmp_path), load_backbone(str(tmp_path), weights="params")
@@ -49,5 +49,5 @@ def test_other_weights_and_places_are_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path, weights="ema")  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="no such file or folder"):
         load_backbone(tmp_path / "nothing")
-    with pytest.raises(UsageError, match="is no place of a model"):
+    with pytest.raises(UsageError, match="is not the address of a model"):
         load_backbone("hf://nothing")

@@ -33,7 +33,7 @@ def saved(run: Path, step: int = 7, score: float | None = None) -> tuple[Path, N
     return save_checkpoint(run, step, tensors, metadata_for(CONFIG, LABELS, step, score), {"step": step}), networks
 
 
-def test_a_checkpoint_gives_back_weights_labels_sizes_and_configuration(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_weights_labels_sizes_and_configuration(tmp_path: Path) -> None:
     folder, networks = saved(tmp_path)
     for place in (tmp_path, folder, folder / MODEL):
         loaded = load_checkpoint(place)
@@ -69,7 +69,7 @@ def test_a_run_whose_folder_has_an_emoji_keeps_its_weights(tmp_path: Path, writt
 
 
 @pytest.mark.parametrize("name", [MODEL, STATE])
-def test_a_file_that_is_cut_short_is_told_by_name(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_is_named_in_the_error(tmp_path: Path, name: str) -> None:
     folder, _ = saved(tmp_path)
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: len(data) // 2])
@@ -77,7 +77,7 @@ def test_a_file_that_is_cut_short_is_told_by_name(tmp_path: Path, name: str) -> 
         load_checkpoint(folder) if name == MODEL else load_state(folder)
 
 
-def test_a_folder_that_is_half_written_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_partly_written_folder_is_no_checkpoint(tmp_path: Path) -> None:
     first, _ = saved(tmp_path, 1)
     half = tmp_path / "checkpoints" / ".step-000002.part"
     half.mkdir()
@@ -86,7 +86,9 @@ def test_a_folder_that_is_half_written_is_no_checkpoint(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path).step == 1
 
 
-def test_a_full_disk_is_told_and_the_earlier_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_the_earlier_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved(tmp_path, 1)
 
     def full(*_: object, **__: object) -> None:
@@ -101,7 +103,7 @@ def test_a_full_disk_is_told_and_the_earlier_checkpoint_stays(tmp_path: Path, mo
     assert load_checkpoint(tmp_path).step == 2
 
 
-def test_a_disk_that_gives_back_other_bytes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_returns_other_bytes_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module.save_file
 
     def flipped(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -116,7 +118,7 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed(tmp_path: Path, monkeypat
     assert checkpoint_folders(tmp_path) == []
 
 
-def test_weights_that_are_no_numbers_are_still_written(tmp_path: Path) -> None:
+def test_nan_weights_are_still_written(tmp_path: Path) -> None:
     tensors = {"params.backbone.intro.weight": torch.full((2,), float("nan"))}
     assert save_checkpoint(tmp_path, 1, tensors, metadata_for(CONFIG, LABELS, 1, None), {}).is_dir()
 
@@ -137,7 +139,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize("form", ["both", "params only", "bare", "module."])
-def test_published_files_are_known_by_their_keys(tmp_path: Path, name: str, form: str) -> None:
+def test_published_files_are_detected_by_their_keys(tmp_path: Path, name: str, form: str) -> None:
     torch.manual_seed(0)
     backbone = create_backbone(name, **PUBLISHED[name])
     weights = backbone.state_dict()
@@ -165,7 +167,7 @@ def test_published_files_are_known_by_their_keys(tmp_path: Path, name: str, form
         {"epoch": 3},
         [1, 2],
         {"params": {"conv1.weight": torch.zeros(1)}},
-        # Names that many networks begin with.
+        # Key names that many networks begin with.
         {"params": {"conv_first.weight": torch.zeros(4, 3, 3, 3)}},
         {"params": {"patch_embed.proj.weight": torch.zeros(4, 3, 3, 3)}},
         {"params": {"patch_embed.proj.weight": torch.tensor(0.0)}},
@@ -173,7 +175,7 @@ def test_published_files_are_known_by_their_keys(tmp_path: Path, name: str, form
 )
 def test_other_pickles_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"other\.pth: (no nafnet|holds a list)"):
+    with pytest.raises(CheckpointError, match=r"other\.pth: (no nafnet|contains a list)"):
         load_checkpoint(tmp_path / "other.pth")
 
 
@@ -185,26 +187,26 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path) -> None:
             return Path.touch, (ran,)
 
     torch.save({"params": Bomb()}, tmp_path / "bomb.pth")
-    with pytest.raises(CheckpointError, match="holds more than tensors"):
+    with pytest.raises(CheckpointError, match="contains objects other than tensors"):
         load_checkpoint(tmp_path / "bomb.pth")
     assert not ran.exists()
 
 
-def test_what_is_not_there_or_no_weights_is_told(tmp_path: Path) -> None:
+def test_missing_files_and_files_without_weights_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file or folder"):
         load_checkpoint(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, match="contains no checkpoint"):
         load_checkpoint(tmp_path)
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(CheckpointError, match="no safetensors file"):
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_checkpoint(tmp_path / "text.safetensors")
     save_file({"conv.weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(CheckpointError, match=r"its keys begin with conv\.weight"):
+    with pytest.raises(CheckpointError, match=r"its first keys are conv\.weight"):
         load_checkpoint(tmp_path / "foreign.safetensors")
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_an_export_loads_back(tmp_path: Path, ending: str) -> None:
+def test_an_export_can_be_loaded(tmp_path: Path, ending: str) -> None:
     saved(tmp_path)
     out = tmp_path / f"exported{ending}"
     assert export_backbone(tmp_path, out).tensors == len(load_checkpoint(tmp_path).weights("backbone"))
@@ -218,12 +220,12 @@ def test_an_export_loads_back(tmp_path: Path, ending: str) -> None:
 
 def test_an_export_of_another_kind_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
-    with pytest.raises(UsageError, match=r"exports are \.pth, \.safetensors"):
+    with pytest.raises(UsageError, match=r"expected one of \.pth, \.safetensors"):
         export_backbone(tmp_path, tmp_path / "x.bin")
 
 
 @pytest.mark.parametrize("kind", ["ema", "raw", ""])
-def test_weights_of_a_kind_that_is_none_are_refused_and_not_taken_for_the_raw_ones(tmp_path: Path, kind: str) -> None:
+def test_an_unknown_kind_of_weights_is_refused_and_not_taken_for_raw_weights(tmp_path: Path, kind: str) -> None:
     saved(tmp_path)
     loaded = load_checkpoint(tmp_path)
     backbone = networks_of(loaded).backbone
@@ -239,13 +241,13 @@ def test_weights_of_a_kind_that_is_none_are_refused_and_not_taken_for_the_raw_on
         assert not (tmp_path / f"out{ending}").exists()
 
 
-def test_a_network_that_no_checkpoint_has_is_refused_and_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+def test_an_unknown_network_is_refused_and_not_taken_for_a_missing_one(tmp_path: Path) -> None:
     saved(tmp_path)
     with pytest.raises(UsageError, match="no network 'decoder'"):
         load_checkpoint(tmp_path).weights("decoder")  # type: ignore[arg-type]
 
 
-def test_an_export_in_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_export_in_an_unknown_layout_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     with pytest.raises(UsageError, match="no layout 'orignal': did you mean 'original'"):
         export_backbone(tmp_path, tmp_path / "out.pth", layout="orignal")  # type: ignore[arg-type]

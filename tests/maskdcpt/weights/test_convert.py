@@ -1,4 +1,4 @@
-"""State dicts of other releases are renamed where they mean the same, and refused where they do not."""
+"""State dicts of other releases are renamed if they are compatible, and refused if they are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uirdata.errors import UsageError
 
 
 def old_name(name: str, key: str) -> str:
-    """How the authors of a network call what we call `key`."""
+    """Return the name of our `key` in the release of a network's authors."""
     if name == "nafnet":
         key = re.sub(r"^decoder(\d+)\.blocks\.", r"decoders.\1.", key)
         return re.sub(r"^(encoders\.\d+|middle_blks)\.blocks\.", r"\1.", key)
@@ -43,7 +43,7 @@ def test_weights_of_the_original_release_load_strictly(name: str, key: str) -> N
     assert torch.equal(other(random_image(1, 32, 32)), network(random_image(1, 32, 32)))
 
 
-def test_weights_of_nafnets_authors_come_with_their_eps() -> None:
+def test_weights_of_nafnets_authors_keep_their_eps() -> None:
     assert import_weights("nafnet", "original", {"intro.weight": torch.zeros(1)}).arguments == {"norm_eps": 1e-6}
     tight, loose = small("nafnet", norm_eps=1e-6), small("nafnet")
     assert not torch.equal(tight(random_image(1, 32, 32)), loose(random_image(1, 32, 32)))
@@ -58,7 +58,7 @@ def test_weights_of_nafnets_authors_come_with_their_eps() -> None:
         ("swinir", "dcpt", "not known"),
     ],
 )
-def test_weights_that_would_mean_something_else_are_refused(name: str, release: str, reason: str) -> None:
+def test_incompatible_weights_are_refused(name: str, release: str, reason: str) -> None:
     with pytest.raises(WeightsError, match=reason):
         import_weights(name, release, {"x": torch.zeros(1)})
 

@@ -1,4 +1,4 @@
-"""Files of other releases load as what they are, or are refused with the reason, wherever a checkpoint is taken."""
+"""Files of other releases are loaded or refused with the reason, wherever a checkpoint is taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.maskdcpt.weights.test_convert import old_name
 
 
 def theirs(folder: Path, name: str, **size: object) -> tuple[Path, torch.Tensor]:
-    """A file in the naming of a network's authors, and what the network gives."""
+    """Return a file with the names of a network's authors, and the output of the network."""
     network = small(name, dtype=torch.float32, **size)
     state = {old_name(name, key): tensor for key, tensor in network.state_dict().items()}
     file = folder / f"{name}.pth"
@@ -24,7 +24,7 @@ def theirs(folder: Path, name: str, **size: object) -> tuple[Path, torch.Tensor]
     return file, network(random_image(1, 32, 32, dtype=torch.float32))
 
 
-def test_nafnet_needs_no_word_and_keeps_its_eps(tmp_path: Path) -> None:
+def test_nafnet_needs_no_prefix_and_keeps_its_eps(tmp_path: Path) -> None:
     file, expected = theirs(tmp_path, "nafnet", norm_eps=1e-6)
     for place in (file, f"original:{file}", f"dcpt:{file}"):
         loaded = load_checkpoint(place)
@@ -36,7 +36,7 @@ def test_nafnet_needs_no_word_and_keeps_its_eps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["restormer", "promptir"])
-def test_others_must_be_named_and_then_give_the_same(tmp_path: Path, name: str) -> None:
+def test_others_need_a_prefix_and_then_compute_the_same(tmp_path: Path, name: str) -> None:
     size = {"dim": 48, "prompt_dims": [64, 128, 320], "prompt_sizes": [64, 32, 16]} if name == "promptir" else {}
     file, expected = theirs(tmp_path, name, **size)
     with pytest.raises(WeightsError, match="original:FILE"):
@@ -63,7 +63,7 @@ def test_swinir_of_others_is_refused(tmp_path: Path, keys: list[str], reason: st
 
 def test_a_published_file_is_not_anothers(tmp_path: Path) -> None:
     torch.save({"params": small("nafnet").state_dict()}, tmp_path / "ours.pth")
-    with pytest.raises(CheckpointError, match="leave original: out"):
+    with pytest.raises(CheckpointError, match="omit original:"):
         load_checkpoint(f"original:{tmp_path / 'ours.pth'}")
 
 

@@ -17,7 +17,7 @@ from uirdata.errors import UirError, UsageError
 from uirdata.images import read_image
 
 
-def test_rows_come_back_and_what_is_no_number_is_null(tmp_path: Path) -> None:
+def test_rows_are_read_back_and_nan_is_null(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path)
     log.write("train", 10, loss=0.5, pixel=float("nan"))
     log.write("train", 20, loss=0.25)
@@ -29,7 +29,7 @@ def test_rows_come_back_and_what_is_no_number_is_null(tmp_path: Path) -> None:
     assert "pixel" not in curves
 
 
-def test_a_resumed_log_drops_what_comes_again_and_a_fresh_one_all(tmp_path: Path) -> None:
+def test_a_resumed_log_drops_repeated_steps_and_a_new_one_all(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path)
     for step in (1, 2, 3):
         log.write("train", step, loss=1.0)
@@ -44,18 +44,18 @@ def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_last_line_that_is_cut_short_is_passed_over_and_another_is_told(tmp_path: Path) -> None:
+def test_a_truncated_last_line_is_ignored_and_another_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "train", "step": 1}\n{"event": "tr')
     assert len(read_metrics(path)) == 1
     path.write_text('{"event": "tr\n{"event": "train", "step": 1}\n')
-    with pytest.raises(UirError, match="line 1 is no JSON"):
+    with pytest.raises(UirError, match="line 1 is not valid JSON"):
         read_metrics(path)
-    with pytest.raises(UirError, match="give the folder of a run"):
+    with pytest.raises(UirError, match="pass the folder of a run"):
         read_metrics(tmp_path / "nothing")
 
 
-def test_a_grid_holds_the_images_in_rows_and_clips_them(tmp_path: Path) -> None:
+def test_a_grid_shows_the_images_in_rows_and_clips_them(tmp_path: Path) -> None:
     black, white = torch.full((3, 5, 7), -1.0), torch.full((3, 5, 7), 2.0)
     grid = image_grid([[black, white], [white, black]], gap=2)
     assert grid.shape == (12, 16, 3)
@@ -71,7 +71,7 @@ def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
 
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=True, tracker="", config={})
     tracker.scalars(3, {"loss": 0.5})
-    tracker.picture(3, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
+    tracker.image(3, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -80,7 +80,7 @@ def test_curves_go_to_tensorboard(tmp_path: Path) -> None:
 
 
 def wandb(calls: list[tuple[str, Any]]) -> ModuleType:
-    """The functions of wandb that are used, with its own names of arguments."""
+    """Return a fake wandb with the functions that are used, with wandb's names of arguments."""
     service = ModuleType("wandb")
 
     def init(*, project: str, name: str, config: dict[str, Any], id: str, resume: str) -> None:
@@ -105,7 +105,7 @@ def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
     monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
     (tracker,) = open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={"a": 1})
     tracker.scalars(3, {"loss": 0.5})
-    tracker.picture(4, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
+    tracker.image(4, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
     (_, (*words, key, resume)), *rest = calls
     assert (words, len(key), resume) == (["maskdcpt", "run", {"a": 1}], 8, "allow")
@@ -113,7 +113,7 @@ def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
     assert capsys.readouterr().out == ""
 
 
-def test_a_resumed_run_is_the_same_one_to_a_service_and_a_fresh_one_another(
+def test_a_resumed_run_keeps_its_id_at_a_service_and_a_new_one_gets_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[str, Any]] = []
@@ -124,7 +124,7 @@ def test_a_resumed_run_is_the_same_one_to_a_service_and_a_fresh_one_another(
     assert first == resumed != fresh
 
 
-def test_a_service_that_fails_on_the_way_is_told_once_and_ends_no_run(
+def test_a_service_that_fails_during_a_run_is_reported_once_and_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[tuple[str, Any]] = []
@@ -134,7 +134,7 @@ def test_a_service_that_fails_on_the_way_is_told_once_and_ends_no_run(
         tracker.scalars(step, {"loss": 0.5})
     tracker.close()
     assert [name for name, _ in calls] == ["init", "log"]
-    assert caplog.messages == ["wandb fails (the server is gone); the run goes on without it"]
+    assert caplog.messages == ["wandb fails (the server is gone); the run continues without it"]
 
 
 def test_a_service_that_does_not_start_is_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_service_that_is_not_installed_is_misuse(tmp_path: Path, monkeypatch: 
         open_trackers(tmp_path, name="run", tensorboard=False, tracker="trackio", config={})
 
 
-def test_curves_of_several_runs_stand_on_one_figure(tmp_path: Path) -> None:
+def test_curves_of_several_runs_are_drawn_in_one_figure(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         rows = [json.dumps({"event": "train", "step": step, "loss": 1 / step}) for step in (1, 2, 3)]

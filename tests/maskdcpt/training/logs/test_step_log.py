@@ -11,7 +11,7 @@ from maskdcpt.objectives.losses import Losses
 
 
 class Clock:
-    """A clock that only the test moves."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-def test_times_are_shares_of_what_was_spent_on_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_shares_of_the_time_spent_on_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     timer = module.StepTimer(Process(0, 1, torch.device("cpu")))
@@ -29,8 +29,8 @@ def test_times_are_shares_of_what_was_spent_on_steps(monkeypatch: pytest.MonkeyP
         clock.now += 2.0
         yield "piece"
 
-    assert timer.waiting(arriving()) == "piece"
-    with timer.aside():
+    assert timer.next_piece(arriving()) == "piece"
+    with timer.exclude():
         clock.now += 50.0
     clock.now += 6.0
     for total in (1.0, 3.0):
