@@ -28,7 +28,9 @@ ROOT = click.option(
     show_default=True,
     help="Data folder. Also set by UIR_ROOT.",
 )
-SUBSET = click.option("--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample or the id of a source.")
+SUBSET = click.option(
+    "--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample or the id of a source."
+)
 JOBS = click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Number of parallel jobs."
 )
@@ -37,7 +39,9 @@ SEED = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws."
 )
 CHECKPOINT_HELP = "A run, step-NNNNNN, .safetensors, .pth (also original:FILE, dcpt:FILE), or hf://OWNER/NAME[/FILE]."
-BACKBONE = click.option("--backbone", default="nafnet", show_default=True, help="Network for newly initialised weights.")
+BACKBONE = click.option(
+    "--backbone", default="nafnet", show_default=True, help="Network for newly initialised weights."
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 

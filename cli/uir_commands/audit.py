@@ -15,7 +15,7 @@ from ..options import DRY_RUN, JOBS, ROOT, common
 
 if TYPE_CHECKING:
     from uirdata.pipeline.auditing.audit import AuditReport
-    from uirdata.pipeline.auditing.gt_images import Picture
+    from uirdata.pipeline.auditing.gt_images import GtImage
 
 
 @click.command()
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Benchmarks: a fetched subset or source, or another shard folder. May be given several times.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Table of the hits. [default: ROOT/audit.parquet]")
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page that shows the hits.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Table of the hits. [default: ROOT/audit.parquet]"
+)
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page that shows the hits."
+)
 @click.option(
     "--write-overlaps",
     is_flag=True,
@@ -62,16 +66,16 @@ def audit(
       uir audit /data/shards --against cbsd68 --against /data/other-shards --write-overlaps
     """
     from uirdata.pipeline.auditing.audit import audit as run
-    from uirdata.pipeline.auditing.gt_images import shard_pictures
+    from uirdata.pipeline.auditing.gt_images import shard_images
     from uirdata.pipeline.auditing.report import write_audit_page, write_hits
     from uirdata.pipeline.auditing.report import write_overlaps as write_lists
     from uirdata.storage.fingerprint_cache import FingerprintCache
 
     layout = Layout(root)
     folder = folder or layout.shards
-    mine = shard_pictures(folder, ("train",))
+    mine = shard_images(folder, ("train",))
     theirs, missing = _benchmarks(layout, against)
-    theirs = [*shard_pictures(folder, ("val", "test")), *theirs]
+    theirs = [*shard_images(folder, ("val", "test")), *theirs]
     if dry_run:
         console.data({"pictures": len(mine), "benchmark_pictures": len(theirs), "not_fetched": missing})
         console.line(f"to compare: {len(mine):,} training images of {folder} with {len(theirs):,} images of benchmarks")
@@ -88,19 +92,19 @@ def audit(
     _end(console, report, missing)
 
 
-def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], list[str]]:
+def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[GtImage], list[str]]:
     """Return the images of --against, and the sources that have not been fetched."""
     from uirdata.choosing import all_sources, find_subset
-    from uirdata.pipeline.auditing.gt_images import shard_pictures, source_pictures
+    from uirdata.pipeline.auditing.gt_images import shard_images, source_images
     from uirdata.pipeline.building.sample_reader import source_folders
 
     sources = all_sources(layout)
-    found: list[Picture] = []
+    found: list[GtImage] = []
     missing: list[str] = []
     splits: dict[str, set[str]] = {}
     for name in names:
         if Path(name).is_dir():
-            found += shard_pictures(Path(name), ("train", "val", "test"))
+            found += shard_images(Path(name), ("train", "val", "test"))
         elif name in sources:
             splits.setdefault(name, set()).update(_test_splits(layout, name))
         else:
@@ -109,9 +113,9 @@ def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], 
                     splits.setdefault(use.source, set()).add(use.split)
     folders = source_folders(sources, layout, splits)
     for name, wanted in splits.items():
-        pictures = source_pictures(name, folders[name], layout, wanted)
-        found += pictures or []
-        missing += [name] if pictures is None else []
+        images = source_images(name, folders[name], layout, wanted)
+        found += images or []
+        missing += [name] if images is None else []
     if names and not found:
         raise UsageError(
             f"there is nothing to compare with: {', '.join(missing) or ', '.join(names)} has not been fetched. "
@@ -134,8 +138,8 @@ def _show(console: Console, report: AuditReport, target: Path, lists: list[Path]
     tables = {"in a benchmark": count_hits(report.against), "twice in the data set": count_hits(report.within)}
     console.data(
         {
-            "pictures": report.pictures,
-            "benchmark_pictures": report.benchmark_pictures,
+            "pictures": report.images,
+            "benchmark_pictures": report.benchmark_images,
             "hits": str(target),
             "overlap_lists": [str(path) for path in lists],
             "not_fetched": missing,
@@ -146,7 +150,7 @@ def _show(console: Console, report: AuditReport, target: Path, lists: list[Path]
     for title, rows in tables.items():
         console.table(rows, title=title)
     console.line(
-        f"{report.pictures:,} training images, {report.benchmark_pictures:,} images of benchmarks: "
+        f"{report.images:,} training images, {report.benchmark_images:,} images of benchmarks: "
         f"{len(report.against):,} hits in benchmarks, {len(report.within):,} within the data set; {target}"
     )
     for path in lists:

@@ -86,7 +86,9 @@ class Part(click.ParamType["Slice"]):
     help="Convert the lazy shards in DIR into shards that hold every LQ, in --out. Needs no source files.",
 )
 @click.option(
-    "--from-hub", metavar="REPO", help="Rebuild the published shards of a repository from your own downloads, to the same bytes."
+    "--from-hub",
+    metavar="REPO",
+    help="Rebuild the published shards of a repository from your own downloads, to the same bytes.",
 )
 @click.option("--task", type=Part(), metavar="I/N", help="Build only part I of N, as in a Slurm array.")
 @click.option("--retry-rejected", is_flag=True, help="Rebuild the shards that left out samples that could not be made.")

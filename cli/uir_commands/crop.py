@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @SCREEN
 @SEED
 @click.option(
-    "--export", type=click.Path(path_type=Path, file_okay=False), help="Also write the crops to this folder, as PNG files."
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write the crops to this folder, as PNG files.",
 )
 @ROOT
 @JOBS

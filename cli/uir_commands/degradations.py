@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[TYPE]...")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet to this PNG file.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet to this PNG file."
+)
 @click.option(
     "--html",
     "page",
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     help="Write an HTML page with an image of every level.",
 )
 @click.option(
-    "--photo", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Image to degrade. [default: a generated one]"
+    "--photo",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Image to degrade. [default: a generated one]",
 )
 @SEED
 @DRY_RUN

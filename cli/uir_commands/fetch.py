@@ -24,10 +24,17 @@ from .source_views import show_plan, show_report
     metavar="DIR",
     help="Use files that you have: manual downloads, or, with a new ID, a folder of your own images.",
 )
-@click.option("--degradation", metavar="TYPE", default="", help="Degradation of your LQ images: one of the nineteen types.")
+@click.option(
+    "--degradation", metavar="TYPE", default="", help="Degradation of your LQ images: one of the nineteen types."
+)
 @click.option("--lq", metavar="NAME", default="", help="Folder of your LQ images, below --from.")
 @click.option("--gt", metavar="NAME", default="", help="Folder of your GT images, below --from.")
-@click.option("--test-share", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of your scenes for the test split.")
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    help="Share of your scenes for the test split.",
+)
 @click.option("--licence", default="unknown", help="Licence of your images.")
 @click.option("--prune", is_flag=True, help="Delete archives after they are unpacked.")
 @click.option("--limit", type=Size(), metavar="SIZE", help="Rate limit in bytes per second, over all files.")

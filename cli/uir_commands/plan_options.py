@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from uirdata.sources import Source
     from uirdata.subsets import Subset
 
-SIZE = click.option("--size", type=click.IntRange(1), help="Side of training crops in pixels. [default: that of the subset, or 512]")
-STRIDE = click.option("--stride", type=click.IntRange(1), help="Step between crops in pixels. [default: that of the subset, or 256]")
+SIZE = click.option(
+    "--size", type=click.IntRange(1), help="Side of training crops in pixels. [default: that of the subset, or 512]"
+)
+STRIDE = click.option(
+    "--stride", type=click.IntRange(1), help="Step between crops in pixels. [default: that of the subset, or 256]"
+)
 
 VARIANT = click.option(
     "--variant",

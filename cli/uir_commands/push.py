@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 @click.argument("words", nargs=-1, required=True, metavar="[DIR] REPO")
 @click.option("--private", is_flag=True, help="Make the repository private if it is created.")
 @click.option("--recipes-only", is_flag=True, help="Publish manifests and recipes without pixels.")
-@click.option("--no-tables", is_flag=True, help="Publish only the tars: half the bytes, and load_dataset reads the tars.")
+@click.option(
+    "--no-tables", is_flag=True, help="Publish only the tars: half the bytes, and load_dataset reads the tars."
+)
 @click.option("--verify", is_flag=True, help="After the push, compare the hash of every file with the hash on the Hub.")
-@click.option("--replace", is_flag=True, help="Replace shards that differ on the Hub, and delete those that are not in DIR.")
+@click.option(
+    "--replace", is_flag=True, help="Replace shards that differ on the Hub, and delete those that are not in DIR."
+)
 @click.option("--revision", default="main", show_default=True, metavar="BRANCH", help="The branch to commit to.")
-@click.option("--token", metavar="TEXT", help="Access token; used instead of HF_TOKEN and of the login of `hf auth login`.")
+@click.option(
+    "--token", metavar="TEXT", help="Access token; used instead of HF_TOKEN and of the login of `hf auth login`."
+)
 @ROOT
 @DRY_RUN
 @common
@@ -126,7 +132,9 @@ def _show(console: Console, plan: PushPlan) -> None:
     ]
     console.table(rows, right=["bytes"])
     new = "" if plan.base else "; the repository would be created"
-    console.line(f"{len(plan.send):,} of {len(plan.files):,} files, {size_text(plan.send_bytes)}, would be uploaded{new}")
+    console.line(
+        f"{len(plan.send):,} of {len(plan.files):,} files, {size_text(plan.send_bytes)}, would be uploaded{new}"
+    )
     for path in plan.delete:
         console.line(f"would be deleted: {path}")
     for problem in plan.problems:

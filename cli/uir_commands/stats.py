@@ -14,7 +14,9 @@ from ..options import DRY_RUN, ROOT, ShardPlace, common
 
 @click.command()
 @click.argument("folder", required=False, type=ShardPlace(), metavar="[DIR]")
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained HTML page.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained HTML page."
+)
 @click.option("--levels", is_flag=True, help="Also count each level.")
 @click.option("--explain", is_flag=True, help="Show for each source how it contributes to the paper's numbers.")
 @ROOT
