@@ -133,7 +133,7 @@ def chosen_subset(
         return whole
     unknown = [name for name in ids if name not in whole.sources]
     if unknown:
-        raise UsageError(f"source {unknown[0]} is not in subset {whole.name}, which has:  {', '.join(whole.sources)}")
+        raise UsageError(f"source {unknown[0]} is not in subset {whole.name}, which has: {', '.join(whole.sources)}")
     return replace(whole, uses=tuple(use for use in whole.uses if use.source in ids))
 
 

@@ -201,7 +201,7 @@ def build_shards(
     )
     console.line(
         f"{result.samples:,} samples in {result.shards:,} new shards; {result.samples_there:,} existed already. "
-        f"Folder: {result.place}"
+        f"Written to {result.place}"
     )
     if not result.complete:
         console.line("other tasks of this build have not finished; the last one to finish writes info.json")
@@ -228,7 +228,7 @@ def _materialise(
     with console.progress() as progress:
         report = materialise(lazy, out, shard_bytes=shard_size, engine=engine, progress=progress)
     console.data({"folder": str(out), "shards_built": report.shards, "samples_built": report.samples})
-    console.line(f"{report.samples:,} samples in {report.shards:,} new shards. Folder: {out}")
+    console.line(f"{report.samples:,} samples in {report.shards:,} new shards. Written to {out}")
 
 
 def _end_build(console: Console, folder: Path, result: BuildResult) -> None:

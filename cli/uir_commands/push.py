@@ -101,8 +101,8 @@ def push_hf(
         }
     )
     console.line(
-        f"{report.sent:,} files uploaded, {size_text(report.sent_bytes)}; {len(plan.files) - report.sent:,} were there. "
-        f"{repository.link} at {report.commit[:12]}"
+        f"{report.sent:,} files uploaded, {size_text(report.sent_bytes)}; "
+        f"{len(plan.files) - report.sent:,} were there. {repository.link} at {report.commit[:12]}"
     )
     if wrong:
         raise PublishError(f"{len(wrong)} files differ on the Hub: {wrong[0]}")

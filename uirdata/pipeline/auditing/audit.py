@@ -268,7 +268,7 @@ def _placed(batch: Batch, block: Batch, matches: NDArray[np.int64], flip: Flip) 
 
 
 def _better(before: _Proposal | None, now: _Proposal) -> _Proposal:
-    """Return the better of two candidates for a pair: windows locate the common part, and more windows do so more reliably."""
+    """Return the better of two candidates for a pair: the one with more windows, else with fewer bits."""
     if before is None or before.placement is None:
         return now if before is None or now.placement is not None or now.distance < before.distance else before
     return now if now.placement is not None and now.placement.windows > before.placement.windows else before
