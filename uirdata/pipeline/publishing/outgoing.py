@@ -192,7 +192,7 @@ def write_pages(folder: Path, written: Mapping[str, bytes]) -> None:
 
 
 def is_there(file: OutFile, entry: Entry | None) -> bool:
-    """Return whether an entry of the repository has a file's bytes; for a table that was never made, the name is enough."""
+    """Return whether an entry has a file's bytes; a table that was never made is compared by name."""
     if entry is None:
         return False
     if isinstance(file.content, ImageTable) and not file.sha256:

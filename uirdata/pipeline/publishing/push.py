@@ -259,7 +259,7 @@ def _problems(publication: Publication, files: Sequence[OutFile]) -> Iterator[st
         yield f"{len(files):,} files; the Hub allows {_MOST_FILES:,}. Build with a larger --shard-size"
     for folder, number in Counter(file.path.rpartition("/")[0] for file in files).items():
         if number > _MOST_IN_FOLDER:
-            yield f"{folder}: {number:,} files; the Hub allows {_MOST_IN_FOLDER:,} in a folder. Build with larger shards"
+            yield f"{folder}: {number:,} files; the Hub allows {_MOST_IN_FOLDER:,} in a folder. Use larger shards"
     for file in files:
         if file.size > _LARGEST_FILE:
             yield f"{file.path}: {file.size:,} bytes; the Hub allows {_LARGEST_FILE:,}. Use a smaller --shard-size"
