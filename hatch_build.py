@@ -1,4 +1,4 @@
-"""What a build of the wheel needs beside pyproject.toml: the package `uir_cli` of an editable install."""
+"""Build hook of hatchling: the package `uir_cli` of an editable install."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 class EditableCommandLine(BuildHookInterface[Any]):
     """
-    Makes the folder cli/ of a checkout importable as `uir_cli`.
+    Build hook that makes the folder cli/ of a checkout importable as `uir_cli`.
 
-    A wheel gets a copy of the folder under that name. An editable install must not: it would run yesterday's code. It
-    gets a package of one file, whose modules are looked for in the checkout.
+    A wheel gets a copy of the folder under that name. A copy in an editable install would run outdated code; it gets a
+    package of one file instead, whose modules are imported from the checkout.
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add that file to an editable install."""
+        """Add the file of that package to an editable install."""
         if version != "editable":
             return
         file = Path(mkdtemp()) / "__init__.py"

@@ -1,11 +1,11 @@
 """
-Time and peak memory of an audit of 2.5 million pictures, what looking at one costs, and what is found.
+Time and peak memory of an audit of 2.5 million images, the time for one image, and precision and recall.
 
 - whole: 2.5 million generated hashes against each other, with planted copies that differ in up to 5 bits and are
   flipped;
 - windows: 60 million generated windows, as 600,000 crops of 512 pixels have, against a million of benchmarks;
 - looking: decode a 512 crop from lossless WebP, fingerprint it, score it;
-- copies: photographs of scikit-image and generated pictures, changed in thirteen ways, looked for among the originals.
+- copies: photographs of scikit-image and generated images, changed in thirteen ways, searched for among the originals.
 
     python -m benchmarks.audit [--pictures 2500000]
 """
@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tests.uirdata.pipeline.auditing.test_audit import COPIES, generated, pictures
+from tests.uirdata.pipeline.auditing.test_audit import COPIES, generated, gt_images
 from uirdata.images import RgbImage, decode_image, encode_image
 from uirdata.pipeline.auditing.audit import audit
 from uirdata.screening import measure, sharpness_energies
@@ -44,12 +44,12 @@ _PLANTED = 10_000
 
 
 def random_hashes(rng: np.random.Generator, number: int) -> Hashes:
-    """Hashes of pictures that have nothing in common."""
+    """Return hashes of images that have nothing in common."""
     return rng.integers(0, 1 << 64, number, dtype=np.uint64)
 
 
 def compare_wholes(number: int) -> None:
-    """Look for planted near-duplicates among hashes of whole pictures."""
+    """Search for planted near-duplicates among hashes of whole images, and print the result."""
     rng = np.random.default_rng(0)
     hashes = random_hashes(rng, number)
     planted: set[tuple[int, int]] = set()
@@ -74,7 +74,7 @@ def compare_wholes(number: int) -> None:
 
 
 def compare_windows(number: int, benchmark: int = 1_000_000) -> None:
-    """Look for windows in an index of benchmarks' windows."""
+    """Search for windows in an index of the windows of benchmarks, and print the result."""
     rng = np.random.default_rng(1)
     start = time.perf_counter()
     index = HashIndex(random_hashes(rng, benchmark))
@@ -92,7 +92,7 @@ def compare_windows(number: int, benchmark: int = 1_000_000) -> None:
 
 
 def look() -> None:
-    """Time what is done once for each crop."""
+    """Print the time of the operations that are done once for each crop."""
     photograph = next(image for name, image in generated().items() if name.startswith("coffee"))
     crop = np.asarray(Image.fromarray(photograph).resize((512, 512), Image.Resampling.BICUBIC))
     data = encode_image(crop, "webp")
@@ -114,7 +114,7 @@ def look() -> None:
 
 
 def find_copies() -> None:
-    """Plant copies of half of the pictures, and look for them among all."""
+    """Plant copies of half of the images, search for them among all, and print the result."""
     images = generated()
     held, others = list(images)[::2], list(images)[1::2]
     more: dict[str, Callable[[RgbImage], RgbImage]] = {
@@ -129,11 +129,11 @@ def find_copies() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        benchmark = pictures(folder, "bench", {key: images[key] for key in held}, "test")
-        train = pictures(folder, "others", {key: images[key] for key in others})
+        benchmark = gt_images(folder, "bench", {key: images[key] for key in held}, "test")
+        train = gt_images(folder, "others", {key: images[key] for key in others})
         for copy, change in more.items():
-            copies = pictures(folder / copy, "copies", {key: change(images[key]) for key in held})
-            train += [replace(picture, gt_path=copy) for picture in copies]
+            copies = gt_images(folder / copy, "copies", {key: change(images[key]) for key in held})
+            train += [replace(image, gt_path=copy) for image in copies]
         report = audit(train, benchmark, FingerprintCache(folder / "cache"))
     wrong = [hit for hit in report.hits if hit.one.scene != hit.other.scene]
     for copy in more:
@@ -143,7 +143,7 @@ def find_copies() -> None:
 
 
 def peak() -> str:
-    """Say how much memory was used at most, so far."""
+    """Return the peak memory so far, as text."""
     return f"peak memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
 
 
@@ -154,7 +154,7 @@ def _jpeg(image: RgbImage, quality: int) -> io.BytesIO:
 
 
 def main() -> None:
-    """Run all four."""
+    """Run all four measurements."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=2_500_000)
     number = parser.parse_args().pictures

@@ -1,17 +1,18 @@
 """
-Building shards against the work that cannot be avoided, and against the usual way of cutting sub-images; with a pool of
-processes, one a core.
+Speed of building shards compared with the minimal work, and with the usual way to crop sub-images; with a pool of
+processes, one per core.
 
-Photographs of 2040 x 1356 (--photos, or mosaics of those that ship inside packages), 512 crops at stride 256:
+Photographs of 2040 x 1356 (--photos, or mosaics of those in installed packages), crops of 512 at stride 256:
 
-- pure: decode each photograph once, cut, degrade, encode LQ and GT, and nothing else;
-- build: `build` on as many workers: pixels hashed, tars, manifest;
-- sub-images: OpenCV reads, cuts and writes each crop as PNG level 3, a file each, as `extract_subimages` does.
+- pure: decode each photograph once, crop, degrade, encode LQ and GT, and nothing else;
+- build: `build` with the same number of workers: also hashes pixels, writes tars and the manifest;
+- sub-images: OpenCV reads, crops and writes each crop as a PNG file of level 3, as `extract_subimages` does.
 
-With --workers 1 all of it happens in this process, so starting processes is not counted.
+With --workers 1 everything runs in this process, so that starting processes is not counted.
 
-Pure and build make LQ (of JPEG, and of noise). Against the sub-images they cut published pairs: the same photographs on
-both sides, none of them degraded, two crops a sample. Cases take turns; ratios are medians of those of one turn.
+Pure and build make LQ (with JPEG, and with noise). For the comparison with sub-images they crop published pairs: the
+same photographs as LQ and GT, none of them degraded, two crops per sample. The cases alternate; ratios are medians of
+the ratios within a round.
 
     python -m benchmarks.build_shards [--photos DIR] [--count 12] [--repeats 3] [--workers 2]
 """
@@ -54,14 +55,14 @@ HEIGHT, WIDTH = 1356, 2040
 
 @dataclass(frozen=True)
 class Took:
-    """Crops a second by the clock, and crops a second of processor time of this process and its children."""
+    """Crops per second of wall-clock time, and per second of processor time of this process and its children."""
 
     clock: float
     processor: float
 
 
 def make_photographs(folder: Path, count: int) -> list[Path]:
-    """Write mosaics of photographs out of packages, at their own resolution, in ever other arrangements."""
+    """Write mosaics of photographs of installed packages, at their own resolution, each in a different arrangement."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -77,7 +78,7 @@ def make_photographs(folder: Path, count: int) -> list[Path]:
                 piece = pieces[int(rng.integers(len(pieces)))][:, :: 1 - 2 * int(rng.integers(2))]
                 y, x = int(rng.integers(piece.shape[0] - 299)), int(rng.integers(piece.shape[1] - 399))
                 tile = piece[y : y + 400, x : x + 400]
-                # Heights below 400 are continued by their mirror image.
+                # Photographs of less than 400 rows are extended by reflection.
                 tile = np.pad(tile, ((0, max(0, 400 - tile.shape[0])), (0, 0), (0, 0)), mode="reflect")
                 canvas[top : top + 400, left : left + 400] = tile[: HEIGHT - top, : WIDTH - left]
         paths.append(folder / f"{number:04d}.png")
@@ -86,7 +87,7 @@ def make_photographs(folder: Path, count: int) -> list[Path]:
 
 
 def plan_of(paths: list[Path], degradation: str) -> Plan:
-    """Plan a sample of each crop: an LQ made of it, or, with haze, the photograph as its own published LQ."""
+    """Return a plan with a sample of each crop: a generated LQ, or, with haze, the photograph as its published LQ."""
     found = []
     for path in paths:
         lq, kind = (path.name, degradation) if degradation == "haze" else ("", "")
@@ -97,7 +98,7 @@ def plan_of(paths: list[Path], degradation: str) -> Plan:
 
 
 def pure(plan: Plan, folder: Path, codec: Codec, workers: int) -> int:
-    """Decode, cut, degrade, encode; keep nothing."""
+    """Decode, crop, degrade and encode, without writing; return the number of crops."""
     names = sorted({sample.gt_path for sample in plan.samples()})
     return sum(spread(partial(_pure_one, plan, folder, codec), names, workers))
 
@@ -106,14 +107,14 @@ def _pure_one(plan: Plan, folder: Path, codec: Codec, name: str) -> int:
     reader, done = SampleReader({"photos": folder}, plan.seed), 0
     for sample in plan.samples():
         if sample.gt_path == name:
-            for picture in reader.pixels(sample)[:2]:
-                encode_image(picture, codec)
+            for image in reader.pixels(sample)[:2]:
+                encode_image(image, codec)
                 done += 1
     return done
 
 
 def built(plan: Plan, folder: Path, out: Path, codec: Codec, workers: int) -> int:
-    """Build the shards, two a worker; as in shards of 1 GB, few photographs lie in two of them."""
+    """Build the shards, two per worker; as in shards of 1 GB, few photographs are in two of them."""
     crops = sum(1 for _ in plan.samples())
     each = estimated_bytes(next(plan.samples()))
     settings = BuildSettings(codec=codec, shard_bytes=-(-crops // (2 * workers)) * each)
@@ -123,12 +124,12 @@ def built(plan: Plan, folder: Path, out: Path, codec: Codec, workers: int) -> in
 
 
 def sub_images(paths: list[Path], out: Path, workers: int) -> int:
-    """Cut and write the crops of LQ and GT with OpenCV, a file each."""
+    """Write the crops of LQ and GT with OpenCV, one file each."""
     return sum(spread(_sub_images_of, [(path, out / side) for side in ("gt", "lq") for path in paths], workers))
 
 
 def spread(work: Callable[[T], int], items: Iterable[T], workers: int) -> Iterable[int]:
-    """Do it in a pool of processes; one worker is this process, as in `LocalEngine`."""
+    """Yield the results from a pool of processes; one worker is this process, as in `LocalEngine`."""
     if workers == 1:
         return [work(item) for item in items]
     with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
@@ -148,7 +149,7 @@ def _sub_images_of(job: tuple[Path, Path]) -> int:
 
 
 def measure(work: Callable[[], int]) -> Took:
-    """Time one case."""
+    """Return the speed of one case."""
     clock, processor = time.perf_counter(), _processor()
     done = work()
     return Took(done / (time.perf_counter() - clock), done / (_processor() - processor))
@@ -160,14 +161,14 @@ def _processor() -> float:
 
 
 def ratio(turns: list[dict[str, Took]], one: str, other: str) -> str:
-    """Give the median of a ratio within a turn, by the clock and in processor time."""
+    """Return the median of a ratio within a round, in wall-clock time and in processor time."""
     clock = statistics.median(turn[one].clock / turn[other].clock for turn in turns)
     processor = statistics.median(turn[one].processor / turn[other].processor for turn in turns)
     return f"{clock:.2f} | {processor:.2f}"
 
 
 def main() -> None:
-    """Run all cases in turn; print Markdown tables."""
+    """Run all cases alternately; print Markdown tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--count", type=int, default=12)

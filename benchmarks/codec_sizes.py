@@ -1,8 +1,8 @@
 """
-Bytes of lossless pictures, as a share of raw RGB: GT, and LQ of each type, the mean over its levels.
+Bytes of losslessly encoded images, as a share of raw RGB: GT, and LQ of each type, the mean over its levels.
 
-Crops of photographs that ship inside packages, 512 pixels wide or as much as they have.
-`uirdata/pipeline/building/size_estimates.py` holds what this printed.
+Crops of photographs in installed packages, 512 x 512 pixels or less if they are smaller. The results are in
+`uirdata/pipeline/building/size_estimates.py`.
 
     python -m benchmarks.codec_sizes [--crops 4]
 """
@@ -20,23 +20,23 @@ from uirdata.seeding import rng_for
 
 
 def crops(number: int) -> list[RgbImage]:
-    """Cut the middle of photographs."""
+    """Return the centres of some photographs."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
-    pictures = [np.asarray(getattr(skimage.data, name)()) for name in ("coffee", "astronaut", "chelsea", "rocket")]
+    images = [np.asarray(getattr(skimage.data, name)()) for name in ("coffee", "astronaut", "chelsea", "rocket")]
     cut = []
-    for picture in [*load_sample_images().images, *pictures][:number]:
-        height, width = (min(512, side) for side in picture.shape[:2])
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        cut.append(np.ascontiguousarray(picture[top : top + height, left : left + width, :3]))
+    for image in [*load_sample_images().images, *images][:number]:
+        height, width = (min(512, side) for side in image.shape[:2])
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        cut.append(np.ascontiguousarray(image[top : top + height, left : left + width, :3]))
     return cut
 
 
-def shares(pictures: list[RgbImage]) -> str:
-    """Give the share of raw bytes for each codec, as cells."""
-    raw = sum(picture.nbytes for picture in pictures)
-    return " | ".join(f"{sum(len(encode_image(p, codec)) for p in pictures) / raw:.3f}" for codec in CODECS)
+def shares(images: list[RgbImage]) -> str:
+    """Return the share of raw bytes for each codec, as table cells."""
+    raw = sum(image.nbytes for image in images)
+    return " | ".join(f"{sum(len(encode_image(p, codec)) for p in images) / raw:.3f}" for codec in CODECS)
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """
-Can the nineteen types be told apart, and do the generated ones look like the real ones?
+Can a classifier distinguish the nineteen types, and do generated images look like real ones?
 
     python -m benchmarks.degradation_classifier [--photos FOLDER...] [--real FOLDER] [--steps 1200]
 
-Trains a small network on generated samples of photographs that ship with scikit-image and scikit-learn, and of those
-in further folders, and tests it on other photographs out of scikit-image, scikit-learn and matplotlib. With `--real`,
-it then looks at real pictures: FOLDER/MANIFEST.tsv lists them (path, role), and what they are taken for is printed by
-the folder that they lie in.
+Trains a small network on generated samples of photographs of scikit-image and scikit-learn, and of those in further
+folders, and tests it on other photographs of scikit-image, scikit-learn and matplotlib. With `--real`, it also
+classifies real images: FOLDER/MANIFEST.tsv lists them (path, role), and the predicted types are printed by the folder
+of the images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from uirdata.seeding import rng_for
 
 NAMES = list(DEGRADATIONS)
 CROP = 128
-# What the parts of the manifest's words for a degradation mean here. The first that occurs in the folder's name counts.
+# Parts of folder names in the manifest, and the type that each means. The first that occurs in a folder's name counts.
 GROUPS = {
     "rain_streak": "rain-streak",
     "raindrop": "raindrop",
@@ -49,7 +49,7 @@ GROUPS = {
 
 
 def main() -> None:
-    """Train, test on held-out photographs, and look at real pictures."""
+    """Train, test on held-out photographs, and classify real images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, help="a folder with MANIFEST.tsv")
     parser.add_argument("--photos", type=Path, nargs="*", default=[], help="folders of more photographs to train on")
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=4e-3, help="the highest learning rate")
     parser.add_argument("--save", type=Path)
-    parser.add_argument("--load", type=Path, help="weights to go on from; with --steps 0 they are only tested")
+    parser.add_argument("--load", type=Path, help="weights to start from; with --steps 0 they are only tested")
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def photographs() -> tuple[list[RgbImage], list[RgbImage]]:
-    """Give the photographs to train on and, none of them in common, those to test on."""
+    """Return the photographs to train on and those to test on, none of them in both."""
     import matplotlib
     import skimage
     import sklearn
@@ -98,7 +98,7 @@ def photographs() -> tuple[list[RgbImage], list[RgbImage]]:
 
 
 class Classifier(nn.Module):
-    """Convolutions on 2 x 2 cells, which keep every pixel, then mean, deviation and largest value of every feature."""
+    """Convolutions on 2 x 2 cells, which keep every pixel, then mean, deviation and maximum of every feature."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -116,8 +116,8 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(nn.Linear(18 * width, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, len(NAMES)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in 0..1 to (B, 19) logits."""
-        # What the neighbours do not explain, strengthened: noise, blocks and lattices are faint.
+        """Return (B, 19) logits of (B, 3, H, W) images in 0..1."""
+        # The amplified difference from the mean of the neighbours: noise, blocks and lattices are faint.
         fine = image - nn.functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
         features = self.body(torch.cat([image - 0.5, 8 * fine], dim=1))
         pooled = [features.mean(dim=(2, 3)), features.std(dim=(2, 3)), features.amax(dim=(2, 3)) / 4]
@@ -125,10 +125,10 @@ class Classifier(nn.Module):
 
 
 def sample(photos: list[RgbImage], label: int, rng: np.random.Generator) -> RgbImage:
-    """Cut, vary in size, brightness, tint and direction, so that the photographs tell nothing, and degrade."""
+    """Return a degraded crop, varied in size, brightness, tint and direction so that the photographs give no hint."""
     photo = photos[int(rng.integers(len(photos)))]
-    # Shrunk, for some of the photographs are JPEG or soft at their own size and would be taken for degraded; not always
-    # as much, for real pictures differ in sharpness.
+    # Reduced, because some of the photographs are JPEG or soft at their own size and would count as degraded; by
+    # different factors, because real images differ in sharpness.
     shrink = rng.uniform(0.35, 0.9)
     side = min(int(CROP / shrink), *photo.shape[:2])
     top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
@@ -138,12 +138,12 @@ def sample(photos: list[RgbImage], label: int, rng: np.random.Generator) -> RgbI
     gamma, tint = rng.uniform(0.75, 1.3), rng.uniform(0.85, 1.0, 3)
     varied = np.clip(255 * (crop / 255.0) ** gamma * tint, 0, 255).round().astype(np.uint8)
     lq = degrade(np.ascontiguousarray(varied), sample_recipe(NAMES[label], rng))
-    # Published pictures are often stored as good JPEG, whatever else is wrong with them.
+    # Published images are often stored as JPEG of high quality, whatever their degradation.
     return jpeg(lq, rng, quality=int(rng.integers(90, 99))) if rng.random() < 0.3 else lq
 
 
 def batches(photos: list[RgbImage], *, batch: int, seed: int, purpose: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Give batches without end, every type equally often."""
+    """Yield batches without end, every type equally often."""
     step = 0
     while True:
         rng = rng_for(seed, str(step), purpose)
@@ -176,7 +176,7 @@ def fit(network: Classifier, photos: list[RgbImage], *, steps: int, batch: int, 
 
 @torch.no_grad()
 def print_held_out(network: Classifier, photos: list[RgbImage], *, rounds: int = 30) -> None:
-    """Print the accuracy on photographs that the network has not seen, and what is taken for what."""
+    """Print the accuracy on held-out photographs, and the confusion matrix."""
     confusion = np.zeros((len(NAMES), len(NAMES)), dtype=int)
     source = batches(photos, batch=2 * len(NAMES), seed=1, purpose="test")
     for _ in range(rounds):
@@ -184,11 +184,11 @@ def print_held_out(network: Classifier, photos: list[RgbImage], *, rounds: int =
         for label, guess in zip(labels.tolist(), network(images).argmax(dim=1).tolist(), strict=True):
             confusion[label, guess] += 1
     accuracy = np.trace(confusion) / confusion.sum()
-    print(f"\nheld-out photographs: {accuracy:.3f} of {confusion.sum()} right; chance is {1 / len(NAMES):.3f}")
-    print("rows: what it is; columns, in the same order: what it was taken for")
+    print(f"\nheld-out photographs: {accuracy:.3f} of {confusion.sum()} correct; chance is {1 / len(NAMES):.3f}")
+    print("rows: true type; columns, in the same order: predicted type")
     for label, row in enumerate(confusion):
         print(f"  {NAMES[label]:28s}" + "".join(f"{count or '.':>4}" for count in row.tolist()))
-    print("share right, and what the others were taken for most often")
+    print("share of correct predictions, and the most frequent wrong ones")
     for label, row in enumerate(confusion):
         others = [(NAMES[i], int(row[i])) for i in np.argsort(-row) if i != label and row[i]][:3]
         missed = ", ".join(f"{name} {count}" for name, count in others)
@@ -197,9 +197,9 @@ def print_held_out(network: Classifier, photos: list[RgbImage], *, rounds: int =
 
 @torch.no_grad()
 def print_real(network: Classifier, folder: Path) -> None:
-    """Print what real pictures are taken for, by the folder that they lie in: the mean over crops decides."""
+    """Print the predicted types of real images, by their folder: the mean over crops decides."""
     rows = list(csv.DictReader((folder / "MANIFEST.tsv").open(encoding="utf-8"), delimiter="\t"))
-    print("\nreal pictures")
+    print("\nreal images")
     total, hits = 0, 0
     for group in sorted({row["path"].split("/")[0] for row in rows if row["role"] in ("lq", "lq_only")}):
         expected = next((name for part, name in GROUPS.items() if part in group), "")
@@ -215,7 +215,7 @@ def print_real(network: Classifier, folder: Path) -> None:
 
 
 def guess(network: Classifier, image: RgbImage) -> str:
-    """Name the type by the mean probability over up to 25 crops; a large picture is brought to about 720 lines."""
+    """Return the type of the highest mean probability over up to 25 crops; large images are reduced to about 720 rows."""
     scale = min(1.0, 720 / min(image.shape[:2]))
     if scale < 0.75:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -1,9 +1,9 @@
 """
-Are generated samples as strong as published ones? PSNR of LQ against GT, over the same GT.
+Are generated degradations as strong as published ones? PSNR of LQ against GT, for the same GT.
 
     python -m benchmarks.degradation_psnr FOLDER
 
-FOLDER/<set>/gt and FOLDER/<set>/lq* hold real pairs of one name. Sets that are not there are left out.
+FOLDER/<set>/gt and FOLDER/<set>/lq* hold real pairs with equal names. Missing sets are skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEVELS = {
 
 
 def main() -> None:
-    """Print a table: the published pair, and our levels over its GT, mean of four recipes."""
+    """Print a table: the published pair, and our levels for its GT, mean of four recipes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
@@ -51,13 +51,13 @@ def main() -> None:
 
 
 def mean_psnr(gt: RgbImage, kind: str, level: str) -> float:
-    """Give the mean over four recipes."""
+    """Return the mean PSNR over four recipes."""
     recipes = [sample_recipe(kind, rng_for(0, f"{level} {i}", "psnr"), level) for i in range(4)]
     return float(np.mean([psnr(gt, degrade(gt, recipe)) for recipe in recipes]))
 
 
 def psnr(gt: RgbImage, lq: RgbImage) -> float:
-    """Give the PSNR in dB, RGB, 255."""
+    """Return the PSNR in dB, on RGB with a peak of 255."""
     return 10 * math.log10(255**2 / float(np.mean((gt.astype(np.float64) - lq) ** 2)))
 
 

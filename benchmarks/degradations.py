@@ -1,11 +1,11 @@
 """
-Throughput of the degradations: images per second on one core, per type, beside the usual way of doing the same.
+Throughput of the degradations: images per second on one core, per type, compared with the usual implementation.
 
     python -m benchmarks.degradations [--size 512] [--repeats 5] [--types noise,jpeg]
 
-A type's figure is the mean over its levels, each the median of some repeats. The usual way is numpy and OpenCV as
-training code has it: float64 noise from the legacy generator, `np.random.poisson`, `cv2.filter2D` in float32, and so
-on. Both are measured in the same run, one after the other, in processor time of this thread.
+The value of a type is the mean over its levels, each the median of some repeats. The usual implementation is numpy and
+OpenCV as in training code: float64 noise from the legacy generator, `np.random.poisson`, `cv2.filter2D` in float32, and
+so on. Both are measured in the same run, one after the other, in processor time of this thread.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Run once to warm up, then take the median processor time of some runs."""
+    """Run once to warm up, then return the median processor time of some runs."""
     work()
     times = []
     for _ in range(repeats):
@@ -68,7 +68,7 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def photograph(size: int) -> RgbImage:
-    """Give a photograph that ships with scikit-image, at the asked size."""
+    """Return a photograph of scikit-image at a size."""
     from skimage import data
 
     photo = data.astronaut()
@@ -76,7 +76,7 @@ def photograph(size: int) -> RgbImage:
 
 
 def peers(photo: RgbImage) -> dict[str, tuple[str, str, Callable[[], object]]]:
-    """Per operation: our type and level, and a function that does the same in the usual way."""
+    """Return, by operation, our type and level, and a function of the usual implementation."""
 
     def rounded(values: np.ndarray) -> np.ndarray:
         return np.clip((values * 255.0).round(), 0, 255).astype(np.uint8)

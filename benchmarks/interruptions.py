@@ -1,5 +1,5 @@
 """
-The same bytes whatever happens: one build by the command line in every way there is, and killed at random moments.
+Do interruptions change bytes? One build by the command line in all possible ways, and killed at random moments.
 
 Photographs of 2040 x 1356, 512 crops at stride 256, noise and JPEG, shards of 12 MB. Built on 1, 2 and 7 workers, on
 Ray, as three `--task` slices at once, and on two workers that are killed (SIGKILL, the whole process group) --kills
@@ -38,36 +38,36 @@ UIR = [sys.executable, "-c", "from cli.uir import main; main()"]
 
 
 def command(root: Path, out: Path, *more: str) -> list[str]:
-    """Say how a build is called."""
+    """Return the command line of a build."""
     asked = ["build-shards", "--subset", "small", "--root", str(root), "--out", str(out), "--shard-size", "12MB", "-q"]
     return [*UIR, *asked, *more]
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Hash every tar and every part of the manifest."""
+    """Return the hash of every tar and every part of the manifest."""
     files = [*out.rglob("*.tar"), *(out / "manifest.parquet").glob("*.parquet"), out / "info.json"]
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def build(root: Path, out: Path, *more: str) -> float:
-    """Build in one go; give the seconds."""
+    """Run a build without interruption; return the seconds."""
     start = time.perf_counter()
     subprocess.run(command(root, out, *more), check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def slices(root: Path, out: Path) -> None:
-    """Build three slices at the same time."""
+    """Build three slices in parallel."""
     calls = [command(root, out, "--workers", "1", "--task", f"{n}/3") for n in (1, 2, 3)]
     parts = [subprocess.Popen(call, stdout=subprocess.DEVNULL) for call in calls]
     if any(part.wait() for part in parts):
         raise SystemExit("a slice failed")
-    # The last to end writes info.json; where two end together, a call with nothing left to build does.
+    # The last slice to finish writes info.json; if two finish together, a call with nothing left to build does.
     build(root, out, "--workers", "1")
 
 
 def killed(root: Path, out: Path, times: int, took: float) -> tuple[int, int]:
-    """Kill builds; give how many were still at work, and after how many there were finished shards."""
+    """Kill builds; return how many were still running, and after how many there were finished shards."""
     hits = progress = 0
     chance = random.Random(0)
     for _ in range(times):
@@ -85,7 +85,7 @@ def killed(root: Path, out: Path, times: int, took: float) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Run all ways; print a Markdown table."""
+    """Run all builds; print a Markdown table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=3)
     parser.add_argument("--kills", type=int, default=20)
@@ -110,7 +110,7 @@ def main() -> None:
         print("| way | same sha256 of every file |\n|---|---|")
         for way in ("2", "7", "ray", "slices", "killed"):
             print(f"| {way} | {'yes' if digests(root / way) == expected else 'NO'} |")
-        print(f"\nOf {arguments.kills} kills {hits} met a build at work, {progress} one with finished shards.")
+        print(f"\nOf {arguments.kills} kills {hits} hit a running build, {progress} one with finished shards.")
 
 
 if __name__ == "__main__":

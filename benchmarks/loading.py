@@ -1,14 +1,14 @@
 """
-Loading shards against pure decoding, and against webdataset with Pillow.
+Speed of loading shards compared with pure decoding, and with webdataset and Pillow.
 
-Crops of 512 pixels of photographs (--photos, or mosaics of those inside packages) as shards in both codecs; a case
-delivers each sample once, as batches of 16 windows of 256 pixels; --workers processes, the tars in the page cache:
+Crops of 512 pixels of photographs (--photos, or mosaics of those in installed packages) as shards in both codecs; a
+case loads each sample once, in batches of 16 windows of 256 pixels; --workers processes, the tars in the page cache:
 
-- pure: each worker decodes LQ and GT of its share out of memory with `decode_image`, and keeps nothing;
-- ours: `crop_loader` over `open_shards`, batches of bytes, as the training loop takes them;
+- pure: each worker decodes LQ and GT of its share from memory with `decode_image`, and discards them;
+- ours: `crop_loader` over `open_shards`, batches of uint8, as the training loop uses them;
 - webdataset: the same tars, decoded with Pillow ("pil"), a random window of both, float32 in 0..1, torch's loader.
 
-Cases take turns; ratios are medians of those of one turn. "First batch" counts from the call that makes the loader.
+The cases alternate; ratios are medians of those within a round. "First batch" counts from the creation of the loader.
 
     python -m benchmarks.loading [--photos DIR] [--count 16] [--repeats 5] [--workers 2]
 """
@@ -49,14 +49,14 @@ BATCH, WINDOW = 16, 256
 
 @dataclass(frozen=True)
 class Took:
-    """Samples a second, and how long the first batch took, in seconds."""
+    """Samples per second, and the time to the first batch in seconds."""
 
     rate: float
     first_s: float
 
 
 def make_shards(folder: Path, out: Path, paths: list[Path], codec: str, workers: int) -> None:
-    """Build shards of JPEG pairs, about eight of them."""
+    """Build about eight shards of JPEG pairs."""
     plan = plan_of(paths, "jpeg")
     settings = BuildSettings(codec=next(c for c in CODECS if c == codec), shard_bytes=len(paths) * 35 * 710_000 // 8)
     todo = plan_build(out, plan, settings)
@@ -65,10 +65,10 @@ def make_shards(folder: Path, out: Path, paths: list[Path], codec: str, workers:
 
 
 def pure(out: Path, workers: int) -> Took:
-    """Decode, in as many processes, and keep nothing."""
+    """Decode in the same number of processes, and discard the pixels."""
     dataset = open_shards(out)
     with ProcessPoolExecutor(workers, get_context("fork"), cv2.setNumThreads, (1,)) as pool:
-        # The processes are there, and have what they decode in memory, before the clock starts.
+        # The processes have started, and have the bytes in memory, before the time is measured.
         list(pool.map(partial(_hold, out, workers), range(workers)))
         start = time.perf_counter()
         done = sum(pool.map(_decode_held, range(workers)))
@@ -138,7 +138,7 @@ def _windows(pair: tuple[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def timed(start: float, batches: Iterator[Any], workers: int) -> Took:
-    """Take all batches; the rate is that of those after each worker's first, when all are at work."""
+    """Read all batches; the rate is that of the batches after each worker's first one, when all workers are running."""
     next(batches)
     first = time.perf_counter()
     for _ in range(workers - 1):
@@ -149,7 +149,7 @@ def timed(start: float, batches: Iterator[Any], workers: int) -> Took:
 
 
 def main() -> None:
-    """Run all cases in turn; print Markdown tables."""
+    """Run all cases alternately; print Markdown tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--count", type=int, default=16)

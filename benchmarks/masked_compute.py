@@ -1,18 +1,18 @@
 """
-How fast masked stages are: a NAFNet block in five forms, whole networks plain and by each backend, and both decoders.
+Speed of masked stages: a NAFNet block in five forms, whole networks plain and with each backend, and both decoders.
 
     python benchmarks/masked_compute.py block [--threads 1] [--rounds 15]
     python benchmarks/masked_compute.py networks [--threads 1] [--rounds 3]
     python benchmarks/masked_compute.py decoders [--threads 1] [--rounds 5]
     python benchmarks/masked_compute.py compiled [--threads 1] [--rounds 5]
 
-`networks` has a row for spconv where that library is, and says so where it is not. `compiled` compares torch.compile
+`networks` has a row for spconv if it is installed, and a remark if it is not. `compiled` compares torch.compile
 (inductor, static shapes) with eager, on small networks.
 
 Times are forward and backward. Forms are run one after the other in each round, and ratios are medians over rounds of
-the ratio within a round, in processor time, so that other work on the machine weighs on all forms. The process starts
-itself again with an allocator that keeps its memory: with glibc's defaults the dense forms spend most of their time on
-page faults, which would flatter every other form.
+the ratio within a round, in processor time, so that other load on the machine affects all forms equally. The process
+restarts itself with an allocator that keeps its memory: with the defaults of glibc the dense forms spend most of their
+time on page faults, which would favour every other form.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ SMALL: dict[str, dict[str, Any]] = {
     "restormer": TRANSFORMER,
     "promptir": {**TRANSFORMER, "prompt_dims": [8, 8, 12], "prompt_sizes": [9, 6, 4]},
 }
-"""What is compiled: each kind of layer, as the compiler takes minutes even for these on a CPU."""
+"""Networks to compile: small, but with each kind of layer, as the compiler takes minutes even for these on a CPU."""
 
 
 def main() -> None:
-    """Read the command line, and start again with the allocator."""
+    """Parse the command line, and restart with the allocator."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["block", "networks", "decoders", "compiled", "one"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--ratio", type=float, default=0.5)
-    parser.add_argument("--network", default="", help="this one alone")
+    parser.add_argument("--network", default="", help="only this network")
     parser.add_argument("--way", default="plain")
     arguments = parser.parse_args()
     if os.environ.get("MALLOC_ARENA_MAX") != "1":
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def usual(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor) -> Tensor:
-    """The block as it is usually written, NCHW, times the mask where pixels mix."""
+    """Run the block as it is usually written, NCHW, multiplied by the mask where pixels are mixed."""
 
     def norm(x: Tensor, layer: Any) -> Tensor:
         mean = x.mean(1, keepdim=True)
@@ -93,7 +93,7 @@ def usual(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor) -> Tensor:
 
 
 def best_dense(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor) -> Tensor:
-    """The same with channels last and the fused norm."""
+    """Run the same with channels last and the fused norm."""
 
     def norm(x: Tensor, layer: Any) -> Tensor:
         y = F.layer_norm(x.permute(0, 2, 3, 1), layer.weight.shape, layer.weight, layer.bias, layer.eps)
@@ -113,7 +113,7 @@ def _dense(block: NAFBlock, x: Tensor, mask: Tensor, count: Tensor, norm: Callab
 
 
 def block_table(threads: int, rounds: int, ratio: float) -> None:
-    """Print the forms of a block at widths 32 and 64."""
+    """Print the times of the forms of a block at widths 32 and 64."""
     print(
         f"NAFNet block, {BATCH}x{SIZE}x{SIZE}, patches of {PATCH}, {ratio:.0%} hidden, float32, {threads} thread(s), "
     )
@@ -126,7 +126,7 @@ def block_table(threads: int, rounds: int, ratio: float) -> None:
 
 
 def block_lines(width: int, rounds: int, ratio: float) -> list[str]:
-    """Time the forms of a block, a row of the table each."""
+    """Return the times of the forms of a block, one table row each."""
     torch.manual_seed(0)
     block = NAFBlock(width)
     with torch.no_grad():
@@ -175,7 +175,7 @@ def block_lines(width: int, rounds: int, ratio: float) -> list[str]:
 
 
 def network_table(threads: int, rounds: int) -> None:
-    """Print the published networks, each way in a process of its own, for its peak memory."""
+    """Print the times of the published networks, each way in its own process because of its peak memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
     print(f"Published sizes, one 64x64 image, {threads} thread(s), median of {rounds} steps; memory: the peak.")
@@ -206,7 +206,7 @@ def network_table(threads: int, rounds: int) -> None:
 
 
 def decoder_table(threads: int, rounds: int) -> None:
-    """Print both reconstruction decoders beside the published networks, on features that are made up."""
+    """Print both reconstruction decoders of the published networks, on random features."""
     from torch.utils.flop_counter import FlopCounterMode
 
     print(f"Beside the published networks, one 128x128 image, forward and backward, {threads} thread(s), medians of ")
@@ -244,14 +244,14 @@ def decoder_table(threads: int, rounds: int) -> None:
 
 
 def _head_size(network: Backbone) -> int:
-    """Parameters that an image's gradient reaches from `head` alone."""
+    """Return the number of parameters that the gradient reaches from `head` alone."""
     network.zero_grad()
     network.head(torch.ones(1, network.last_channels, 8, 8)).sum().backward()
     return sum(p.numel() for p in network.parameters() if p.grad is not None)
 
 
 def _made_up(network: Backbone, side: int) -> Encoded:
-    """Features of the right shapes that want gradients."""
+    """Return random features of the right shapes that require gradients."""
 
     def drawn(channels: int, stride: int) -> Tensor:
         return torch.rand(1, channels, side // stride, side // stride).requires_grad_()
@@ -261,7 +261,7 @@ def _made_up(network: Backbone, side: int) -> Encoded:
 
 
 def compiled_table(threads: int, rounds: int, only: str) -> None:
-    """Print how torch.compile's inductor compares with eager, for all or for one."""
+    """Print torch.compile (inductor) compared with eager, for all networks or for one."""
     print(f"Small networks, 2x3x64x64, patches of {PATCH}, half hidden, float32, {threads} thread(s), forward and ")
     print(f"backward, medians of {rounds} rounds, torch.compile(dynamic=False); differences are the largest, over the ")
     print(f"largest value; torch {torch.__version__}\n")
@@ -275,7 +275,7 @@ def compiled_table(threads: int, rounds: int, only: str) -> None:
 
 
 def compiled_line(name: str, arguments: dict[str, Any], way: str, rounds: int) -> str:
-    """Compile and time one network one way, a row of the table."""
+    """Compile and time one network in one way; return a table row."""
     torch.manual_seed(0)
     torch._dynamo.reset()
     network = create_backbone(name, **arguments)
@@ -313,7 +313,7 @@ def compiled_line(name: str, arguments: dict[str, Any], way: str, rounds: int) -
 
 
 def one_network(name: str, way: str, rounds: int) -> dict[str, float]:
-    """Time one network one way."""
+    """Return time and memory of one network in one way."""
     torch.manual_seed(0)
     network = create_backbone(name)
     decoder = decoder_for(network)

@@ -1,6 +1,6 @@
 """
-Time and peak memory of planning 2.5 million generated samples, half of them made of clean images, half published
-pairs of eight crops each, dealt to shards of 1 GB.
+Time and peak memory of planning 2.5 million samples, half of them made of clean images, half published pairs of eight
+crops each, distributed over shards of 1 GB.
 
     python -m benchmarks.planning [--samples 2500000]
 """
@@ -22,7 +22,7 @@ from uirdata.subsets import Use
 
 
 def generated_plan(samples: int) -> Plan:
-    """Plan about so many samples: half of them made, one image a crop, half of them published pairs of 8 crops."""
+    """Return a plan of about so many samples: half generated, one crop per image, half published pairs of 8 crops."""
     clean = [FoundPair(_pair(number, ""), 1356, 2040) for number in range(samples // 12)]
     pairs = [FoundPair(_pair(number, f"lq/{number:07d}.png"), 720, 1280) for number in range(samples // 16)]
     groups = []
@@ -40,7 +40,7 @@ def _pair(number: int, lq: str) -> Pair:
 
 
 def main() -> None:
-    """Plan, deal, write the plan, and print what each took."""
+    """Plan, distribute, write the plan, and print the time of each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", type=int, default=2_500_000)
     wanted = parser.parse_args().samples

@@ -1,15 +1,15 @@
 """
-Does the reconstruction decoder use context? Train it shortly on photographs and measure it on others.
+Does the reconstruction decoder use context? Train it briefly on photographs, and measure it on others.
 
     python benchmarks/reconstruction_probe.py [--steps 4000] [--patch 8] [--threads 1]
     python benchmarks/reconstruction_probe.py --train FOLDER... --test FOLDER...
 
-A NAFNet of width 16 and its decoder learn to fill hidden patches: of photographs of scikit-image, or of those in the
-folders. The error inside hidden patches, on photographs that were never trained on (the two of scikit-learn, or those
-of the other folders), stands beside fillings that know no photographs: one colour for all, the mean of the visible
-neighbours of each hidden patch, the averages that the decoder starts from, taken of pixels, and a membrane, in which
-each hidden pixel is the mean of the four beside it. The decoder that is shown another photograph tells how much it
-would know without context. Prints Markdown.
+A NAFNet of width 16 and its decoder learn to reconstruct hidden patches: of photographs of scikit-image, or of those in
+the folders. The error inside hidden patches, on held-out photographs (the two of scikit-learn, or those of the other
+folders), is compared with fillings that need no training: one colour for all, the mean of the visible neighbours of
+each hidden patch, the averages that the decoder starts from, computed on pixels, and a membrane, in which each hidden
+pixel is the mean of its four neighbours. The decoder with the features of another photograph shows its error without
+context. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ BATCH, TEST_ROUNDS = 8, 24
 NEIGHBOURS = "mean of the visible neighbours"
 
 MEMBRANE_STEPS = 300
-"""Until a patch of 16 no longer changes visibly."""
+"""Enough that a patch of 16 no longer changes visibly."""
 
 
 def as_tensor(image: np.ndarray) -> Tensor:
-    """An (H, W, 3) uint8 picture as (3, H, W) in 0..1."""
+    """Return an (H, W, 3) uint8 image as (3, H, W) in 0..1."""
     return torch.tensor(image).permute(2, 0, 1).float() / 255
 
 
 def photographs(folders: list[Path], crop: int) -> list[Tensor]:
-    """All pictures below the folders that hold a crop, in the order of their names."""
+    """Return all images below the folders that are at least as large as a crop, in the order of their names."""
     files = sorted(file for folder in folders for file in folder.rglob("*") if file.suffix in (".png", ".jpg", ".tif"))
     images = [as_tensor(np.array(Image.open(file).convert("RGB"))) for file in files]
     return [image for image in images if min(image.shape[1:]) >= crop]
 
 
 def crops(images: list[Tensor], crop: int, generator: torch.Generator, *, turn: bool = False) -> Tensor:
-    """BATCH random crops, (BATCH, 3, crop, crop)."""
+    """Return BATCH random crops, (BATCH, 3, crop, crop)."""
     found = []
     for _ in range(BATCH):
         image = images[_draw(len(images), generator)]
@@ -68,7 +68,7 @@ def crops(images: list[Tensor], crop: int, generator: torch.Generator, *, turn: 
 
 
 def neighbour_means(image: Tensor, mask: PatchMask, patch: int) -> Tensor:
-    """Each patch gets the mean colour of its visible neighbours (of 8), of all that is visible where it has none."""
+    """Return the mean colour of the visible neighbours (of 8) of each patch; of all visible patches if it has none."""
     seen = mask.visible.to(image.dtype)
     colours = F.avg_pool2d(image, patch) * seen
     around = torch.ones(3, 1, 3, 3, dtype=image.dtype)
@@ -80,7 +80,7 @@ def neighbour_means(image: Tensor, mask: PatchMask, patch: int) -> Tensor:
 
 
 def membrane(start: Tensor, visible: Tensor) -> Tensor:
-    """Each hidden pixel the mean of the four beside it (Laplace's equation, by Jacobi's steps)."""
+    """Fill each hidden pixel with the mean of its four neighbours (Laplace's equation, by Jacobi's method)."""
     cross = torch.tensor([[0.0, 0.25, 0.0], [0.25, 0.0, 0.25], [0.0, 0.25, 0.0]]).repeat(3, 1, 1, 1)
     image = start
     for _ in range(MEMBRANE_STEPS):
@@ -89,12 +89,12 @@ def membrane(start: Tensor, visible: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--patch", type=int, default=8)
     parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--width", type=int, default=16, help="of the NAFNet")
+    parser.add_argument("--width", type=int, default=16, help="width of the NAFNet")
     parser.add_argument("--lr", type=float, default=2.5e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--train", type=Path, nargs="+", default=[], help="folders of photographs")
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def _share(step: int, steps: int) -> float:
-    """Warm up over 50 steps, then half a cosine."""
+    """Return the share of the learning rate: warm-up over 50 steps, then half a cosine."""
     return min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 

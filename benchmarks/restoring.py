@@ -1,10 +1,10 @@
 """
-What restoring a picture takes: time, memory beside the bound, and how far tiles are from the whole.
+Time and memory of restoring an image, compared with the memory limit, and the difference of tiles from the whole.
 
     python benchmarks/restoring.py PICTURE --checkpoint FILE --memory 1e9
     python benchmarks/restoring.py PICTURE --checkpoint FILE --tile 512 --whole
 
-Memory is the resident size of the process, read every 20 ms, less what it was after a small picture.
+Memory is the resident size of the process, read every 20 ms, minus its size after a small image.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from maskdcpt.restoring.restorer import Restorer
 
 
 def main() -> None:
-    """Read the command line, restore, and print a line."""
+    """Parse the command line, restore, and print a line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("picture", type=Path)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--memory", type=float, help="bytes")
     parser.add_argument("--tile", type=int)
-    parser.add_argument("--whole", action="store_true", help="compare with the picture restored whole")
+    parser.add_argument("--whole", action="store_true", help="compare with the image restored whole")
     arguments = parser.parse_args()
     picture = decode_image_file(arguments.picture.read_bytes(), str(arguments.picture))
     memory = None if arguments.memory is None else int(arguments.memory)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 class Watch:
-    """The largest resident size since it was made."""
+    """The largest resident size since its creation."""
 
     def __init__(self) -> None:
         self._largest = 0
@@ -65,7 +65,7 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> int:
-        """Give it, and look no more."""
+        """Return it in bytes, and stop watching."""
         self._stopped.set()
         self._thread.join()
         return self._largest

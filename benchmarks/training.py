@@ -1,11 +1,11 @@
 """
-What the loop and the loader cost beside the bare step: forward, backward, optimiser on the same tensors.
+Cost of the training loop and the loader compared with the bare step: forward, backward, optimiser on the same tensors.
 
     python benchmarks/training.py [--shards DIR] [--preset NAME ...] [--set KEY=VALUE ...] [--steps 40] [--rounds 5]
 
-Both run in one process, in turns. The bare step has its batch in memory as floats, and neither clips nor averages; the
-loop reads, cuts, turns, moves, clips, averages, counts, logs. Without --shards it builds those of the sample
-photographs. Prints Markdown.
+Both run in one process, alternately. The bare step has its batch in memory as floats, and neither clips gradients nor
+updates the EMA; the loop reads, crops, flips, moves to the device, clips, updates the EMA, counts and logs. Without
+--shards it builds shards of the sample photographs. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from maskdcpt.training.run_state import prepare_state
 from uirdata.pipeline.choosing import subset_of_shards
 
 WARM = 8
-"""Steps that are not counted: the loader's processes start, and what they read ahead is used up."""
+"""Steps that are not counted: the loader's processes start, and the batches that they read ahead are used up."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a step: seconds that passed, and seconds of processor time of this process (the loader's are others)."""
+    """Cost of a step: wall-clock seconds, and processor seconds of this process (without the loader's processes)."""
 
     wall: float
     processor: float
 
 
 def bare(config: TrainConfig, steps: int) -> Cost:
-    """Cost of a step on the first batch of the run, as tensors that are there already."""
+    """Return the cost of a step on the first batch of the run, with tensors in memory."""
     subset = subset_of_shards(config.data.shards, config.data.subset)
     samples = open_samples(config.data.shards, config.data.split, subset)
     with joined(config.loop.device, config.loop.threads) as process:
@@ -82,7 +82,7 @@ def bare(config: TrainConfig, steps: int) -> Cost:
 
 
 def looped(config: TrainConfig, steps: int) -> Cost:
-    """Cost of a step of `train`, start and checkpoint taken out."""
+    """Return the cost of a step of `train`, without start and checkpoint."""
     out = Path(tempfile.mkdtemp(prefix="training-"))
     times: list[tuple[float, float]] = []
 
@@ -100,7 +100,7 @@ def looped(config: TrainConfig, steps: int) -> Cost:
 
 
 def compare(config: TrainConfig, steps: int, rounds: int) -> str:
-    """Give a row of the table: medians, and medians of the ratios within a round."""
+    """Return a table row: medians, and medians of the ratios within a round."""
     pairs = [(bare(config, steps), looped(config, steps)) for _ in range(rounds)]
     one, two = (1e3 * statistics.median(pair[side].wall for pair in pairs) for side in (0, 1))
     wall = statistics.median(b.wall / a.wall for a, b in pairs)
@@ -113,7 +113,7 @@ def compare(config: TrainConfig, steps: int, rounds: int) -> str:
 
 @contextmanager
 def shards_of(given: str | None) -> Iterator[str]:
-    """Give the shard folder that is named, or build one of the sample photographs for as long as the block runs."""
+    """Return the given shard folder, or build one of the sample photographs that exists while the block runs."""
     if given is not None:
         yield str(Path(given).resolve())
         return
@@ -129,7 +129,7 @@ def _wait(device: torch.device) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards")
     parser.add_argument("--preset", action="append", dest="presets")
@@ -146,7 +146,7 @@ def main() -> None:
         for name in arguments.presets or ["pretrain-sample", "finetune-sample"]:
             config = find_preset(name).config
             config = replace(config, data=replace(config.data, shards=shards))
-            # One thread and one loader process: a core each on two, as a GPU and its CPU have it.
+            # One thread and one loader process: one core each, as with a GPU and its CPU.
             settings = ["data.workers=1", "loop.threads=1", *quiet, *arguments.settings]
             print(compare(with_settings(config, settings), arguments.steps, arguments.rounds), flush=True)
 

@@ -1,9 +1,9 @@
 """
-How long a deep verification of very many pairs takes, how much memory it needs, and what a second run does.
+Time and memory of a deep verification of very many pairs, and of a second run.
 
     python benchmarks/verify_pairs.py --pairs 100000 --size 64 --jobs 2
 
-The pairs are made from a seed: a GT with structure, and a hazy LQ of it. They lie in a temporary folder.
+The pairs are generated from a seed: a GT with structure, and a hazy LQ of it. They are in a temporary folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from uirdata.sources import Source
 
 
 def main() -> None:
-    """Make the pairs, verify them twice, change ten, verify again, and print a row of each."""
+    """Generate the pairs, verify them twice, change ten, verify again, and print a table row for each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=64)
@@ -57,21 +57,21 @@ def write_pair(folder: Path, index: int, size: int, seed: int = 0) -> None:
     gt = np.clip(sum(coarse) / 3, 0, 255).astype(np.uint8)
     lq = (gt * 0.6 + 90).astype(np.uint8)
     for side, image in (("gt", gt), ("lq", lq)):
-        # A thousand files a folder, as LSDIR has them.
+        # A thousand files per folder, as in LSDIR.
         target = folder / side / f"{index // 1000:04d}" / f"{index:07d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
 
 
 def timed(source: Source, layout: Layout, jobs: int, *, deep: bool) -> tuple[float, SourceVerification]:
-    """Verify and take the time."""
+    """Verify; return the seconds and the result."""
     begin = time.monotonic()
     result = verify([source], layout, deep=deep, jobs=jobs, progress=Silent()).sources[0]
     return time.monotonic() - begin, result
 
 
 def show(run: str, seconds: float, result: SourceVerification) -> None:
-    """Print a row; memory is the highest so far."""
+    """Print a table row; memory is the peak so far."""
     assert result.inventory is not None
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 class Console:
     """
-    What a command says.
+    The output of a command.
 
     Args:
         as_json: print one JSON document instead of tables and sentences.
-        quiet: no progress and no remarks; data and errors only.
+        quiet: show no progress and no remarks, only data and errors.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -29,23 +29,23 @@ class Console:
         self.quiet = quiet
 
     def data(self, document: Any) -> None:
-        """Print the document of `--json`; nothing without it."""
+        """Print the JSON document with `--json`; print nothing without it."""
         if self.as_json:
             sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
     def line(self, text: str = "") -> None:
-        """Print a line of the answer; nothing with `--json`."""
+        """Print a line of the result; nothing with `--json`."""
         if not self.as_json:
             self._out().print(text, markup=False, highlight=False, soft_wrap=True)
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, title: str = "", right: Sequence[str] = ()) -> None:
         """
-        Print a table of the answer; nothing with `--json`.
+        Print a table of the result; nothing with `--json`.
 
         Args:
-            rows: cells by column; the first row names the columns. Whole numbers get thousands separators.
-            title: above it.
-            right: columns of text to align right; numbers always are.
+            rows: cells by column; the keys of the first row are the columns. Integers get thousands separators.
+            title: printed above the table.
+            right: text columns to align right; numbers are always aligned right.
         """
         if self.as_json or not rows:
             return
@@ -62,21 +62,21 @@ class Console:
         self._out().print(table)
 
     def remark(self, text: str) -> None:
-        """Say something about the work on stderr; nothing with `-q`."""
+        """Print a remark about the work on stderr; nothing with `-q`."""
         if not self.quiet:
             self._err().print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warning(self, text: str) -> None:
-        """Say something on stderr that a person should act on."""
+        """Print a warning on stderr: something that the user should act on."""
         self._err().print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True, style="yellow")
 
     def error(self, program: str, text: str) -> None:
-        """Say on stderr why a command failed."""
+        """Print on stderr why a command failed."""
         self._err().print(f"{program}: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """Draw progress bars on stderr while the block runs; nothing with `-q`, plain lines without a terminal."""
+        """Show progress bars on stderr while the block runs; nothing with `-q`, plain lines without a terminal."""
         if self.quiet:
             yield Silent()
             return
@@ -90,7 +90,7 @@ class Console:
     def _out(self) -> rich.console.Console:
         from rich.console import Console as RichConsole
 
-        # A pipe has no width; rich would cut tables to 80 columns.
+        # A pipe has no width; rich would truncate tables to 80 columns.
         width = None if sys.stdout.isatty() else 200
         return RichConsole(file=sys.stdout, width=width)
 
@@ -102,7 +102,7 @@ class Console:
 
 def cell(value: Any) -> str:
     """
-    Write a value as people read it.
+    Format a value for a table cell.
 
     >>> cell(2482988), cell(0.5), cell(None), cell(True)
     ('2,482,988', '0.50', '', 'yes')
@@ -120,7 +120,7 @@ def cell(value: Any) -> str:
 
 def size_text(size: int | None) -> str:
     """
-    Write a number of bytes as people read it.
+    Format a number of bytes with a unit.
 
     >>> size_text(999), size_text(22_408_017_592), size_text(None)
     ('999 B', '22.4 GB', 'unknown')
@@ -151,7 +151,7 @@ def _bars(console: rich.console.Console) -> rich.progress.Progress:
 
 
 class _Bars:
-    """Progress as bars."""
+    """Progress as progress bars."""
 
     def __init__(self, bars: rich.progress.Progress, console: Console) -> None:
         self._bars = bars
@@ -181,7 +181,7 @@ class _Bars:
 
 
 class _Lines:
-    """Progress as a line per task, for logs."""
+    """Progress as one line for each finished task, for logs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""One name, one meaning, for both programs. Texts become values here, at the door."""
+"""Options and parameter types that the commands of both programs share, and the class of both programs."""
 
 from __future__ import annotations
 
@@ -26,26 +26,30 @@ ROOT = click.option(
     envvar="UIR_ROOT",
     default=Path("uir-data"),
     show_default=True,
-    help="Where data lies. Also UIR_ROOT.",
+    help="Data folder. Also set by UIR_ROOT.",
 )
-SUBSET = click.option("--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample or a source's id.")
+SUBSET = click.option(
+    "--subset", metavar="NAME", help="5d, 12d, single, mixed, full, bench, sample or the id of a source."
+)
 JOBS = click.option(
-    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="How much to do at once."
+    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="cores", help="Number of parallel jobs."
 )
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done; write and transfer nothing.")
 SEED = click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Decides all draws."
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random draws."
 )
 CHECKPOINT_HELP = "A run, step-NNNNNN, .safetensors, .pth (also original:FILE, dcpt:FILE), or hf://OWNER/NAME[/FILE]."
-BACKBONE = click.option("--backbone", default="nafnet", show_default=True, help="For fresh weights.")
+BACKBONE = click.option(
+    "--backbone", default="nafnet", show_default=True, help="Network for newly initialised weights."
+)
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
 def common(command: F) -> F:
-    """Give a command --json and -q, and hand it a Console as `console`."""
+    """Add --json, -q and --debug to a command, and pass it a Console as `console`."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on stdout.")
-    @click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Show no progress and no remarks.")
     @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
@@ -56,9 +60,9 @@ def common(command: F) -> F:
 
 class Program(click.Group):
     """
-    A command line whose commands are imported when they run, and whose errors end here.
+    A program whose commands are imported when they run, and which turns errors into messages and exit codes.
 
-    A UirError becomes one line on stderr and its exit code; Ctrl-C becomes 130. `--debug` shows the traceback instead.
+    A UirError is printed as one line on stderr and sets the exit code; Ctrl-C gives 130. `--debug` shows the traceback.
     """
 
     def __init__(self, *args: Any, commands_in: dict[str, str] | None = None, **kwargs: Any) -> None:
@@ -69,11 +73,11 @@ class Program(click.Group):
         )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order in which people use them."""
+        """Return the names of the commands in the order in which they are usually run."""
         return [*self._where, *(name for name in super().list_commands(ctx) if name not in self._where)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import a command and return it."""
         if cmd_name not in self._where:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self._where[cmd_name].partition(":")
@@ -84,17 +88,17 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; an unknown one is told the nearest name."""
+        """Return a command; for an unknown one, fail with the most similar name."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             ctx.fail(f"there is no command {args[0]!r}: {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run, and end the process with the exit code that the contract says."""
+        """Run the program, and end the process with the documented exit code."""
         kwargs["standalone_mode"] = False
         program = self.name or "uir"
         for stream in (sys.stdout, sys.stderr):
-            # A file name that the terminal cannot show is no reason to stop.
+            # A file name that the terminal cannot show must not end the program.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         given = kwargs.get("args") or (args[0] if args else None)
@@ -105,7 +109,7 @@ class Program(click.Group):
             error.show()
             raise SystemExit(error.exit_code) from None
         except (click.Abort, KeyboardInterrupt):
-            Console().error(program, "interrupted; what was finished is kept")
+            Console().error(program, "interrupted; finished work is kept")
             raise SystemExit(130) from None
         except UirError as error:
             if debug:
@@ -113,10 +117,10 @@ class Program(click.Group):
             Console().error(program, str(error))
             raise SystemExit(error.exit_code) from None
         except BrokenPipeError:
-            # The reader of our output (head, less) has seen enough.
+            # The reader of our output (head, less) has closed the pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise SystemExit(0) from None
-        # click gives back the code of ctx.exit(), and what a command returned otherwise.
+        # click returns the code of ctx.exit(), otherwise what the command returned.
         raise SystemExit(result if isinstance(result, int) else 0)
 
 
@@ -126,40 +130,40 @@ class Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse it."""
+        """Return the number of bytes of a text."""
         if isinstance(value, int):
             return value
         size = parse_size(str(value))
         if size is None:
-            self.fail(f"{value!r} is no size; write it like 500MB or 1GB", param, ctx)
+            self.fail(f"{value!r} is not a size; write it like 500MB or 1GB", param, ctx)
         return size
 
 
 class ShardPlace(click.ParamType["str | Path"]):
-    """A shard folder, hf://datasets/OWNER/NAME[@REVISION], or the address of one: http(s), s3 and what fsspec knows."""
+    """A shard folder, hf://datasets/OWNER/NAME[@REVISION], or its URL: http(s), s3 or another protocol of fsspec."""
 
     name = "shards"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
-        """Keep an address as it is, and make a path of all else."""
+        """Return a URL unchanged, and everything else as a path."""
         text = str(value)
         if "://" in text:
             return text
         path = Path(text)
         if path.is_file():
-            self.fail(f"{text!r} is a file; a folder of shards was expected", param, ctx)
+            self.fail(f"{text!r} is a file; expected a folder of shards", param, ctx)
         return path
 
 
 class CheckpointPlace(click.ParamType["str | Path"]):
-    """A run, a checkpoint, a file of weights, original:FILE or dcpt:FILE, or hf://OWNER/NAME[@REVISION]."""
+    """A run, a checkpoint, a file of weights, original:FILE, dcpt:FILE, or hf://OWNER/NAME[@REVISION]."""
 
     name = "checkpoint"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
-        """Keep an address as it is, and make a path of all else."""
+        """Return a URL unchanged, and everything else as a path."""
         if str(value) == "":
-            self.fail("names nothing", param, ctx)
+            self.fail("is empty; expected a run, a checkpoint or a file of weights", param, ctx)
         return str(value) if str(value).startswith("hf://") else Path(str(value))
 
 

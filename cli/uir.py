@@ -26,18 +26,18 @@ _COMMANDS = {
 @click.version_option(package_name="universal-image-restoration")
 def program() -> None:
     """
-    Image restoration data: fetch published sources, verify, crop, degrade and shard them.
+    Image restoration data: download published sources, verify, crop, degrade and shard them.
 
     \b
-    The usual way:
-      uir sources --subset 5d         what there is, and what it costs
-      uir fetch --subset 5d           bring it home
-      uir verify --subset 5d          prove what arrived
+    The usual order:
+      uir sources --subset 5d         list sources, sizes and licences
+      uir fetch --subset 5d           download and unpack them
+      uir verify --subset 5d          check files and pairs
       uir build-shards --subset 5d    write WebDataset shards
-      uir stats                       count them, beside the paper's table
+      uir stats                       count samples, compared with the paper
 
     \b
-    Exit codes: 0 done, 1 failed, 2 misuse, 3 partly done (run the same command again), 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done (run the same command again), 130 interrupted.
     """
 
 

@@ -1,7 +1,7 @@
 """
-The data side: from published sources to shards, and from shards to samples.
+Image restoration data: from published sources to shards, and from shards to samples.
 
-The names below are the public ones. They are loaded when first used, so that importing the package costs nothing.
+The names below are the public ones. Each is imported when it is first used, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
-    """Return the release that is installed; "0+unknown" of a checkout that is not."""
+    """Return the version of the installed release; "0+unknown" in a checkout that is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

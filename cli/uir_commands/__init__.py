@@ -1,1 +1,1 @@
-"""The commands of `uir`, a file each."""
+"""The commands of `uir`, one file each."""

@@ -1,4 +1,4 @@
-"""uir audit: what is twice in a pool of shards, and what of it a benchmark holds."""
+"""uir audit: duplicates in a pool of shards, and training images that are also in a benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..options import DRY_RUN, JOBS, ROOT, common
 
 if TYPE_CHECKING:
     from uirdata.pipeline.auditing.audit import AuditReport
-    from uirdata.pipeline.auditing.gt_images import Picture
+    from uirdata.pipeline.auditing.gt_images import GtImage
 
 
 @click.command()
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     "--against",
     multiple=True,
     metavar="NAME",
-    help="Benchmarks: a subset or source that was fetched, or another shard folder. May be given several times.",
+    help="Benchmarks: a fetched subset or source, or another shard folder. May be given several times.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The hits. [default: ROOT/audit.parquet]")
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look at them.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Table of the hits. [default: ROOT/audit.parquet]"
+)
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML page that shows the hits."
+)
 @click.option(
     "--write-overlaps",
     is_flag=True,
-    help="Write the training scenes that benchmarks hold to ROOT/overlaps, for `--variant clean`.",
+    help="Write the training scenes that are in benchmarks to ROOT/overlaps, for `--variant clean`.",
 )
 @JOBS
 @ROOT
@@ -49,11 +53,11 @@ def audit(
     console: Console,
 ) -> None:
     """
-    Find training pictures that are there twice, or that a benchmark holds.
+    Find duplicate training images, and those that are also in a benchmark.
 
-    Looks at the GT of the training samples in DIR, a shard folder (ROOT/shards without it), and compares them with each
-    other, with DIR's own val and test samples, and with --against. Finds equal pixels, copies that were re-encoded,
-    resized, flipped or changed in brightness, and crops. Changes no shard; fingerprints are kept in ROOT/cache.
+    Compares the GT of the training samples in DIR, a shard folder (default: ROOT/shards), with each other, with the val
+    and test samples of DIR, and with --against. Finds equal pixels, copies that were re-encoded, resized, flipped or
+    changed in brightness, and crops. Does not change any shard; fingerprints are cached in ROOT/cache.
 
     \b
     Examples:
@@ -62,19 +66,19 @@ def audit(
       uir audit /data/shards --against cbsd68 --against /data/other-shards --write-overlaps
     """
     from uirdata.pipeline.auditing.audit import audit as run
-    from uirdata.pipeline.auditing.gt_images import shard_pictures
+    from uirdata.pipeline.auditing.gt_images import shard_images
     from uirdata.pipeline.auditing.report import write_audit_page, write_hits
     from uirdata.pipeline.auditing.report import write_overlaps as write_lists
     from uirdata.storage.fingerprint_cache import FingerprintCache
 
     layout = Layout(root)
     folder = folder or layout.shards
-    mine = shard_pictures(folder, ("train",))
+    mine = shard_images(folder, ("train",))
     theirs, missing = _benchmarks(layout, against)
-    theirs = [*shard_pictures(folder, ("val", "test")), *theirs]
+    theirs = [*shard_images(folder, ("val", "test")), *theirs]
     if dry_run:
         console.data({"pictures": len(mine), "benchmark_pictures": len(theirs), "not_fetched": missing})
-        console.line(f"to compare: {len(mine):,} training pictures of {folder} with {len(theirs):,} of benchmarks")
+        console.line(f"to compare: {len(mine):,} training images of {folder} with {len(theirs):,} images of benchmarks")
         return
     with console.progress() as progress:
         report = run(mine, theirs, FingerprintCache(layout.fingerprints), workers=jobs, progress=progress)
@@ -88,19 +92,19 @@ def audit(
     _end(console, report, missing)
 
 
-def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], list[str]]:
-    """Turn --against into pictures, and name the sources that were not fetched."""
-    from uirdata.pipeline.auditing.gt_images import shard_pictures, source_pictures
+def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[GtImage], list[str]]:
+    """Return the images of --against, and the sources that have not been fetched."""
+    from uirdata.pipeline.auditing.gt_images import shard_images, source_images
     from uirdata.pipeline.building.sample_reader import source_folders
     from uirdata.pipeline.choosing import all_sources, find_subset
 
     sources = all_sources(layout)
-    found: list[Picture] = []
+    found: list[GtImage] = []
     missing: list[str] = []
     splits: dict[str, set[str]] = {}
     for name in names:
         if Path(name).is_dir():
-            found += shard_pictures(Path(name), ("train", "val", "test"))
+            found += shard_images(Path(name), ("train", "val", "test"))
         elif name in sources:
             splits.setdefault(name, set()).update(_test_splits(layout, name))
         else:
@@ -109,19 +113,19 @@ def _benchmarks(layout: Layout, names: tuple[str, ...]) -> tuple[list[Picture], 
                     splits.setdefault(use.source, set()).add(use.split)
     folders = source_folders(sources, layout, splits)
     for name, wanted in splits.items():
-        pictures = source_pictures(name, folders[name], layout, wanted)
-        found += pictures or []
-        missing += [name] if pictures is None else []
+        images = source_images(name, folders[name], layout, wanted)
+        found += images or []
+        missing += [name] if images is None else []
     if names and not found:
         raise UsageError(
-            f"there is nothing to compare with: {', '.join(missing) or ', '.join(names)}. "
-            f"`uir fetch {missing[0] if missing else names[0]}` brings it"
+            f"there is nothing to compare with: {', '.join(missing) or ', '.join(names)} has not been fetched. "
+            f"Run `uir fetch {missing[0] if missing else names[0]}`"
         )
     return found, missing
 
 
 def _test_splits(layout: Layout, name: str) -> set[str]:
-    """A source that is named counts with its val and test parts; one that has neither, with all of it."""
+    """Return the val and test splits of a source; all its splits if it has neither."""
     from uirdata.storage.pair_tables import read_found
 
     splits = {item.pair.split for item in read_found(layout, name) or ()}
@@ -134,8 +138,8 @@ def _show(console: Console, report: AuditReport, target: Path, lists: list[Path]
     tables = {"in a benchmark": count_hits(report.against), "twice in the data set": count_hits(report.within)}
     console.data(
         {
-            "pictures": report.pictures,
-            "benchmark_pictures": report.benchmark_pictures,
+            "pictures": report.images,
+            "benchmark_pictures": report.benchmark_images,
             "hits": str(target),
             "overlap_lists": [str(path) for path in lists],
             "not_fetched": missing,
@@ -146,11 +150,11 @@ def _show(console: Console, report: AuditReport, target: Path, lists: list[Path]
     for title, rows in tables.items():
         console.table(rows, title=title)
     console.line(
-        f"{report.pictures:,} training pictures, {report.benchmark_pictures:,} of benchmarks: "
-        f"{len(report.against):,} hits in benchmarks, {len(report.within):,} within; {target}"
+        f"{report.images:,} training images, {report.benchmark_images:,} images of benchmarks: "
+        f"{len(report.against):,} hits in benchmarks, {len(report.within):,} within the data set; {target}"
     )
     for path in lists:
-        console.line(f"wrote {path}; `--variant clean` leaves these scenes out")
+        console.line(f"wrote {path}; `--variant clean` leaves out these scenes")
 
 
 def _end(console: Console, report: AuditReport, missing: list[str]) -> None:
@@ -160,7 +164,7 @@ def _end(console: Console, report: AuditReport, missing: list[str]) -> None:
         console.warning(f"not fetched, so not compared: {', '.join(missing)}")
     if report.failures:
         raise PartlyDone(
-            f"{len(report.failures):,} pictures could not be read; mend them and run the same command again"
+            f"{len(report.failures):,} images could not be read; repair them and run the same command again"
         )
     if missing:
-        raise PartlyDone(f"{len(missing)} benchmarks are not there; fetch them and run the same command again")
+        raise PartlyDone(f"{len(missing)} benchmarks have not been fetched; fetch them and run the same command again")

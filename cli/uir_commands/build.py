@@ -1,4 +1,4 @@
-"""uir build-shards: from what was found to shards."""
+"""uir build-shards: crop and degrade the fetched images, and write shards."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Part(click.ParamType["Slice"]):
     name = "part"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Slice:
-        """Parse it."""
+        """Return the slice of a text such as 3/16."""
         from uirdata.pipeline.building.build_plan import Slice
 
         part, slash, parts = str(value).partition("/")
         if not (slash and part.isdecimal() and parts.isdecimal()):
-            self.fail(f"{value!r} is no part; write it like 3/16", param, ctx)
+            self.fail(f"{value!r} is not a part; write it like 3/16", param, ctx)
         return Slice(int(part), int(parts))
 
 
@@ -47,7 +47,7 @@ class Part(click.ParamType["Slice"]):
 @click.option(
     "--out",
     type=ShardPlace(),
-    help="The shard folder, or one in object storage, such as s3://bucket/shards. [default: ROOT/shards]",
+    help="The shard folder, or its URL in object storage, such as s3://bucket/shards. [default: ROOT/shards]",
 )
 @click.option(
     "--workers",
@@ -56,41 +56,43 @@ class Part(click.ParamType["Slice"]):
     type=click.IntRange(1),
     default=os.cpu_count(),
     show_default="cores",
-    help="Processes.",
+    help="Number of processes.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Ray: the cluster of RAY_ADDRESS, or one on this machine.",
+    help="ray: the cluster at RAY_ADDRESS, or a new one on this machine.",
 )
-@click.option("--shard-size", type=Size(), default="1GB", show_default=True, help="About how large a tar becomes.")
+@click.option("--shard-size", type=Size(), default="1GB", show_default=True, help="Approximate size of a tar.")
 @click.option(
     "--codec",
     type=click.Choice(["webp", "png"]),
     default="webp",
     show_default=True,
-    help="Both are lossless: webp is smaller, png ten times as fast to write and three times to read.",
+    help="Both are lossless: webp is smaller; png is 10 times faster to write and 3 times faster to read.",
 )
 @SIZE
 @STRIDE
 @VARIANT
 @SCREEN
 @SEED
-@click.option("--lazy", is_flag=True, help="Keep recipes instead of the LQ that are made; readers make them.")
+@click.option("--lazy", is_flag=True, help="Store recipes instead of generated LQ; readers generate the LQ.")
 @click.option(
     "--materialise",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Make the lazy shards in DIR into ones that hold every LQ, in --out. Needs no source files.",
+    help="Convert the lazy shards in DIR into shards that hold every LQ, in --out. Needs no source files.",
 )
 @click.option(
-    "--from-hub", metavar="REPO", help="Rebuild what was published there, from your own downloads, to the same bytes."
+    "--from-hub",
+    metavar="REPO",
+    help="Rebuild the published shards of a repository from your own downloads, to the same bytes.",
 )
-@click.option("--task", type=Part(), metavar="I/N", help="Build only the I-th of N parts, as on a Slurm array.")
-@click.option("--retry-rejected", is_flag=True, help="Build again the shards that had to leave samples out.")
-@click.option("--discard", is_flag=True, help="Delete what another unfinished build left in the folder.")
+@click.option("--task", type=Part(), metavar="I/N", help="Build only part I of N, as in a Slurm array.")
+@click.option("--retry-rejected", is_flag=True, help="Rebuild the shards that left out samples that could not be made.")
+@click.option("--discard", is_flag=True, help="Delete the shards of another, unfinished build in the folder.")
 @ROOT
 @DRY_RUN
 @common
@@ -118,10 +120,10 @@ def build_shards(
     console: Console,
 ) -> None:
     """
-    Crop, degrade and write what has been fetched as WebDataset shards.
+    Crop and degrade the fetched images, and write them as WebDataset shards.
 
-    Adds to a folder of shards and never rewrites what is whole there. The same input, seed and version give the same
-    bytes on any number of workers; killed and started again, it does what is left.
+    Adds to a folder of shards and never rewrites a complete shard. The same input, seed and version give the same bytes
+    on any number of workers; after an interruption, the same command builds what is missing.
 
     \b
     Examples:
@@ -143,7 +145,7 @@ def build_shards(
     layout = Layout(root)
     pool = open_object_pool(out, layout) if isinstance(out, str) else None
     if pool is not None and (materialise is not None or from_hub is not None):
-        raise UsageError("--materialise and --from-hub need a folder of this machine for --out")
+        raise UsageError("--materialise and --from-hub need a local folder for --out")
     out = pool.folder if pool is not None else Path(out) if out is not None else None
     if materialise is not None:
         _materialise(console, materialise, out, shard_size, _engine(engine, workers), dry_run)
@@ -198,11 +200,11 @@ def build_shards(
         }
     )
     console.line(
-        f"{result.samples:,} samples in {result.shards:,} new shards; {result.samples_there:,} were there. "
-        f"In {result.place}"
+        f"{result.samples:,} samples in {result.shards:,} new shards; {result.samples_there:,} existed already. "
+        f"Written to {result.place}"
     )
     if not result.complete:
-        console.line("other tasks of this build have shards left; the last one to end writes info.json")
+        console.line("other tasks of this build have not finished; the last one to finish writes info.json")
     _end_build(console, folder, result)
 
 
@@ -219,14 +221,14 @@ def _materialise(
     from uirdata.pipeline.building.materialise import materialise
 
     if out is None:
-        raise UsageError("--materialise needs --out: a folder for the shards that hold every LQ")
+        raise UsageError("--materialise needs --out: the folder to write the shards to")
     if dry_run:
         console.line(f"to build: {len(open_shards(lazy)):,} samples of {lazy}, in {out}")
         return
     with console.progress() as progress:
         report = materialise(lazy, out, shard_bytes=shard_size, engine=engine, progress=progress)
     console.data({"folder": str(out), "shards_built": report.shards, "samples_built": report.samples})
-    console.line(f"{report.samples:,} samples in {report.shards:,} new shards. In {out}")
+    console.line(f"{report.samples:,} samples in {report.shards:,} new shards. Written to {out}")
 
 
 def _end_build(console: Console, folder: Path, result: BuildResult) -> None:
@@ -238,7 +240,7 @@ def _end_build(console: Console, folder: Path, result: BuildResult) -> None:
     if result.rejected:
         raise PartlyDone(
             f"{len(result.rejected):,} samples could not be made; {folder / REJECTED} lists them. "
-            "Mend their files and run the same command with --retry-rejected"
+            "Repair their files and run the same command with --retry-rejected"
         )
     if result.left:
-        raise PartlyDone("some sources of the subset are not there; fetch them and run the same command again")
+        raise PartlyDone("some sources of the subset have not been fetched; fetch them and run the same command again")

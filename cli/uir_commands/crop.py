@@ -1,4 +1,4 @@
-"""uir crop: the plan of the crops, and the crops as files."""
+"""uir crop: plan the crops, and export them as files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @SCREEN
 @SEED
 @click.option(
-    "--export", type=click.Path(path_type=Path, file_okay=False), help="Also write the crops there, as PNG files."
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write the crops to this folder, as PNG files.",
 )
 @ROOT
 @JOBS
@@ -50,11 +52,11 @@ def crop(
     console: Console,
 ) -> None:
     """
-    Plan the crops of what has been fetched.
+    Plan the crops of the fetched sources.
 
-    Writes ROOT/plan.parquet, a row for each sample that `uir build-shards` would make: source, crop, degradation,
-    level. Pixels are touched only with --export and --screen; the scores of --screen are kept beside each source's
-    pairs.parquet, and `uir build-shards --screen` leaves out the same crops.
+    Writes ROOT/plan.parquet, one row for each sample that `uir build-shards` would make: source, crop, degradation,
+    level. Pixels are read only with --export and --screen; the scores of --screen are stored next to the pairs.parquet
+    of each source, and `uir build-shards --screen` leaves out the same crops.
 
     \b
     Examples:
@@ -96,8 +98,8 @@ def crop(
         console.line(f"{samples - len(failures):,} pairs of crops in {export}")
         if failures:
             raise PartlyDone(
-                f"{len(failures)} crops could not be made; mend the files above and run the same command again"
+                f"{len(failures)} crops could not be made; repair the files above and run the same command again"
             )
     unread = sum(len(report.failures) for report in screened)
     if unread:
-        raise PartlyDone(f"{unread:,} images could not be read; mend the files above and run the same command again")
+        raise PartlyDone(f"{unread:,} images could not be read; repair the files above and run the same command again")

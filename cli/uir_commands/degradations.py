@@ -1,4 +1,4 @@
-"""uir degradations: the nineteen types and their levels, as a table and as a picture."""
+"""uir degradations: the nineteen types and their levels, as a table and as images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[TYPE]...")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet there, as PNG.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet to this PNG file."
+)
 @click.option(
     "--html",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a page with a picture of every level there.",
+    help="Write an HTML page with an image of every level.",
 )
 @click.option(
-    "--photo", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Whose picture. [default: one made]"
+    "--photo",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Image to degrade. [default: a generated one]",
 )
 @SEED
 @DRY_RUN
@@ -75,11 +79,11 @@ def degradations(
     if page is not None and not dry_run:
         from uirdata.pipeline.reporting.levels_page import write_levels_page
 
-        write_levels_page(page, _picture(photo), seed=seed, names=names)
+        write_levels_page(page, _image(photo), seed=seed, names=names)
         console.remark(f"wrote {page}")
 
 
-def _picture(photo: Path | None) -> RgbImage:
+def _image(photo: Path | None) -> RgbImage:
     from uirdata.degradations.sheet import test_scene
     from uirdata.images import read_image
 
@@ -92,4 +96,4 @@ def _write_sheet(sheet: Path, photo: Path | None, seed: int, names: tuple[str, .
     from uirdata.storage.files import writing
 
     with writing(sheet) as partial:
-        partial.write_bytes(encode_image(contact_sheet(_picture(photo), seed=seed, names=names), "png"))
+        partial.write_bytes(encode_image(contact_sheet(_image(photo), seed=seed, names=names), "png"))

@@ -1,4 +1,4 @@
-"""uir demo: the whole way on the sample subset."""
+"""uir demo: the whole pipeline on the sample subset."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..options import DRY_RUN, ROOT, common
 
 @click.command()
 @click.option(
-    "--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="cores", help="Build processes."
+    "--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="cores", help="Number of build processes."
 )
 @ROOT
 @DRY_RUN
 @common
 def demo(workers: int, root: Path, dry_run: bool, console: Console) -> None:
     """
-    Go the whole way on photographs that ship inside installed packages. Needs no network.
+    Run the whole pipeline on photographs of installed packages. Needs no network.
 
     Fetches, verifies, crops, degrades, shards and counts them; pre-trains a small NAFNet with masks and degradation
-    labels; fine-tunes it, and the same network from scratch; tries both on photographs that they never saw. Writes
-    ROOT/demo, and one page to look at.
+    labels; fine-tunes it, and trains the same network from scratch; tests both on held-out photographs. Writes
+    ROOT/demo, with one HTML page of the results.
 
     \b
     Examples:
@@ -70,21 +70,21 @@ def demo(workers: int, root: Path, dry_run: bool, console: Console) -> None:
                 "restored": row.restored,
                 "gain": f"{row.restored - row.lq:+.2f}",
                 "from scratch": row.scratch,
-                "pre-training brings": f"{row.restored - row.scratch:+.2f}",
+                "gain of pre-training": f"{row.restored - row.scratch:+.2f}",
             }
             for row in report.rows
         ],
         title="Held-out photographs, PSNR in dB on RGB",
-        right=["gain", "pre-training brings"],
+        right=["gain", "gain of pre-training"],
     )
     console.line(
-        f"The pre-trained classifier names the degradation of {report.accuracy:.0%} of the held-out images "
-        f"(guessing: {report.chance:.0%})."
+        f"The pre-trained classifier has an accuracy of {report.accuracy:.0%} on the held-out images "
+        f"(chance: {report.chance:.0%})."
     )
     for name in report.not_better:
-        console.line(f"{name}: the restored images do not beat the LQ.")
+        console.line(f"{name}: the restored images do not have a higher PSNR than the LQ.")
     console.line(f"{report.statistics.samples:,} samples in {report.folder / 'shards'}; {_times(report.seconds)}.")
-    console.line(f"Try it: maskdcpt restore PHOTO --checkpoint {report.checkpoint} --out restored")
+    console.line(f"To try it: maskdcpt restore PHOTO --checkpoint {report.checkpoint} --out restored")
     console.line(f"Page: {report.page}")
 
 
@@ -92,5 +92,5 @@ def _times(seconds: object) -> str:
     assert isinstance(seconds, dict)
     return (
         ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-        + f"; {sum(seconds.values()):.0f} s in all"
+        + f"; {sum(seconds.values()):.0f} s in total"
     )

@@ -1,4 +1,4 @@
-"""uir fetch: download, check and unpack sources; find their pairs."""
+"""uir fetch: download, check and unpack sources, and find their pairs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,24 @@ from .source_views import show_plan, show_report
     "from_dir",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Take files that you have: downloads made by hand, or, for an ID of your own, a folder of your images.",
+    help="Use files that you have: manual downloads, or, with a new ID, a folder of your own images.",
 )
-@click.option("--degradation", metavar="TYPE", default="", help="Of your own LQ images: one of the nineteen types.")
-@click.option("--lq", metavar="NAME", default="", help="Your folder of LQ images, below --from.")
-@click.option("--gt", metavar="NAME", default="", help="Your folder of GT images, below --from.")
-@click.option("--test-share", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Of your scenes, for test.")
-@click.option("--licence", default="unknown", help="Of your images.")
-@click.option("--prune", is_flag=True, help="Remove archives once they are unpacked.")
-@click.option("--limit", type=Size(), metavar="SIZE", help="At most so many bytes a second, over all files.")
-@click.option("--accept-changed", is_flag=True, help="Take files that differ from their first download.")
-@click.option("--alternative", metavar="NAME", default="", help="Take the file set of this name, where there is one.")
+@click.option(
+    "--degradation", metavar="TYPE", default="", help="Degradation of your LQ images: one of the nineteen types."
+)
+@click.option("--lq", metavar="NAME", default="", help="Folder of your LQ images, below --from.")
+@click.option("--gt", metavar="NAME", default="", help="Folder of your GT images, below --from.")
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    help="Share of your scenes for the test split.",
+)
+@click.option("--licence", default="unknown", help="Licence of your images.")
+@click.option("--prune", is_flag=True, help="Delete archives after they are unpacked.")
+@click.option("--limit", type=Size(), metavar="SIZE", help="Rate limit in bytes per second, over all files.")
+@click.option("--accept-changed", is_flag=True, help="Accept files that differ from their first download.")
+@click.option("--alternative", metavar="NAME", default="", help="Use the file set of this name, where a source has it.")
 @ROOT
 @JOBS
 @DRY_RUN
@@ -56,10 +63,10 @@ def fetch(
     console: Console,
 ) -> None:
     """
-    Download, check and unpack sources; find their pairs.
+    Download, check and unpack sources, and find their pairs.
 
-    What is here already is not fetched again, and an interrupted file goes on where it was. Files that need a form or a
-    browser are named with their page; put them anywhere and give the folder with --from.
+    Files that are present are not downloaded again, and an interrupted download is resumed. Files that need a form or a
+    browser are listed with the URL of their page; save them in any folder and pass the folder with --from.
 
     \b
     Examples:
@@ -74,7 +81,7 @@ def fetch(
 
     layout = Layout(root)
     if dry_run and is_own_folder(layout, ids, subset, from_dir):
-        raise UsageError(f"{ids[0]} is a folder of your own: nothing would be fetched, so there is nothing to show")
+        raise UsageError(f"{ids[0]} is your own folder: nothing would be downloaded, so --dry-run has nothing to show")
     own = OwnFolder(degradation, lq, gt, test_share, licence)
     plan = plan_wanted(layout, ids, subset, from_dir=from_dir, own=own, alternative=alternative)
     if dry_run:

@@ -1,4 +1,4 @@
-"""What the commands that plan share: how images are cut, which subset is meant, and what a plan looks like."""
+"""Options and output of the commands that plan samples: crop size and stride, variant, and the table of a plan."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ if TYPE_CHECKING:
     from uirdata.sources import Source
     from uirdata.subsets import Subset
 
-SIZE = click.option("--size", type=click.IntRange(1), help="Of training crops, pixels. [default: the subset's, or 512]")
-STRIDE = click.option("--stride", type=click.IntRange(1), help="From crop to crop. [default: the subset's, or 256]")
+SIZE = click.option(
+    "--size", type=click.IntRange(1), help="Side of training crops in pixels. [default: that of the subset, or 512]"
+)
+STRIDE = click.option(
+    "--stride", type=click.IntRange(1), help="Step between crops in pixels. [default: that of the subset, or 256]"
+)
 
 VARIANT = click.option(
     "--variant",
     type=click.Choice(["paper", "clean"]),
     default="paper",
     show_default=True,
-    help="`clean` leaves out training scenes that are known to lie in a benchmark.",
+    help="`clean` leaves out training scenes that are known to be in a benchmark.",
 )
 
 
 @dataclass(frozen=True)
 class Expected:
     """
-    What the sources that are not here would add, as far as their manifests say.
+    The samples that sources which have not been fetched would add, as far as their manifests say.
 
     Attributes:
-        groups: split, degradation and source, and how many samples; None where nobody says.
-        subset: that wants them.
+        groups: split, degradation and source, and the number of samples; None if it is not published.
+        subset: the subset to build.
         sources: all sources, by id.
     """
 
@@ -48,7 +52,7 @@ class Expected:
 
 
 def expected_of(planned: SubsetPlan) -> Expected:
-    """Say what the sources that are not here would add."""
+    """Return the samples that sources which have not been fetched would add."""
     from uirdata.pipeline.building.sample_plan import expected_samples
 
     subset, sources = planned.subset, dict(planned.sources)
@@ -66,15 +70,15 @@ def show_plan(
     lazy: bool = False,
 ) -> int:
     """
-    Show how many samples of what a plan has, and would have; give the number that it has.
+    Show the samples of a plan by split, degradation and source; return their number.
 
     Args:
-        console: where to.
-        plan: what to show.
-        where: it was written to; "" if nowhere.
-        planned: what is not here yet.
-        screened: what screening found.
-        lazy: say what lazy shards save, too.
+        console: where to print.
+        plan: the plan to show.
+        where: the file that it was written to; "" if none.
+        planned: the samples that sources which have not been fetched would add.
+        screened: the results of screening.
+        lazy: also show the size of lazy shards.
     """
     from uirdata.pipeline.building.size_estimates import Sizes
     from uirdata.planning import estimated_bytes
@@ -109,15 +113,15 @@ def show_plan(
     console.line(f"{total:,} samples, about {size_text(size)} of shards" + (f"; {where}" if where else ""))
     if expected:
         unknown = sum(number is None for _, number in expected)
-        more = f", and {unknown} rows whose number nobody publishes" if unknown else ""
-        console.line(f"{announced:,} samples more of sources that are not fetched{more}")
+        more = f", and {unknown} rows whose number is not published" if unknown else ""
+        console.line(f"{announced:,} more samples of sources that have not been fetched{more}")
     if lazy:
         _show_lazily(console, lazily)
     return total
 
 
 def remark_left(console: Console, plan: Plan) -> None:
-    """Name the sources that a plan had to do without."""
+    """Warn about the sources that a plan left out."""
     for left in plan.left:
         console.warning(f"{left.source} is left out: {left.reason}")
 
@@ -127,4 +131,4 @@ def _show_lazily(console: Console, sizes: Mapping[str, Mapping[str, int]]) -> No
         if size["lazy"]:
             kept, small = size_text(size["kept"]), size_text(size["lazy"])
             times = size["kept"] / size["lazy"]
-            console.line(f"as {codec}: {kept} with every LQ, {small} lazily, {times:.1f} times less")
+            console.line(f"as {codec}: {kept} with every LQ, {small} as lazy shards, {times:.1f} times smaller")

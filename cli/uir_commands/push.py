@@ -1,4 +1,4 @@
-"""uir push-hf: shards to the Hugging Face Hub."""
+"""uir push-hf: publish shards on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 
 @click.command("push-hf")
 @click.argument("words", nargs=-1, required=True, metavar="[DIR] REPO")
-@click.option("--private", is_flag=True, help="Make the repository private, where it is not there yet.")
-@click.option("--recipes-only", is_flag=True, help="Publish manifests and recipes; no pixels.")
-@click.option("--no-tables", is_flag=True, help="Publish the tars alone: half the bytes, and load_dataset reads these.")
-@click.option("--verify", is_flag=True, help="Afterwards compare every file's hash with the one that the Hub has.")
-@click.option("--replace", is_flag=True, help="Replace shards that differ there, and take away those not here.")
-@click.option("--revision", default="main", show_default=True, metavar="BRANCH", help="The branch to publish to.")
-@click.option("--token", metavar="TEXT", help="Instead of HF_TOKEN and the login of `hf auth login`.")
+@click.option("--private", is_flag=True, help="Make the repository private if it is created.")
+@click.option("--recipes-only", is_flag=True, help="Publish manifests and recipes without pixels.")
+@click.option(
+    "--no-tables", is_flag=True, help="Publish only the tars: half the bytes, and load_dataset reads the tars."
+)
+@click.option("--verify", is_flag=True, help="After the push, compare the hash of every file with the hash on the Hub.")
+@click.option(
+    "--replace", is_flag=True, help="Replace shards that differ on the Hub, and delete those that are not in DIR."
+)
+@click.option("--revision", default="main", show_default=True, metavar="BRANCH", help="The branch to commit to.")
+@click.option(
+    "--token", metavar="TEXT", help="Access token; used instead of HF_TOKEN and of the login of `hf auth login`."
+)
 @ROOT
 @DRY_RUN
 @common
@@ -47,11 +53,11 @@ def push_hf(
     """
     Publish a shard folder on the Hugging Face Hub, in one commit.
 
-    REPO is owner/name; DIR is a shard folder, without it ROOT/shards. Writes README.md (the card), croissant.json and
-    eval.yaml into the folder. Each shard goes as a tar and as a table that load_dataset and the viewer read; tables are
-    made when they are sent, so that the disk needs room for a few of them only. What is there already is not sent
-    again; interrupted and started again, it does what is left, and the branch shows nothing until all is there. Images
-    that may not be passed on are refused by the name of their source.
+    REPO is owner/name; DIR is a shard folder (default: ROOT/shards). Writes README.md (the card), croissant.json and
+    eval.yaml into the folder. Each shard is uploaded as a tar and as a table that load_dataset and the viewer read;
+    tables are made just before their upload, so that the disk needs room for a few of them only. Files that are on the
+    Hub already are not uploaded again; after an interruption, the same command uploads what is missing, and the branch
+    does not change until all files are uploaded. Images that may not be redistributed are refused, with their sources.
 
     \b
     Examples:
@@ -95,20 +101,20 @@ def push_hf(
         }
     )
     console.line(
-        f"{report.sent:,} files sent, {size_text(report.sent_bytes)}; {len(plan.files) - report.sent:,} were there. "
-        f"{repository.link} at {report.commit[:12]}"
+        f"{report.sent:,} files uploaded, {size_text(report.sent_bytes)}; "
+        f"{len(plan.files) - report.sent:,} were there. {repository.link} at {report.commit[:12]}"
     )
     if wrong:
-        raise PublishError(f"{len(wrong)} files differ: {wrong[0]}")
+        raise PublishError(f"{len(wrong)} files differ on the Hub: {wrong[0]}")
     if wrong is not None:
-        console.line(f"all {len(plan.files):,} files have the same bytes there")
+        console.line(f"all {len(plan.files):,} files have the same bytes on the Hub")
 
 
 def _folder_and_name(words: tuple[str, ...], layout: Layout) -> tuple[Path, str]:
     from uirdata.hosts.repository import repository_name
 
     if len(words) > 2:
-        raise UsageError(f"expected [DIR] REPO, got {len(words)} words: {' '.join(words)}")
+        raise UsageError(f"expected [DIR] REPO, got {len(words)} arguments: {' '.join(words)}")
     return (Path(words[0]) if len(words) == 2 else layout.shards), repository_name(words[-1])
 
 
@@ -125,10 +131,12 @@ def _show(console: Console, plan: PushPlan) -> None:
         for folder, (files, send, size) in sorted(sizes.items())
     ]
     console.table(rows, right=["bytes"])
-    new = "" if plan.base else "; the repository would be made"
-    console.line(f"{len(plan.send):,} of {len(plan.files):,} files, {size_text(plan.send_bytes)}, would be sent{new}")
+    new = "" if plan.base else "; the repository would be created"
+    console.line(
+        f"{len(plan.send):,} of {len(plan.files):,} files, {size_text(plan.send_bytes)}, would be uploaded{new}"
+    )
     for path in plan.delete:
-        console.line(f"would be taken away: {path}")
+        console.line(f"would be deleted: {path}")
     for problem in plan.problems:
         console.warning(problem)
 

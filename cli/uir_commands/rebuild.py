@@ -1,4 +1,4 @@
-"""uir build-shards --from-hub: published shards, from the user's own downloads."""
+"""uir build-shards --from-hub: rebuild published shards from the user's own downloads."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def rebuild_from(
     dry_run: bool,
 ) -> None:
     """
-    Rebuild what was published under a name or an address, and say how far it came.
+    Rebuild the shards that were published as a repository or at a URL, and show the result.
 
     Raises:
-        PartlyDone: sources are missing, or shards would differ.
+        PartlyDone: sources are missing, or rebuilt shards differ from the published ones.
     """
     from uirdata.pipeline.building.rebuild import plan_rebuild, rebuild
     from uirdata.pipeline.building.sample_reader import source_folders
@@ -43,7 +43,7 @@ def rebuild_from(
         f"to build: {plan.samples:,} samples in {len(plan.todo):,} shards; {plan.here:,} are in {folder}{others}"
     )
     for name in missing:
-        console.warning(f"{name} is left out: not fetched; `uir fetch {name}` brings it")
+        console.warning(f"source {name} is left out: not fetched; run `uir fetch {name}`")
     if dry_run:
         console.data({"samples": plan.samples, "shards": [state.path for state in plan.todo], "missing": missing})
         return
@@ -62,11 +62,11 @@ def rebuild_from(
     )
     console.line(f"{report.samples:,} samples in {report.shards:,} shards, all with the published bytes")
     if report.waiting:
-        console.line("other tasks of this build have shards left; the last one to end writes info.json")
+        console.line("other tasks of this build have not finished; the last one to finish writes info.json")
     for path, reason in report.differ.items():
-        console.warning(f"{path} would differ and is not kept: {reason}")
+        console.warning(f"{path} differs from the published shard and is not kept: {reason}")
     if not report.complete:
         raise PartlyDone(
-            f"{len(report.differ):,} shards would differ, {len(report.left):,} wait for their sources; mend what is "
-            "named above and run the same command again"
+            f"{len(report.differ):,} shards differ, {len(report.left):,} lack their sources; fix the problems listed "
+            "above and run the same command again"
         )

@@ -1,4 +1,4 @@
-"""--screen, for the commands that plan: which training crops are left out for what their GT looks like."""
+"""The option --screen: which training crops are left out because of their GT, and what is shown about it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 SCREEN = click.option(
     "--screen",
     is_flag=True,
-    help="Leave out training crops whose GT is flat, blurred or dark, and clean ones that are there twice.",
+    help="Leave out training crops whose GT is flat, blurred or dark, and duplicate crops of clean images.",
 )
 
 
 def remark_unscreened(console: Console, sources: Sequence[str]) -> None:
-    """Name the sources that a dry run did not screen."""
+    """Show the sources that a dry run did not screen."""
     if sources:
         console.remark(f"not screened yet, so all their crops are counted: {', '.join(sources)}")
 
 
 def show_screened(console: Console, layout: Layout, screened: Sequence[tuple[Cut, Screened]]) -> None:
-    """Show what came of screening."""
+    """Show the results of screening."""
     for cut, report in screened:
         reasons = "".join(f", {number:,} {reason}" for reason, number in report.reasons.items())
         counts = f"{report.crops:,} crops, {report.left_out:,} left out{reasons}"

@@ -1,4 +1,4 @@
-"""How sources, plans of a fetch, and what came of it are shown."""
+"""Output of sources, of the plan and the result of a fetch, and of a verification."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 ACCESS = {
     "open": "automatic",
     "token": "needs a token: accept the terms on its page, then set HF_TOKEN",
-    "login": "needs an account of its site",
-    "form": "needs a form, answered by mail",
-    "by-hand": "by hand, in a browser",
+    "login": "needs an account on its site",
+    "form": "needs a form, answered by email",
+    "by-hand": "manually, in a browser",
 }
 
 
 _GATES = {
     "token": "need a token",
-    "login": "need an account of their site",
+    "login": "need an account on their site",
     "form": "need a form",
-    "by hand": "have files that you have to get by hand",
+    "by hand": "have files that you have to download manually",
 }
 
 
 def show_source(console: Console, source: Source) -> None:
-    """Show one source whole."""
+    """Show all that is known of a source."""
     console.line(f"{source.title}  ({source.id})")
     console.line(f"  {source.homepage}" if source.homepage else "  your own folder")
     console.line(f"  licence: {source.licence}")
-    console.line(f"  reached: {ACCESS[source.access]}; {cost_text(source)} to download")
+    console.line(f"  access: {ACCESS[source.access]}; {cost_text(source)} to download")
     if source.layout:
         console.line(f"  layout: {source.layout}")
     _show_files(console, source.files)
     for alternative in source.alternatives:
-        console.line(f"  or, with --alternative {alternative.name}: {alternative.note or 'the same pictures'}")
+        console.line(f"  or, with --alternative {alternative.name}: {alternative.note or 'the same images'}")
         _show_files(console, alternative.files)
     console.table(
         [
@@ -62,7 +62,7 @@ def show_source(console: Console, source: Source) -> None:
     for defect in source.known_defects:
         console.line(f"  known defect: {defect}")
     for aside in source.left_aside:
-        console.line(f"  left aside: {aside.where}: {aside.reason}")
+        console.line(f"  skipped: {aside.where}: {aside.reason}")
     for feed in source.feeds:
         number = "an unknown number" if feed.pairs is None else f"{feed.pairs:,}"
         console.line(f"  feeds {feed.row}: {number} of its pairs; {feed.how}")
@@ -70,7 +70,7 @@ def show_source(console: Console, source: Source) -> None:
 
 
 def _show_files(console: Console, files: Sequence[RemoteFile]) -> None:
-    """List files, each with its mirrors in order of trust, and what each mirror asks of the user."""
+    """Show files, each with its mirrors in order of trust and the kind of access to each mirror."""
     console.table(
         [
             {
@@ -122,18 +122,18 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
             console.line(f"{meaning}: {', '.join(names)}")
     unknown = f" and {_of_unknown_size(plan.unknown_sizes)}" if plan.unknown_sizes else ""
     console.line(
-        f"to fetch: {size_text(plan.bytes_to_fetch)}{unknown}; on the disk once unpacked: "
+        f"to download: {size_text(plan.bytes_to_fetch)}{unknown}; on disk after unpacking: "
         f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "
         f"free: {size_text(plan.free_bytes)}"
     )
 
 
 def show_report(console: Console, report: FetchReport) -> None:
-    """Show what came of a fetch.
+    """Show the result of a fetch.
 
     Raises:
-        SourceError: nothing came.
-        PartlyDone: something is left.
+        SourceError: no source could be fetched.
+        PartlyDone: some files or sources are missing.
     """
     console.data(
         [
@@ -175,19 +175,19 @@ def show_report(console: Console, report: FetchReport) -> None:
     states = {outcome.state for outcome in report.sources}
     left = ", ".join(outcome.id for outcome in report.sources if outcome.state != "done")
     if states == {"failed"}:
-        raise SourceError(f"nothing could be fetched of {left}; why stands above")
-    raise PartlyDone(f"not all is here yet of {left}; do what stands above, then run the same command again")
+        raise SourceError(f"could not fetch any of {left}; see the reasons above")
+    raise PartlyDone(f"not complete yet: {left}; follow the steps above, then run the same command again")
 
 
 def _show_left_out(console: Console, name: str, inventory: Inventory) -> None:
     for reason, number in inventory.left_out.items():
         console.warning(f"{name}: {number:,} left out: {reason} (such as {inventory.examples.get(reason, '')})")
     if inventory.unknown_count:
-        console.warning(f"{name}: {inventory.unknown_count:,} images fit no rule, such as {inventory.unknown[0]}")
+        console.warning(f"{name}: {inventory.unknown_count:,} images match no rule, such as {inventory.unknown[0]}")
 
 
 def show_counts(console: Console, items: Sequence[SourceVerification]) -> None:
-    """Set the pairs that were found beside those that the authors publish, and what the paper makes of them."""
+    """Show the pairs that were found next to the published numbers, and the rows of the paper that they feed."""
     rows: list[dict[str, Any]] = []
     for item in items:
         if item.inventory is None:
@@ -208,14 +208,14 @@ def show_counts(console: Console, items: Sequence[SourceVerification]) -> None:
                     "found": found,
                     "published": published,
                     "difference": None if published is None else found - published,
-                    "gives to the paper's rows": feeds if kind == kinds[0] else "",
+                    "feeds rows of the paper": feeds if kind == kinds[0] else "",
                 }
             )
     console.table(rows, right=["found", "published", "difference"])
 
 
 def show_verification(console: Console, item: SourceVerification) -> None:
-    """Show what is wrong with a source, and how to mend it."""
+    """Show the problems of a source, and how to fix them."""
     for fault in (*item.missing[:10], *item.changed[:10]):
         console.warning(f"{item.id}: {fault.path}: {fault.reason}")
     if item.inventory is not None:
@@ -230,7 +230,7 @@ def show_verification(console: Console, item: SourceVerification) -> None:
 
 
 def verification_document(item: SourceVerification) -> dict[str, Any]:
-    """Give what a verification found as a JSON document."""
+    """Return the result of a verification as a JSON document."""
     inventory = item.inventory
     return {
         "id": item.id,
@@ -257,7 +257,7 @@ def _by_kind(counts: Any) -> list[dict[str, Any]]:
 
 
 def source_document(source: Source) -> dict[str, Any]:
-    """Give a source as a JSON document."""
+    """Return a source as a JSON document."""
     known, unknown = cost_of(source)
     return {
         "id": source.id,
@@ -281,13 +281,13 @@ def source_document(source: Source) -> dict[str, Any]:
 
 
 def cost_of(source: Source) -> tuple[int, int]:
-    """Give how many bytes of a source are downloaded, and of how many files nobody has said the size."""
+    """Return the bytes to download of a source, as far as known, and the number of files of unknown size."""
     sizes = [file.expected_size for file in source.files]
     return sum(size or 0 for size in sizes), sizes.count(None)
 
 
 def cost_text(source: Source) -> str:
-    """Say what a source costs in bytes."""
+    """Return the download size of a source as text."""
     known, unknown = cost_of(source)
     more = _of_unknown_size(unknown) if unknown else ""
     return " and ".join(part for part in (size_text(known) if known or not unknown else "", more) if part)
@@ -298,5 +298,5 @@ def _of_unknown_size(files: int) -> str:
 
 
 def first_words(text: str, limit: int = 40) -> str:
-    """Give the beginning of a text."""
+    """Return the beginning of a text, cut at a word."""
     return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0] + " ..."

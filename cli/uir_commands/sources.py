@@ -1,4 +1,4 @@
-"""uir sources, fetch, verify: what there is, bringing it home, and proving what arrived."""
+"""uir sources: list the sources."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from .source_views import (
 @common
 def sources(ids: tuple[str, ...], subset: str | None, root: Path, console: Console) -> None:
     """
-    List what there is: types, pairs, bytes, licence, how it is reached. Fetches nothing.
+    List the sources: types, pairs, bytes, licence and kind of access. Downloads nothing.
 
-    With IDs, shows each whole: files and their mirrors, known defects, what it feeds in the paper's table.
+    With IDs, shows all details: files and their mirrors, known defects, the rows of the paper's table that it feeds.
 
     \b
     Examples:
@@ -63,5 +63,5 @@ def sources(ids: tuple[str, ...], subset: str | None, root: Path, console: Conso
     console.line(
         f"{len(chosen)} sources; {size_text(sum(known for known, _ in costs))} to download, and "
         f"{sum(unknown for _, unknown in costs)} files of unknown size. "
-        "`uir sources ID` shows one whole"
+        "`uir sources ID` shows the details of one"
     )

@@ -1,4 +1,4 @@
-"""uir stats: what shards hold."""
+"""uir stats: count the samples of shards."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from ..options import DRY_RUN, ROOT, ShardPlace, common
 
 @click.command()
 @click.argument("folder", required=False, type=ShardPlace(), metavar="[DIR]")
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained page.")
-@click.option("--levels", is_flag=True, help="Count each level too.")
-@click.option("--explain", is_flag=True, help="Say source by source how the paper's numbers arise.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained HTML page."
+)
+@click.option("--levels", is_flag=True, help="Also count each level.")
+@click.option("--explain", is_flag=True, help="Show for each source how it contributes to the paper's numbers.")
 @ROOT
 @DRY_RUN
 @common
@@ -30,9 +32,9 @@ def stats(
     console: Console,
 ) -> None:
     """
-    Count shards: samples, images, pixels and bytes, beside the paper's table.
+    Count samples, images, pixels and bytes of shards, next to the paper's table.
 
-    DIR is a shard folder, or shards elsewhere, of which the manifest is fetched; without it ROOT/shards.
+    DIR is a shard folder, or remote shards, of which only the manifest is downloaded. Default: ROOT/shards.
 
     \b
     Examples:
@@ -48,7 +50,7 @@ def stats(
     tables = statistics.tables()
     console.data({"folder": str(folder), "samples": statistics.samples, "rejected": statistics.rejected, **tables})
     for title, rows in tables.items():
-        # A hundred levels would push the rest off the screen.
+        # A hundred levels would scroll the other tables off the screen.
         if title != "by level" or levels:
             console.table([_readable(row) for row in rows], title=title, right=["bytes", "real"])
     if explain:

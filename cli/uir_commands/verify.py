@@ -1,4 +1,4 @@
-"""uir verify: bytes, archives and pairs checked."""
+"""uir verify: check bytes, archives and pairs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .source_views import show_counts, show_verification, verification_document
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @SUBSET
 @click.option("--deep", is_flag=True, help="Decode every image, and compare every LQ with its GT.")
-@click.option("--pin", is_flag=True, help="Print the lines that pin what arrived in the manifests.")
+@click.option("--pin", is_flag=True, help="Print the manifest lines that pin size and sha256 of the downloaded files.")
 @ROOT
 @JOBS
 @DRY_RUN
@@ -34,10 +34,10 @@ def verify(
     console: Console,
 ) -> None:
     """
-    Check bytes, archives and pairs: what is wrong, where, and how to mend it.
+    Check bytes, archives and pairs; show what is wrong, where, and how to fix it.
 
-    Writes ROOT/sources/ID/pairs.parquet anew. A second run looks only at what changed. Without arguments it checks all
-    that has been fetched.
+    Rewrites ROOT/sources/ID/pairs.parquet. A second run checks only what has changed. Without arguments it checks all
+    sources that have been fetched.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def verify(
                 "pairs found": item.inventory.total if item.inventory else 0,
                 "published": sum(item.published.values()) or None,
                 "left out": sum(item.inventory.left_out.values()) if item.inventory else 0,
-                "files well": item.files_ok,
+                "files ok": item.files_ok,
                 "missing": len(item.missing),
                 "changed": len(item.changed),
             }
@@ -88,4 +88,4 @@ def verify(
         show_verification(console, item)
     faulty = [item.id for item in report.sources if item.state == "faulty"]
     if faulty:
-        raise SourceError(f"something is wrong with {', '.join(faulty)}; what to do stands above")
+        raise SourceError(f"problems found in {', '.join(faulty)}; see above what to do")

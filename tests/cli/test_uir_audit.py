@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_benchmark_that_holds_a_training_picture_is_told_shown_and_left_out(tmp_path: Path, root: Path) -> None:
+def test_a_benchmark_that_holds_a_training_image_is_reported_shown_and_left_out(tmp_path: Path, root: Path) -> None:
     page = tmp_path / "audit.html"
     command = ["audit", "--against", "my-bench", "--html", str(page), "--write-overlaps", "--root", str(root)]
     result = uir(*command, "--jobs", "1", "--json")
@@ -66,27 +66,27 @@ def test_another_shard_folder_is_a_benchmark_too(tmp_path: Path, root: Path) -> 
 def test_without_a_benchmark_only_the_shards_are_compared(root: Path) -> None:
     result = uir("audit", "--root", str(root), "--jobs", "1")
     assert result.exit_code == 0, result.output
-    assert "3 training pictures, 0 of benchmarks: 0 hits in benchmarks, 0 within" in result.output
+    assert "3 training images, 0 images of benchmarks: 0 hits in benchmarks, 0 within" in result.output
 
 
 def test_a_dry_run_of_an_audit_counts_and_writes_nothing(root: Path) -> None:
     before = sorted(root.rglob("*"))
     result = uir("audit", "--against", "my-bench", "--root", str(root), "--dry-run")
-    assert "to compare: 3 training pictures" in result.output
+    assert "to compare: 3 training images" in result.output
     assert sorted(root.rglob("*")) == before
 
 
 def test_benchmarks_that_are_not_fetched_are_named(root: Path) -> None:
     result = uir("audit", "--against", "cbsd68", "--root", str(root))
     assert result.exit_code == 2
-    assert "`uir fetch cbsd68` brings it" in result.output
+    assert "Run `uir fetch cbsd68`" in result.output
     result = uir("audit", "--against", "cbsd68", "--against", "my-bench", "--root", str(root), "--jobs", "1")
     assert result.exit_code == 3
     assert "not fetched, so not compared: cbsd68" in result.output
     assert uir("audit", "--against", "cbsd86", "--root", str(root)).exit_code == 2
 
 
-def test_a_picture_that_cannot_be_read_costs_itself_and_exit_code_3(tmp_path: Path, root: Path) -> None:
+def test_an_image_that_cannot_be_read_is_skipped_with_exit_code_3(tmp_path: Path, root: Path) -> None:
     (tmp_path / "bench/new.png").write_bytes(b"")
     result = uir("audit", "--against", "my-bench", "--root", str(root), "--jobs", "1")
     assert result.exit_code == 3

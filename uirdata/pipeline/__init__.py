@@ -1,1 +1,1 @@
-"""The verbs: fetch, verify, crop, build, report."""
+"""The steps of the data pipeline: fetch, verify, build, audit, publish, report."""

@@ -1,4 +1,4 @@
-"""Which sources and which subset are meant: ids, the name of a subset, or what has been fetched into a root."""
+"""Selection of sources and subsets: by ids, by the name of a subset, or all that has been fetched into a root."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DEFAULT_ROOT = Path("uir-data")
 
 
 def layout_of(root: str | Path | None = None) -> Layout:
-    """Return the folders of a root; those of UIR_ROOT, else of ./uir-data, when None."""
+    """Return the layout of a root folder; when None, of UIR_ROOT, else of ./uir-data."""
     return Layout(Path(root if root is not None else os.environ.get("UIR_ROOT") or DEFAULT_ROOT))
 
 
 def named_manifests() -> list[Path]:
     """
-    Return the folders that UIR_MANIFESTS names.
+    Return the folders that are listed in UIR_MANIFESTS.
 
     Raises:
         UsageError: one of them does not exist.
@@ -30,37 +30,37 @@ def named_manifests() -> list[Path]:
     named = [Path(part) for part in os.environ.get("UIR_MANIFESTS", "").split(os.pathsep) if part]
     for folder in named:
         if not folder.is_dir():
-            raise UsageError(f"UIR_MANIFESTS names {folder}, which is no folder")
+            raise UsageError(f"UIR_MANIFESTS lists {folder}, which is not a folder")
     return named
 
 
 def extra_manifests(layout: Layout | None) -> list[Path]:
     """
-    Return the folders of manifests besides ours: those of UIR_MANIFESTS, and the root's own; None has no root.
+    Return the additional manifest folders: those of UIR_MANIFESTS, and that of the root (none if `layout` is None).
 
     Raises:
-        UsageError: UIR_MANIFESTS names something that is not a folder.
+        UsageError: UIR_MANIFESTS lists something that is not a folder.
     """
     return own_manifests(layout, named_manifests())
 
 
 def all_sources(layout: Layout) -> dict[str, Source]:
-    """Read every manifest: ours, those of UIR_MANIFESTS, and the user's own folders."""
+    """Return all sources by id: built-in ones, those of UIR_MANIFESTS, and the user's own folders."""
     return dict(load_sources(extra_manifests(layout)))
 
 
 def find_subset(layout: Layout | None, subset: str | Subset, sources: Mapping[str, Source] | None = None) -> Subset:
     """
-    Return the subset of a name, or of the id of a source; a subset as it is.
+    Return the subset with a name, or of one source by its id; a Subset is returned unchanged.
 
     Args:
-        layout: of the root, whose own subsets count; None where the data lies elsewhere (hf://, s3://).
-        subset: a name, or a value.
-        sources: all sources, where they have been read already.
+        layout: of the root, whose own subsets are known, too; None where the data is remote (hf://, s3://).
+        subset: a name, or a Subset.
+        sources: all sources, if they have been read already.
 
     Raises:
-        UsageError: there is none of that name; the nearest is named.
-        ManifestError: it names a source that is not known.
+        UsageError: there is no subset of that name; the message suggests the most similar name.
+        ManifestError: the subset names an unknown source.
     """
     if isinstance(subset, Subset):
         return subset
@@ -78,7 +78,7 @@ def subset_of_shards(shards: str | Path, subset: str | Subset | None) -> Subset 
             whoever opens it.
         subset: a name, or a value, which is returned as it is.
 
-    Errors as `find_subset`.
+    Raises the errors of `find_subset`.
     """
     if not subset or not str(shards):
         return None
@@ -87,10 +87,10 @@ def subset_of_shards(shards: str | Path, subset: str | Subset | None) -> Subset 
 
 def chosen_sources(layout: Layout, ids: Sequence[str] = (), subset: str | Subset | None = None) -> list[Source]:
     """
-    Return the sources of ids and of a subset, each once; all sources where neither is given.
+    Return the sources of ids and of a subset, each once; all sources if neither is given.
 
     Raises:
-        UsageError: an id or the subset is not known.
+        UsageError: an id or the subset is unknown.
     """
     sources = all_sources(layout)
     names: list[str] = list(ids)
@@ -106,10 +106,10 @@ def chosen_sources(layout: Layout, ids: Sequence[str] = (), subset: str | Subset
 
 def fetched_sources(layout: Layout, ids: Sequence[str] = (), subset: str | Subset | None = None) -> list[Source]:
     """
-    Return the sources of ids and of a subset; where neither is given, those that have been fetched into the root.
+    Return the sources of ids and of a subset; if neither is given, those that have been fetched into the root.
 
     Raises:
-        UsageError: an id or the subset is not known.
+        UsageError: an id or the subset is unknown.
         SourceError: neither is given, and nothing has been fetched.
     """
     if ids or subset is not None:
@@ -125,12 +125,12 @@ def chosen_subset(
     sources: Mapping[str, Source] | None = None,
 ) -> Subset:
     """
-    Return the subset to build: one by name, those of its sources that `ids` names, or the ids by themselves.
+    Return the subset to build: a named subset, only the sources `ids` of it, or the sources `ids` without a subset.
 
-    Where neither is given, all that has been fetched into the root.
+    If neither is given: all sources that have been fetched into the root.
 
     Raises:
-        UsageError: an id or the subset is not known, or the id is not in the subset.
+        UsageError: an id or the subset is unknown, or an id is not in the subset.
         SourceError: neither is given, and nothing has been fetched.
     """
     known = all_sources(layout) if sources is None else sources
@@ -142,12 +142,12 @@ def chosen_subset(
         return whole
     unknown = [name for name in ids if name not in whole.sources]
     if unknown:
-        raise UsageError(f"{unknown[0]} is not in {whole.name}, which has: {', '.join(whole.sources)}")
+        raise UsageError(f"source {unknown[0]} is not in subset {whole.name}, which has: {', '.join(whole.sources)}")
     return replace(whole, uses=tuple(use for use in whole.uses if use.source in ids))
 
 
 def _fetched(layout: Layout, sources: Mapping[str, Source]) -> list[str]:
     names = [name for name in sources if layout.pairs(name).exists()]
     if not names:
-        raise SourceError(f"nothing has been fetched into {layout.root}; `uir fetch --subset sample` is a beginning")
+        raise SourceError(f"nothing has been fetched into {layout.root}; start with `uir fetch --subset sample`")
     return names

@@ -1,4 +1,4 @@
-"""Opening shards wherever they lie: in a folder, on the Hugging Face Hub, in object storage, below an address."""
+"""Opening of shards in a folder, on the Hugging Face Hub, in object storage, or at another URL."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def open_shards(
     subset: Subset | None = None,
 ) -> ShardDataset:
     """
-    Open shards.
+    Open shards, and return a data set of their samples.
 
-    Of shards that lie elsewhere the manifest is fetched now, and each shard when samples of it are read: the first few
-    by themselves, then the whole of it. They are kept in UIR_CACHE, else in HF_HOME/uir, else ~/.cache/uir, and not
-    more than UIR_CACHE_SIZE of them, such as 200GB: shards that were not wanted for longest make room; what has none is
-    read sample by sample. HF_HUB_OFFLINE takes what is there.
+    The manifest of remote shards is downloaded now, and each shard when its samples are read: the first few samples
+    alone, then the whole shard. Shards are cached in UIR_CACHE, else in HF_HOME/uir, else in ~/.cache/uir, up to the
+    size UIR_CACHE_SIZE, such as 200GB: the least recently used shards are deleted first; a shard for which there is no
+    room is read sample by sample. With HF_HUB_OFFLINE only the cache is used.
 
     >>> dataset = open_shards(shards, split="test")
     >>> len(dataset), dataset.class_names
     (6, ('noise', 'gaussian-blur', 'low-light'))
 
     Args:
-        dir: what `uir build-shards --out` wrote, hf://datasets/OWNER/NAME[@REVISION], or the address of a shard
-            folder: http(s), or whatever fsspec reaches, such as s3://bucket/shards.
-        split: train, val or test; all of them when None.
-        subset: only samples that it names, labelled in its order. When None: all samples; if the folder was built for
-            one subset only, its label order, otherwise the types that are there, in the order of `degradations()`.
+        dir: a folder written by `uir build-shards --out`, hf://datasets/OWNER/NAME[@REVISION], or the URL of a shard
+            folder: http(s), or another protocol of fsspec, such as s3://bucket/shards.
+        split: train, val or test; all splits when None.
+        subset: only its samples, with the labels in its order. When None: all samples; if the folder was built for one
+            subset only, in its label order, otherwise the types that occur, in the order of `degradations()`.
 
     Raises:
-        ShardError: the folder has no manifest, or a shard is missing or cut short.
-        DownloadError: it lies elsewhere and did not arrive.
-        UsageError: there is no such split in it.
+        ShardError: the folder has no manifest, or a shard is missing or truncated.
+        DownloadError: remote shards could not be downloaded.
+        UsageError: the shards have no such split.
     """
     if not is_remote(dir):
         return read_shard_folder(Path(dir), split, subset)
@@ -62,7 +62,7 @@ def open_shards(
 
 def is_remote(place: str | Path) -> bool:
     """
-    Say whether a text names shards that lie elsewhere.
+    Return whether a text is the URL of remote shards, and not a local folder.
 
     >>> is_remote("hf://datasets/me/mine"), is_remote("https://example.org/shards"), is_remote("pool/shards")
     (True, True, False)
@@ -74,15 +74,15 @@ def is_remote(place: str | Path) -> bool:
 
 def metadata(place: str) -> tuple[Path, RemoteShards]:
     """
-    Bring the manifest of remote shards home.
+    Download the manifest of remote shards.
 
     Returns:
-        A folder with info.json and the manifest, and the bytes of its shards.
+        A folder with info.json and the manifest, and access to the bytes of its shards.
 
     Raises:
-        UsageError: the address is none.
-        DownloadError: it did not arrive.
-        ShardError: it is no shard folder.
+        UsageError: the URL is not valid.
+        DownloadError: the manifest could not be downloaded.
+        ShardError: the URL is not that of a shard folder.
     """
     folder, where = _folder(place)
     if _offline() and where.host != "objects":
@@ -97,7 +97,7 @@ def metadata(place: str) -> tuple[Path, RemoteShards]:
 
 @dataclass(frozen=True)
 class _HostFiles:
-    """Files below a place of a host."""
+    """Files of a host whose paths begin with a prefix."""
 
     host: str
     prefix: str
@@ -112,11 +112,11 @@ def _hosts() -> Mapping[str, Host]:
 
 
 def _folder(place: str) -> tuple[RemoteFolder, _HostFiles]:
-    """Turn an address into a folder of the cache and the place of its files."""
+    """Return the cache folder of a URL and the location of its files."""
     if place.startswith("hf://"):
         match = _HUB.fullmatch(place)
         if not match:
-            raise UsageError(f"{place!r} is no place of shards; write it like hf://datasets/owner/name@revision")
+            raise UsageError(f"{place!r} is not a valid URL of shards; write it like hf://datasets/owner/name@revision")
         revision = match["revision"] or "main"
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
         name = _name(f"{endpoint}-{match['repo']}" if endpoint else match["repo"])
@@ -130,8 +130,8 @@ def _folder(place: str) -> tuple[RemoteFolder, _HostFiles]:
 
 
 def _files(where: _HostFiles) -> Files:
-    """Hold the files at the commit that the branch has now, so that all are of one."""
-    # A new host: it remembers the commit of a branch, and the branch may have moved since the last opening.
+    """Return the files at the current commit of the branch, so that all of them are of one commit."""
+    # A new host object: it caches the commit of a branch, and the branch may have moved since the last opening.
     host = open_hosts()[where.host]
     if not isinstance(host, HuggingFace):
         return where
@@ -147,19 +147,19 @@ def _files(where: _HostFiles) -> Files:
 
 
 def _cache() -> Path:
-    if told := os.environ.get("UIR_CACHE"):
-        return Path(told)
+    if folder := os.environ.get("UIR_CACHE"):
+        return Path(folder)
     home = os.environ.get("HF_HOME")
     return Path(home) / "uir" if home else Path.home() / ".cache" / "uir"
 
 
 def _cache_limit() -> int | None:
-    told = os.environ.get("UIR_CACHE_SIZE")
-    if not told:
+    size = os.environ.get("UIR_CACHE_SIZE")
+    if not size:
         return None
-    limit = parse_size(told)
+    limit = parse_size(size)
     if limit is None:
-        raise UsageError(f"UIR_CACHE_SIZE is {told!r}, which is no size; write it like 200GB")
+        raise UsageError(f"UIR_CACHE_SIZE is {size!r}, which is not a size; write it like 200GB")
     return limit
 
 

@@ -1,4 +1,4 @@
-"""Many small tasks on some processes, the results in the order of the tasks."""
+"""Pools of worker processes for many small tasks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ Result = TypeVar("Result")
 
 def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
     """
-    Give `function(task)` for each task, in order, a bounded number of them ahead.
+    Yield `function(task)` for each task, in order, while a bounded number of the next tasks is submitted.
 
     Args:
-        function: of a module, so that other processes find it; what is expected to go wrong is part of its result.
-        tasks: read as they are needed.
-        workers: processes; 1 works in this one.
+        function: a function of a module, so that other processes can import it; expected failures are part of its
+            result.
+        tasks: read when they are needed.
+        workers: number of processes; 1 uses the calling process.
 
     Raises:
         UirError: a worker process was killed.
@@ -40,22 +41,22 @@ def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers:
             yield from look_ahead(pool, function, tasks, ahead=4 * workers)
     except BrokenProcessPool as error:
         raise UirError(
-            "a worker process was killed, most often for want of memory; run the same command again, with fewer --jobs"
+            "a worker process was killed, most often because memory ran out; run the command again with fewer --jobs"
         ) from error
 
 
 class WorkerContext(SpawnContext):
     """
-    Fresh interpreters that hold SIGINT back until their work starts.
+    Multiprocessing context of new interpreters that block SIGINT until their work starts.
 
-    Not fork: the parent may hold threads of pyarrow and OpenCV, which a forked child would wait for forever.
+    Not fork: the parent may have threads of pyarrow and OpenCV, for which a forked child would wait forever.
     """
 
     def __init__(self) -> None:
         self.started: list[SpawnProcess] = []
 
     def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
-        """Return a process that is kept in `started`."""
+        """Return a new process, which is also added to `started`."""
         process = _Worker(*args, **kwargs)
         self.started.append(process)
         return process
@@ -66,17 +67,18 @@ def worker_pool(
     workers: int, start: Callable[..., None] | None = None, *args: Any, context: WorkerContext | None = None
 ) -> Iterator[ProcessPoolExecutor]:
     """
-    Run a pool of processes while a block runs; they have ended afterwards, and what they had not begun is cancelled.
+    Run a pool of processes while the block runs; at its end, tasks that have not begun are cancelled, and all processes
+    have ended.
 
-    Ctrl-C reaches the whole process group, and a worker may hear of it before this process does. A worker dies of it
-    at once and silently, and this process raises KeyboardInterrupt, whichever of the two was first.
+    Ctrl-C sends SIGINT to the whole process group, and a worker may receive it before this process does. A worker ends
+    at once and silently, and this process raises KeyboardInterrupt, whichever of the two received it first.
 
     Args:
-        workers: how many processes.
-        start: is called in each of them first; where it ignores SIGINT, the worker survives Ctrl-C from its first
-            instruction on.
-        args: what `start` is called with.
-        context: where the processes come from; given where `args` hold an event or a value of it.
+        workers: number of processes.
+        start: called first in each of them; if it ignores SIGINT, the worker survives Ctrl-C from its first instruction
+            on.
+        args: arguments of `start`.
+        context: context of the processes; needed if `args` hold an event or a value of it.
 
     Raises:
         BrokenProcessPool: a worker process was killed, and not by SIGINT.
@@ -91,7 +93,7 @@ def worker_pool(
     except BrokenProcessPool:
         # The pool has waited for its processes: all exit codes are known.
         if any(process.exitcode == -signal.SIGINT for process in origin.started):
-            # Our own SIGINT is on its way; it must not arrive while somebody handles the exception below.
+            # This process will receive SIGINT, too; it must not arrive while the exception below is handled.
             time.sleep(0.5)
             raise KeyboardInterrupt from None
         raise
@@ -100,7 +102,7 @@ def worker_pool(
 @contextmanager
 def signals_held(*numbers: signal.Signals) -> Iterator[None]:
     """
-    Hold signals back from this thread while a block runs; a process that is started in it holds them back for good.
+    Block signals in this thread while the block runs; a process that is started in it keeps them blocked.
 
     An interpreter takes a fraction of a second to start; a signal in that time would end it with a traceback.
     """
@@ -113,7 +115,7 @@ def signals_held(*numbers: signal.Signals) -> Iterator[None]:
 
 class _Worker(SpawnProcess):
     def start(self) -> None:
-        # The tracker's own start lets SIGINT through at its end, so it must be over.
+        # The start of the resource tracker unblocks SIGINT at its end, so it must be finished before.
         resource_tracker.ensure_running()
         with signals_held(signal.SIGINT):
             super().start()
@@ -138,14 +140,14 @@ def look_ahead(
     """
     Yield `function(task)` for each task, while at most `ahead` of those that follow are submitted.
 
-    When the caller stops, or a task fails, those that have not begun are cancelled.
+    When the caller stops, or a task fails, tasks that have not begun are cancelled.
 
     Args:
-        pool: where they run; the caller closes it.
-        function: what the pool can run.
-        tasks: read as they are needed: all at once may be millions.
-        ahead: enough to keep the workers busy while one result is awaited.
-        as_finished: yield what is finished first, whatever the order of the tasks.
+        pool: where the tasks run; the caller closes it.
+        function: a function that the pool can run.
+        tasks: read when they are needed, because there may be millions.
+        ahead: number of submitted tasks; enough to keep the workers busy while the caller waits for one result.
+        as_finished: yield results as they are finished, not in the order of the tasks.
         on_wait: called for each result, and every 0.2 s while there is none.
     """
     rest = iter(tasks)
@@ -170,5 +172,5 @@ def look_ahead(
 def _start_worker() -> None:
     import cv2
 
-    # One process a core is the plan; threads inside would only compete.
+    # There is one process per core; threads inside a process would only compete.
     cv2.setNumThreads(1)

@@ -52,7 +52,7 @@ def fetch(
     """
     Download, check and unpack sources, and find their pairs: `uir fetch`.
 
-    What is here already is not fetched again. What went wrong with a source stands in the report, and is no exception.
+    Files that are present are not downloaded again. What failed for a source is in the report; it raises no exception.
 
     >>> import uirdata
     >>> report = uirdata.fetch(subset="sample", root=root)
@@ -60,21 +60,21 @@ def fetch(
     [('sample', 'done', 12)]
 
     Args:
-        ids: of sources; or one new id, for the folder of your own at `from_dir`.
-        subset: whose sources are wanted, too.
-        root: of the data; UIR_ROOT, else ./uir-data, when None.
-        from_dir: files that you have: downloads made by hand, or your own images.
-        own: what is known of a folder of your own.
-        alternative: name of the file set to take where a source has it.
-        prune: remove archives once they are unpacked.
-        limit_bytes_per_s: cap over all files.
-        accept_changed: take files that differ from their first download.
-        jobs: files at once; as many as there are cores when None.
-        progress: is told how far it is.
+        ids: ids of sources; or one new id, for your own folder at `from_dir`.
+        subset: a subset whose sources are fetched, too.
+        root: the data folder; when None, UIR_ROOT, else ./uir-data.
+        from_dir: a folder of files that you have: manual downloads, or your own images.
+        own: the description of your own folder.
+        alternative: name of the file set to use where a source has it.
+        prune: delete archives after they are unpacked.
+        limit_bytes_per_s: rate limit over all files together.
+        accept_changed: accept files that differ from their first download.
+        jobs: files downloaded at the same time; when None, the number of cores.
+        progress: receives progress.
 
     Raises:
-        UsageError: neither ids nor a subset is given, or one is not known.
-        StorageError: the disk is too small; nothing was fetched.
+        UsageError: neither ids nor a subset is given, or one of them is unknown.
+        StorageError: the disk is too small; nothing was downloaded.
     """
     plan = plan_wanted(
         layout_of(root),
@@ -104,23 +104,23 @@ def verify(
     progress: Progress | None = None,
 ) -> VerifyReport:
     """
-    Check bytes, archives and pairs, and write pairs.parquet anew: `uir verify`.
+    Check bytes, archives and pairs, and rewrite pairs.parquet: `uir verify`.
 
     >>> import uirdata
     >>> uirdata.verify("my-photos", root=root).is_good
     True
 
     Args:
-        ids: of sources; without them and without a subset, all that have been fetched.
-        subset: whose sources are wanted, too.
+        ids: ids of sources; without ids and without a subset, all sources that have been fetched.
+        subset: a subset whose sources are verified, too.
         root: as in `fetch`.
         deep: decode every image, and compare every LQ with its GT.
         jobs: processes; a script that asks for more than one needs `if __name__ == "__main__":`.
-        progress: is told how far it is.
+        progress: receives progress.
 
     Raises:
-        UsageError: an id or the subset is not known.
-        SourceError: nothing is named, and nothing has been fetched.
+        UsageError: an id or the subset is unknown.
+        SourceError: neither ids nor a subset is given, and nothing has been fetched.
     """
     chosen = fetched_sources(layout_of(root), _several(ids), subset)
     return run_verify(chosen, layout_of(root), deep=deep, jobs=jobs, progress=progress or Silent())
@@ -138,9 +138,9 @@ def plan(
     screen: bool = False,
 ) -> Plan:
     """
-    Plan the samples that `build` would make; nothing is written, and no pixel is read.
+    Plan the samples that `build` would make; no file is written, and no pixels are read.
 
-    Crops that screening leaves out are not in it, as far as they have been screened.
+    Crops that screening leaves out are not in the plan, if they have been screened already.
 
     >>> import uirdata
     >>> first = next(uirdata.plan("my-photos", root=root, size=64).samples())
@@ -148,18 +148,18 @@ def plan(
     ('train', 'blur-jpeg', 'my-photos')
 
     Args:
-        ids: of sources; with a subset, those of its sources that are wanted; with neither, all that have been fetched.
-        subset: or its name.
+        ids: ids of sources; with a subset, only these sources of it; with neither, all that have been fetched.
+        subset: a subset or its name.
         root: as in `fetch`.
-        size: of training crops, in pixels; None leaves it to the subset and the sources.
-        stride: from crop to crop; half a crop when None and a size is given.
-        seed: of levels and recipes.
-        variant: `clean` leaves out training scenes that are known to lie in a benchmark.
-        screen: leave out crops whose GT is flat, blurred or dark, and clean ones that are there twice.
+        size: side of the training crops in pixels; None uses the setting of the subset or of the source.
+        stride: step between crops in pixels; half the size when None and a size is given.
+        seed: seed of levels and recipes.
+        variant: `clean` leaves out training scenes that are known to be in a benchmark.
+        screen: leave out crops whose GT is flat, blurred or dark, and duplicate crops of clean images.
 
     Raises:
-        UsageError: an id, the subset or the variant is not known.
-        SourceError: none of the sources is there.
+        UsageError: an id, the subset or the variant is unknown.
+        SourceError: none of the sources has been fetched.
     """
     layout = layout_of(root)
     planned = plan_subset(layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant)
@@ -188,10 +188,10 @@ def build(
     progress: Progress | None = None,
 ) -> BuildResult:
     """
-    Crop, degrade and write what has been fetched as WebDataset shards: `uir build-shards`.
+    Crop and degrade the fetched images, and write them as WebDataset shards: `uir build-shards`.
 
-    Adds to a folder of shards and rewrites nothing that is whole there; started again, it does what is left. Samples
-    that cannot be made and sources that are not there stand in the result, and are no exception.
+    Adds to a folder of shards and never rewrites a complete shard; started again, it builds what is missing. Samples
+    that cannot be made and sources that are missing are listed in the result; they raise no exception.
 
     >>> import uirdata
     >>> result = uirdata.build("my-photos", root=root, size=64, codec="png")
@@ -202,27 +202,27 @@ def build(
         ids: as in `plan`.
         subset: as in `plan`.
         root: as in `fetch`.
-        out: the shard folder, or an address in object storage; ROOT/shards when None.
+        out: the shard folder, or a URL in object storage; ROOT/shards when None.
         size: as in `plan`.
         stride: as in `plan`.
         seed: as in `plan`.
         variant: as in `plan`.
         screen: as in `plan`.
         codec: webp or png; both are lossless.
-        lazy: keep recipes instead of the LQ that are made; readers make them.
-        shard_bytes: about how large a tar becomes.
-        task: build only the first of so many parts, counted from 1: (3, 16).
-        retry_rejected: build again the shards that had to leave samples out.
-        discard: delete what another unfinished build left in the folder.
-        engine: local, or a Ray cluster.
+        lazy: store recipes instead of generated LQ; readers generate the LQ.
+        shard_bytes: approximate size of a tar in bytes.
+        task: (I, N): build only part I of N, counted from 1, such as (3, 16).
+        retry_rejected: rebuild the shards that left out samples that could not be made.
+        discard: delete the shards of another, unfinished build in the folder.
+        engine: `local` (processes of this machine) or `ray` (a Ray cluster).
         workers: processes; a script that asks for more than one needs `if __name__ == "__main__":`.
-        progress: is told of images and samples.
+        progress: receives the images and samples that are done.
 
     Raises:
-        UsageError: an id, the subset or a choice is not known.
-        SourceError: none of the sources is there.
-        ShardError: the folder holds shards of other settings, or another build is at work there.
-        StorageError: the disk is full or the folder cannot be written; finished shards stay.
+        UsageError: an id, the subset or the value of an option is unknown.
+        SourceError: none of the sources has been fetched.
+        ShardError: the folder holds shards with other settings, or another build is running in it.
+        StorageError: the disk is full or the folder cannot be written; finished shards are kept.
     """
     for what, choice, choices in (("codec", codec, CODECS), ("engine", engine, ("local", "ray"))):
         if choice not in choices:
@@ -249,15 +249,15 @@ def build(
 @dataclass(frozen=True)
 class PushResult:
     """
-    What came of a push.
+    The result of a push.
 
     Attributes:
-        link: to the repository.
-        commit: that holds the shards.
-        sent: files that were not there.
-        sent_bytes: of these.
-        deleted: files taken away.
-        wrong: files whose bytes differ there, a line each; None where they were not compared.
+        link: URL of the repository.
+        commit: hash of the commit that holds the shards.
+        sent: number of files that were uploaded.
+        sent_bytes: their size in bytes.
+        deleted: number of files that were deleted from the repository.
+        wrong: one line for each file whose bytes differ on the Hub; None if they were not compared.
     """
 
     link: str
@@ -292,20 +292,20 @@ def push(
 
     Args:
         repository: owner/name.
-        folder: of shards; ROOT/shards when None.
+        folder: the shard folder; ROOT/shards when None.
         root: as in `fetch`.
-        private: make the repository private, where it is not there yet.
-        recipes_only: publish manifests and recipes, no pixels.
-        tables: publish each shard as a table, too, which `load_dataset` reads.
-        verify: afterwards compare every file's hash with the one that the Hub has.
-        replace: replace shards that differ there, and take away those that are not here.
-        revision: the branch to publish to.
-        token: instead of HF_TOKEN and the login of `hf auth login`.
-        progress: is told of bytes.
+        private: make the repository private if it is created.
+        recipes_only: publish manifests and recipes without pixels.
+        tables: publish each shard also as a table, which `load_dataset` reads.
+        verify: after the push, compare the hash of every file with the hash on the Hub.
+        replace: replace shards that differ on the Hub, and delete those that are not in the folder.
+        revision: the branch to commit to.
+        token: access token; used instead of HF_TOKEN and of the login of `hf auth login`.
+        progress: receives the bytes that are uploaded.
 
     Raises:
-        UsageError: it is no name of a repository.
-        ShardError: it is no folder of shards.
+        UsageError: `repository` is not a valid name.
+        ShardError: `folder` is not a shard folder.
         PublishError: a licence, the token or the Hub does not allow it; nothing was published.
     """
     name = repository_name(repository)

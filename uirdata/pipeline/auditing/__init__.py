@@ -1,4 +1,4 @@
 """
-`uir audit`: duplicates, near-duplicates, and training images that lie in a benchmark.
-Hashes propose, pixels decide.
+`uir audit`: duplicates, near-duplicates, and training images that are also in a benchmark.
+Hashes propose candidates; a comparison of the pixels decides.
 """

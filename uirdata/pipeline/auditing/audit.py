@@ -1,9 +1,9 @@
 """
-Which pictures are in a data set twice, and which of them a benchmark holds.
+Search for images that are in a data set twice, and for images that are also in a benchmark.
 
-Three looks, each at what the one before cannot see: equal pixels; hashes of whole pictures, for copies that were
-re-encoded, resized, flipped or changed in brightness; hashes of windows, for crops. The last two only propose: a pair
-counts when its common part, laid upon each other, correlates.
+Three searches, each for what the one before cannot find: equal pixels; hashes of whole images, for copies that were
+re-encoded, resized, flipped or changed in brightness; hashes of windows, for crops. The last two only propose
+candidates: a pair counts if the pixels of its common part correlate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uirdata.errors import ImageError
-from uirdata.pipeline.auditing.gt_images import Picture, look_at
+from uirdata.pipeline.auditing.gt_images import GtImage, look_at
 from uirdata.pipeline.building.sample_plan import Left
 from uirdata.pipeline.building.sample_reader import describe_failure
 from uirdata.pipeline.parallel import in_order
@@ -39,7 +39,7 @@ from uirdata.storage.fingerprint_cache import Batch, FingerprintCache, Wholes
 Kind = Literal["exact", "near", "crop"]
 
 MIN_SIMILARITY = 0.9
-"""Correlation of the common part of two pictures, both at 64 x 64, from which on they are the same."""
+"""Two images count as the same from this correlation of their common part on, both resized to 64 x 64."""
 
 _SMALLEST_PART_PX = 24
 _NEARLY_ALL = 0.9
@@ -49,18 +49,18 @@ _BLOCK_WINDOWS = 8_000_000
 @dataclass(frozen=True)
 class Hit:
     """
-    Two pictures that show the same.
+    Two images that show the same.
 
     Attributes:
-        kind: exact (equal pixels), near (the whole of both) or crop (a part of at least one).
+        kind: exact (equal pixels), near (nearly all of both images) or crop (a part of at least one).
         similarity: correlation of their common part, at most 1.
-        windows: how many windows agree; 0 where the hash of the whole found them.
-        distance: bits in which their hashes differ, of 64; the mean over the windows.
-        flip: of the first picture.
-        one: the picture of the data set that is audited.
-        one_part: its common part with the other after the flip: top, left, height, width in pixels.
-        other: a picture of the benchmark, or a further one of the data set.
-        other_part: its common part.
+        windows: number of windows that match; 0 if the hashes of the whole images matched.
+        distance: number of differing bits of their hashes, of 64; the mean over the windows.
+        flip: how the first image is flipped.
+        one: the image of the data set that is audited.
+        one_part: its common part with the other, after the flip: top, left, height, width in pixels.
+        other: an image of the benchmark, or another image of the data set.
+        other_part: its common part with the first.
     """
 
     kind: Kind
@@ -68,40 +68,40 @@ class Hit:
     windows: int
     distance: float
     flip: Flip
-    one: Picture
+    one: GtImage
     one_part: Part
-    other: Picture
+    other: GtImage
     other_part: Part
 
 
 @dataclass(frozen=True)
 class AuditReport:
     """
-    What an audit found.
+    The result of an audit.
 
     Attributes:
-        within: pictures of the data set that are in it twice, under two scenes.
-        against: pictures of the data set that a benchmark holds.
-        pictures: how many of the data set were looked at.
-        benchmark_pictures: how many of the benchmarks.
-        failures: pictures that could not be read.
+        within: pairs of equal images of the data set, in different scenes.
+        against: pairs of an image of the data set and an equal image of a benchmark.
+        images: number of images of the data set that were compared.
+        benchmark_images: number of images of benchmarks that were compared.
+        failures: images that could not be read.
     """
 
     within: list[Hit]
     against: list[Hit]
-    pictures: int
-    benchmark_pictures: int
+    images: int
+    benchmark_images: int
     failures: list[Left] = field(default_factory=list)
 
     @property
     def hits(self) -> list[Hit]:
-        """All of them."""
+        """All hits."""
         return [*self.against, *self.within]
 
 
 def audit(
-    audited: Sequence[Picture],
-    benchmarks: Sequence[Picture],
+    audited: Sequence[GtImage],
+    benchmarks: Sequence[GtImage],
     cache: FingerprintCache,
     *,
     min_similarity: float = MIN_SIMILARITY,
@@ -109,18 +109,18 @@ def audit(
     progress: Progress | None = None,
 ) -> AuditReport:
     """
-    Look for pictures that are twice in a data set, and for those that are in benchmarks.
+    Search for images that are in a data set twice, and for images that are also in benchmarks.
 
-    Crops of one scene overlap by design, and frames of one video are alike: within the data set only pictures of
+    Crops of one scene overlap by design, and frames of one video are similar: within the data set only images of
     different scenes are compared.
 
     Args:
-        audited: of the data set.
-        benchmarks: to compare it with.
-        cache: keeps the fingerprints.
-        min_similarity: of what counts.
-        workers: processes.
-        progress: is told of pictures.
+        audited: images of the data set.
+        benchmarks: images of the benchmarks.
+        cache: cache of the fingerprints.
+        min_similarity: least correlation of a hit.
+        workers: number of processes.
+        progress: receives the images that are done.
 
     Raises:
         StorageError: the cache cannot be written.
@@ -137,7 +137,7 @@ def audit(
 
 @dataclass(frozen=True)
 class _Proposal:
-    """Two contents that may show the same."""
+    """A candidate: two contents that may show the same."""
 
     one: int
     other: int
@@ -147,31 +147,31 @@ class _Proposal:
 
 
 class _Contents:
-    """Numbers contents, which several pictures may share, and knows the scene of each."""
+    """Numbers of the contents, which several images may share, and the scene of each content."""
 
-    def __init__(self, pictures: Iterable[Picture]) -> None:
+    def __init__(self, images: Iterable[GtImage]) -> None:
         self.numbers: dict[str, int] = {}
-        self.first: list[Picture] = []
+        self.first: list[GtImage] = []
         scenes: dict[tuple[str, str], int] = {}
         scene_of: list[int] = []
-        for picture in pictures:
-            scene = scenes.setdefault((picture.source, picture.scene), len(scenes))
-            number = self.numbers.setdefault(picture.content, len(self.first))
+        for image in images:
+            scene = scenes.setdefault((image.source, image.scene), len(scenes))
+            number = self.numbers.setdefault(image.content, len(self.first))
             if number == len(self.first):
-                self.first.append(picture)
+                self.first.append(image)
                 scene_of.append(scene)
             elif scene_of[number] != scene:
-                scene_of[number] = -1 - number  # in several scenes: unlike any other
+                scene_of[number] = -1 - number  # in several scenes: different from any other
         self.scenes: NDArray[np.int64] = np.array(scene_of, dtype=np.int64)
 
-    def wanted(self, pictures: Iterable[Picture]) -> dict[str, int]:
-        """Give content to number for some pictures."""
-        return {picture.content: self.numbers[picture.content] for picture in pictures}
+    def wanted(self, images: Iterable[GtImage]) -> dict[str, int]:
+        """Return the number of each content of some images."""
+        return {image.content: self.numbers[image.content] for image in images}
 
 
 @dataclass(frozen=True)
 class _Check:
-    """How proposals are checked."""
+    """Parameters of the check of candidates."""
 
     contents: _Contents
     min_similarity: float
@@ -182,8 +182,8 @@ class _Check:
 def _compare(
     contents: _Contents,
     cache: FingerprintCache,
-    mine: Sequence[Picture],
-    theirs: Sequence[Picture],
+    mine: Sequence[GtImage],
+    theirs: Sequence[GtImage],
     check: _Check,
     *,
     within: bool,
@@ -198,18 +198,18 @@ def _compare(
         pair = (proposal.one, proposal.other)
         if pixels[proposal.one] != pixels[proposal.other]:
             proposals[pair] = _better(proposals.get(pair), proposal)
-    by_content: dict[int, list[Picture]] = {}
-    for picture in theirs:
-        by_content.setdefault(indexed[picture.content], []).append(picture)
-    mine_by_content: dict[int, list[Picture]] = {}
-    for picture in mine:
-        mine_by_content.setdefault(queries[picture.content], []).append(picture)
+    by_content: dict[int, list[GtImage]] = {}
+    for image in theirs:
+        by_content.setdefault(indexed[image.content], []).append(image)
+    mine_by_content: dict[int, list[GtImage]] = {}
+    for image in mine:
+        mine_by_content.setdefault(queries[image.content], []).append(image)
     exact = _exact_hits(mine, theirs, queries, indexed, pixels, within=within)
     return [*exact, *_checked(proposals.values(), mine_by_content, by_content, check, within=within)]
 
 
 class _Allowed:
-    """Which pairs of contents are compared at all."""
+    """Decides which pairs of contents are compared."""
 
     def __init__(self, scenes: NDArray[np.int64], *, within: bool) -> None:
         self._scenes, self._within = scenes, within
@@ -249,7 +249,7 @@ def _window_proposals(
 
 
 def _placed(batch: Batch, block: Batch, matches: NDArray[np.int64], flip: Flip) -> Iterator[_Proposal]:
-    """Propose the pairs of pictures on whose place enough windows agree."""
+    """Yield the pairs of images of which enough windows match at one placement."""
     queries, found, distances = matches
     pair = batch.owners[queries].astype(np.int64) * len(block.numbers) + block.owners[found]
     order = np.argsort(pair, kind="stable")
@@ -268,48 +268,48 @@ def _placed(batch: Batch, block: Batch, matches: NDArray[np.int64], flip: Flip) 
 
 
 def _better(before: _Proposal | None, now: _Proposal) -> _Proposal:
-    """Choose between two proposals for a pair: windows say where the common part lies, more of them surer."""
+    """Return the better of two candidates for a pair: the one with more windows, else with fewer bits."""
     if before is None or before.placement is None:
         return now if before is None or now.placement is not None or now.distance < before.distance else before
     return now if now.placement is not None and now.placement.windows > before.placement.windows else before
 
 
 def _exact_hits(
-    mine: Sequence[Picture],
-    theirs: Sequence[Picture],
+    mine: Sequence[GtImage],
+    theirs: Sequence[GtImage],
     queries: Mapping[str, int],
     indexed: Mapping[str, int],
     pixels: Mapping[int, str],
     *,
     within: bool,
 ) -> Iterator[Hit]:
-    groups: dict[str, list[Picture]] = {}
-    for picture in theirs:
-        if indexed[picture.content] in pixels:
-            groups.setdefault(pixels[indexed[picture.content]], []).append(picture)
+    groups: dict[str, list[GtImage]] = {}
+    for image in theirs:
+        if indexed[image.content] in pixels:
+            groups.setdefault(pixels[indexed[image.content]], []).append(image)
     if within:
         for group in groups.values():
             yield from (_exact(group[0], other) for other in group[1:] if _scene(other) != _scene(group[0]))
         return
-    for picture in mine:
-        if queries[picture.content] in pixels:
-            yield from (_exact(picture, other) for other in groups.get(pixels[queries[picture.content]], ()))
+    for image in mine:
+        if queries[image.content] in pixels:
+            yield from (_exact(image, other) for other in groups.get(pixels[queries[image.content]], ()))
 
 
-def _exact(one: Picture, other: Picture) -> Hit:
+def _exact(one: GtImage, other: GtImage) -> Hit:
     return Hit("exact", 1.0, 0, 0.0, "", one, _all_of(one), other, _all_of(other))
 
 
 def _checked(
     proposals: Collection[_Proposal],
-    mine: Mapping[int, Sequence[Picture]],
-    theirs: Mapping[int, Sequence[Picture]],
+    mine: Mapping[int, Sequence[GtImage]],
+    theirs: Mapping[int, Sequence[GtImage]],
     check: _Check,
     *,
     within: bool,
 ) -> Iterator[Hit]:
     listener = check.progress
-    # By the first picture, so that a worker's last one is often the next.
+    # Sorted by the first image, so that a worker's last one is often the next.
     ordered = sorted(proposals, key=lambda proposal: (proposal.one, proposal.other))
     tasks = ((p, check.contents.first[p.one], check.contents.first[p.other]) for p in ordered)
     listener.begin("checking", len(ordered))
@@ -329,8 +329,8 @@ def _checked(
     listener.end("checking")
 
 
-def _check_pair(task: tuple[_Proposal, Picture, Picture]) -> tuple[float, Part, Part, Kind] | str:
-    """Lay two pictures upon each other; a picture that cannot be read any more is a sentence."""
+def _check_pair(task: tuple[_Proposal, GtImage, GtImage]) -> tuple[float, Part, Part, Kind] | str:
+    """Return similarity, common parts and kind of two images; a message if an image can no longer be read."""
     proposal, one, other = task
     try:
         first, second = one.place.pixels(), other.place.pixels()
@@ -345,9 +345,9 @@ def _check_pair(task: tuple[_Proposal, Picture, Picture]) -> tuple[float, Part, 
     return similarity, one_part, other_part, "near" if min(shares) >= _NEARLY_ALL else "crop"
 
 
-def _all_of(picture: Picture) -> Part:
-    return 0, 0, picture.height, picture.width
+def _all_of(image: GtImage) -> Part:
+    return 0, 0, image.height, image.width
 
 
-def _scene(picture: Picture) -> tuple[str, str]:
-    return picture.source, picture.scene
+def _scene(image: GtImage) -> tuple[str, str]:
+    return image.source, image.scene

@@ -1,4 +1,4 @@
-"""The GT pictures that an audit looks at: crops in shards and files of sources, and their fingerprints."""
+"""The GT images that an audit compares: crops in shards and files of sources, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PLACES = ["gt_sha256", "shard", "gt_offset", "gt_size"]
 @dataclass(frozen=True, slots=True)
 class ImageLocation:
     """
-    Where the bytes of a picture lie.
+    The location of the bytes of an image.
 
     Attributes:
-        path: of the file, or the tar.
-        offset: of its first byte.
-        size: in bytes; -1 for all of the file.
+        path: the file, or the tar.
+        offset: position of its first byte.
+        size: in bytes; -1 for the whole file.
         border: pixels to cut off on each side.
     """
 
@@ -43,10 +43,10 @@ class ImageLocation:
 
     def data(self) -> bytes:
         """
-        Read the bytes.
+        Return the bytes.
 
         Raises:
-            ImageError: they are not there.
+            ImageError: the file cannot be read.
         """
         try:
             with self.path.open("rb") as file:
@@ -57,32 +57,32 @@ class ImageLocation:
 
     def pixels(self) -> RgbImage:
         """
-        Read the picture.
+        Return the image, (H, W, 3) RGB uint8.
 
         Raises:
-            ImageError: it is not there, or no picture.
+            ImageError: the file cannot be read, or is not an image.
         """
         image = decode_image(self.data(), name=str(self.path))
         return image[self.border : -self.border, self.border : -self.border] if self.border else image
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class GtImage:
     """
-    A GT.
+    A GT image.
 
     Attributes:
         pool: the shard folder; "" for a file of a source.
         source: id of the source.
         split: train, val or test.
         scene: as in its record.
-        gt_path: below the source's folder.
-        top: of the crop, in pixels; 0 for a file of a source.
-        left: of the crop.
-        height: of the crop.
-        width: of the crop.
-        content: what its fingerprint is kept under; "" until it was read.
-        place: where its bytes lie.
+        gt_path: path below the folder of the source.
+        top: position of the crop in pixels; 0 for a file of a source.
+        left: position of the crop in pixels; 0 for a file of a source.
+        height: of the crop or the file, in pixels.
+        width: of the crop or the file, in pixels.
+        content: key of its fingerprint in the cache; "" before the file was read.
+        place: location of its bytes.
     """
 
     pool: str
@@ -98,103 +98,103 @@ class Picture:
     place: ImageLocation
 
 
-def shard_pictures(folder: Path, splits: Collection[str]) -> list[Picture]:
+def shard_images(folder: Path, splits: Collection[str]) -> list[GtImage]:
     """
-    Name the GT crops of a shard folder; equal pixels of one scene and split once.
+    Return the GT crops of a shard folder; equal pixels of one scene and split only once.
 
     Raises:
-        ShardError: it is no shard folder.
+        ShardError: the folder is not a shard folder.
     """
-    list_shards(folder)  # says what is wrong with a folder that has no manifest
+    list_shards(folder)  # raises ShardError if the folder has no manifest
     table = read_table(folder / MANIFEST, columns=[*_COLUMNS, *_PLACES])
-    found: dict[tuple[str, str, str, str], Picture] = {}
+    found: dict[tuple[str, str, str, str], GtImage] = {}
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
             key = (row["gt_sha256"], row["source"], row["scene"], row["split"])
             if row["split"] in splits and key not in found:
                 place = ImageLocation(folder / row["shard"], row["gt_offset"], row["gt_size"])
                 about = {name: row[name] for name in _COLUMNS}
-                found[key] = Picture(pool=str(folder), **about, content=row["gt_sha256"], place=place)
+                found[key] = GtImage(pool=str(folder), **about, content=row["gt_sha256"], place=place)
     return list(found.values())
 
 
-def source_pictures(source: str, folder: Path, layout: Layout, splits: Collection[str]) -> list[Picture] | None:
-    """Name the GT files of a source, each once; None where it was not fetched."""
+def source_images(source: str, folder: Path, layout: Layout, splits: Collection[str]) -> list[GtImage] | None:
+    """Return the GT files of a source, each once; None if the source has not been fetched."""
     pairs = read_found(layout, source)
     if pairs is None:
         return None
-    found: dict[tuple[str, int], Picture] = {}
+    found: dict[tuple[str, int], GtImage] = {}
     for item in pairs:
         pair = item.pair
         if pair.gt and pair.split in splits:
             place = ImageLocation(folder / pair.gt, border=pair.gt_border)
             about = (source, pair.split, pair.scene, pair.gt)
-            picture = Picture("", *about, 0, 0, item.height, item.width, content="", place=place)
-            found.setdefault((pair.gt, pair.gt_border), picture)
+            gt = GtImage("", *about, 0, 0, item.height, item.width, content="", place=place)
+            found.setdefault((pair.gt, pair.gt_border), gt)
     return list(found.values())
 
 
 def look_at(
-    pictures: Sequence[Picture], cache: FingerprintCache, *, workers: int = 1, progress: Progress | None = None
-) -> tuple[list[Picture], list[Left]]:
+    images: Sequence[GtImage], cache: FingerprintCache, *, workers: int = 1, progress: Progress | None = None
+) -> tuple[list[GtImage], list[Left]]:
     """
-    Put the fingerprints of pictures into the cache; those that are there already are not decoded.
+    Put the fingerprints of images into the cache; images with a fingerprint in the cache are not decoded.
 
     Returns:
-        The pictures, each with its `content`, and those that could not be read, with the reason.
+        The images, each with its `content`, and those that could not be read, with the reason.
 
     Raises:
         StorageError: the cache cannot be written.
     """
     listener = progress or Silent()
     failures: list[Left] = []
-    named: list[Picture] = []
-    files = [picture.place for picture in pictures if not picture.content]
+    named: list[GtImage] = []
+    files = [gt.place for gt in images if not gt.content]
     contents = in_order(_file_content, files, workers)
-    for picture in pictures:
-        content, failure = (picture.content, "") if picture.content else next(contents)
+    for gt in images:
+        content, failure = (gt.content, "") if gt.content else next(contents)
         if failure:
-            failures.append(Left(f"{picture.source}/{picture.gt_path}", failure))
+            failures.append(Left(f"{gt.source}/{gt.gt_path}", failure))
         else:
-            named.append(replace(picture, content=content))
+            named.append(replace(gt, content=content))
     known = cache.contents()
-    todo = list({picture.content: picture for picture in named if picture.content not in known}.values())
+    todo = list({gt.content: gt for gt in named if gt.content not in known}.values())
     listener.begin("fingerprints", len(todo))
     bad: set[str] = set()
     cache.add(_good(zip(todo, in_order(_see, todo, workers), strict=True), bad, failures, listener))
     listener.end("fingerprints")
-    return [picture for picture in named if picture.content not in bad], failures
+    return [gt for gt in named if gt.content not in bad], failures
 
 
 def _good(
-    results: Iterable[tuple[Picture, Seen | str]], bad: set[str], failures: list[Left], progress: Progress
+    results: Iterable[tuple[GtImage, Seen | str]], bad: set[str], failures: list[Left], progress: Progress
 ) -> Iterator[Seen]:
-    for picture, seen in results:
+    for gt, seen in results:
         progress.advance("fingerprints")
         if isinstance(seen, Seen):
             yield seen
         else:
-            bad.add(picture.content)
-            failures.append(Left(f"{picture.source}/{picture.gt_path}", seen))
+            bad.add(gt.content)
+            failures.append(Left(f"{gt.source}/{gt.gt_path}", seen))
 
 
 def _file_content(place: ImageLocation) -> tuple[str, str]:
-    """Give the content's name, or why there is none."""
+    """Return the content key of a file and "", or "" and the reason why it cannot be read."""
     try:
         return f"{hashlib.sha256(place.data()).hexdigest()}-{place.border}", ""
     except ImageError as error:
         return "", describe_failure(error)
 
 
-def _see(picture: Picture) -> Seen | str:
-    """Look at a picture; a failure is a value, since one of a million is to be expected."""
+def _see(gt: GtImage) -> Seen | str:
+    """Return the fingerprint of an image, or the reason for a failure: among a million images one is to be expected."""
     try:
-        image = picture.place.pixels()
+        image = gt.place.pixels()
         pixels = pixel_sha256(image)
-        if picture.pool and pixels != picture.content:
+        if gt.pool and pixels != gt.content:
             raise ShardError(
-                f"{picture.place.path}: the GT of {picture.source}/{picture.gt_path} is not what was written"
+                f"{gt.place.path}: the GT of {gt.source}/{gt.gt_path} has other pixels than when the shard was written"
             )
-        return Seen(picture.content, pixels, fingerprint(image))
+        return Seen(gt.content, pixels, fingerprint(image))
     except (ImageError, ShardError) as error:
         return describe_failure(error)

@@ -1,4 +1,4 @@
-"""What an audit found, for programs (parquet), for people (a page), and for planning (overlap lists)."""
+"""Output of an audit: for programs (parquet), for people (an HTML page), and for planning (overlap lists)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from uirdata.facts.overlaps import parse_overlaps
 from uirdata.html_pages import data_uri, html_table, write_page
 from uirdata.images import RgbImage
 from uirdata.pipeline.auditing.audit import AuditReport, Hit
-from uirdata.pipeline.auditing.gt_images import Picture
+from uirdata.pipeline.auditing.gt_images import GtImage
 from uirdata.similarity.alignment import Part, flip_image
 from uirdata.storage.files import writing
 from uirdata.storage.tables import write_rows
 
-_PICTURE_FIELDS = [
+_IMAGE_FIELDS = [
     ("pool", pa.string()),
     ("source", pa.string()),
     ("split", pa.string()),
@@ -43,10 +43,10 @@ HITS_SCHEMA = pa.schema(
         ("windows", pa.int32()),
         ("distance", pa.float32()),
         ("flip", pa.string()),
-        *((f"{side}{name}", kind) for side in ("", "other_") for name, kind in (*_PICTURE_FIELDS, *_PART_FIELDS)),
+        *((f"{side}{name}", kind) for side in ("", "other_") for name, kind in (*_IMAGE_FIELDS, *_PART_FIELDS)),
     ]
 )
-"""Rows of audit.parquet: the fields of `audit.Hit`, the second picture's after "other_"; `against` a benchmark?"""
+"""Rows of audit.parquet: the fields of `audit.Hit`, those of the second image after "other_"; is it in a benchmark?"""
 
 _EXAMPLES = 6
 _SHOWN_PX = 220
@@ -55,7 +55,7 @@ _FRAME = (255, 120, 0)
 
 def write_hits(report: AuditReport, target: Path) -> int:
     """
-    Write a row for each hit; give their number.
+    Write a row for each hit; return the number of rows.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -65,7 +65,7 @@ def write_hits(report: AuditReport, target: Path) -> int:
 
 
 def count_hits(hits: Iterable[Hit]) -> list[dict[str, Any]]:
-    """Count hits by the two sources and their kind; scenes are those of the first source."""
+    """Return the number of hits by the two sources and the kind; scenes are those of the first source."""
     groups: dict[tuple[str, str], list[Hit]] = {}
     for hit in hits:
         groups.setdefault((hit.one.source, hit.other.source), []).append(hit)
@@ -83,16 +83,16 @@ def count_hits(hits: Iterable[Hit]) -> list[dict[str, Any]]:
 
 def write_audit_page(report: AuditReport, target: Path) -> None:
     """
-    Write a page of the hits: counts, and of each two sources some pairs to look at, the least similar first.
+    Write an HTML page of the hits: counts, and some example pairs for every two sources, the least similar first.
 
     Raises:
         StorageError: the page cannot be written.
     """
     body = [
-        f"<p>{report.pictures:,} pictures of the data set, {report.benchmark_pictures:,} of benchmarks. "
-        "A frame shows the part that both pictures have; the first one is flipped where that was found.</p>"
+        f"<p>{report.images:,} images of the data set, {report.benchmark_images:,} of benchmarks. "
+        "A frame marks the part that both images show; the first image is flipped if it is a flipped copy.</p>"
     ]
-    for title, hits in (("In a benchmark", report.against), ("Twice in the data set", report.within)):
+    for title, hits in (("Also in a benchmark", report.against), ("Twice in the data set", report.within)):
         body.append(f"<h2>{title}</h2>{html_table(count_hits(hits))}")
         for (source, other, kind), found in _by_sources(hits):
             body.append(f"<h3>{html.escape(f'{source} in {other}: {kind}')} ({len(found):,})</h3>")
@@ -102,16 +102,19 @@ def write_audit_page(report: AuditReport, target: Path) -> None:
 
 def write_overlaps(hits: Iterable[Hit], folder: Path) -> list[Path]:
     """
-    Write, for each benchmark, the list of training scenes that it holds, in the format of `uirdata.facts.overlaps`.
+    Write, for each benchmark, the list of training scenes that it contains, in the format of `uirdata.facts.overlaps`.
 
-    Scenes that an earlier audit wrote stay; a list says for each source what it rests on.
+    Scenes of earlier audits are kept; a list states the evidence for each source.
 
     Args:
-        hits: of a data set in benchmarks.
-        folder: that planning reads.
+        hits: hits of a data set in benchmarks.
+        folder: the folder that planning reads.
+
+    Returns:
+        The files that were written.
 
     Raises:
-        ManifestError: a list that is there cannot be read.
+        ManifestError: an existing list cannot be read.
         StorageError: a list cannot be written.
     """
     found: dict[str, dict[str, list[Hit]]] = {}
@@ -143,7 +146,7 @@ def write_overlaps(hits: Iterable[Hit], folder: Path) -> list[Path]:
 
 def scene_pattern(scene: str) -> str:
     """
-    Write a scene as a pattern that matches it alone.
+    Return a pattern that matches exactly one scene.
 
     >>> scene_pattern("train-011"), scene_pattern("a b*")
     ('train-011', 'a{:\\\\x20}b{:\\\\x2a}')
@@ -161,10 +164,10 @@ def _entries(path: Path, benchmark: str) -> dict[tuple[str, str], list[str]]:
 
 
 def _evidence(hits: Sequence[Hit]) -> str:
-    pictures = len({(hit.other.scene, hit.other.gt_path) for hit in hits})
+    images = len({(hit.other.scene, hit.other.gt_path) for hit in hits})
     kinds = ", ".join(f"{sum(h.kind == kind for h in hits):,} {kind}" for kind in ("exact", "near", "crop"))
     least = min(hit.similarity for hit in hits)
-    return f"uir audit: {pictures:,} pictures of the benchmark ({kinds}); similarity {least:.2f} to 1"
+    return f"uir audit: {images:,} pictures of the benchmark ({kinds}); similarity {least:.2f} to 1"
 
 
 def _hit_row(hit: Hit, against: bool) -> dict[str, Any]:
@@ -172,8 +175,8 @@ def _hit_row(hit: Hit, against: bool) -> dict[str, Any]:
         "against": against,
         **{name: getattr(hit, name) for name in ("kind", "similarity", "windows", "distance", "flip")},
     }
-    for side, picture, part in (("", hit.one, hit.one_part), ("other_", hit.other, hit.other_part)):
-        row |= {side + name: getattr(picture, name) for name, _ in _PICTURE_FIELDS}
+    for side, gt, part in (("", hit.one, hit.one_part), ("other_", hit.other, hit.other_part)):
+        row |= {side + name: getattr(gt, name) for name, _ in _IMAGE_FIELDS}
         row |= {side + name: value for (name, _), value in zip(_PART_FIELDS, part, strict=True)}
     return row
 
@@ -186,7 +189,7 @@ def _by_sources(hits: Iterable[Hit]) -> list[tuple[tuple[str, str, str], list[Hi
 
 
 def _examples(hits: Sequence[Hit]) -> list[Hit]:
-    """Choose pairs of different scenes, from the least similar to the most."""
+    """Return some pairs of different scenes, from the least similar to the most similar."""
     ordered = list({hit.one.scene: hit for hit in sorted(hits, key=lambda hit: -hit.similarity)}.values())[::-1]
     numbers = np.linspace(0, len(ordered) - 1, num=min(_EXAMPLES, len(ordered)), dtype=int)
     return [ordered[int(number)] for number in numbers]
@@ -194,10 +197,10 @@ def _examples(hits: Sequence[Hit]) -> list[Hit]:
 
 def _figure(hit: Hit) -> str:
     try:
-        pictures = [_shown(hit.one, hit.one_part, hit), _shown(hit.other, hit.other_part, None)]
+        shown = [_shown(hit.one, hit.one_part, hit), _shown(hit.other, hit.other_part, None)]
     except ImageError as error:
         return f"<p>{html.escape(str(error))}</p>"
-    images = "".join(f'<img alt="" src="{data_uri(picture)}">' for picture in pictures)
+    images = "".join(f'<img alt="" src="{data_uri(image)}">' for image in shown)
     where = f"{_name(hit.one)} in {_name(hit.other)}"
     facts = [
         f"{hit.similarity:.3f}",
@@ -207,12 +210,12 @@ def _figure(hit: Hit) -> str:
     return f"<figure>{images}<figcaption>{html.escape(where)}<br>{', '.join(filter(None, facts))}</figcaption></figure>"
 
 
-def _name(picture: Picture) -> str:
-    return f"{picture.source}/{picture.gt_path}" + (f" ({picture.top}, {picture.left})" if picture.pool else "")
+def _name(gt: GtImage) -> str:
+    return f"{gt.source}/{gt.gt_path}" + (f" ({gt.top}, {gt.left})" if gt.pool else "")
 
 
-def _shown(picture: Picture, part: Part, hit: Hit | None) -> RgbImage:
-    image = picture.place.pixels()
+def _shown(gt: GtImage, part: Part, hit: Hit | None) -> RgbImage:
+    image = gt.place.pixels()
     image = flip_image(image, hit.flip) if hit is not None else image
     factor = min(1.0, _SHOWN_PX / max(image.shape[:2]))
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))

@@ -1,9 +1,9 @@
 """
-Building shards: a restartable job whose result does not depend on how it ran.
+Building of shards: a job that can be restarted, and whose result does not depend on how it ran.
 
-A pool is a folder of finished shards, listed in info.json. A build plans its samples, takes away those that the pool
-has, and deals the rest to new shards. Each shard is one task; a finished one is known by the digest of its plan, so a
-build that was killed does only what is left.
+A pool is a folder of finished shards, listed in info.json. A build plans its samples, removes those that the pool
+has, and distributes the rest over new shards. Each shard is one task; a finished one is recognised by the digest of its
+plan, so that a build that was killed builds only what is missing.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _LIBRARIES = ("fpng", "numpy", "opencv-python-headless", "pillow", "pyarrow")
 
 
 Classes = Sequence[Sequence[str]]
-"""Labels in order; the degradations of one entry share a label."""
+"""Classes in the order of their labels; the degradations of one entry share a label."""
 
 
 @dataclass(frozen=True)
 class BuildReport:
     """
-    What came of a build.
+    The result of a build.
 
     Attributes:
-        shards: built now.
-        samples: in the shards built now.
+        shards: number of shards built in this run.
+        samples: number of samples in these shards.
         rejected: samples of the whole pool that could not be made.
-        complete: all shards of the build are there; False while other slices are at work.
+        complete: all shards of the build exist; False while other slices are running.
     """
 
     shards: int = 0
@@ -70,21 +70,21 @@ def build(
     pool: ObjectPool | None = None,
 ) -> BuildReport:
     """
-    Build what is left of a plan.
+    Build the missing shards of a plan.
 
     Args:
         plan: from `plan_build`.
-        subsets: what it is built for, with the label order, which is noted in info.json.
-        pixels: where pixels come from: source files, or a lazy pool.
-        engine: where shards are made; this process when None.
-        discard: delete the shards of another unfinished build, which otherwise are an error.
-        progress: is told of samples.
-        pool: where the shards lie in object storage; the plan's folder is then the one that holds its manifest here.
+        subsets: classes of the subsets that it is built for, in label order; written to info.json.
+        pixels: where pixels are read from: source files, or a lazy pool.
+        engine: where shards are built; this process when None.
+        discard: delete the shards of another, unfinished build; otherwise they are an error.
+        progress: receives the samples that are done.
+        pool: the pool in object storage, if the shards are there; the plan's folder is then its local folder.
 
     Raises:
-        StorageError: the disk is full or the folder cannot be written; finished shards stay.
-        ShardError: another build is at work in the folder, or was left unfinished there.
-        UirError: a worker died; finished shards stay.
+        StorageError: the disk is full or the folder cannot be written; finished shards are kept.
+        ShardError: another build is running in the folder, or an unfinished build left shards in it.
+        UirError: a worker process was killed; finished shards are kept.
     """
     listener = progress or Silent()
     with only_builder(plan.folder, plan.task):
@@ -101,7 +101,7 @@ def build(
             samples += state.samples
         listener.end("samples")
         if pool is not None and plan.left_samples:
-            pool.bring()  # other machines may have put their part there meanwhile
+            pool.bring()  # other machines may have uploaded their part in the meantime
         rejected: tuple[Rejected, ...] = ()
         complete = _is_complete(plan)
         if complete:
@@ -118,7 +118,7 @@ def _discard_stale(plan: BuildPlan, discard: bool, pool: ObjectPool | None) -> N
     if not discard:
         raise ShardError(
             f"{plan.folder}: an unfinished build of {name}, or one with other settings, left {len(plan.stale)} shards "
-            f"here ({plan.stale[0]}, ...). Finish it with the command that began it, or delete them with --discard"
+            f"here ({plan.stale[0]}, ...). Finish it with the command that started it, or delete them with --discard"
         )
     for path in plan.stale:
         if pool is not None:
@@ -163,7 +163,7 @@ def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> tuple[Rejected, 
 
 @contextmanager
 def only_builder(folder: Path, task: Slice) -> Iterator[None]:
-    """Hold the folder: alone, or together with other slices of the same build."""
+    """Lock the folder while the block runs: exclusively, or shared with other slices of the same build."""
     whole = task.parts == 1
     locks = [(".lock", fcntl.LOCK_EX if whole else fcntl.LOCK_SH)]
     if not whole:
@@ -179,6 +179,6 @@ def only_builder(folder: Path, task: Slice) -> Iterator[None]:
                 fcntl.flock(file, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ShardError(
-                    f"{folder}: another build is writing here; wait for it, or use another --out"
+                    f"{folder}: another build is writing here; wait until it ends, or use another --out"
                 ) from None
         yield

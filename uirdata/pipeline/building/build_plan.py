@@ -1,4 +1,4 @@
-"""What a pool of shards has, and what a plan still wants of it."""
+"""The comparison of a plan with a pool of shards: which shards exist, and which are to be built."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from uirdata.storage.shards import MANIFEST, list_shards, read_info, shard_keys,
 @dataclass(frozen=True)
 class BuildSettings:
     """
-    What decides a build's bytes, besides its samples.
+    The settings that determine the bytes of a build, besides its samples.
 
     Attributes:
-        seed: of levels and recipes.
-        codec: of the images, lossless.
-        shard_bytes: about how large a tar becomes.
-        lazy: keep no LQ that is made, but its recipe; readers make it. A GT is kept once for all that is made of it.
+        seed: seed of levels and recipes.
+        codec: lossless codec of the images.
+        shard_bytes: approximate size of a tar in bytes.
+        lazy: store the recipe of a generated LQ instead of its pixels; readers generate the LQ. A GT is stored once for
+            all LQ that are made from it.
     """
 
     seed: int = 0
@@ -33,25 +34,25 @@ class BuildSettings:
 
     @property
     def form(self) -> str:
-        """How samples are kept, as one word."""
+        """The codec, and whether shards are lazy, as one word."""
         return f"{self.codec}+lazy" if self.lazy else self.codec
 
 
 @dataclass(frozen=True)
 class Slice:
     """
-    One machine's part of a build: every `parts`-th shard, from the `part`-th on, counted from 1 as Slurm arrays are.
+    One machine's part of a build: every `parts`-th shard, starting with the `part`-th, counted from 1.
 
     Attributes:
-        part: which one.
-        parts: of how many.
+        part: number of the part, from 1 to `parts`.
+        parts: number of parts.
     """
 
     part: int = 1
     parts: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what is no part of a whole."""
+        """Raise UsageError if `part` is not from 1 to `parts`."""
         if not 1 <= self.part <= self.parts:
             raise UsageError(f"--task {self.part}/{self.parts}: the part must be from 1 to {self.parts}")
 
@@ -59,18 +60,18 @@ class Slice:
 @dataclass(frozen=True)
 class BuildPlan:
     """
-    What a build has to do. Its shards are dealt anew when asked for: a whole data set has millions of samples.
+    The work of a build. Its shards are generated on demand, because a whole data set has millions of samples.
 
     Attributes:
         folder: the pool.
         plan: every sample of the build.
-        settings: of the build.
+        settings: settings of the build.
         todo: paths of the shards to build, in this slice.
-        todo_samples: how many samples they have.
-        left_samples: samples of shards that other slices have to build.
-        here_samples: samples that the pool has already.
-        estimated_bytes: of all samples of the build.
-        stale: shards of another build that was never finished, and so are listed nowhere.
+        todo_samples: number of samples in these shards.
+        left_samples: number of samples in shards that other slices have to build.
+        here_samples: number of samples that the pool has already.
+        estimated_bytes: estimated size of all samples of the build.
+        stale: shards of another, unfinished build, which are not listed in info.json.
         task: the slice.
     """
 
@@ -86,7 +87,7 @@ class BuildPlan:
     task: Slice
 
     def shards(self) -> Iterator[PlannedShard]:
-        """Give the shards to build."""
+        """Yield the shards to build."""
         for shard in _dealt(self.folder, self.plan, self.settings, retry_rejected=True):
             if shard.path in self.todo:
                 yield shard
@@ -96,13 +97,13 @@ def plan_build(
     folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected: bool = False, task: Slice | None = None
 ) -> BuildPlan:
     """
-    Compare a plan with what the pool has.
+    Return what is to be built of a plan: the samples that the pool does not have.
 
     Args:
         folder: the pool.
         plan: every sample of the build.
         settings: must be those of the pool.
-        retry_rejected: build the shards again whose plan had samples that could not be made.
+        retry_rejected: rebuild the shards that left out samples that could not be made.
         task: build only this part of what is to be built.
 
     Raises:
@@ -139,14 +140,14 @@ def plan_build(
 
 
 class _Tally:
-    """Counts samples that pass through, so that a plan of millions is not made a second time for its total."""
+    """Counter of samples that pass through it, so that a plan of millions is not generated twice for its total."""
 
     def __init__(self) -> None:
         self.samples = 0
         self.estimated_bytes = 0
 
     def through(self, samples: Iterable[PlannedSample], *, lazy: bool) -> Iterator[PlannedSample]:
-        """Give them on."""
+        """Yield the samples, and count them."""
         before = None
         for sample in samples:
             self.samples += 1
@@ -158,7 +159,7 @@ class _Tally:
 def _dealt(
     folder: Path, plan: Plan, settings: BuildSettings, *, retry_rejected: bool, tally: _Tally | None = None
 ) -> Iterator[PlannedShard]:
-    """Deal a plan's samples, leaving to the pool's finished shards what they have."""
+    """Yield the shards of a plan; samples of finished shards of the pool stay in these."""
     counted = tally or _Tally()
     listed = _listed(folder)
     for group in plan.groups:
@@ -190,7 +191,7 @@ def _is_finished(folder: Path, shard: PlannedShard, settings: BuildSettings, *, 
 
 
 def _listed(folder: Path) -> Mapping[GroupKey, list[tuple[str, int]]]:
-    """Give path and number of the shards that finished builds list, by group."""
+    """Return path and number of the shards that finished builds list, by group."""
     listed: dict[GroupKey, list[tuple[str, int]]] = {}
     for path in sorted(read_info(folder).get("shards", {})):
         group, number = parse_shard_path(path)
@@ -215,7 +216,7 @@ def _check_same_settings(folder: Path, info: Mapping[str, Any], plan: Plan, sett
         before = built.get(str(group.group))
         if before is not None and before != [group.crop.size, group.crop.stride]:
             raise ShardError(
-                f"{folder}: {group.group} was cut at size {before[0]}, stride {before[1]}, "
+                f"{folder}: {group.group} was cropped with size {before[0]}, stride {before[1]}, "
                 f"not {group.crop.size}, {group.crop.stride}; use the same crops, or another folder with --out"
             )
 

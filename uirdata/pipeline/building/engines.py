@@ -1,4 +1,4 @@
-"""Where shards are made: processes of this machine, or a Ray cluster. The result is the same to the byte."""
+"""Engines that build shards: processes of this machine, or a Ray cluster. Both give the same bytes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ EngineName = Literal["local", "ray"]
 
 
 class Engine(Protocol):
-    """Makes shards, in any order."""
+    """Builds shards, in any order."""
 
     def run(self, tasks: Iterable[ShardTask], progress: Progress) -> Iterator[ShardState]:
         """
-        Make the shards of all tasks; `progress` hears of samples under the name "samples".
+        Build the shards of all tasks; `progress` receives the samples under the name "samples".
+
+        Yields:
+            The state of each finished shard.
 
         Raises:
-            StorageError: a shard cannot be written; the others that are finished stay.
-            UirError: a worker died again and again.
+            StorageError: a shard cannot be written; finished shards are kept.
+            UirError: a worker process was killed.
         """
         ...
 
@@ -40,13 +43,13 @@ class LocalEngine:
     Processes of this machine.
 
     Attributes:
-        workers: how many; 1 works in this one.
+        workers: number of processes; 1 uses the calling process.
     """
 
     workers: int = 1
 
     def run(self, tasks: Iterable[ShardTask], progress: Progress) -> Iterator[ShardState]:
-        """As in `Engine`."""
+        """Build the shards as in `Engine`."""
         if self.workers < 2:
             for task in tasks:
                 yield build_shard(task, lambda: progress.advance("samples"))
@@ -58,7 +61,7 @@ class LocalEngine:
                 yield from _collect(pool, iter(tasks), self.workers, counter, progress)
         except BrokenProcessPool as error:
             raise UirError(
-                "a worker process was killed, most often for want of memory. Finished shards are kept; "
+                "a worker process was killed, most often because memory ran out. Finished shards are kept; "
                 "run the same command again, with fewer --workers"
             ) from error
 
@@ -66,17 +69,17 @@ class LocalEngine:
 @dataclass(frozen=True)
 class RayEngine:
     """
-    A Ray cluster: the one that RAY_ADDRESS names, or one that is begun on this machine. Root and shard folder must be
-    the same paths on every machine. A worker that is lost is replaced.
+    A Ray cluster: the one at RAY_ADDRESS, or one that is started on this machine. Root and shard folder must be the
+    same paths on every machine. A lost worker is replaced.
 
     Attributes:
-        retries: how often a shard is begun again after its worker died.
+        retries: how often a shard is restarted after its worker died.
     """
 
     retries: int = 5
 
     def run(self, tasks: Iterable[ShardTask], progress: Progress) -> Iterator[ShardState]:
-        """As in `Engine`."""
+        """Build the shards as in `Engine`."""
         try:
             import ray
         except ImportError:
@@ -95,7 +98,7 @@ class RayEngine:
             yield from self._collect(ray, iter(tasks), progress)
         except ray.exceptions.RayError as error:
             raise UirError(
-                f"Ray gave up on a shard ({type(error).__name__}). Finished shards are kept; run the same command again"
+                f"Ray failed on a shard ({type(error).__name__}). Finished shards are kept; run the same command again"
             ) from error
         finally:
             if began:
@@ -103,7 +106,7 @@ class RayEngine:
 
     def _collect(self, ray: Any, tasks: Iterator[ShardTask], progress: Progress) -> Iterator[ShardState]:
         remote = ray.remote(max_retries=self.retries, num_cpus=1)(_build_on_ray)
-        # A few tasks ahead keep the workers busy; all at once would hold every sample of the plan in memory.
+        # A few submitted tasks keep the workers busy; all at once would hold every sample of the plan in memory.
         ahead = int(ray.cluster_resources().get("CPU", 1)) + 2
         waiting = [remote.remote(task) for task in islice(tasks, ahead)]
         while waiting:
@@ -117,7 +120,7 @@ class RayEngine:
 
 
 def _build_on_ray(task: ShardTask) -> tuple[ShardState | None, UirError | None]:
-    # Expected failures travel as values: Ray would wrap them in an error of its own, and try again.
+    # Expected failures are returned as values: Ray would wrap them in its own exception, and retry.
     _one_thread()
     try:
         return build_shard(task), None
@@ -128,19 +131,19 @@ def _build_on_ray(task: ShardTask) -> tuple[ShardState | None, UirError | None]:
 def _collect(
     pool: ProcessPoolExecutor, tasks: Iterator[ShardTask], workers: int, counter: Any, progress: Progress
 ) -> Iterator[ShardState]:
-    told = 0
+    reported = 0
 
-    def tell() -> None:
-        nonlocal told
+    def report() -> None:
+        nonlocal reported
         made = int(counter.value)
-        progress.advance("samples", made - told)
-        told = made
+        progress.advance("samples", made - reported)
+        reported = made
 
-    # A few tasks ahead keep the workers busy; all at once would hold every sample of the plan in memory.
-    yield from look_ahead(pool, _build_in_worker, tasks, ahead=workers + 2, as_finished=True, on_wait=tell)
+    # A few submitted tasks keep the workers busy; all at once would hold every sample of the plan in memory.
+    yield from look_ahead(pool, _build_in_worker, tasks, ahead=workers + 2, as_finished=True, on_wait=report)
 
 
-# Set once in each worker process by the pool's initializer, which has no other way to hand it over.
+# Set once in each worker process by the pool's initializer, which has no other way to pass it on.
 _counter: Any = None
 
 
@@ -153,7 +156,7 @@ def _start_worker(counter: Any) -> None:
 def _one_thread() -> None:
     import cv2
 
-    # One process a core is the plan; threads inside would only compete.
+    # There is one process per core; threads inside a process would only compete.
     cv2.setNumThreads(1)
 
 

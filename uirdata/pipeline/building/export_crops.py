@@ -1,4 +1,4 @@
-"""Crops written as image files."""
+"""Export of crops as image files."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def export_crops(
     progress: Progress | None = None,
 ) -> list[Left]:
     """
-    Write crops as PNG files, `out/<split>/<degradation>/{gt,lq}/<key>.png`; files that are there stay.
+    Write crops as PNG files, `out/<split>/<degradation>/{gt,lq}/<key>.png`; existing files are kept.
 
     Args:
-        plan: what to cut.
-        folders: where the files of each source lie.
-        out: where to.
-        jobs: photographs at once.
-        progress: is told of crops.
+        plan: the crops.
+        folders: folder of the files of each source.
+        out: the folder to write to.
+        jobs: number of images that are processed in parallel.
+        progress: receives the crops that are done.
 
     Returns:
-        What could not be written, with the reason.
+        The samples that could not be made, with the reason.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -45,7 +45,7 @@ def export_crops(
     listener.begin("crops", sum(1 for _ in plan.samples()))
 
     def export(samples: list[PlannedSample]) -> list[Left]:
-        # A reader of its own: it keeps one image, and threads work on different ones.
+        # Each task has its own reader: a reader caches one image, and threads work on different ones.
         reader = SampleReader(folders, plan.seed)
         failures = []
         for sample in samples:
@@ -57,7 +57,7 @@ def export_crops(
         return failures
 
     images = (list(group) for _, group in groupby(plan.samples(), lambda sample: (sample.group, sample.gt_path)))
-    # Threads are enough: decoding, filters and encoding let go of the interpreter.
+    # Threads are enough: decoding, filters and encoding release the GIL.
     with ThreadPoolExecutor(jobs) as pool:
         failures = [failure for left in look_ahead(pool, export, images, ahead=2 * jobs) for failure in left]
     listener.end("crops")

@@ -1,4 +1,4 @@
-"""A lazy pool made into one that keeps every LQ: the same bytes as if it had been built that way."""
+"""Conversion of a lazy pool into one that holds every LQ, with the same bytes as if it had been built so."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def materialise(
     lazy: Path, out: Path, *, shard_bytes: int, engine: Engine | None = None, progress: Progress | None = None
 ) -> BuildReport:
     """
-    Build a pool that keeps every LQ from a lazy one; source files are not needed.
+    Build a pool that holds every LQ from a lazy pool; source files are not needed.
 
-    Samples that the lazy pool had to leave out are not in it.
+    Samples that the lazy pool left out are not in it.
 
     Raises:
-        ShardError: `lazy` is no lazy pool, or not whole.
+        ShardError: `lazy` is not a lazy pool, or not complete.
         StorageError: the disk is full or the folder cannot be written.
     """
     info = read_info(lazy)
     if not info.get("lazy"):
         raise ShardError(f"{lazy} is not lazy: its shards hold every LQ already")
-    read_shard_folder(lazy)  # says what is missing before anything is written
+    read_shard_folder(lazy)  # raises ShardError before anything is written
     settings = BuildSettings(seed=info["seed"], codec=pool_codec(lazy), shard_bytes=shard_bytes)
     groups = tuple(
         StoredGroup(group, CropSetting(*info["crops"][str(group)]), lazy)
@@ -56,7 +56,7 @@ class StoredGroup:
 
     Attributes:
         group: split, degradation, source.
-        crop: how its images were cut.
+        crop: crop setting of its images.
         folder: the pool.
     """
 
@@ -64,8 +64,8 @@ class StoredGroup:
     crop: CropSetting
     folder: Path
 
-    def samples(self, seed: int) -> Iterator[PlannedSample]:  # noqa: ARG002  the manifest has been drawn already
-        """Give the samples in the order in which they were planned."""
+    def samples(self, seed: int) -> Iterator[PlannedSample]:  # noqa: ARG002  levels are in the manifest already
+        """Yield the samples in the order in which they were planned."""
         for state in list_shards(self.folder):
             if parse_shard_path(state.path)[0] == self.group:
                 for batch in read_table(part_path(self.folder, state.path)).to_batches():
@@ -76,7 +76,7 @@ class StoredGroup:
 @dataclass(frozen=True)
 class PoolPixels:
     """
-    Pixels from a pool.
+    Pixels that are read from a pool.
 
     Attributes:
         folder: the pool.
@@ -85,7 +85,7 @@ class PoolPixels:
     folder: Path
 
     def open(self) -> Reader:
-        """Give a reader."""
+        """Return a new reader."""
         return _PoolReader(read_shard_folder(self.folder))
 
 
@@ -106,5 +106,5 @@ class _PoolReader:
 
 
 def planned_sample(row: dict[str, Any]) -> PlannedSample:
-    """Give the plan that a sample of a manifest was made from."""
+    """Return the planned sample of a row of a manifest."""
     return PlannedSample(**{name: row[name] for name in _PLANNED if name != "made"}, made=bool(row["recipe"]))

@@ -1,9 +1,9 @@
 """
 A pool of shards in object storage, such as s3://bucket/shards.
 
-Its manifest is kept in a folder here, with an empty stand-in of the right size for each tar, so whoever plans or lists
-a pool sees what is there. Workers make a shard in a folder of their own and put it into the store, the tar before its
-part of the manifest: as on a disk, a part means that its tar is whole.
+Its manifest is mirrored in a local folder, with an empty placeholder file of the right size for each tar, so that
+planning and listing work as for a local pool. Workers build a shard in a temporary folder and upload it, the tar before
+its part of the manifest: as on a disk, the part means that its tar is complete.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 def open_object_pool(place: str, layout: Layout) -> ObjectPool:
     """
-    Return the pool of an address, such as s3://bucket/shards; its manifest is brought into the root.
+    Return the pool at a URL, such as s3://bucket/shards; its manifest is downloaded into the root.
 
     Raises:
-        UsageError: nothing can be written there.
-        DownloadError: the store does not answer.
+        UsageError: the URL is not one that can be written to.
+        DownloadError: the object storage does not answer.
         StorageError: the root cannot be written.
     """
     if place.startswith(("hf://", "http://", "https://")):
@@ -45,11 +45,11 @@ def open_object_pool(place: str, layout: Layout) -> ObjectPool:
 @dataclass(frozen=True)
 class ObjectPool:
     """
-    Where the pool lies, and where its manifest is kept.
+    A pool in object storage, and the local folder of its manifest.
 
     Attributes:
-        place: the address of the folder, as fsspec takes it.
-        folder: on this machine.
+        place: URL of the pool, as fsspec takes it.
+        folder: the local folder.
     """
 
     place: str
@@ -57,10 +57,10 @@ class ObjectPool:
 
     def bring(self) -> None:
         """
-        Bring the manifest home, and take note of the tars that are there.
+        Download the manifest, and write placeholder files for the tars.
 
         Raises:
-            DownloadError: the store does not answer.
+            DownloadError: the object storage does not answer.
             StorageError: the folder cannot be written.
         """
         there = {item.path: item.size for item in Objects().files(self.place + "/")}
@@ -75,7 +75,7 @@ class ObjectPool:
             self._stand_in(state.path, there.get(state.path))
 
     def made_there(self, path: str, make: Callable[[Path], ShardState]) -> ShardState:
-        """Make a shard in a folder that goes away, and put it into the store."""
+        """Build a shard in a temporary folder, and upload it; return its state."""
         with tempfile.TemporaryDirectory(prefix="uir-") as name:
             folder = Path(name)
             state = make(folder)
@@ -84,12 +84,12 @@ class ObjectPool:
         return state
 
     def take(self, state: ShardState) -> None:
-        """Take note of a shard that a worker has put there."""
+        """Add a shard that a worker has uploaded to the local folder."""
         self._fetch(part_path(Path(), state.path).as_posix())
         self._stand_in(state.path, state.size)
 
     def publish(self) -> None:
-        """Put what a finished build writes beside its shards into the store; info.json last."""
+        """Upload the files that a finished build writes besides its shards; info.json last."""
         for name in (_REJECTED, INFO):
             self._put(self.folder, name)
 
@@ -118,5 +118,5 @@ class ObjectPool:
         if size is not None:
             tar.parent.mkdir(parents=True, exist_ok=True)
             with tar.open("wb") as file:
-                # Sparse: it takes no room.
+                # A sparse file: it takes no disk space.
                 file.truncate(size)

@@ -1,8 +1,8 @@
 """
-Building published shards again from the user's own downloads: the same bytes, shard by shard, or a named difference.
+Rebuilding of published shards from the user's own downloads: the same bytes, shard by shard, or a reported difference.
 
-The published manifest says which file each sample was cut from, where, and by which recipe its LQ was made. A rebuilt
-tar whose sha256 is the published one takes the published part of the manifest beside it; another is not kept.
+The published manifest states from which file and window each sample was cropped, and the recipe of its LQ. A rebuilt
+tar with the published sha256 is kept, with the published part of the manifest; any other tar is deleted.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from uirdata.storage.tables import read_table
 @dataclass(frozen=True)
 class RebuildPlan:
     """
-    What a rebuild has to do.
+    The work of a rebuild.
 
     Attributes:
         place: where the manifest was published.
-        manifest: folder that its copy lies in.
-        folder: where the shards are to lie.
-        todo: published shards that are not there.
-        here: how many are there.
-        sources: ids that the shards to build come from.
-        task: the part of the published shards that is built here.
-        waiting: shards of other tasks that are not there yet.
+        manifest: the folder of its local copy.
+        folder: the folder of the rebuilt shards.
+        todo: published shards that are missing in the folder.
+        here: number of shards that exist in the folder.
+        sources: ids of the sources of the shards to build.
+        task: the part of the published shards that this task builds.
+        waiting: number of missing shards that other tasks have to build.
     """
 
     place: str
@@ -53,21 +53,21 @@ class RebuildPlan:
 
     @property
     def samples(self) -> int:
-        """How many samples are to be made."""
+        """Number of samples to build."""
         return sum(state.samples for state in self.todo)
 
 
 @dataclass
 class RebuildReport:
     """
-    What came of a rebuild.
+    The result of a rebuild.
 
     Attributes:
-        shards: built now, with the published bytes.
-        samples: in them.
-        differ: shards whose bytes would differ, each with the reason.
-        left: shards of sources that are not there.
-        waiting: shards of other tasks that are not there yet; the last task to end writes info.json.
+        shards: number of shards built in this run, with the published bytes.
+        samples: number of samples in these shards.
+        differ: shards whose bytes differ from the published ones, each with the reason.
+        left: shards of sources that have not been fetched.
+        waiting: number of missing shards of other tasks; the last task to finish writes info.json.
     """
 
     shards: int = 0
@@ -78,21 +78,21 @@ class RebuildReport:
 
     @property
     def complete(self) -> bool:
-        """All published shards of this task are there."""
+        """Whether all published shards of this task exist."""
         return not self.differ and not self.left
 
 
 def plan_rebuild(place: str, folder: Path, task: Slice | None = None) -> RebuildPlan:
     """
-    Fetch a published manifest and compare it with a folder.
+    Download a published manifest, compare it with a folder, and return what is to be built.
 
     Args:
         place: as for `open_shards`.
-        folder: empty, or that of an earlier rebuild.
+        folder: an empty folder, or that of an earlier rebuild.
         task: build only this part of the published shards.
 
     Raises:
-        DownloadError: the manifest did not arrive.
+        DownloadError: the manifest could not be downloaded.
         ShardError: the folder holds other shards.
     """
     manifest, _ = metadata(place)
@@ -113,17 +113,17 @@ def rebuild(
     plan: RebuildPlan, folders: Mapping[str, Path], *, engine: Engine | None = None, progress: Progress | None = None
 ) -> RebuildReport:
     """
-    Build what is left, and keep what has the published bytes.
+    Build the missing shards, and keep those with the published bytes.
 
     Args:
         plan: from `plan_rebuild`.
-        folders: where the unpacked files of each source lie; shards of others are left.
-        engine: where shards are made; this process when None.
-        progress: is told of samples.
+        folders: folder of the unpacked files of each source; shards of other sources are not built.
+        engine: where shards are built; this process when None.
+        progress: receives the samples that are done.
 
     Raises:
-        StorageError: the disk is full or the folder cannot be written; finished shards stay.
-        ShardError: another build is at work in the folder.
+        StorageError: the disk is full or the folder cannot be written; finished shards are kept.
+        ShardError: another build is running in the folder.
     """
     listener = progress or Silent()
     info = read_info(plan.manifest)
@@ -146,7 +146,7 @@ def rebuild(
                 part_path(plan.folder, made.path).unlink()
                 (plan.folder / made.path).unlink()
         listener.end("samples")
-        # Asked again: other tasks have gone on meanwhile.
+        # Read again: other tasks may have finished shards in the meantime.
         absent = [state for state in list_shards(plan.manifest) if not _is_here(plan.folder, state)]
         report.waiting = len(absent) - len(report.differ) - len(report.left)
         if not absent:
@@ -170,22 +170,22 @@ def _planned(manifest: Path, path: str) -> PlannedShard:
 
 
 def _difference(plan: RebuildPlan, made: ShardState) -> str:
-    """Name the first sample that differs, and the file that it was cut from."""
+    """Return why a shard differs: the first sample that differs, and the file that it was cropped from."""
     if made.rejected:
         return f"{len(made.rejected):,} samples could not be made: {made.rejected[0].reason}"
     theirs = _rows(plan.manifest, made.path)
     for key, row in _rows(plan.folder, made.path).items():
         other = theirs[key]
         if row["gt_sha256"] != other["gt_sha256"]:
-            return f"the pixels of {row['source']}/{row['gt_path']} are others: another version of that file"
+            return f"the pixels of {row['source']}/{row['gt_path']} differ: another version of that file"
         if row["recipe"] != other["recipe"]:
-            return f"this release draws another recipe for {key}; use the release that {INFO} names (made_by)"
+            return f"this release draws another recipe for {key}; use the release that {INFO} states (made_by)"
         if row["lq_sha256"] != other["lq_sha256"]:
-            cause = f"{row['source']}/{row['lq_path']} are others" if row["lq_path"] else f"the LQ of {key} are others"
-            return f"the pixels of {cause}; {INFO} names the libraries that made them"
+            cause = f"{row['source']}/{row['lq_path']} differ" if row["lq_path"] else f"the LQ of {key} differ"
+            return f"the pixels of {cause}; {INFO} states the versions of the libraries that made them"
         if row["licence"] != other["licence"] or row["overlaps"] != other["overlaps"]:
-            return f"what is noted of {key} differs, not its pixels"
-    return f"the pixels are the same, and encoded otherwise; {INFO} names the libraries that did it"
+            return f"the licence or the overlaps of {key} differ, not its pixels"
+    return f"the pixels are the same, but encoded differently; {INFO} states the versions of the libraries that did it"
 
 
 def _rows(folder: Path, path: str) -> dict[str, dict[str, Any]]:

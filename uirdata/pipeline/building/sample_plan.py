@@ -1,4 +1,4 @@
-"""The plan of a build: from what was found on the disk to samples; and the crops themselves, for who wants files."""
+"""The plan of a build: from the pairs on the disk to samples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAN_SCHEMA = pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field i
 
 @dataclass(frozen=True)
 class Left:
-    """A source that a plan could not use, and why."""
+    """A source or file that could not be used, and the reason."""
 
     source: str
     reason: str
@@ -41,8 +41,8 @@ class Plan:
 
     Attributes:
         groups: sorted by split, degradation and source.
-        seed: of levels and recipes.
-        left: sources that are not there.
+        seed: seed of levels and recipes.
+        left: sources that have not been fetched.
     """
 
     groups: tuple[Group, ...]
@@ -50,12 +50,12 @@ class Plan:
     left: tuple[Left, ...]
 
     def samples(self) -> Iterator[PlannedSample]:
-        """Give every sample, group by group; made anew each time."""
+        """Return an iterator over every sample, group by group; samples are generated anew at each call."""
         return chain.from_iterable(group.samples(self.seed) for group in self.groups)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Ids of the sources that it reads."""
+        """Ids of the sources that the plan reads."""
         return tuple(dict.fromkeys(group.group.source for group in self.groups))
 
 
@@ -71,24 +71,25 @@ def make_plan(
     may_be_empty: bool = False,
 ) -> Plan:
     """
-    Plan all samples of a subset from what was found on the disk.
+    Plan all samples of a subset from the pairs that were found on the disk.
 
-    Training crops follow `crop`, else the subset's own setting, else the source's, else 512 at stride 256. Images of
-    val and test stay whole unless the subset says otherwise. Sources that are not there are left out and named.
+    Training crops use `crop`, else the setting of the subset, else that of the source, else size 512 at stride 256.
+    Images of val and test stay whole unless the subset has a crop size for them. Sources that have not been fetched are
+    left out and listed.
 
     Args:
-        subset: what to build.
+        subset: the subset to build.
         sources: all sources, by id.
-        layout: where they lie.
-        crop: as the user asks; None leaves it to the subset and the sources.
-        seed: of levels and recipes.
-        overlaps: which training scenes benchmarks hold.
-        clean: leave those scenes out.
-        may_be_empty: give a plan without samples where no source is there.
+        layout: the folders of the sources.
+        crop: crop setting of the user; None uses that of the subset or of the source.
+        seed: seed of levels and recipes.
+        overlaps: training scenes that are in benchmarks.
+        clean: leave out these scenes.
+        may_be_empty: return a plan without samples if no source has been fetched.
 
     Raises:
-        SourceError: none of the subset's sources is there.
-        UsageError: the subset cuts one group in two ways.
+        SourceError: none of the subset's sources has been fetched.
+        UsageError: the subset has two crop settings for one group.
     """
     found: dict[str, list[FoundPair] | None] = {}
     groups: dict[GroupKey, GroupPlan] = {}
@@ -102,27 +103,25 @@ def make_plan(
         group, setting = GroupKey(use.split, use.degradation, use.source), crop_setting(use, source, crop)
         before = groups.get(group)
         if before is not None and before.crop != setting:
-            raise UsageError(f"{subset.name} cuts {group} in two ways: {before.crop} and {setting}")
+            raise UsageError(f"subset {subset.name} has two crop settings for {group}: {before.crop} and {setting}")
         uses = (*before.uses, use) if before else (use,)
         held = scenes_held(source.id, pairs, overlaps, layout) if use.split == "train" else {}
         groups[group] = GroupPlan(group, uses, setting, pairs, source.licence, held, clean)
-    left = tuple(
-        Left(name, f"not fetched; `uir fetch {name}` brings it") for name, pairs in found.items() if pairs is None
-    )
+    left = tuple(Left(name, f"not fetched; run `uir fetch {name}`") for name, pairs in found.items() if pairs is None)
     if not any(found.values()) and not may_be_empty:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in left)
         raise SourceError(
-            f"nothing to build for {subset.name}. {reasons or 'No usable pair was found: `uir verify` says why'}"
+            f"nothing to build for {subset.name}. {reasons or 'No usable pair was found: `uir verify` shows why'}"
         )
     return Plan(tuple(groups[group] for group in sorted(groups)), seed, left)
 
 
 def expected_samples(subset: Subset, source: Source) -> list[tuple[GroupKey, int | None]]:
     """
-    Say what a source will give that is not here yet, from its manifest alone.
+    Return the number of samples that a source will give that has not been fetched, from its manifest alone.
 
-    Training pairs of a source that the paper cuts: as many as the paper's crops give. Else as many as its authors
-    publish, times the variants that are made of each image. None where nobody says.
+    For training pairs of a source that the paper crops: the number of the paper's crops. Otherwise the number of pairs
+    that its authors publish, times the number of LQ that are made of each image. None if no number is published.
     """
     rows = account(load_paper_table(), {source.id: source})
     fed: dict[str, int | None] = {}
@@ -146,9 +145,9 @@ def expected_samples(subset: Subset, source: Source) -> list[tuple[GroupKey, int
 
 def scenes_held(source: str, found: Sequence[FoundPair], overlaps: Sequence[Overlap], layout: Layout) -> dict[str, str]:
     """
-    Say which training scenes of a source lie in benchmarks: scene to their names, joined by commas.
+    Return the training scenes of a source that are in benchmarks: scene to names of benchmarks, joined by commas.
 
-    Lists that name scenes are followed always; those that speak of equal names, where the benchmark was fetched too.
+    Lists of scenes always apply; entries about equal scene names apply only if the benchmark has been fetched.
     """
     wanted = {o.benchmark for o in overlaps if o.source == source and o.kind == "equal-scene"}
     theirs = {name: {item.pair.scene for item in read_found(layout, name) or []} for name in wanted}
@@ -157,7 +156,7 @@ def scenes_held(source: str, found: Sequence[FoundPair], overlaps: Sequence[Over
 
 
 def crop_setting(use: Use, source: Source, asked: CropSetting | None) -> CropSetting:
-    """Decide how the images of one use are cut."""
+    """Return the crop setting of the images of one use."""
     if use.split != "train":
         return CropSetting(use.size, use.stride or use.size) if use.size else WHOLE
     if asked is not None:
@@ -169,7 +168,7 @@ def crop_setting(use: Use, source: Source, asked: CropSetting | None) -> CropSet
 
 def write_plan(path: Path, samples: Iterable[PlannedSample]) -> int:
     """
-    Write a plan as parquet, a row per sample; give the number of rows.
+    Write a plan as parquet, one row per sample; return the number of rows.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.

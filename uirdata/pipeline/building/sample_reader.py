@@ -1,4 +1,4 @@
-"""Samples read and degraded from the unpacked sources."""
+"""Reading, cropping and degrading of samples from the unpacked sources."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from uirdata.sources import Source
 
 class SampleReader:
     """
-    Makes the pixels of planned samples. Keeps the last GT and LQ, so an image is decoded once for all its crops.
+    Makes the pixels of planned samples. Caches the last GT and LQ, so that an image is decoded once for all its crops.
 
     Args:
-        folders: where the files of each source lie.
-        seed: the run's seed; decides the recipes.
+        folders: folder of the files of each source.
+        seed: seed of the build; determines the recipes.
     """
 
     def __init__(self, folders: Mapping[str, Path], seed: int) -> None:
@@ -30,13 +30,13 @@ class SampleReader:
 
     def pixels(self, sample: PlannedSample) -> tuple[RgbImage, RgbImage, str]:
         """
-        Make one sample.
+        Return the pixels and the recipe of one sample.
 
         Returns:
             GT and LQ, both (height, width, 3) RGB uint8, and the recipe as JSON ("" for published pairs).
 
         Raises:
-            ImageError: a file is missing, cut short or no image.
+            ImageError: a file is missing, truncated or not an image.
             PairError: LQ and GT differ in size, or the image is smaller than planned.
         """
         gt = self._image("gt", sample.source, sample.gt_path)
@@ -77,15 +77,15 @@ class SampleReader:
 
 
 def recipe_for(sample: PlannedSample, seed: int) -> Recipe:
-    """Draw the recipe of a made sample: a function of the run's seed and the sample's key alone."""
+    """Return the recipe of a generated sample; it depends only on the seed and the sample's key."""
     return sample_recipe(sample.degradation, rng_for(seed, sample.key, "recipe"), sample.level)
 
 
 def source_folders(sources: Mapping[str, Source], layout: Layout, names: Iterable[str]) -> dict[str, Path]:
-    """Say where the unpacked files of some sources lie: the user's own folders stay where they are."""
+    """Return the folder of the unpacked files of each source; the user's own folders stay where they are."""
     return {name: sources[name].local_dir or layout.source(name) for name in names}
 
 
 def describe_failure(error: UirError) -> str:
-    """Give an error's message on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(error).split())

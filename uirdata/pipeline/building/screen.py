@@ -1,8 +1,8 @@
 """
-Screening of training crops, on the GT side alone: scores beside pairs.parquet, which planning reads.
+Screening of training crops by their GT: scores in a table next to pairs.parquet, which planning reads.
 
-A table belongs to one source and one cut, size and stride. Scores are kept by the sha256 of their file, so a second run
-reads files and decodes none; reasons are drawn from the scores anew each time.
+A table belongs to one source and one crop setting, size and stride. Scores are kept by the sha256 of their file, so
+that a second run reads files and decodes none; the reasons are computed from the scores each time.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ SCREENING_SCHEMA = pa.schema(
         ("flatness", pa.float32()),
         ("blur", pa.float32()),
         ("brightness", pa.float32()),
-        # Among the crops of its image, 0 to 1; empty where the source drops none for it.
+        # Rank among the crops of its image, 0 to 1; null if the source drops no crops for it.
         ("sharpness", pa.float64()),
         # The first crop of the source with the same pixels, as path:top,left; "" where this is the first.
         ("duplicate_of", pa.string()),
-        # Why planning leaves the crop out, joined by commas; "" where it does not.
+        # Why planning leaves out the crop, joined by commas; "" if it does not.
         ("reason", pa.string()),
         ("gt_sha256", pa.string()),
         ("file_sha256", pa.string()),
@@ -68,14 +68,14 @@ SCREENING_SCHEMA = pa.schema(
 @dataclass(frozen=True)
 class Cut:
     """
-    The training images of a source, as one plan cuts them.
+    The training images of a source with one crop setting of a plan.
 
     Attributes:
-        source: its id.
+        source: id of the source.
         setting: size and stride.
         found: its training pairs.
-        drop_least_sharp: share of each image's crops to drop.
-        screen: leave out what is flat, blurred, dark or duplicated, too.
+        drop_least_sharp: share of the crops of each image that are dropped.
+        screen: also leave out crops that are flat, blurred, dark or duplicated.
     """
 
     source: str
@@ -85,7 +85,7 @@ class Cut:
     screen: bool
 
     def images_digest(self) -> str:
-        """Name its images, their sizes, and whether each is a clean one: what a table's reasons rest on."""
+        """Return a digest of its images, their sizes, and whether each is clean: all that the reasons depend on."""
         digest = hashlib.sha256()
         for item in self.found:
             name = f"{item.pair.gt} {item.pair.gt_border} {item.height} {item.width} {bool(item.pair.lq)}"
@@ -93,21 +93,21 @@ class Cut:
         return digest.hexdigest()
 
     def table(self, layout: Layout) -> Path:
-        """Where its scores lie."""
+        """Return the path of its table of scores."""
         return layout.screening(self.source, self.setting.size, self.setting.stride)
 
 
 @dataclass
 class Screened:
     """
-    What came of screening a cut.
+    The result of screening a cut.
 
     Attributes:
-        source: its id.
-        crops: how many have scores.
-        reasons: how many are left out for each reason; a crop may have several.
-        left_out: how many are left out.
-        failures: images that could not be read; their crops have no scores, and are left to the build.
+        source: id of the source.
+        crops: number of crops with scores.
+        reasons: number of crops that are left out for each reason; a crop may have several.
+        left_out: number of crops that are left out.
+        failures: images that could not be read; their crops have no scores, and stay in the plan.
     """
 
     source: str
@@ -128,20 +128,20 @@ def screened_plan(
     progress: Progress | None = None,
 ) -> tuple[Plan, tuple[tuple[Cut, Screened], ...]]:
     """
-    Score what a plan needs scored, and return the plan without what is left out.
+    Compute the missing scores of a plan, and return the plan without the crops that are left out.
 
     Args:
         plan: from `make_plan`.
         sources: all sources, by id.
-        layout: where they lie.
-        screen: leave out what is flat, blurred, dark or duplicated, too; without it only the least sharp crops of the
-            sources whose published crops drop those.
+        layout: the folders of the sources.
+        screen: leave out crops that are flat, blurred, dark or duplicated; without it only the least sharp crops of
+            the sources whose published crops drop those.
         trust_files: do not read files again whose crops have scores.
-        workers: processes.
-        progress: is told of images.
+        workers: number of processes.
+        progress: receives the images that are done.
 
     Returns:
-        The plan, and each cut with what came of it.
+        The plan, and each cut with its result.
 
     Raises:
         StorageError: the scores cannot be written.
@@ -159,7 +159,7 @@ def plan_with_known_scores(
     plan: Plan, sources: Mapping[str, Source], layout: Layout, *, screen: bool
 ) -> tuple[Plan, tuple[str, ...]]:
     """
-    Return a plan without what the scores that are there leave out; nothing is read but these, and nothing written.
+    Return a plan without the crops that existing scores leave out; only the scores are read, and nothing is written.
 
     Returns:
         The plan, and the sources that have no scores yet: none of their crops is left out.
@@ -171,9 +171,9 @@ def plan_with_known_scores(
 
 def cuts_to_screen(plan: Plan, sources: Mapping[str, Source], *, screen: bool) -> tuple[Cut, ...]:
     """
-    Name the cuts of a plan that need scores: with `screen` all training ones, else those that drop the least sharp.
+    Return the cuts of a plan that need scores: with `screen` all training cuts, else those that drop the least sharp.
 
-    A source drops them in the cut that its manifest describes, not in another one that the user asks for.
+    A source drops crops only with the crop setting of its manifest, not with another one that the user chooses.
     """
     cuts: dict[tuple[str, CropSetting], Cut] = {}
     for group in plan.groups:
@@ -204,12 +204,12 @@ def screen_cut(
 
     Args:
         cut: from `cuts_to_screen`.
-        folder: where the source's files lie.
-        layout: where the table goes.
-        limits: what is left out.
-        trust_files: do not read files whose crops have scores to see whether they have changed.
-        workers: processes.
-        progress: is told of images.
+        folder: folder of the source's files.
+        layout: the folder of the table.
+        limits: limits of the scores; crops outside them are left out.
+        trust_files: do not read files whose crops have scores to check whether they have changed.
+        workers: number of processes.
+        progress: receives the images that are done.
 
     Raises:
         StorageError: the table cannot be written.
@@ -226,7 +226,7 @@ def screen_cut(
     listener.begin(name, len(tasks))
     rows = _judged(_results(tasks, workers, trust_files), known, cut, asked, report, listener, name)
     if trust_files and is_current and all(task.known_sha256 for task in tasks):
-        deque(rows, maxlen=0)  # for the report; the table says the same already
+        deque(rows, maxlen=0)  # only for the report; the table is up to date already
     else:
         write_rows(cut.table(layout), rows, schema)
     listener.end(name)
@@ -234,7 +234,7 @@ def screen_cut(
 
 
 def with_screening(plan: Plan, cuts: Iterable[Cut], layout: Layout) -> Plan:
-    """Leave out of a plan what the tables of its cuts say; cuts without a table lose nothing."""
+    """Return a plan without the crops that the tables of its cuts leave out; cuts without a table keep all crops."""
     left_out: dict[tuple[str, CropSetting], Mapping[tuple[str, Box], str]] = {}
     for cut in cuts:
         if cut.table(layout).exists():
@@ -269,7 +269,7 @@ class _Scores:
 
 @dataclass(frozen=True)
 class _Scored:
-    """Scores of an image's crops; `scores` is None where its file is the one that is known already."""
+    """Scores of the crops of an image; `scores` is None if its file has not changed."""
 
     file_sha256: str
     scores: tuple[_Scores, ...] | None
@@ -293,7 +293,7 @@ def _tasks(cut: Cut, folder: Path, known: Mapping[tuple[str, int], list[dict[str
             border=border,
             boxes=boxes,
             with_sharpness=with_sharpness,
-            # Several published LQ of one scene are what their authors meant; a photograph twice is a mistake.
+            # Several published LQ of one scene are intended; a clean photograph that occurs twice is a mistake.
             clean=not any(item.pair.lq for item in items),
             known_sha256=rows[0]["file_sha256"] if usable else "",
         )
@@ -342,7 +342,7 @@ def _judged(
     progress: Progress,
     name: str,
 ) -> Iterator[dict[str, Any]]:
-    """Turn scores into rows, image by image, with the reasons that need other crops: duplicates and the least sharp."""
+    """Yield the rows of the table, with the reasons that depend on other crops: duplicates, least sharp."""
     first: dict[bytes, str] = {}
     for task, scored in results:
         progress.advance(name)
@@ -357,7 +357,7 @@ def _judged(
             dropped = least_sharp(np.array([row["sharpness"] for row in rows]), cut.drop_least_sharp)
         for index, row in enumerate(rows):
             here = f"{task.gt}:{row['top']},{row['left']}"
-            # Two rules may find one file with two borders; equal pixels of one file are no duplicate.
+            # Two rules may use one file with two borders; equal pixels of one file are not a duplicate.
             before = first.setdefault(bytes.fromhex(row["gt_sha256"]), here)
             duplicate_of = "" if before == here else before
             reasons = list(limits.reasons(Quality(row["flatness"], row["blur"], row["brightness"])))
@@ -372,7 +372,7 @@ def _judged(
 
 
 def _row(task: _Task, scored: _Scored, scores: _Scores) -> dict[str, Any]:
-    # Rounded as they are stored, or a score would be judged once as it is and once as it was read back.
+    # Rounded to the stored precision, or a score could be judged differently when it is read from the table.
     quality = {name: float(np.float32(value)) for name, value in asdict(scores.quality).items()}
     return {
         "gt": task.gt,
@@ -390,7 +390,7 @@ def _effective(reasons: Iterable[str], *, screen: bool) -> list[str]:
 
 
 def _known_rows(path: Path, schema: pa.Schema) -> tuple[dict[tuple[str, int], list[dict[str, Any]]], bool]:
-    """Read an earlier table by image, and tell whether it was judged alike; nothing where none can be used."""
+    """Return the rows of an earlier table by image, and whether its limits were the same; no rows if it is unusable."""
     if not path.exists():
         return {}, False
     try:

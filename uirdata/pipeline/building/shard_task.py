@@ -1,4 +1,4 @@
-"""One shard: planned samples in, a tar and its part of the manifest out. What each worker does."""
+"""The work of a worker: build one shard, a tar and its part of the manifest, from planned samples."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from uirdata.storage.shards import Rejected, SampleBytes, ShardState, write_shar
 
 
 class Reader(Protocol):
-    """Makes the pixels of samples, one after the other."""
+    """Makes the pixels of samples, one after another."""
 
     def pixels(self, sample: PlannedSample) -> tuple[RgbImage, RgbImage, str]:
-        """Give GT, LQ and recipe, or raise ImageError, PairError or RecipeError where they cannot be made."""
+        """Return GT, LQ and recipe; raise ImageError, PairError or RecipeError if they cannot be made."""
         ...
 
 
 class Pixels(Protocol):
-    """Where pixels come from. It is sent to each worker, which opens a reader of its own."""
+    """Where pixels are read from. It is sent to each worker, which opens its own reader."""
 
     def open(self) -> Reader:
-        """Give a reader."""
+        """Return a new reader."""
         ...
 
 
 @dataclass(frozen=True)
 class SourcePixels:
     """
-    Pixels from the unpacked files of the sources.
+    Pixels that are read from the unpacked files of the sources.
 
     Attributes:
-        folders: where they lie, by source.
-        seed: of the recipes.
+        folders: folder of the files of each source.
+        seed: seed of the recipes.
     """
 
     folders: Mapping[str, Path]
     seed: int
 
     def open(self) -> Reader:
-        """Give a reader."""
+        """Return a new reader."""
         return SampleReader(self.folders, self.seed)
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs to build one shard; `pool` where it lies in object storage."""
+    """All that a worker needs to build one shard; `pool` is None unless the pool is in object storage."""
 
     folder: Path
     shard: PlannedShard
@@ -64,7 +64,7 @@ class ShardTask:
 
 def build_shard(task: ShardTask, on_sample: Callable[[], object] | None = None) -> ShardState:
     """
-    Build one shard. Samples that cannot be made are left out, and noted in the shard's part of the manifest.
+    Build one shard. Samples that cannot be made are left out, and listed in the shard's part of the manifest.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -84,7 +84,7 @@ def _encode_samples(
 ) -> Iterator[SampleBytes]:
     settings = task.settings
     reader = task.pixels.open()
-    # What is made of one crop comes together: its GT is encoded and hashed once.
+    # Samples of one crop come one after another: its GT is encoded and hashed once.
     encoded_gt, gt_sha256, last = b"", "", None
     for sample in task.shard.samples:
         try:

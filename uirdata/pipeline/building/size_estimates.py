@@ -1,4 +1,4 @@
-"""How large shards become in each codec, with every LQ kept or lazily: from a plan and measured pictures."""
+"""Estimates of the size of shards in each codec, lazy or with every LQ, from a plan and measured images."""
 
 from __future__ import annotations
 
@@ -56,23 +56,23 @@ _SHARES: Mapping[Codec, Mapping[str, float]] = {
         "downsample-noise-blur-jpeg": 0.457,
     },
 }
-"""Bytes of a picture as a share of its raw RGB, GT under "": what benchmarks/codec_sizes.py measured of photographs."""
+"""Bytes of an encoded image as a share of its raw RGB bytes, GT under ""; measured by benchmarks/codec_sizes.py."""
 
 _RAW_BYTES = 3
-# Of a source that is not here nobody knows the crops; those of the paper's data set have this many pixels.
+# The crops of a source that has not been fetched are unknown; those of the paper's data set have this many pixels.
 _CROP_PIXELS = 512 * 512
 
 
 @dataclass
 class Amount:
     """
-    Pixels of one degradation.
+    Numbers of pixels of one degradation.
 
     Attributes:
-        lq: of the LQ that are kept lazily as well: published ones.
-        made: of the LQ that are made.
-        gt: of the GT, one a sample.
-        gt_once: of the GT as lazy shards have them: once for all that is made of it.
+        lq: pixels of published LQ, which lazy shards hold, too.
+        made: pixels of generated LQ.
+        gt: pixels of the GT, one for each sample.
+        gt_once: pixels of the GT in lazy shards: one for all LQ that are made of it.
     """
 
     lq: int = 0
@@ -82,20 +82,20 @@ class Amount:
 
 
 class Sizes:
-    """Adds up what a plan holds."""
+    """Sums of the pixels of a plan, and the bytes that they take."""
 
     def __init__(self) -> None:
         self._amounts: dict[str, Amount] = {}
         self._last: tuple[object, ...] = ()
 
     def add(self, sample: PlannedSample) -> None:
-        """Add a sample; those of one crop come together."""
+        """Add a sample; samples of one crop must come one after another."""
         crop = (sample.group, sample.crop)
         self._add(sample.degradation, sample.height * sample.width, made=sample.made, again=crop == self._last)
         self._last = crop
 
     def add_expected(self, subset: Subset, source: Source, expected: Iterable[tuple[GroupKey, int | None]]) -> None:
-        """Add what `crop.expected_samples` says of a source that is not here, as crops of 512 pixels."""
+        """Add the result of `expected_samples` for a source that has not been fetched, as crops of 512 x 512 pixels."""
         per_image = {GroupKey(use.split, use.degradation, use.source): use.per_image for use in subset.uses}
         published = {kind for (_, kind, _), number in source.published().items() if number}
         for group, number in expected:
@@ -109,7 +109,7 @@ class Sizes:
             amount.lq += 0 if made else pixels
 
     def bytes(self, codec: Codec, *, lazy: bool) -> int:
-        """Estimate the bytes of all shards."""
+        """Return the estimated bytes of all shards."""
         share = _SHARES[codec]
         total = 0.0
         for kind, amount in self._amounts.items():
@@ -118,7 +118,7 @@ class Sizes:
         return int(total * _RAW_BYTES)
 
     def lazily(self) -> dict[Codec, tuple[int, int]]:
-        """Give for each codec the bytes with every LQ kept, and lazily."""
+        """Return for each codec the bytes of shards with every LQ, and of lazy shards."""
         return {codec: (self.bytes(codec, lazy=False), self.bytes(codec, lazy=True)) for codec in CODECS}
 
     def _add(self, degradation: str, pixels: int, *, made: bool, again: bool) -> None:

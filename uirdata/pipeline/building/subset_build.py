@@ -1,4 +1,4 @@
-"""The build of what a user asks for: planned, screened and compared with the pool; then done."""
+"""The build of a user's selection: planned, screened, compared with the pool, and run."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from uirdata.storage.shards import Rejected
 @dataclass(frozen=True)
 class SubsetBuild:
     """
-    A build that is ready to be run.
+    A build that is ready to run.
 
     Attributes:
-        planned: what was asked for; its plan has the samples that screening leaves.
-        todo: what the pool still wants.
-        screened: each cut that was screened, with what came of it.
-        unscreened: sources that would have been screened, and were not.
+        planned: the selection; its plan has the samples that remain after screening.
+        todo: what is to be built.
+        screened: each cut that was screened, with its result.
+        unscreened: sources that still have to be screened.
     """
 
     planned: SubsetPlan
@@ -40,17 +40,17 @@ class SubsetBuild:
 @dataclass(frozen=True)
 class BuildResult:
     """
-    What came of a build.
+    The result of a build.
 
     Attributes:
-        place: of the shards: a folder, or an address in object storage.
-        subset: name of what was built.
-        shards: built now.
-        samples: in the shards built now.
-        samples_there: that were in the pool already.
-        complete: all shards of the build are there; False while other slices are at work.
+        place: the shard folder, or its URL in object storage.
+        subset: name of the subset that was built.
+        shards: number of shards built in this run.
+        samples: number of samples in these shards.
+        samples_there: number of samples that the pool had already.
+        complete: all shards of the build exist; False while other slices are running.
         rejected: samples of the whole pool that could not be made.
-        left: sources that are not there.
+        left: sources that have not been fetched.
     """
 
     place: str
@@ -77,19 +77,19 @@ def prepare_build(
     progress: Progress | None = None,
 ) -> SubsetBuild:
     """
-    Screen a plan, and compare it with the pool.
+    Screen a plan, compare it with the pool, and return the build.
 
     Args:
         planned: from `plan_subset`.
-        layout: where the sources lie.
+        layout: the folders of the sources.
         folder: the pool.
         settings: must be those of the pool.
         screen: leave out crops that are flat, blurred, dark or duplicated; as in `screened_plan`.
         score: compute the scores that are missing; without it nothing is written, and crops without scores stay.
         task: build only this part of what is to be built.
-        retry_rejected: build the shards again that had to leave samples out.
-        workers: processes that score.
-        progress: is told of images.
+        retry_rejected: rebuild the shards that left out samples that could not be made.
+        workers: number of processes that compute scores.
+        progress: receives the images that are done.
 
     Raises:
         ShardError: the pool was built with another seed, codec or crop.
@@ -118,15 +118,15 @@ def run_build(
     progress: Progress | None = None,
 ) -> BuildResult:
     """
-    Build what is left.
+    Build the missing shards.
 
     Args:
         prepared: from `prepare_build`.
-        layout: where the sources lie.
-        engine: where shards are made; this process when None.
-        discard: delete the shards of another unfinished build, which otherwise are an error.
-        pool: where the shards lie in object storage.
-        progress: is told of samples.
+        layout: the folders of the sources.
+        engine: where shards are built; this process when None.
+        discard: delete the shards of another, unfinished build; otherwise they are an error.
+        pool: the pool in object storage, if the shards are there.
+        progress: receives the samples that are done.
 
     Raises:
         UirError: as in `build`.

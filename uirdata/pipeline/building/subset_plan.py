@@ -1,4 +1,4 @@
-"""The plan of what a user asks for: ids, a subset, how training images are cut."""
+"""The plan of a user's selection: ids, a subset, and the crop setting of training images."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SIZE = 512
 @dataclass(frozen=True)
 class SubsetPlan:
     """
-    A plan, with what it was made of.
+    A plan, with the subset and the sources that it was made from.
 
     Attributes:
-        subset: what was asked for.
+        subset: the selected subset.
         sources: all sources, by id.
         plan: every sample.
     """
@@ -48,21 +48,21 @@ def plan_subset(
     may_be_empty: bool = False,
 ) -> SubsetPlan:
     """
-    Plan the samples of ids, of a subset, or of all that has been fetched where neither is given.
+    Plan the samples of ids, of a subset, or of all fetched sources if neither is given.
 
     Args:
-        layout: where the sources lie.
-        ids: of sources; with a subset, those of its sources that are wanted.
-        subset: or its name.
-        size: of training crops, in pixels; None leaves it to the subset and the sources.
-        stride: from crop to crop; half a crop when None and a size is given.
-        seed: of levels and recipes.
-        variant: `clean` leaves out training scenes that are known to lie in a benchmark.
-        may_be_empty: return a plan without samples where no source is there.
+        layout: the folders of the sources.
+        ids: ids of sources; with a subset, only these sources of it.
+        subset: a subset or its name.
+        size: side of the training crops in pixels; None uses the setting of the subset or of the source.
+        stride: step between crops in pixels; half the size when None and a size is given.
+        seed: seed of levels and recipes.
+        variant: `clean` leaves out training scenes that are known to be in a benchmark.
+        may_be_empty: return a plan without samples if no source has been fetched.
 
     Raises:
-        UsageError: an id, the subset or the variant is not known.
-        SourceError: none of the sources is there.
+        UsageError: an id, the subset or the variant is unknown.
+        SourceError: none of the sources has been fetched.
     """
     if variant not in ("paper", "clean"):
         raise UsageError(f"there is no variant {variant!r}: {nearest(variant, ('paper', 'clean'))}")
@@ -84,5 +84,5 @@ def plan_subset(
 def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:
     if size is None and stride is None:
         return None
-    # Half a window of overlap, as the published crop scripts for GoPro and REDS.
+    # An overlap of half a crop, as in the published crop scripts for GoPro and REDS.
     return CropSetting(size or _SIZE, stride or (size or _SIZE) // 2 or 1)

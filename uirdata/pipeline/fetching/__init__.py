@@ -1,4 +1,4 @@
 """
-`uir fetch`: plan, download, take files from a folder of the user, unpack, list the pairs.
-`fetch.fetch_sources` runs it.
+`uir fetch`: plan, download, use files from a folder of the user, unpack, list the pairs.
+`fetch.fetch` runs it.
 """

@@ -12,27 +12,27 @@ from uirdata.storage.archives import kind_of_name
 
 
 def journal_path(source: str, layout: Layout, name: str) -> Path:
-    """Give the file that remembers what came out of an archive."""
+    """Return the path of the journal of the files that were unpacked from an archive."""
     return layout.source(source) / ".uir" / (name.replace("/", "__") + ".jsonl")
 
 
 def tree_journal(source: str, layout: Layout) -> Path:
-    """Give the file that remembers what was taken from a tree of the user's."""
+    """Return the path of the journal of the files that were taken from a folder of the user."""
     return journal_path(source, layout, "tree")
 
 
 def archive_name(file: RemoteFile) -> str:
-    """Give the name of the archive that a file is, or is a piece of."""
+    """Return the name of the archive that a file is, or is a piece of."""
     return file.part_of or file.name
 
 
 def listing_path(source: str, layout: Layout, name: str) -> Path:
-    """Give the file that remembers what a folder of a host holds."""
+    """Return the path of the stored listing of a folder of a host."""
     return layout.downloads(source) / (name + ".listing.json")
 
 
 def read_listing(path: Path) -> list[dict[str, str]] | None:
-    """Give what a folder of a host holds, or None where it was not listed yet."""
+    """Return the stored listing of a folder of a host; None if there is none that can be read."""
     try:
         rows = json.loads(path.read_text())["files"]
         return [{"path": str(row["path"]), "where": str(row["where"]), "host": str(row["host"])} for row in rows]
@@ -48,7 +48,7 @@ _PIECE = re.compile(
 
 def whole_name(path: str) -> str:
     """
-    Give the name of the archive that a file of a folder is, or is a piece of.
+    Return the name of the archive that a file of a folder is, or is a piece of.
 
     >>> whole_name("Snow100k.tar.gz.part-ab")
     'Snow100k.tar.gz'
@@ -58,5 +58,5 @@ def whole_name(path: str) -> str:
 
 
 def below(folder: str, name: str) -> str:
-    """Join a folder, which may be "", and a path."""
+    """Return the path of a name below a folder, which may be ""."""
     return f"{folder.strip('/')}/{name}" if folder.strip("/") else name

@@ -1,4 +1,4 @@
-"""Bring sources home: download, check, unpack, pair. One source's failure does not stop the others."""
+"""Fetching of sources: download, check, unpack, pair. A failure of one source does not stop the others."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ SourceState = Literal["done", "partly", "by hand", "failed"]
 @dataclass(frozen=True)
 class SourceOutcome:
     """
-    What came of a source.
+    The result of fetching a source.
 
     Attributes:
-        id: of the source.
-        state: done; partly (some of it is here, and paired); by hand (nothing is here before a person acts); failed.
-        files: what came of each of its files.
-        problems: what went wrong with the source as a whole, such as an archive that cannot be unpacked.
-        inventory: what was found; None where nothing was paired.
+        id: id of the source.
+        state: done; partly (some files are present, and paired); by hand (the user has to download them); failed.
+        files: the result for each of its files.
+        problems: failures of the source as a whole, such as an archive that cannot be unpacked.
+        inventory: the pairs that were found; None if nothing was paired.
     """
 
     id: str
@@ -65,14 +65,14 @@ class SourceOutcome:
 
     @property
     def todo(self) -> tuple[str, ...]:
-        """What a person has to do."""
+        """What the user has to do, one line for each file."""
         return tuple(f"{file.name}: {file.message}" for file in self.files if file.state == "by hand")
 
 
 @dataclass(frozen=True)
 class FetchReport:
     """
-    What came of a fetch.
+    The result of a fetch.
 
     Attributes:
         sources: in the order of the plan.
@@ -82,16 +82,16 @@ class FetchReport:
 
     @property
     def is_complete(self) -> bool:
-        """Every source is done."""
+        """Whether every source is done."""
         return all(source.state == "done" for source in self.sources)
 
 
 def fetch_whole(source: Source, layout: Layout, *, jobs: int, progress: Progress) -> None:
     """
-    Fetch one source that what follows cannot do without.
+    Fetch one source completely.
 
     Raises:
-        SourceError: not all of it is here; the message says what went wrong.
+        SourceError: some of it is missing; the message gives the reasons.
     """
     (outcome,) = fetch(plan_fetch([source], layout), jobs=jobs, progress=progress).sources
     if outcome.state != "done":
@@ -111,20 +111,20 @@ def fetch(
     pace: Pace | None = None,
 ) -> FetchReport:
     """
-    Do what a plan says.
+    Fetch the sources of a plan.
 
     Args:
-        plan: of `plan_fetch`.
-        jobs: files at once; large files come in several streams each.
-        progress: hears how far it is, and what a person should know.
-        prune: remove archives once they are unpacked.
-        limit_bytes_per_s: cap over all files.
-        accept_changed: take files that differ from their first download, where the manifest has no hash.
-        hosts: by name; those of `hosts_of_environment` by default.
-        pace: how patient to be.
+        plan: from `plan_fetch`.
+        jobs: files downloaded at the same time; large files use several connections each.
+        progress: receives progress and notes.
+        prune: delete archives after they are unpacked.
+        limit_bytes_per_s: rate limit over all files together.
+        accept_changed: accept files that differ from their first download, if the manifest has no hash.
+        hosts: hosts by name; those of `hosts_of_environment` by default.
+        pace: retries, waiting times and cancellation.
 
     Raises:
-        StorageError: the disk is too small for the plan. Nothing has been written then.
+        StorageError: the disk is too small for the plan. Nothing has been written.
         UsageError: UIR_COOKIES cannot be read.
     """
     plan.refuse_if_too_large(prune=prune)
@@ -150,12 +150,12 @@ def add_local_source(
     licence: str = "unknown",
 ) -> Source:
     """
-    Make a source of a folder of the user's: ROOT/manifests/<name>.toml. The images stay where they are.
+    Write the manifest of a user's folder, ROOT/manifests/<name>.toml, and return the source. Its images are not copied.
 
-    The arguments are those of `local_sources.local_source`. `plan_fetch` and `fetch` of the result pair its files.
+    The arguments are those of `local_sources.local_source`. `plan_fetch` and `fetch` of the source pair its files.
 
     Raises:
-        UsageError: the name is taken or cannot be an id, the folder is not there, or what it holds cannot be told.
+        UsageError: the name is taken or not a valid id, or the folder is missing or cannot be interpreted.
         StorageError: the manifest cannot be written.
     """
     if (MANIFESTS / "sources" / f"{name}.toml").exists():
@@ -178,7 +178,7 @@ def add_local_source(
 
 def hosts_of_environment() -> Mapping[str, Host]:
     """
-    Give all hosts, with the cookies of the file that UIR_COOKIES names, if any.
+    Return all hosts, with the cookies of the file at UIR_COOKIES, if it is set.
 
     Raises:
         UsageError: the file cannot be read.
@@ -191,14 +191,14 @@ def hosts_of_environment() -> Mapping[str, Host]:
         jar.load(ignore_discard=True, ignore_expires=True)
     except (OSError, http.cookiejar.LoadError) as error:
         raise UsageError(
-            f"UIR_COOKIES={name}: cannot be read ({error}); give a cookies.txt in the format of Netscape, as browser "
+            f"UIR_COOKIES={name}: cannot be read ({error}); expected a cookies.txt in Netscape format, as browser "
             "extensions export it"
         ) from error
     return open_hosts(WebClient(cookies=jar))
 
 
 class _Run:
-    """One fetch."""
+    """The state of one call of `fetch`."""
 
     def __init__(
         self,
@@ -220,29 +220,29 @@ class _Run:
         self._accept_changed = accept_changed
 
     def all(self, sources: tuple[PlannedSource, ...]) -> FetchReport:
-        """Bring the files of all sources, and settle each source when its last file is there."""
+        """Download the files of all sources, and finish each source after its last file."""
         outcomes: dict[str, SourceOutcome] = {}
         with contextlib.ExitStack() as locks, ThreadPoolExecutor(max_workers=self._jobs) as pool:
             work: dict[Future[object], str] = {}
-            came: dict[str, list[FileOutcome]] = {}
+            arrived: dict[str, list[FileOutcome]] = {}
             left: dict[str, int] = {}
-            bringers: dict[str, SourceDownloader] = {}
+            downloaders: dict[str, SourceDownloader] = {}
             planned = {source.source.id: source for source in sources}
             try:
                 for name, source in planned.items():
                     try:
                         locks.enter_context(_locked(self._layout, name))
-                        bringers[name] = self._bringer(source.source)
+                        downloaders[name] = self._downloader(source.source)
                     except UirError as error:
                         outcomes[name] = SourceOutcome(name, "failed", (), (str(error),), None)
                         continue
-                    came[name], left[name] = [], len(source.files)
+                    arrived[name], left[name] = [], len(source.files)
                     if source.tree is not None or not source.files:
                         left[name] = 0
-                        work[pool.submit(self._settle, source, bringers[name], [])] = name
+                        work[pool.submit(self._finish, source, downloaders[name], [])] = name
                         continue
                     for file in source.files:
-                        work[pool.submit(bringers[name].bring, file)] = name
+                        work[pool.submit(downloaders[name].bring, file)] = name
                 while work:
                     done, _ = wait(work, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -252,10 +252,10 @@ class _Run:
                             outcomes[name] = result
                             continue
                         assert isinstance(result, FileOutcome)
-                        came[name].append(result)
+                        arrived[name].append(result)
                         left[name] -= 1
                         if not left[name]:
-                            work[pool.submit(self._settle, planned[name], bringers[name], came[name])] = name
+                            work[pool.submit(self._finish, planned[name], downloaders[name], arrived[name])] = name
             except BaseException:
                 self._pace.cancel.set()
                 pool.shutdown(cancel_futures=True)
@@ -263,16 +263,16 @@ class _Run:
         return FetchReport(tuple(outcomes[name] for name in planned))
 
     def _other_ways(self, planned: PlannedSource) -> list[str]:
-        """Say how else the pictures can be had."""
+        """Return other ways to get the images of a source."""
         source = planned.source
         others = [alternative.name for alternative in source.alternatives if alternative.name != planned.file_set]
-        ways = [f"the same pictures are packed in other ways too; --alternative takes one of: {', '.join(others)}"]
+        ways = [f"the same images exist in other file sets, too; use --alternative with one of: {', '.join(others)}"]
         if planned.file_set and source.files:
             first = source.files[0]
-            ways.append(f"{first.name}, of its authors: {by_hand_todo(source, first, self._layout, self._hosts)}")
+            ways.append(f"{first.name}, from its authors: {by_hand_todo(source, first, self._layout, self._hosts)}")
         return ways if others else ways[1:]
 
-    def _bringer(self, source: Source) -> SourceDownloader:
+    def _downloader(self, source: Source) -> SourceDownloader:
         return SourceDownloader(
             source,
             self._layout,
@@ -283,18 +283,20 @@ class _Run:
             accept_changed=self._accept_changed,
         )
 
-    def _settle(self, planned: PlannedSource, bringer: SourceDownloader, came: list[FileOutcome]) -> SourceOutcome:
-        """Unpack what came, pair it, and say how far the source is."""
+    def _finish(
+        self, planned: PlannedSource, downloader: SourceDownloader, arrived: list[FileOutcome]
+    ) -> SourceOutcome:
+        """Unpack the files of a source, pair them, and return the result."""
         source = planned.source
         order = {file.file.name: index for index, file in enumerate(planned.files)}
-        files = sorted(came, key=lambda outcome: order[outcome.name])
+        files = sorted(arrived, key=lambda outcome: order[outcome.name])
         problems: list[str] = []
         inventory = None
         if planned.tree is not None:
-            files = [FileOutcome(f.file.name, "given", f"unpacked, in {planned.tree.root}") for f in planned.files]
+            files = [FileOutcome(f.file.name, "given", f"unpacked in {planned.tree.root}") for f in planned.files]
         usable = {outcome.name for outcome in files if outcome.state in ("here", "arrived", "given")}
         try:
-            bringer.receipts.flush()
+            downloader.receipts.flush()
             if planned.tree is not None:
                 root = self._layout.source(source.id)
                 adopt_tree(planned.tree.root, planned.tree.paths, root, tree_journal(source.id, self._layout))
@@ -306,7 +308,7 @@ class _Run:
                     source,
                     whole,
                     self._layout,
-                    receipts=bringer.receipts,
+                    receipts=downloader.receipts,
                     pace=self._pace,
                     progress=self._progress,
                     prune=self._prune,
@@ -339,13 +341,13 @@ def _state(files: list[FileOutcome], problems: list[str], inventory: Inventory |
 
 def _nothing_found(source: Source, inventory: Inventory) -> str:
     some = ", ".join(inventory.unknown[:3])
-    seen = f"; {inventory.unknown_count} images fit no rule, such as {some}" if some else ""
-    return f"{source.id}: no pair was found{seen}. The files may be packed in another layout than the manifest says"
+    seen = f"; {inventory.unknown_count} images match no rule, such as {some}" if some else ""
+    return f"{source.id}: no pair was found{seen}. The layout of the files may differ from that in the manifest"
 
 
 @contextlib.contextmanager
 def _locked(layout: Layout, source: str) -> Iterator[None]:
-    """Hold a source, so that two commands at once do not write the same file."""
+    """Lock a source while the block runs, so that two commands do not write the same file."""
     folder = layout.downloads(source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -356,5 +358,5 @@ def _locked(layout: Layout, source: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SourceError(f"{source} is being fetched by another command right now; wait for it to end") from None
+            raise SourceError(f"{source} is being fetched by another command; wait until it ends") from None
         yield

@@ -1,4 +1,4 @@
-"""What a source holds: its files paired by the rules, their sizes compared, and a row for each in pairs.parquet."""
+"""The inventory of a source: its files paired by the rules, their sizes compared, and written to pairs.parquet."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ PairKind = tuple[str, str, bool]
 @dataclass(frozen=True)
 class Inventory:
     """
-    What was found in a source.
+    The pairs and files of a source.
 
     Attributes:
-        found: usable pairs (clean images among them), by split, degradation and real.
-        left_out: pairs and files that are not used, by the reason up to its first colon.
-        examples: a path for each of those reasons.
-        unreadable: pairs among them with an image that cannot be used.
-        skipped: files that the manifest leaves aside on purpose.
-        unknown: images that no rule looks at; the first hundred.
-        unknown_count: how many there are.
+        found: number of usable pairs and clean images, by split, degradation and real.
+        left_out: number of pairs and files that are not used, by the reason up to its first colon.
+        examples: a path for each of these reasons.
+        unreadable: number of these pairs with an image that cannot be used.
+        skipped: number of files that the manifest skips on purpose.
+        unknown: images that match no rule; the first hundred.
+        unknown_count: number of images that match no rule.
     """
 
     found: Mapping[PairKind, int]
@@ -52,18 +52,18 @@ class Inventory:
 
     @property
     def total(self) -> int:
-        """All usable pairs."""
+        """Number of all usable pairs."""
         return sum(self.found.values())
 
 
 def files_root(source: Source, layout: Layout) -> Path:
-    """Give the folder that the paths of a source's pairs are relative to."""
+    """Return the folder that the paths of a source's pairs are relative to."""
     return source.local_dir if source.local_dir is not None else layout.source(source.id)
 
 
 def list_files(root: Path) -> list[str]:
     """
-    List all files below a folder, sorted, with "/"; without hidden ones and what this program writes there.
+    Return the paths of all files below a folder, sorted, with "/"; without hidden files and pairs.parquet.
 
     Raises:
         SourceError: the folder cannot be read.
@@ -75,7 +75,7 @@ def list_files(root: Path) -> list[str]:
         while waiting:
             prefix = waiting.pop()
             stat = (root / prefix).stat()
-            # Links to folders are followed, for users keep data sets so; one that leads back up is followed once.
+            # Links to folders are followed, because users store data sets so; a link to a parent folder only once.
             if (stat.st_dev, stat.st_ino) in seen:
                 continue
             seen.add((stat.st_dev, stat.st_ino))
@@ -89,7 +89,7 @@ def list_files(root: Path) -> list[str]:
                     elif entry.is_file() and path != "pairs.parquet":
                         found.append(path)
     except FileNotFoundError:
-        raise SourceError(f"{root}: no such folder; `uir fetch` brings the source") from None
+        raise SourceError(f"{root}: no such folder; run `uir fetch`") from None
     except OSError as error:
         raise SourceError(f"{root}: cannot be read: {error.strerror or error}") from error
     return sorted(found)
@@ -97,10 +97,10 @@ def list_files(root: Path) -> list[str]:
 
 def pair_files(source: Source, layout: Layout) -> Pairing:
     """
-    Pair the files of a source by its rules.
+    Return the pairs of a source, by its rules.
 
     Raises:
-        SourceError: its folder is not there.
+        SourceError: its folder does not exist.
     """
     root = files_root(source, layout)
 
@@ -117,7 +117,7 @@ def pair_files(source: Source, layout: Layout) -> Pairing:
 
 
 def _unwritable(name: str) -> str:
-    """Give a name whose bytes are no UTF-8, so that no table can hold it, as people can read it; "" for others."""
+    """Return a readable form of a name whose bytes are not UTF-8, which no table can hold; "" for any other name."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -129,16 +129,16 @@ def take_inventory(source: Source, layout: Layout, *, jobs: int, progress: Progr
     """
     Pair the files, read the size of each image from its header, and write pairs.parquet.
 
-    What a deep verification said about files that have not changed since stays true.
+    Results of a deep verification are kept for files that have not changed since.
 
     Args:
         source: the source.
-        layout: where it lies.
-        jobs: headers read at once.
-        progress: hears how far it is.
+        layout: the folders of the root.
+        jobs: number of headers that are read in parallel.
+        progress: receives progress.
 
     Raises:
-        SourceError: its folder is not there.
+        SourceError: its folder does not exist.
         StorageError: pairs.parquet cannot be written.
     """
     pairing = pair_files(source, layout)
@@ -169,14 +169,14 @@ def write_inventory(
     source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, keep: bool = True
 ) -> Inventory:
     """
-    Write pairs.parquet from what is known of the files and pairs.
+    Write pairs.parquet from the known results of checks of files and pairs.
 
     Args:
-        source: whose.
-        layout: where it lies.
-        pairing: of its names.
-        checks: of its files and pairs.
-        keep: write it; else only count.
+        source: the source.
+        layout: the folders of the root.
+        pairing: the pairing of its files.
+        checks: the known results.
+        keep: write the file; otherwise only count.
 
     Raises:
         StorageError: it cannot be written.
@@ -215,7 +215,7 @@ def write_inventory(
 
 
 def _rows(source: Source, pairing: Pairing, checks: Checks) -> Iterator[tuple[Mapping[str, Any], bool]]:
-    """Give the rows of pairs.parquet, each with whether its images can be used; what is not paired is not looked at."""
+    """Yield the rows of pairs.parquet, each with whether its images can be used; True for files without a pair."""
     order = {"train": 0, "val": 1, "test": 2}
     pairs = sorted(pairing.pairs, key=lambda p: (order.get(p.split, 3), p.degradation, p.real, p.gt, p.lq))
     for pair in pairs:
@@ -227,7 +227,7 @@ def _rows(source: Source, pairing: Pairing, checks: Checks) -> Iterator[tuple[Ma
 
 
 def _image_problem(pair: Pair, checks: Checks) -> str:
-    """Say which image of a pair cannot be used, and why; "" if both can, as far as they were looked at."""
+    """Return which image of a pair cannot be used, and why; "" if no problem is known."""
     for role, path in (("GT", pair.gt), ("LQ", pair.lq)):
         check = checks.file(path) if path else None
         if check is not None and check.problem:
@@ -236,7 +236,7 @@ def _image_problem(pair: Pair, checks: Checks) -> str:
 
 
 def _judge(pair: Pair, checks: Checks) -> tuple[int, int, str]:
-    """Give height, width and the reason to leave out a pair of usable images; "" if there is none."""
+    """Return height, width and the reason to leave out a pair of usable images; "" if there is none."""
     gt = checks.file(pair.gt) if pair.gt else None
     lq = checks.file(pair.lq) if pair.lq else None
     if gt is None or lq is None:
@@ -297,19 +297,19 @@ def _left_row(source: Source, left: LeftOut) -> Mapping[str, Any]:
 
 
 def _header(root: Path, path: str, checks: Checks) -> FileCheck | None:
-    """Read a header; None where the file has not changed since the last time."""
+    """Return the result of reading an image's header; None if the file has not changed since the last time."""
     try:
         stat = (root / path).stat()
     except OSError as error:
         return FileCheck(path=path, size=0, mtime_ns=0, problem=f"it cannot be read ({error.strerror})")
-    held = checks.file(path)
-    if held is not None and (held.size, held.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+    before = checks.file(path)
+    if before is not None and (before.size, before.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
         return None
-    if held is not None and held.sha256 and held.size == stat.st_size:
-        # Touched, copied or restored: the same bytes need no second look.
+    if before is not None and before.sha256 and before.size == stat.st_size:
+        # Touched, copied or restored: the same bytes need no second check.
         with contextlib.suppress(OSError):
-            if hash_file(root / path)[0] == held.sha256:
-                return replace(held, mtime_ns=stat.st_mtime_ns)
+            if hash_file(root / path)[0] == before.sha256:
+                return replace(before, mtime_ns=stat.st_mtime_ns)
     try:
         height, width = image_size(root / path)
     except ImageError as error:

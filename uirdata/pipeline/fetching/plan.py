@@ -1,4 +1,4 @@
-"""What a fetch would do: from manifests, from what is here, and from a folder of the user's; the net is not asked."""
+"""The plan of a fetch: from manifests, the files on the disk, and a folder of the user; without network access."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class PlannedFile:
     A file of a source, and what has to be done for it.
 
     Attributes:
-        file: as the manifest says.
-        state: here; partial (some of it came); given (it lies in the user's folder); missing (it will be fetched);
-            by hand (a person has to get it).
-        here_bytes: of it that need not come again.
-        to_fetch: bytes that will come over the net; None where nobody has said how large it is, 0 where none.
-        given: where it lies in the user's folder.
-        todo: what a person has to do, now (by hand) or before (a token); "" if nothing.
-        mirrors: those that a program can use, in order.
+        file: the file, from the manifest.
+        state: here; partial (some bytes are here); given (it is in the user's folder); missing (it will be downloaded);
+            by hand (the user has to download it).
+        here_bytes: number of bytes that need not be downloaded again.
+        to_fetch: number of bytes to download, 0 if none; None if the size is unknown.
+        given: its path in the user's folder.
+        todo: what the user has to do, now (by hand) or before the download (a token); "" if nothing.
+        mirrors: mirrors that a program can use, in order.
     """
 
     file: RemoteFile
@@ -60,11 +60,11 @@ class PlannedSource:
     A source, and what has to be done for it.
 
     Attributes:
-        source: as the manifest says.
-        files: all of the chosen set, in the order of the manifest.
+        source: the source, from its manifest.
+        files: all files of the chosen file set, in the order of the manifest.
         file_set: name of the chosen alternative; "" for the source's own files.
-        tree: its files, unpacked already, in the user's folder; None where they are not.
-        gate: the most that a person has to do: "", "token", "form", "login" or "by hand".
+        tree: its unpacked files in the user's folder; None if there are none.
+        gate: the largest effort of the user: "", "token", "login", "form" or "by hand".
     """
 
     source: Source
@@ -77,16 +77,16 @@ class PlannedSource:
 @dataclass(frozen=True)
 class FetchPlan:
     """
-    What a fetch would do.
+    The plan of a fetch.
 
     Attributes:
-        layout: where it goes.
-        sources: in the order that they were asked for.
-        bytes_to_fetch: over the net, as far as sizes are known.
-        unknown_sizes: files to fetch whose size nobody has published.
-        bytes_on_disk: more than now once all is unpacked, archives kept; as far as sizes are known.
-        bytes_pruned: the same with archives removed.
-        free_bytes: on the disk of the root.
+        layout: the folders to write to.
+        sources: in the requested order.
+        bytes_to_fetch: bytes to download, as far as sizes are known.
+        unknown_sizes: number of files to download whose size is unknown.
+        bytes_on_disk: additional bytes on disk after unpacking, archives kept; as far as sizes are known.
+        bytes_pruned: the same with archives deleted.
+        free_bytes: free bytes on the disk of the root.
     """
 
     layout: Layout
@@ -99,22 +99,22 @@ class FetchPlan:
 
     @property
     def by_hand(self) -> tuple[tuple[Source, PlannedFile], ...]:
-        """All files that a person has to get."""
+        """All files that the user has to download."""
         return tuple((s.source, f) for s in self.sources for f in s.files if f.state == "by hand")
 
     def refuse_if_too_large(self, *, prune: bool = False) -> None:
         """
-        Make sure that it fits.
+        Check that the plan fits on the disk.
 
         Raises:
-            StorageError: it does not.
+            StorageError: it does not fit.
         """
         needed = self.bytes_pruned if prune else self.bytes_on_disk
         if needed > self.free_bytes:
-            advice = "" if prune else "; --prune, which removes archives once they are unpacked, needs less"
+            advice = "" if prune else "; --prune, which deletes archives after they are unpacked, needs less"
             raise StorageError(
                 f"{self.layout.root}: this needs about {needed / 1e9:.1f} GB, and {self.free_bytes / 1e9:.1f} GB "
-                f"are free. Nothing was fetched. Fetch fewer sources, or use --root on a larger disk{advice}"
+                f"are free. Nothing was downloaded. Fetch fewer sources, or use --root on a larger disk{advice}"
             )
 
 
@@ -127,23 +127,23 @@ def plan_fetch(
     alternative: str = "",
 ) -> FetchPlan:
     """
-    Decide what a fetch would do. Nothing is written, and the net is not asked.
+    Return the plan of a fetch. Writes nothing, and does not use the network.
 
     Args:
-        sources: which ones.
-        layout: where they go.
-        from_dir: a folder of files that the user got by hand, at any depth.
-        hosts: by name; all of them by default.
-        alternative: name of the file set to take where a source has it; "" chooses by what is here and reachable.
+        sources: the sources to fetch.
+        layout: the folders to write to.
+        from_dir: a folder of files that the user downloaded, at any depth.
+        hosts: hosts by name; all hosts by default.
+        alternative: name of the file set to use where a source has it; "" chooses by what is present and accessible.
 
     Raises:
         SourceError: receipts cannot be read.
-        UsageError: the user's folder is not there, or no source has the alternative.
+        UsageError: the user's folder does not exist, or no source has the alternative.
     """
     known = sorted({a.name for source in sources for a in source.alternatives})
     if alternative and alternative not in known:
-        says = nearest(alternative, known) if known else "they are packed in one way only"
-        raise UsageError(f"no file set of these sources is called {alternative!r}: {says}")
+        says = nearest(alternative, known) if known else "they have one file set only"
+        raise UsageError(f"no file set of these sources has the name {alternative!r}: {says}")
     hosts = hosts if hosts is not None else open_hosts()
     given = UserFolder(from_dir, layout.root) if from_dir is not None else None
     planned = tuple(
@@ -163,7 +163,7 @@ def plan_fetch(
 
 
 def is_here(source: Source, file: RemoteFile, layout: Layout, receipts: Receipts) -> bool:
-    """Say whether a file, or what came out of it, is here."""
+    """Return whether a file, or what was unpacked from it, is present."""
     if file.archive == "folder":
         listing = read_listing(listing_path(source.id, layout, file.name))
         if not listing:
@@ -183,7 +183,7 @@ def _arrived(source: Source, name: str, placed: str, layout: Layout, receipts: R
     for path in (layout.downloads(source.id) / name, layout.source(source.id) / placed if placed else None):
         if path is not None and path.is_file() and path.stat().st_size == receipt.bytes:
             return True
-    # The archive was removed after it was unpacked.
+    # The archive was deleted after it was unpacked.
     return bool(read_journal(journal_path(source.id, layout, archive or whole_name(name)))[1])
 
 
@@ -218,9 +218,9 @@ def _plan_source(
 
 def _may_be_unpacked(files: Sequence[PlannedFile], *, has_own_folder: bool) -> bool:
     """
-    Say whether the user's folder may hold what comes out of the archives: no archive is here or given, nor all else.
+    Return whether the user's folder may hold unpacked files: no archive is present, and not all other files are.
 
-    In a folder DIR/<id> all is taken to be unpacked unless there is an archive.
+    The files in a folder DIR/<id> count as unpacked unless there is an archive.
     """
     enough = ("here",) if has_own_folder else ("here", "given")
     if all(file.state in enough for file in files) or any(file.state == "partial" for file in files):
@@ -229,7 +229,7 @@ def _may_be_unpacked(files: Sequence[PlannedFile], *, has_own_folder: bool) -> b
 
 
 def _effort(files: Sequence[PlannedFile]) -> tuple[int, int]:
-    """How much is left of a set of files: what a person has to do counts first, then whether any of it is here."""
+    """Return the effort for a file set: files that the user has to download; 0 if it was started, else 1."""
     by_hand = sum(file.state == "by hand" for file in files)
     started = any(file.state in ("here", "given", "partial") for file in files)
     return by_hand, 0 if started else 1
@@ -260,7 +260,7 @@ def _plan_file(
         return PlannedFile(file, "here", file.expected_size or 0, 0, None, "", mirrors)
     target = layout.downloads(source.id) / file.name
     if file.archive != "folder" and target.is_file():
-        # Put there by hand, or its receipt is gone: it is checked when it is fetched.
+        # The user put it there, or its receipt is lost: it is checked when it is fetched.
         return PlannedFile(file, "given", target.stat().st_size, 0, target, "", mirrors)
     found = given.find(file) if given is not None else None
     if found is not None:
@@ -281,7 +281,7 @@ def _is_automatic(mirror: Mirror, hosts: Mapping[str, Host]) -> bool:
 
 
 def _token_todo(mirrors: Sequence[Mirror], hosts: Mapping[str, Host]) -> str:
-    """Say what to do where every way asks for a token; the first way's."""
+    """Return what to do for the first mirror if every mirror needs a token; "" if one does not."""
     first = mirrors[0]
     if any(m.access == "open" and hosts[m.host].reach(m.where).way == "automatic" for m in mirrors):
         return ""
@@ -293,7 +293,7 @@ def _token_todo(mirrors: Sequence[Mirror], hosts: Mapping[str, Host]) -> str:
 
 
 def by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mapping[str, Host]) -> str:
-    """Say which page to open, what to take from it and where to put it."""
+    """Return which page to open, what to download, and where to save it."""
     ways = []
     for mirror in file.mirrors:
         host = hosts.get(mirror.host)
@@ -306,20 +306,20 @@ def by_hand_todo(source: Source, file: RemoteFile, layout: Layout, hosts: Mappin
     if all(mirror.host == "package" for mirror in file.mirrors):
         return f"{'; or '.join(dict.fromkeys(ways))}; then run the same command again"
     target = layout.downloads(source.id) / file.name
-    steps = "; or ".join(dict.fromkeys(ways)) or "nobody knows where it is"
+    steps = "; or ".join(dict.fromkeys(ways)) or "no location is known"
     what = "save the files of the folder as" if file.archive == "folder" else "save it as"
-    return f"{steps}; then {what} {target}, or run `uir fetch {source.id} --from DIR` on the folder where you keep it"
+    return f"{steps}; then {what} {target}, or run `uir fetch {source.id} --from DIR` with its folder"
 
 
 def _needs(planned: PlannedSource, layout: Layout) -> tuple[int, int, int]:
-    """Give bytes that a source adds to the disk: archives kept, archives pruned, and its largest archive."""
+    """Return the bytes that a source adds to the disk: archives kept, archives pruned, and its largest archive."""
     if planned.tree is not None:
         return planned.tree.bytes, planned.tree.bytes, 0
     kept = pruned = largest = 0
     for entry in planned.files:
         if entry.state == "by hand":
             continue
-        # What is given is a second name of the user's file where both are on one disk, and a copy where not.
+        # A given file becomes a hard link to the user's file if both are on one disk, otherwise a copy.
         size = entry.here_bytes if entry.state == "given" else entry.file.expected_size or 0
         unpacked = bool(read_journal(journal_path(planned.source.id, layout, archive_name(entry.file)))[1])
         coming = 0 if entry.state == "here" else size if entry.state == "given" else max(0, size - entry.here_bytes)

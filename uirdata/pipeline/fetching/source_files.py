@@ -1,4 +1,4 @@
-"""Bringing the files of one source into its downloads folder, each with a receipt."""
+"""Download of the files of one source into its downloads folder, each with a receipt."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ FileState = Literal["here", "arrived", "given", "by hand", "failed"]
 @dataclass(frozen=True)
 class FileOutcome:
     """
-    What came of a file.
+    The result of fetching a file.
 
     Attributes:
-        name: of the file.
-        state: here (it was), arrived (over the net), given (from the user's folder), by hand, failed.
-        message: what a person has to do, what went wrong, or where it came from.
-        bytes: that came over the net.
+        name: name of the file.
+        state: here (already present), arrived (downloaded), given (from the user's folder), by hand, failed.
+        message: what the user has to do, what failed, or where the file came from.
+        bytes: number of bytes downloaded.
     """
 
     name: str
@@ -46,7 +46,7 @@ class FileOutcome:
 
 
 class SourceDownloader:
-    """Brings files of one source; safe to use from several threads."""
+    """Downloads files of one source; may be used from several threads."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class SourceDownloader:
         accept_changed: bool,
     ) -> None:
         """
-        Keep what all files share.
+        Store what the files share, and read the receipts.
 
         Raises:
             SourceError: the receipts cannot be read.
@@ -75,7 +75,7 @@ class SourceDownloader:
         self.receipts = Receipts(layout.receipts(source.id))
 
     def bring(self, planned: PlannedFile) -> FileOutcome:
-        """Bring one file; what goes wrong is in the outcome."""
+        """Fetch one file and return the result; a failure is in the result."""
         name = planned.file.name
         if planned.state == "here":
             return FileOutcome(name, "here")
@@ -92,7 +92,7 @@ class SourceDownloader:
             return FileOutcome(name, "failed", f"{error}{todo}")
 
     def _take_or_download(self, planned: PlannedFile, given: Path) -> FileOutcome:
-        """Take a file; one that lies in our downloads and is not what it should be is put aside and fetched."""
+        """Use a given file; one in our downloads with wrong contents is renamed, and the file is downloaded."""
         try:
             return self._take(planned.file, given)
         except (DownloadError, ArchiveError) as error:
@@ -103,7 +103,7 @@ class SourceDownloader:
                 given.replace(aside)
             except OSError as trouble:
                 raise storage_error(aside, trouble) from error
-            self._progress.note(f"{error}. It is kept as {aside}, and fetched anew")
+            self._progress.note(f"{error}. It is kept as {aside}, and the file is downloaded again")
             return self._download(planned)
 
     def _download(self, planned: PlannedFile) -> FileOutcome:
@@ -142,12 +142,12 @@ class SourceDownloader:
         self._sign(file, target, arrived.url, arrived.sha256, arrived.md5, arrived.bytes, quiet=quiet)
         if arrived.differs:
             self._progress.note(
-                f"{task}: its bytes are not those of the manifest, as happens with this file; sha256 {arrived.sha256}"
+                f"{task}: its bytes differ from the manifest, as expected for this file; sha256 {arrived.sha256}"
             )
         return arrived
 
     def _take(self, file: RemoteFile, given: Path) -> FileOutcome:
-        """Take a file from the user's folder: as a second name where the disk can, else as a copy."""
+        """Use a file from the user's folder: as a hard link if possible, otherwise as a copy."""
         target = self._layout.downloads(self._source.id) / file.name
         expected = self._expected(file)
         try:
@@ -156,9 +156,9 @@ class SourceDownloader:
         except OSError as error:
             raise DownloadError(f"{given}: cannot be read: {error.strerror or error}") from error
         if not file.repacked and (wrong := mismatch(expected, size=size, sha256=sha256, md5=md5)):
-            raise DownloadError(f"{given} is not {file.name}: {wrong}; {self._explain(file, given) or 'fetch it anew'}")
+            raise DownloadError(f"{given} is not {file.name}: {wrong}; {self._explain(file, given) or 'download it'}")
         if file.archive and not file.part_of and (fault := fault_of(file.archive, [given])):
-            raise ArchiveError(f"{given} is not {file.name}: {fault}; download it anew")
+            raise ArchiveError(f"{given} is not {file.name}: {fault}; download it again")
         if given != target:
             link_or_copy(given, target)
         self._sign(file, target, given.as_uri(), sha256, md5, size, quiet=False)
@@ -200,25 +200,25 @@ class SourceDownloader:
         self._progress.end(task)
         if failed:
             more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-            raise DownloadError(f"{len(failed)} of {len(listing)} files did not arrive: {failed[0]}{more}")
+            raise DownloadError(f"{len(failed)} of {len(listing)} files could not be downloaded: {failed[0]}{more}")
         return FileOutcome(file.name, "arrived", f"{len(listing)} files", size)
 
     def _listing(self, planned: PlannedFile) -> list[dict[str, str]]:
-        """Ask the first mirror that answers what the folder holds, once."""
+        """Return the files of a folder, from the first mirror that answers; the listing is stored."""
         path = listing_path(self._source.id, self._layout, planned.file.name)
-        held = read_listing(path)
-        if held:
-            return held
-        said: list[str] = []
+        stored = read_listing(path)
+        if stored:
+            return stored
+        errors: list[str] = []
         for mirror in planned.mirrors:
             host = self._hosts[mirror.host]
             try:
-                listed = self._patiently(functools.partial(host.files, mirror.where))
+                listed = self._with_retries(functools.partial(host.files, mirror.where))
             except DownloadError as error:
-                said.append(str(error))
+                errors.append(str(error))
                 continue
             if not listed:
-                said.append(f"{host.link(mirror.where)} is empty")
+                errors.append(f"{host.link(mirror.where)} is empty")
                 continue
             self._refuse_if_too_large(planned.file.name, sum(item.size or 0 for item in listed))
             rows = [{"path": item.path, "where": item.where, "host": mirror.host} for item in listed]
@@ -226,17 +226,17 @@ class SourceDownloader:
             with writing(path) as partial:
                 partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
             return rows
-        raise DownloadError(f"{planned.file.name} cannot be listed. " + "; ".join(said))
+        raise DownloadError(f"{planned.file.name} cannot be listed. " + "; ".join(errors))
 
     def _refuse_if_too_large(self, name: str, size: int) -> None:
         free = free_bytes(self._layout.downloads(self._source.id))
         if size > free:
             raise StorageError(
-                f"{name}: its files have {size:,} bytes, and {free:,} are free on the disk. Nothing of it was fetched; "
-                "make room, and run the same command again"
+                f"{name}: its files have {size:,} bytes, and {free:,} are free on the disk. None of them was "
+                "downloaded; free disk space, and run the same command again"
             )
 
-    def _patiently(self, ask: Callable[[], tuple[Listed, ...]]) -> tuple[Listed, ...]:
+    def _with_retries(self, ask: Callable[[], tuple[Listed, ...]]) -> tuple[Listed, ...]:
         for tries in range(1, self._pace.attempts):
             try:
                 return ask()
@@ -266,11 +266,11 @@ class SourceDownloader:
         return Expected(receipt.bytes, receipt.sha256, said_by=f"the receipt of its first download ({receipt.when})")
 
     def _explain(self, file: RemoteFile, other: Path) -> str:
-        """Say what a file of other bytes is: no archive at all, the same files packed anew, or other files."""
+        """Return what a file with other bytes is: not an archive, the same files packed again, or other files."""
         advice = (
-            "if its authors released it anew, run again with --accept-changed"
+            "if its authors released a new version, run again with --accept-changed"
             if not (file.sha256 or file.md5)
-            else "if its authors released it anew, the manifest needs its new hash (`uir verify --pin` prints it)"
+            else "if its authors released a new version, update its hash in the manifest (`uir verify --pin` prints it)"
         )
         if not file.archive or file.archive == "folder" or file.part_of:
             return advice
@@ -287,8 +287,8 @@ class SourceDownloader:
         known = Counter(entry.sha256 for entry in before)
         if after == known:
             return (
-                f"it holds the same {len(before)} files, bit for bit: it was only packed again, so the files that are "
-                f"unpacked here stay good; {advice}"
+                f"it holds the same {len(before)} files, bit for bit: it was only packed again, and the files that are "
+                f"unpacked here are still valid; {advice}"
             )
         return (
             f"{sum((known - after).values())} of the {len(before)} files that are unpacked here are not in it; {advice}"
@@ -309,8 +309,8 @@ class SourceDownloader:
         self.receipts.put(file.name, receipt)
         if not published and known is None and not quiet:
             self._progress.note(
-                f"{self._source.id}/{file.name}: nobody has published its hash. Its sha256 {sha256} is kept in "
-                f"{self._layout.receipts(self._source.id)}, and later downloads are held to it"
+                f"{self._source.id}/{file.name}: no hash of it is published. Its sha256 {sha256} is stored in "
+                f"{self._layout.receipts(self._source.id)}, and later downloads are compared with it"
             )
 
     def _place(self, mirror: Mirror) -> DownloadSource:
@@ -320,20 +320,20 @@ class SourceDownloader:
 
 
 class _Bar(Listener):
-    """Passes on how far a file is."""
+    """Passes the progress of a download on as a progress task."""
 
     def __init__(self, progress: Progress, task: str) -> None:
         self._progress = progress
         self._task = task
 
     def start(self, here: int, total: int | None) -> None:
-        """Begin, or begin again."""
+        """Start, or restart."""
         self._progress.begin(self._task, total, "bytes")
         if here:
             self._progress.advance(self._task, here)
 
     def advance(self, amount: int) -> None:
-        """Go on."""
+        """Count bytes that were received."""
         self._progress.advance(self._task, amount)
 
 
@@ -353,7 +353,7 @@ def _refuse_outside(name: str, rows: list[dict[str, str]]) -> None:
     for row in rows:
         parts = row["path"].split("/")
         if row["path"].startswith("/") or ".." in parts or "\\" in row["path"] or "\x00" in row["path"]:
-            raise DownloadError(f"{name}: the host lists {row['path']!r}, which is no name below a folder; refused")
+            raise DownloadError(f"{name}: the host lists {row['path']!r}, which is not a path below a folder; refused")
 
 
 __all__ = ["FileOutcome", "FileState", "SourceDownloader"]

@@ -1,4 +1,4 @@
-"""From a source's downloads to its folder: archives unpacked, plain files given their place."""
+"""From the downloads of a source to its folder: archives are unpacked, plain files are linked or copied."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _DEPTH = 3
 @dataclass(frozen=True)
 class Package:
     """
-    Something to be put into the source's folder.
+    An archive or a file to put into the folder of the source.
 
     Attributes:
-        name: of the archive or the file, below the downloads.
-        kind: how it is packed; "" for a plain file.
+        name: name of the archive or the file, below the downloads.
+        kind: kind of archive; "" for a plain file.
         parts: its pieces, in order, below the downloads.
-        below: folder below the source's folder where it goes.
+        below: target folder, below the folder of the source.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Package:
 
 
 def packages(source: Source, files: Sequence[RemoteFile], layout: Layout) -> Iterator[Package]:
-    """Give what there is to unpack, in the order of the manifest; pieces of one archive together."""
+    """Yield what is to be unpacked, in the order of the manifest; pieces of one archive together."""
     groups: dict[str, list[RemoteFile]] = {}
     for file in files:
         groups.setdefault(archive_name(file), []).append(file)
@@ -70,21 +70,21 @@ def unpack_all(
     prune: bool,
 ) -> None:
     """
-    Put everything that is here into the source's folder; what is there already is passed over.
+    Unpack all downloaded files into the folder of the source; files that exist there are skipped.
 
     Archives inside archives are unpacked too, to a depth of three.
 
     Args:
-        source: whose files.
-        files: those that are here.
-        layout: where they lie.
-        receipts: of the source.
+        source: the source.
+        files: its downloaded files.
+        layout: the folders of the root.
+        receipts: receipts of the source.
         pace: its `cancel` stops the work between two files.
-        progress: hears how far it is.
-        prune: remove archives once they are unpacked.
+        progress: receives progress.
+        prune: delete archives after they are unpacked.
 
     Raises:
-        ArchiveError: an archive is broken or not safe.
+        ArchiveError: an archive is damaged or not safe.
         StorageError: the disk is full or cannot be written.
     """
     root = layout.source(source.id)
@@ -110,7 +110,7 @@ def unpack_all(
 
 
 def inner_folder(path: str, kind: str) -> str:
-    """Give the folder that an archive among other files is unpacked to: tables and arrays get one of their own."""
+    """Return the folder that an archive among other files is unpacked to; arrays (.mat) get their own folder."""
     parent = str(PurePosixPath(path).parent)
     folder = "" if parent == "." else parent
     return below(folder, PurePosixPath(path).stem) if kind == "mat" else folder

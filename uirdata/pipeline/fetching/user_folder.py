@@ -1,4 +1,4 @@
-"""A folder of files that the user got by hand: which of them are a source's."""
+"""A folder of files that the user downloaded: which of them belong to a source."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _COPY = re.compile(r"(.+?)(?: ?\(\d+\)|_\d+)?((?:\.tar)?\.[A-Za-z0-9]+)")
 @dataclass(frozen=True)
 class GivenTree:
     """
-    A source's files, unpacked already, in the user's folder.
+    The unpacked files of a source in the user's folder.
 
     Attributes:
-        root: what the paths are relative to.
-        paths: those that the rules of the source look at, sorted.
-        pairs: how many pairs they make.
-        bytes: their size.
+        root: the folder that the paths are relative to.
+        paths: files that match the rules of the source, sorted.
+        pairs: number of their pairs.
+        bytes: their size in bytes.
     """
 
     root: Path
@@ -37,23 +37,23 @@ class GivenTree:
 
 
 class UserFolder:
-    """The user's folder. It is read once, and its files are hashed only where a name or a size speaks for them."""
+    """The user's folder. It is read once, and its files are hashed only if their name or size matches."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         """
-        Open it.
+        Open the folder.
 
         Args:
-            folder: of the user.
-            root: of ours, which is passed over where it lies inside.
+            folder: the user's folder.
+            root: our data folder, which is skipped if it is inside the user's folder.
 
         Raises:
-            UsageError: the folder is not there.
+            UsageError: the folder does not exist.
         """
         self.folder = folder.expanduser().absolute()
         self._root = root.expanduser().absolute()
         if not self.folder.is_dir():
-            raise UsageError(f"{folder}: no such folder; --from takes the folder where your downloads lie")
+            raise UsageError(f"{folder}: no such folder; --from expects the folder of your downloads")
         self._hashes: dict[tuple[Path, bool], tuple[str, str]] = {}
 
     @cached_property
@@ -73,9 +73,9 @@ class UserFolder:
 
     def find(self, file: RemoteFile) -> Path | None:
         """
-        Find a file by its hash, its size and its name, wherever it lies.
+        Return the path of a file, found by its hash, its size and its name, at any depth; None if it is not there.
 
-        A published hash decides; then the size decides; where neither is known, the name must be right.
+        A published hash decides; else the size decides; if neither is known, the name must match.
         """
         if file.archive == "folder":
             return self._folder(file)
@@ -91,7 +91,7 @@ class UserFolder:
             if file.size is not None and size != file.size and not (is_named and file.repacked):
                 continue
             if (file.sha256 or file.md5) and not (is_named and file.repacked):
-                # Unknown size and another name: only then is a whole folder hashed.
+                # The whole folder is hashed only if the size is unknown and the name differs.
                 sha256, md5 = self._hash(path, md5=bool(file.md5))
                 if (file.sha256 and sha256 != file.sha256) or (not file.sha256 and md5 != file.md5):
                     continue
@@ -99,7 +99,7 @@ class UserFolder:
         return None
 
     def names_below(self, folder: Path) -> list[tuple[str, int]]:
-        """List the files below one folder of it, with "/" and their sizes."""
+        """Return the files below one of its folders, with "/", and their sizes."""
         return [(path.relative_to(folder).as_posix(), size) for path, size in self.files if path.is_relative_to(folder)]
 
     def _folder(self, file: RemoteFile) -> Path | None:
@@ -113,7 +113,7 @@ class UserFolder:
             try:
                 self._hashes[(path, md5)] = hash_file(path, md5=md5)
             except OSError:
-                # Not readable is not ours.
+                # A file that cannot be read does not match.
                 self._hashes[(path, md5)] = ("", "")
         return self._hashes[(path, md5)]
 
@@ -129,7 +129,7 @@ class UserFolder:
 
 
 def _is_utf8(path: Path) -> bool:
-    """Say whether a path can be written into a table or a journal."""
+    """Return whether a path can be written into a table or a journal."""
     try:
         os.fsencode(path).decode()
     except UnicodeDecodeError:
@@ -139,12 +139,13 @@ def _is_utf8(path: Path) -> bool:
 
 def find_tree(source: Source, given: UserFolder, *, alone: bool) -> GivenTree | None:
     """
-    Find a source's files where they are unpacked already: below DIR/<id>, or DIR itself.
+    Return the unpacked files of a source, below DIR/<id> or DIR itself; None if there are none.
 
     Args:
-        source: whose rules to follow.
+        source: the source, with its rules.
         given: the user's folder.
-        alone: no other source is asked for; else only DIR/<id> will do, for the rules of two sources may fit one file.
+        alone: only this source is fetched; otherwise only DIR/<id> is searched, because the rules of two sources may
+            match one file.
     """
     own = given.folder / source.id
     root = own if own.is_dir() else given.folder
@@ -160,6 +161,6 @@ def find_tree(source: Source, given: UserFolder, *, alone: bool) -> GivenTree | 
         return None
     paths = {path for pair in pairing.pairs for path in (pair.gt, pair.lq) if path}
     paths |= {left.path for left in pairing.left_out}
-    # Lists that rules read.
+    # Lists that the rules read.
     paths |= {name for name in sizes if name.lower().endswith((".txt", ".csv", ".json"))}
     return GivenTree(root, tuple(sorted(paths)), len(pairing.pairs), sum(sizes[path] for path in paths))

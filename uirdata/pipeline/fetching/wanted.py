@@ -1,4 +1,4 @@
-"""What a fetch is asked for: published sources by id or subset, or a folder of the user's own."""
+"""What a fetch is to get: published sources by id or subset, or the user's own folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from uirdata.subsets import Subset
 @dataclass(frozen=True)
 class OwnFolder:
     """
-    What is known of a folder of the user's own.
+    The description of the user's own folder.
 
     >>> import uirdata
     >>> own = uirdata.OwnFolder(test_share=0.5, licence="CC0")
@@ -25,11 +25,11 @@ class OwnFolder:
     True
 
     Attributes:
-        degradation: of its LQ images: one of the nineteen types; "" for clean images.
-        lq: the folder of its LQ images, below it.
-        gt: the folder of its GT images, below it.
-        test_share: of its scenes, for the test split.
-        licence: of its images.
+        degradation: degradation of its LQ images: one of the nineteen types; "" for clean images.
+        lq: folder of its LQ images, below it.
+        gt: folder of its GT images, below it.
+        test_share: share of its scenes for the test split.
+        licence: licence of its images.
     """
 
     degradation: str = ""
@@ -40,14 +40,14 @@ class OwnFolder:
 
     @property
     def is_described(self) -> bool:
-        """Whether anything was said that only such a folder needs."""
+        """Whether any field is set that only such a folder needs."""
         return bool(self.lq or self.gt or self.degradation or self.test_share)
 
 
 def is_own_folder(
     layout: Layout, ids: Sequence[str], subset: str | Subset | None = None, from_dir: Path | None = None
 ) -> bool:
-    """Whether a fetch is asked to add a folder of the user's: one id that is no published source, and its folder."""
+    """Whether a fetch adds the user's own folder: one id that is not a published source, and a folder."""
     if from_dir is None or len(ids) != 1 or subset is not None:
         return False
     known = all_sources(layout)
@@ -64,22 +64,22 @@ def plan_wanted(
     alternative: str = "",
 ) -> FetchPlan:
     """
-    Decide what a fetch would do. A folder of the user's own gets its manifest now; else nothing is written.
+    Return the plan of a fetch. For the user's own folder its manifest is written; otherwise nothing is written.
 
     Args:
-        layout: where sources go.
-        ids: of sources; or one new id, for the folder `from_dir`.
-        subset: whose sources are wanted, too.
-        from_dir: files that the user has.
-        own: of a folder of the user's own.
-        alternative: name of the file set to take where a source has it.
+        layout: the folders of the root.
+        ids: ids of sources; or one new id, for the folder `from_dir`.
+        subset: a subset whose sources are fetched, too.
+        from_dir: a folder of files that the user has.
+        own: the description of the user's own folder.
+        alternative: name of the file set to use where a source has it.
 
     Raises:
-        UsageError: neither ids nor a subset is given, one is not known, or the folder cannot be a source.
+        UsageError: neither ids nor a subset is given, one is unknown, or the folder cannot be a source.
         StorageError: the manifest cannot be written.
     """
     if not ids and subset is None:
-        raise UsageError("say what to fetch: IDs, or --subset NAME; `uir sources` lists both")
+        raise UsageError("nothing to fetch: give IDs, or --subset NAME; `uir sources` lists the sources")
     about = own or OwnFolder()
     if is_own_folder(layout, ids, subset, from_dir):
         assert from_dir is not None
@@ -95,5 +95,5 @@ def plan_wanted(
         )
         return plan_fetch([source], layout, alternative=alternative)
     if about.is_described:
-        raise UsageError("--lq, --gt, --degradation and --test-share describe a folder of your own: ID --from DIR")
+        raise UsageError("--lq, --gt, --degradation and --test-share describe your own folder: they need ID --from DIR")
     return plan_fetch(chosen_sources(layout, ids, subset), layout, from_dir=from_dir, alternative=alternative)

@@ -1,4 +1,4 @@
-"""The card of a published shard folder: README.md with its metadata, and eval.yaml for its benchmark sets."""
+"""The data card of a published shard folder: README.md with metadata, and eval.yaml for its benchmark sets."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ clean = next(iter(data))["gt.{codec}"]
 
 """
 
-_TABLES = """These are the tables in `{tables}`: each shard once more, with its images in the rows.
-`columns=["label"]` reads no images; without `streaming=True` all of them are fetched and kept. Who reads the tars does
-not need the tables: `hf download {name} --repo-type dataset --exclude "{tables}/*"`.
+_TABLES = """This reads the tables in `{tables}`: a copy of each shard as a table, with its images in the rows.
+`columns=["label"]` reads no images; without `streaming=True` all images are downloaded and cached. The tars can be read
+without the tables: `hf download {name} --repo-type dataset --exclude "{tables}/*"`.
 
 """
 
-_READING = """By number, with the label order of a subset, and for training:
+_READING = """For random access, counts and training:
 
 ```
 python -c 'import uirdata; print(uirdata.open_shards("{url}")[0].key)'
@@ -76,19 +76,19 @@ uir stats {url}
 maskdcpt train --shards {url}
 ```
 
-The tars are plain WebDataset: `<key>.gt`, `<key>.lq` and `<key>.json`. `info.json` has the sha256 of each tar,
-`{manifest}` a row for each sample, with its place in the tar, its recipe, and the sha256 of its pixels."""
+The tars are in WebDataset format: `<key>.gt`, `<key>.lq` and `<key>.json`. `info.json` has the sha256 of each tar,
+`{manifest}` has one row for each sample, with its position in the tar, its recipe, and the sha256 of its pixels."""
 
 
 def describe_briefly(publication: Publication) -> str:
-    """Say in a sentence what it is."""
+    """Return a description in one sentence."""
     samples, types = publication.table.num_rows, len(publication.table["degradation"].unique())
-    what = "recipes for pairs" if publication.recipes_only else "pairs of a degraded image and its clean one"
+    what = "recipes for pairs" if publication.recipes_only else "pairs of a degraded image and its clean image"
     return f"{samples:,} {what}, {types} degradations, from {_number_of_sources(publication)}."
 
 
 def card(publication: Publication) -> str:
-    """Write README.md: metadata between the dashes, then what a person wants to know."""
+    """Return the text of README.md: metadata between lines of dashes, then the description for readers."""
     import yaml
 
     head = yaml.safe_dump(metadata(publication), sort_keys=False, allow_unicode=True, width=1000)
@@ -96,7 +96,7 @@ def card(publication: Publication) -> str:
 
 
 def evaluation(publication: Publication) -> str:
-    """Write eval.yaml, the benchmark sets that the Hub can list results for; "" where there is no test split."""
+    """Return the text of eval.yaml, the benchmark sets for which the Hub lists results; "" without a test split."""
     import yaml
 
     tasks = [
@@ -123,20 +123,20 @@ def _number_of_sources(publication: Publication) -> str:
 def _body(publication: Publication, statistics: Statistics) -> Iterable[str]:
     yield f"# {publication.title}"
     yield (
-        f"{describe_briefly(publication)} Made for training and testing universal image restoration; part of, or made "
-        f"after, {PAPER}, re-implemented from the paper. Images are lossless, RGB, 8 bit."
+        f"{describe_briefly(publication)} For training and testing of universal image restoration. Part of a "
+        f"re-implementation of {PAPER} from the paper. Images are lossless, RGB, 8 bit."
     )
-    yield "## To use it"
+    yield "## Usage"
     yield _usage(publication)
-    yield "## What it holds"
+    yield "## Contents"
     yield _counts(publication)
     if publication.configurations:
         yield "Configurations, for `load_dataset(repository, name)`:"
         yield _configurations(publication)
-    yield "## Beside the paper's table"
+    yield "## Comparison with the paper's table"
     yield (
-        "Training samples here, and samples of UIR-2.5M as its paper prints them. `uir stats --explain` says source by "
-        "source how the numbers arise."
+        "Training samples here, and samples of UIR-2.5M as printed in its paper. `uir stats --explain` shows for each "
+        "source how it contributes to the numbers."
     )
     yield _table(
         [
@@ -151,7 +151,7 @@ def _body(publication: Publication, statistics: Statistics) -> Iterable[str]:
     yield _defects(publication, statistics)
     yield "## Contamination"
     yield _contamination(publication)
-    yield "## How it was made"
+    yield "## How it was built"
     yield _provenance(publication)
 
 
@@ -160,12 +160,12 @@ def _usage(publication: Publication) -> str:
     url = f"hf://datasets/{name}"
     if publication.recipes_only:
         return (
-            "No pixels are published here: the licences of the sources do not allow it, or do not say that they do. "
-            "Fetch the sources yourself, and build the same bytes from the recipes:\n\n"
+            "No pixels are published here: the licences of the sources do not allow it, or do not state that they do. "
+            "Download the sources yourself, and build the same bytes from the recipes:\n\n"
             f"```\nuir fetch {' '.join(publication.sources)}\nuir build-shards --from-hub {name} --out shards\n```\n\n"
-            "Each rebuilt shard is compared with the sha256 that stands in `info.json`. `sources` has the manifest of "
-            "each source: where its files are and how they pair; one that your release does not know goes into the "
-            "folder `manifests` of your root. The recipes themselves:\n\n"
+            "Each rebuilt shard is compared with its sha256 in `info.json`. `sources` has the manifest of each source: "
+            "where its files are and how they are paired; copy a manifest that your release does not know into the "
+            "folder `manifests` of your root. To read the recipes:\n\n"
             "```python\nfrom datasets import load_dataset\n\n"
             f'rows = load_dataset("{name}", "{RECIPES}", split="train")\n```'
         )
@@ -181,14 +181,14 @@ def _notes(publication: Publication) -> str:
     notes = ""
     if publication.info["codec"] == "webp":
         notes += (
-            "The images are lossless WebP, and `datasets` writes WebP with loss: `rename_columns` of a stream, and "
-            "`map` of a data set that is not streamed, change their pixels. The lines above do not; nor does "
-            "`rename_columns` of a data set that is not streamed.\n\n"
+            "The images are lossless WebP, but `datasets` writes lossy WebP: `rename_columns` of a streamed data set, "
+            "and `map` of a data set that is not streamed, change their pixels. The code above does not, and neither "
+            "does `rename_columns` of a data set that is not streamed.\n\n"
         )
     if publication.lazy:
         notes += (
-            "The shards are lazy: they keep each clean image and the recipes, and `lq` is empty where it was made "
-            "here. `uirdata` and `maskdcpt` make it when a sample is read.\n\n"
+            "The shards are lazy: they hold each clean image and the recipes, and `lq` is empty if it is generated. "
+            "`uirdata` and `maskdcpt` generate it when a sample is read.\n\n"
         )
     return notes
 
@@ -208,7 +208,7 @@ def _counts(publication: Publication) -> str:
 
 def _configurations(publication: Publication) -> str:
     rows = []
-    lie = "are left out" if publication.tables else "lie in the same shards"
+    are = "are left out" if publication.tables else "are in the same shards"
     for configuration in publication.configurations:
         outside = sum(split.outside for split in configuration.splits.values())
         rows.append(
@@ -218,8 +218,8 @@ def _configurations(publication: Publication) -> str:
                 "labels in order": ", ".join(configuration.types),
                 "note": "; ".join(
                     [
-                        *([f"{outside:,} samples of other levels {lie}"] if outside else []),
-                        *(f"{' and '.join(kinds)} are one label in training" for kinds in _shared(configuration)),
+                        *([f"{outside:,} samples of other levels {are}"] if outside else []),
+                        *(f"{' and '.join(kinds)} share one label in training" for kinds in _shared(configuration)),
                     ]
                 ),
             }
@@ -228,7 +228,7 @@ def _configurations(publication: Publication) -> str:
 
 
 def _shared(configuration: Configuration) -> Iterable[tuple[str, ...]]:
-    """Give the types that share a label: a name has one number in `datasets`, so there each has its own."""
+    """Yield the types that share a label; in `datasets` each has its own, because a name has one number there."""
     classes = configuration.subset.classes if configuration.subset else ()
     present = (tuple(kind for kind in kinds if kind in configuration.types) for kinds in classes)
     return (kinds for kinds in present if len(kinds) > 1)
@@ -259,14 +259,14 @@ def _sources(publication: Publication) -> str:
 def _citations(publication: Publication) -> Iterable[str]:
     lines = [f"- {name}: {source.citation}" for name, source in publication.sources.items() if source.citation]
     if lines:
-        yield "Whoever uses these images cites those who made them:"
+        yield "If you use these images, please cite their authors:"
         yield "\n".join(lines)
 
 
 def _defects(publication: Publication, statistics: Statistics) -> str:
     lines = [f"- {name}: {text}" for name, source in publication.sources.items() for text in source.known_defects]
     lines += [f"- left out, {number:,} samples: {reason}" for reason, number in statistics.rejected.items()]
-    return "\n".join(lines) or "None are known of these sources."
+    return "\n".join(lines) or "None are known for these sources."
 
 
 def _contamination(publication: Publication) -> str:
@@ -280,15 +280,15 @@ def _contamination(publication: Publication) -> str:
         & {(source, overlap.benchmark) for overlap in load_overlaps() for source in publication.sources}
     )
     lines = [f"- {number:,} training samples show scenes of {name}" for name, number in sorted(held.items())]
-    lines += [f"- some scenes of {source} lie in {name}, too; which ones is not published" for source, name in some]
+    lines += [f"- some scenes of {source} are also in {name}; which ones is not published" for source, name in some]
     if not lines:
         return (
-            "None of the training samples shows a scene that is known to lie in a benchmark. That is what is known, "
-            "not a proof."
+            "None of the training samples shows a scene that is known to be in a benchmark. This is not a proof that "
+            "there are none."
         )
     return (
-        "\n".join(lines) + "\n\nThe column `overlaps` of the manifest names the benchmarks of each sample; "
-        "`uir build-shards --variant clean` leaves these scenes out."
+        "\n".join(lines) + "\n\nThe column `overlaps` of the manifest lists the benchmarks of each sample; "
+        "`uir build-shards --variant clean` leaves out these scenes."
     )
 
 
@@ -303,8 +303,8 @@ def _provenance(publication: Publication) -> str:
         "whole images" if size == 0 else f"{size} x {size} at stride {stride}" for (size, stride) in sorted(crops)
     )
     return (
-        f"By {info.get('made_by')}, with {libraries}. Crops: {cuts}. The same sources, seed and version give the same "
-        f"bytes.\n\n```\n{commands}\n```"
+        f"Built by {info.get('made_by')}, with {libraries}. Crops: {cuts}. The same sources, seed and version give the "
+        f"same bytes.\n\n```\n{commands}\n```"
     )
 
 

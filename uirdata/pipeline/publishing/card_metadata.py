@@ -1,4 +1,4 @@
-"""The metadata of a card: what the Hub and `datasets` read between the dashes of README.md."""
+"""The metadata of a data card, which the Hub and `datasets` read at the top of README.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IDENTIFIERS = (
     (r"mit\b(?! for academic)", "mit"),
     (r"unknown", "unknown"),
 )
-"""How a licence begins in words, and what the Hub calls it; all others are "other"."""
+"""The beginning of a licence's name, and the Hub's identifier of it; any other licence is "other"."""
 
 _YAML_TYPES = {"str": "string", "int": "int64", "bool": "bool"}
 
@@ -28,16 +28,16 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 
 def licence_identifiers(publication: Publication) -> list[str]:
     """
-    Give the licences of the images as the Hub's identifiers, sorted.
+    Return the licences of the images as identifiers of the Hub, sorted.
 
-    A record's own licence counts, so a source whose files differ has several.
+    The licence of each record counts, so that a source with files of different licences has several.
     """
     words = publication.table["licence"].unique().to_pylist()
     return sorted({_identifier(text) for text in words})
 
 
 def metadata(publication: Publication) -> dict[str, Any]:
-    """Give the licences, configurations, splits and features, so that a reader infers nothing."""
+    """Return licences, configurations, splits and features, so that a reader need not infer them."""
     samples = publication.table.num_rows
     types = sorted(publication.table["degradation"].unique().to_pylist())
     document: dict[str, Any] = {
@@ -67,7 +67,7 @@ def metadata(publication: Publication) -> dict[str, Any]:
 
 
 def _data_file(publication: Publication, pattern: str) -> str:
-    """Name what `load_dataset` reads for some tars: their tables, where there are any."""
+    """Return the pattern that `load_dataset` reads for some tars: their tables, if there are any."""
     return f"{TABLES}/{pattern.removesuffix('.tar')}-*.parquet" if publication.tables else pattern
 
 
@@ -86,7 +86,7 @@ def _information(publication: Publication, configuration: Configuration) -> dict
         {"name": "__url__", "dtype": "string"},
     ]
     found: dict[str, Any] = {"config_name": configuration.name, "features": features}
-    if not publication.lazy:  # there one member of a tar stands for several samples
+    if not publication.lazy:  # in lazy shards one member of a tar belongs to several samples
         found["splits"] = [
             {"name": name, "num_bytes": split.size_bytes, "num_examples": split.samples}
             for name, split in configuration.splits.items()

@@ -1,4 +1,4 @@
-"""croissant.json: what the folder is, for programs that search and check data sets (MLCommons Croissant 1.0)."""
+"""croissant.json: the metadata for programs that search and check data sets (MLCommons Croissant 1.0)."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ _CONTEXT = {
 _TYPES = {"str": "sc:Text", "int": "sc:Integer", "bool": "sc:Boolean"}
 
 _NO_HASH = "https://github.com/mlcommons/croissant/issues/80"
-"""What stands for the hash of a whole repository, which has none."""
+"""Placeholder for the hash of a whole repository, which has none."""
 
 
 def croissant(publication: Publication, *, description: str, endpoint: str, licences: list[str]) -> dict[str, Any]:
     """
-    Describe a publication in Croissant's words: each shard with its sha256, each sample's record.
+    Return the Croissant document of a publication: each shard with its sha256, and the record of a sample.
 
     Args:
         publication: what is published.
-        description: in a sentence.
-        endpoint: of the Hub.
-        licences: of the images.
+        description: a description in one sentence.
+        endpoint: URL of the Hub.
+        licences: licences of the images.
     """
     url = f"{endpoint}/datasets/{publication.repository}"
     shards = (
@@ -93,7 +93,7 @@ def croissant(publication: Publication, *, description: str, endpoint: str, lice
                 "@type": "cr:FileSet",
                 "@id": "manifest",
                 "name": "manifest",
-                "description": "A row for each sample.",
+                "description": "One row for each sample.",
                 "containedIn": {"@id": "repository"},
                 "encodingFormat": "application/x-parquet",
                 "includes": f"{MANIFEST}/*.parquet",
@@ -106,7 +106,7 @@ def croissant(publication: Publication, *, description: str, endpoint: str, lice
                 "@type": "cr:RecordSet",
                 "@id": "samples",
                 "name": "samples",
-                "description": "What is known of each sample. The bytes of its images lie in `shard`, at the offsets.",
+                "description": "The record of each sample. The bytes of its images are in `shard`, at the offsets.",
                 "key": {"@id": "samples/key"},
                 "field": [_field(name) for name in RECORD_FIELDS],
             }
@@ -119,7 +119,7 @@ def _tables() -> dict[str, Any]:
         "@type": "cr:FileSet",
         "@id": "tables",
         "name": "tables",
-        "description": "Each shard once more, with its images in the rows.",
+        "description": "A copy of each shard as a table, with its images in the rows.",
         "containedIn": {"@id": "repository"},
         "encodingFormat": "application/x-parquet",
         "includes": f"{TABLES}/*/*/*.parquet",

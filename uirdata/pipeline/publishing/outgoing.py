@@ -1,4 +1,4 @@
-"""The files that a publication consists of, and whether the Hub has their bytes: shards, tables, pages, manifests."""
+"""The files of a publication, and whether the Hub has their bytes: shards, tables, pages, manifests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAME_DIGITS = 12
 
 @dataclass(frozen=True)
 class ImageTable:
-    """A table of a shard that is made when it is sent, since there is no room for all of them at once."""
+    """The table of a shard, which is made just before its upload, because there may be no room for all tables."""
 
     folder: Path
     state: ShardState
@@ -42,10 +42,10 @@ class OutFile:
     A file to publish.
 
     Attributes:
-        path: in the repository.
-        content: a file of the disk, the bytes themselves, or a table that is still to be made.
-        size: bytes; of a table that was never made, about.
-        sha256: as the manifest has it for shards, and the ledger for tables that were made; "" for others.
+        path: path in the repository.
+        content: a file on disk, the bytes themselves, or a table that is still to be made.
+        size: size in bytes; an estimate for a table that was never made.
+        sha256: from the manifest for shards, from the ledger for tables that were made; "" for others.
     """
 
     path: str
@@ -55,15 +55,15 @@ class OutFile:
 
     @property
     def is_shard(self) -> bool:
-        """Say whether it is one of the tars."""
+        """Whether the file is a tar."""
         return self.path.endswith(".tar")
 
 
 class Tables:
     """
-    Makes tables in a hidden folder beside the shards, and remembers the hashes of those it made.
+    Makes tables in a hidden folder next to the shards, and stores their hashes in a ledger.
 
-    A table's name has the hash of its shard, so what is remembered is never out of date.
+    The name of a table contains the hash of its shard, so that a stored hash is never out of date.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,16 +72,16 @@ class Tables:
         self._known = _read_ledger(self._ledger)
 
     def known(self, path: str) -> tuple[int, str] | None:
-        """Give size and sha256 of a table that was made once; None of another."""
+        """Return size and sha256 of a table that was made before; None for any other."""
         return self._known.get(path)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """
-        Hold the hidden folder, empty of what an interrupted push left.
+        Lock the hidden folder while the block runs, and delete what an interrupted push left in it.
 
         Raises:
-            PublishError: another push from this folder is at work.
+            PublishError: another push from this folder is running.
             StorageError: the folder cannot be written.
         """
         try:
@@ -94,7 +94,7 @@ class Tables:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise PublishError(
-                    f"{self._work.parent} is being published by another command right now; wait for it to end"
+                    f"{self._work.parent} is being published by another command; wait until it ends"
                 ) from None
             self._clear()
             yield
@@ -102,10 +102,10 @@ class Tables:
 
     def make(self, path: str, table: ImageTable) -> Path:
         """
-        Make a table.
+        Make a table, and return its path.
 
         Raises:
-            PublishError: its shard was changed since it was built.
+            PublishError: its shard has changed since it was built.
             StorageError: the disk is full or the folder cannot be written.
         """
         target = self._place(path)
@@ -118,12 +118,12 @@ class Tables:
         return target
 
     def measure(self, path: str, table: ImageTable) -> tuple[int, str]:
-        """Make a table and take it away again; give its size and sha256."""
+        """Make a table and delete it again; return its size and sha256."""
         self.make(path, table).unlink()
         return self._known[path]
 
     def drop(self, paths: Iterable[str]) -> None:
-        """Take away tables that are on the Hub now."""
+        """Delete tables that have been uploaded."""
         for path in paths:
             self._place(path).unlink(missing_ok=True)
 
@@ -136,7 +136,7 @@ class Tables:
 
 
 def outgoing(publication: Publication, endpoint: str, tables: Tables) -> Iterator[OutFile]:
-    """List all that the repository will have of us."""
+    """Yield all files of a publication."""
     folder = publication.folder
     for state in publication.shards:
         if not publication.recipes_only:
@@ -159,11 +159,11 @@ def outgoing(publication: Publication, endpoint: str, tables: Tables) -> Iterato
 
 def pages(publication: Publication, endpoint: str) -> dict[str, bytes]:
     """
-    Write README.md, croissant.json and eval.yaml, by name.
+    Return the contents of README.md, croissant.json and eval.yaml, by name.
 
     Args:
-        publication: what they speak of.
-        endpoint: of the Hub.
+        publication: what is published.
+        endpoint: URL of the Hub.
     """
     document = croissant(
         publication,
@@ -181,7 +181,7 @@ def pages(publication: Publication, endpoint: str) -> dict[str, bytes]:
 
 def write_pages(folder: Path, written: Mapping[str, bytes]) -> None:
     """
-    Keep the pages in the shard folder.
+    Write the pages into the shard folder.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -192,7 +192,7 @@ def write_pages(folder: Path, written: Mapping[str, bytes]) -> None:
 
 
 def is_there(file: OutFile, entry: Entry | None) -> bool:
-    """Say whether an entry of the repository has a file's bytes; of a table that was never made, its name will do."""
+    """Return whether an entry has a file's bytes; a table that was never made is compared by name."""
     if entry is None:
         return False
     if isinstance(file.content, ImageTable) and not file.sha256:
@@ -201,7 +201,7 @@ def is_there(file: OutFile, entry: Entry | None) -> bool:
 
 
 def holds(entry: Entry, file: OutFile, sha256: str) -> bool:
-    """Say whether an entry has a file's bytes: large files are told by sha256, small ones by git's hash."""
+    """Return whether an entry has a file's bytes: large files are compared by sha256, small ones by git's hash."""
     if entry.sha256 or isinstance(file.content, ImageTable):
         return entry.sha256 == sha256
     data = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
@@ -210,7 +210,7 @@ def holds(entry: Entry, file: OutFile, sha256: str) -> bool:
 
 def sha256_of(content: Path | bytes | ImageTable) -> str:
     """
-    Hash what is to be sent.
+    Return the sha256 of what is to be uploaded.
 
     Raises:
         StorageError: it cannot be read.
@@ -240,7 +240,7 @@ def _out(path: Path, name: str) -> OutFile:
 
 
 def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
-    """Read what was remembered; a ledger that is broken is none, and is written again."""
+    """Return size and sha256 of the tables in the ledger; {} if it cannot be read: it is written again."""
     try:
         document = json.loads(path.read_text())
         return {name: (int(row["size"]), str(row["sha256"])) for name, row in document.items()}

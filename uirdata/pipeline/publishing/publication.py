@@ -1,4 +1,4 @@
-"""What of a shard folder is published, and under which names: decided before anything is sent."""
+"""What is published of a shard folder, and under which names: decided before anything is uploaded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from uirdata.storage.tables import read_table
 from uirdata.subsets import Subset, load_subset
 
 TABLES = "parquet"
-"""Folder of the tables that `load_dataset` reads, one for each shard."""
+"""Folder of the tables that `load_dataset` reads, one table for each shard."""
 
 RECIPES = "recipes"
-"""Name of the one configuration where no pixels are published: the rows of the manifest."""
+"""Name of the only configuration if no pixels are published: the rows of the manifest."""
 
 _COLUMNS = ["shard", "split", "degradation", "source", "level", "licence", "overlaps", "gt_size", "lq_size"]
 _DIGITS = "[0-9]" * 5
@@ -34,11 +34,11 @@ class SplitFiles:
     Shards of one configuration and split.
 
     Attributes:
-        patterns: of their paths, sorted.
-        samples: in them, those outside the subset too.
-        outside: of these, samples that the subset does not name.
-        size_bytes: of the images.
-        inside_bytes: of the images of samples that the subset names.
+        patterns: patterns of their paths, sorted.
+        samples: number of all their samples.
+        outside: number of their samples that are not in the subset.
+        size_bytes: size of all their images.
+        inside_bytes: size of the images of samples that are in the subset.
     """
 
     patterns: tuple[str, ...]
@@ -51,13 +51,13 @@ class SplitFiles:
 @dataclass(frozen=True)
 class Configuration:
     """
-    A choice of shards under a name: what `load_dataset(repository, name)` gives.
+    A named selection of shards: what `load_dataset(repository, name)` returns.
 
     Attributes:
-        name: of a subset, or of a degradation.
+        name: name of a subset, or of a degradation.
         types: degradations in label order.
-        splits: by name, train first.
-        subset: whose samples it gives; None where it is all of the types.
+        splits: splits by name, train first.
+        subset: the subset of its samples; None for all samples of the types.
     """
 
     name: str
@@ -68,9 +68,9 @@ class Configuration:
     @property
     def filters(self) -> list[list[list[Any]]]:
         """
-        Say which rows of its tables are of the subset, as pyarrow's filters: any of these, each of that.
+        Filters of pyarrow for the rows of its tables that are in the subset: any of these, each of that.
 
-        Empty where all are.
+        Empty if all rows are in the subset.
         """
         if self.subset is None or not any(split.outside for split in self.splits.values()):
             return []
@@ -85,20 +85,20 @@ class Configuration:
 @dataclass(frozen=True)
 class Publication:
     """
-    A shard folder about to be published.
+    A shard folder to be published.
 
     Attributes:
-        folder: where it lies.
-        repository: owner/name; "" where nobody has said.
-        info: info.json.
-        shards: all of them, sorted by path.
-        table: of the manifest: which sample is what and lies where.
-        sources: those that its samples come from, as far as there are manifests of them.
-        manifests: the files of these, without those of folders of the publisher's own.
-        unknown: ids of the others.
-        configurations: subsets first, then degradations; none where only recipes are published.
+        folder: the shard folder.
+        repository: owner/name; "" if unknown.
+        info: contents of info.json.
+        shards: all shards, sorted by path.
+        table: the columns of the manifest that are needed.
+        sources: sources of the samples that have a manifest.
+        manifests: files of these manifests, except those of the publisher's own folders.
+        unknown: ids of the sources without a manifest.
+        configurations: subsets first, then degradations; none if only recipes are published.
         recipes_only: no pixels are published.
-        tables: each shard is published as a table, too.
+        tables: each shard is also published as a table.
     """
 
     folder: Path
@@ -115,17 +115,17 @@ class Publication:
 
     @property
     def title(self) -> str:
-        """Name it as people read it."""
+        """Title for readers: the name of the repository or of the folder."""
         return self.repository.rpartition("/")[2] or self.folder.resolve().name
 
     @property
     def lazy(self) -> bool:
-        """Say whether its shards keep recipes instead of the LQ that were made."""
+        """Whether its shards hold recipes instead of generated LQ."""
         return bool(self.info.get("lazy"))
 
     @property
     def locked(self) -> tuple[str, ...]:
-        """Ids of sources whose images may not be passed on, as far as their manifests say."""
+        """Ids of sources whose images may not be redistributed, according to their manifests."""
         return tuple(name for name, source in self.sources.items() if not source.redistributable) + self.unknown
 
 
@@ -138,18 +138,18 @@ def describe(
     manifests: Sequence[Path] = (),
 ) -> Publication:
     """
-    Read a shard folder as it would be published.
+    Read a shard folder, and return what would be published.
 
     Args:
-        folder: a whole pool.
+        folder: a complete pool.
         repository: owner/name.
         recipes_only: without pixels.
-        tables: with a table for each shard, which `load_dataset` reads; lazy shards have none in any case.
-        manifests: folders of sources and subsets besides ours.
+        tables: with a table for each shard, which `load_dataset` reads; lazy shards never have one.
+        manifests: additional folders of sources and subsets.
 
     Raises:
-        ShardError: the folder is none, not whole, or its build was not finished.
-        ManifestError: a manifest says something that cannot be.
+        ShardError: the folder is not a shard folder, is incomplete, or its build was not finished.
+        ManifestError: a manifest is not valid.
     """
     read_shard_folder(folder)  # the same checks as a reader makes
     info, shards = read_info(folder), tuple(list_shards(folder))
@@ -174,23 +174,21 @@ def describe(
 
 def check_licences(publication: Publication) -> None:
     """
-    Refuse to pass images on that nobody may pass on.
+    Check that all images may be redistributed.
 
     Raises:
-        PublishError: naming each source and its licence.
+        PublishError: some may not; the message lists their sources and licences.
     """
     if publication.recipes_only or not publication.locked:
         return
-    said = "; ".join(
-        f"{name} ({publication.sources[name].licence})"
-        if name in publication.sources
-        else f"{name} (no manifest of it)"
+    licences = "; ".join(
+        f"{name} ({publication.sources[name].licence})" if name in publication.sources else f"{name} (no manifest)"
         for name in publication.locked
     )
     raise PublishError(
-        f"{publication.folder} holds images that may not be passed on, as far as is known: {said}. With --recipes-only "
-        "manifests and recipes go without pixels, and others rebuild them from their own downloads. Where you have the "
-        "right, say so in a manifest of the source (redistributable = true)"
+        f"{publication.folder} holds images that may not be redistributed, as far as is known: {licences}. Use "
+        "--recipes-only to publish manifests and recipes without pixels; others rebuild the shards from their own "
+        "downloads. If you have the right, state it in a manifest of the source (redistributable = true)"
     )
 
 
@@ -219,7 +217,7 @@ def _configurations(
             subset = load_subset(name, known, manifests)
             chosen = in_subset(subset)
         except UsageError:
-            # It has no name of its own (some sources together), or stands in a manifest that is not here.
+            # The subset has no name of its own (several sources), or its manifest is not installed here.
             subset, chosen = None, pc.field("degradation").isin(list(types))
         configuration = replace(_configuration(name, types, shards, table, chosen), subset=subset)
         if configuration.splits:
@@ -252,21 +250,21 @@ def _configuration(
 
 
 def samples_of_shards(table: pa.Table) -> dict[str, tuple[int, int]]:
-    """Count, by shard, samples and the bytes of their images."""
+    """Return, by shard, the number of samples and the bytes of their images."""
     sized = pa.table({"shard": table["shard"], "size": pc.add(table["gt_size"], table["lq_size"])})
     grouped = sized.group_by("shard").aggregate([("size", "count"), ("size", "sum")])
     return {row["shard"]: (row["size_count"], row["size_sum"]) for row in grouped.to_pylist()}
 
 
 def _patterns(paths: Sequence[str], shards: Sequence[ShardState]) -> tuple[str, ...]:
-    """Name the shards of a source by one pattern where all are wanted; each by itself otherwise."""
+    """Return one pattern for the shards of a source if all are wanted, otherwise the path of each."""
     groups: dict[str, list[str]] = {}
     for path in paths:
         groups.setdefault(path.rpartition("-")[0], []).append(path)
     everything: dict[str, int] = {}
     for state in shards:
         stem = state.path.rpartition("-")[0]
-        # A shard without samples would be an empty file to a reader, but a pattern takes it along harmlessly.
+        # A shard without samples would be an empty file to a reader, but it does no harm if a pattern includes it.
         everything[stem] = everything.get(stem, 0) + bool(state.samples)
     found: list[str] = []
     for stem, members in groups.items():

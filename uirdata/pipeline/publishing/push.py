@@ -1,8 +1,8 @@
 """
-Publishing a shard folder on the Hugging Face Hub: whole, in one commit, checked.
+Publishing of a complete shard folder on the Hugging Face Hub, in one commit, with checks.
 
-What is there already is not sent again. Shards go up first and belong to no revision until the last one is there; so a
-reader of the branch sees what was there before, or everything.
+Files that are on the Hub already are not uploaded again. Files are uploaded first and belong to no revision until the
+commit; a reader of the branch sees the state before, or the complete new state.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _OURS = (
 _OF_ANY_REPOSITORY = (".gitattributes", ".gitignore", CARD, "LICENSE", "LICENSE.md")
 
 _MOST_FILES, _MOST_IN_FOLDER, _LARGEST_FILE = 100_000, 10_000, 50_000_000_000
-"""What the Hub's documentation says of repositories, folders and files."""
+"""Limits of repositories, folders and files in the Hub's documentation."""
 
 _BATCH_FILES, _BATCH_BYTES = 200, 4_000_000_000
 _COMMIT_ATTEMPTS = 4
@@ -59,15 +59,15 @@ _COMMIT_ATTEMPTS = 4
 @dataclass(frozen=True)
 class PushPlan:
     """
-    What a push has to do.
+    The work of a push.
 
     Attributes:
         publication: what is published.
-        files: all that the repository will have of us.
-        send: those that it has not, or has otherwise.
-        delete: files of other shards, which are taken away.
-        problems: why it cannot be published, or not well; for a dry run.
-        base: the revision that it builds on; None where there is none.
+        files: all files of the publication.
+        send: files that are missing or different in the repository.
+        delete: files of other shards, which are deleted.
+        problems: why it cannot be published, or limits of the Hub that it exceeds; for a dry run.
+        base: the revision that the commit is based on; None if the repository does not exist.
     """
 
     publication: Publication
@@ -79,20 +79,20 @@ class PushPlan:
 
     @property
     def send_bytes(self) -> int:
-        """How much is sent."""
+        """Number of bytes to upload."""
         return sum(file.size for file in self.send)
 
 
 @dataclass(frozen=True)
 class PushReport:
     """
-    What came of a push.
+    The result of a push.
 
     Attributes:
-        commit: that holds it.
-        sent: files that were not there.
-        sent_bytes: of these.
-        deleted: files taken away.
+        commit: hash of the commit that holds the publication.
+        sent: number of files that were uploaded.
+        sent_bytes: their size in bytes.
+        deleted: number of files that were deleted.
     """
 
     commit: str
@@ -103,12 +103,12 @@ class PushReport:
 
 def plan_push(publication: Publication, repository: Repository, *, replace: bool = False) -> PushPlan:
     """
-    Compare a shard folder and its pages with the repository.
+    Compare a shard folder and its pages with the repository, and return the work of a push.
 
     Args:
         publication: from `describe`.
-        repository: may not be there yet.
-        replace: shards that differ there, or are not here, are replaced and taken away.
+        repository: the repository; it need not exist yet.
+        replace: replace shards that differ on the Hub, and delete those that are not in the folder.
 
     Raises:
         PublishError: the repository holds something else, or other shards and `replace` is not set.
@@ -120,7 +120,7 @@ def plan_push(publication: Publication, repository: Repository, *, replace: bool
     foreign = [path for path in entries if path not in _OF_ANY_REPOSITORY and not _is_ours(path)]
     if foreign and INFO not in entries:
         raise PublishError(
-            f"{repository.link} holds files that are no shards ({foreign[0]}, ...): it is not a repository of shards. "
+            f"{repository.link} holds files that are not shards ({foreign[0]}, ...): it is not a repository of shards. "
             "Push to another name"
         )
     send = tuple(file for file in files if not is_there(file, entries.get(file.path)))
@@ -143,7 +143,7 @@ def plan_push(publication: Publication, repository: Repository, *, replace: bool
 
 def prepare_push(publication: Publication, repository: Repository, *, replace: bool = False) -> PushPlan:
     """
-    Make sure that it may be published, write the pages into the shard folder, and compare with the repository.
+    Check that publishing is allowed, write the pages into the shard folder, and return the work of a push.
 
     Raises:
         PublishError: a licence or the token does not allow it, or as in `plan_push`.
@@ -160,12 +160,13 @@ def push(
     plan: PushPlan, repository: Repository, *, private: bool = False, progress: Progress | None = None
 ) -> PushReport:
     """
-    Publish what a plan says, in one commit.
+    Upload the files of a plan, and publish them in one commit.
 
     Raises:
-        PublishError: a licence, the token, or the Hub does not allow it, or a shard was changed since it was built.
+        PublishError: a licence, the token, or the Hub does not allow it, or a shard has changed since it was built.
             Nothing was published.
-        Interrupted: the line dropped and did not come back. Nothing was published; what went up is not sent again.
+        Interrupted: the connection was lost, and retries failed. Nothing was published; uploaded files are not uploaded
+            again.
     """
     check_licences(plan.publication)
     repository.user()
@@ -174,7 +175,7 @@ def push(
         repository.create(private=private)
     base = plan.base or repository.read()
     if base is None:
-        raise PublishError(f"{repository.link}: was made, and cannot be read; run the command again")
+        raise PublishError(f"{repository.link}: was created, but cannot be read; run the command again")
     if not plan.send and not plan.delete:
         return PushReport(base.commit, 0, 0, 0)
     tables = Tables(plan.publication.folder)
@@ -186,10 +187,10 @@ def push(
 
 def verify_push(publication: Publication, repository: Repository, *, progress: Progress | None = None) -> list[str]:
     """
-    Compare every file's hash here with the one that the Hub tells of its own.
+    Compare the hash of every file with its hash on the Hub.
 
     Returns:
-        What is wrong, a line each; nothing where all is well.
+        One line for each difference; empty if there is none.
 
     Raises:
         PublishError: there is no such repository.
@@ -197,7 +198,7 @@ def verify_push(publication: Publication, repository: Repository, *, progress: P
     """
     there = repository.read()
     if there is None:
-        raise PublishError(f"{repository.link}: no such repository or branch, or this token may not see it")
+        raise PublishError(f"{repository.link}: no such repository or branch, or this token has no access to it")
     listener = progress or Silent()
     tables = Tables(publication.folder)
     files = list(outgoing(publication, repository.endpoint, tables))
@@ -215,10 +216,10 @@ def _send(plan: PushPlan, repository: Repository, tables: Tables, listener: Prog
     listener.begin("upload", plan.send_bytes, "bytes")
     for batch in _batches(plan.send):
         uploads = [_upload(file, tables) for file in batch]
-        held = repository.send(uploads)
+        in_use = repository.send(uploads)
         for upload in uploads:
             sent_bytes += upload.content.stat().st_size if isinstance(upload.content, Path) else len(upload.content)
-        tables.drop(upload.path for upload in uploads if upload.path not in held)
+        tables.drop(upload.path for upload in uploads if upload.path not in in_use)
         listener.advance("upload", sum(file.size for file in batch))
     listener.end("upload")
     return sent_bytes
@@ -232,17 +233,17 @@ def _upload(file: OutFile, tables: Tables) -> Upload:
 
 def _faults(file: OutFile, entry: Entry | None, tables: Tables) -> Iterator[str]:
     if isinstance(file.content, ImageTable):
-        # Made by this release, since nobody remembers its hash: one by another pyarrow may differ in bytes.
+        # Made again, because its hash is not in the ledger: a table of another pyarrow version may have other bytes.
         size, here = tables.known(file.path) or tables.measure(file.path, file.content)
     else:
         size, here = file.size, sha256_of(file.content)
         if file.is_shard and here != file.sha256:
-            yield f"{file.path}: here its sha256 is {here}, the manifest says {file.sha256}: changed on this disk"
+            yield f"{file.path}: here its sha256 is {here}, the manifest has {file.sha256}: changed on this disk"
     if entry is None:
         yield f"{file.path}: is not on the Hub"
     elif entry.size != size or not holds(entry, file, here):
-        told = entry.sha256 or entry.blob
-        yield f"{file.path}: differs on the Hub, {entry.size:,} bytes, hash {told}; here {size:,}, {here}"
+        there = entry.sha256 or entry.blob
+        yield f"{file.path}: differs on the Hub, {entry.size:,} bytes, hash {there}; here {size:,}, {here}"
 
 
 def _is_ours(path: str) -> bool:
@@ -255,17 +256,17 @@ def _problems(publication: Publication, files: Sequence[OutFile]) -> Iterator[st
     except PublishError as error:
         yield str(error)
     if len(files) > _MOST_FILES:
-        yield f"{len(files):,} files; the Hub bears {_MOST_FILES:,}. Build with a larger --shard-size"
+        yield f"{len(files):,} files; the Hub allows {_MOST_FILES:,}. Build with a larger --shard-size"
     for folder, number in Counter(file.path.rpartition("/")[0] for file in files).items():
         if number > _MOST_IN_FOLDER:
-            yield f"{folder}: {number:,} files; a folder of the Hub bears {_MOST_IN_FOLDER:,}. Build with larger shards"
+            yield f"{folder}: {number:,} files; the Hub allows {_MOST_IN_FOLDER:,} in a folder. Use larger shards"
     for file in files:
         if file.size > _LARGEST_FILE:
-            yield f"{file.path}: {file.size:,} bytes; the Hub bears {_LARGEST_FILE:,}. Use a smaller --shard-size"
+            yield f"{file.path}: {file.size:,} bytes; the Hub allows {_LARGEST_FILE:,}. Use a smaller --shard-size"
 
 
 def _batches(files: Sequence[OutFile]) -> Iterator[list[OutFile]]:
-    """Group files: few questions for small ones, and progress between large ones."""
+    """Yield groups of files: few requests for small files, and progress between large ones."""
     batch: list[OutFile] = []
     for file in files:
         if batch and (len(batch) == _BATCH_FILES or sum(f.size for f in batch) + file.size > _BATCH_BYTES):
@@ -282,7 +283,7 @@ def _commit(plan: PushPlan, repository: Repository, parent: str) -> str:
         try:
             return repository.commit(message, parent=parent, delete=plan.delete)
         except (Interrupted, MovedOn) as error:
-            # The answer may have been lost, and not the commit.
+            # The commit may have succeeded, and only the response was lost.
             now = repository.read()
             if now is not None and now.commit != parent and _is_there(plan, now.entries):
                 return now.commit
@@ -297,7 +298,7 @@ def _is_there(plan: PushPlan, entries: Mapping[str, Entry]) -> bool:
 
 
 def as_json(plan: PushPlan) -> dict[str, object]:
-    """Give a plan as a JSON document."""
+    """Return a plan as a JSON document."""
     return {
         "repository": plan.publication.repository,
         "exists": plan.base is not None,

@@ -1,4 +1,4 @@
-"""Every level of the degradation types as one self-contained HTML page: a small picture each, of one photograph."""
+"""A self-contained HTML page of every level of the degradation types: one small image each, of one photograph."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from uirdata.images import RgbImage
 
 def write_levels_page(target: Path, photo: RgbImage, *, seed: int, names: Sequence[str] = (), side: int = 144) -> None:
     """
-    Write `uir degradations --html`: types by levels.
+    Write the page of `uir degradations --html`: types and their levels.
 
     Args:
         target: the page.
-        photo: (H, W, 3) RGB uint8; reduced, so that a small picture shows something of it.
-        seed: what the recipes are drawn from, together with the names of type and level.
-        names: of the types to show; all of them, if none are given.
-        side: of a picture, pixels.
+        photo: (H, W, 3) RGB uint8; reduced, so that a small image shows much of it.
+        seed: seed of the recipes, together with the names of type and level.
+        names: names of the types to show; all types if empty.
+        side: side of an image in pixels.
 
     Raises:
-        UsageError: there is no type of some name.
+        UsageError: a name is not that of a type.
         StorageError: the page cannot be written.
     """
     chosen = [find_degradation(name) for name in names] or list(DEGRADATIONS.values())
-    # What is degraded is larger than what is shown, for some blurs look over the border.
+    # The degraded image is larger than the one shown, because some blurs use pixels beyond the border.
     gt = np.ascontiguousarray(centre(_reduced(photo, 3 * side // 2), 3 * side // 2))
     levels = sum(len(degradation.levels) for degradation in chosen)
     body = [
-        f"<p>{len(chosen)} types, {levels} levels, each drawn once (seed {seed}), pixel for pixel.</p>",
+        f"<p>{len(chosen)} types, {levels} levels, each drawn once (seed {seed}), shown without scaling.</p>",
         f'<div class="row">{figure(centre(gt, side), "the photograph")}</div>',
     ]
     for degradation in chosen:
@@ -53,6 +53,6 @@ def _reduced(photo: RgbImage, side: int) -> RgbImage:
 def _type(degradation: Degradation, gt: RgbImage, seed: int, side: int) -> list[str]:
     drawn = sheet_recipes(degradation, seed=seed, count=len(degradation.levels))
     notes = {level.name: level.note for level in degradation.levels}
-    pictures = "".join(figure(centre(degrade(gt, recipe), side), name, notes[name]) for name, recipe in drawn)
+    images = "".join(figure(centre(degrade(gt, recipe), side), name, notes[name]) for name, recipe in drawn)
     heading = f"{degradation.name} ({degradation.abbreviation}, {degradation.kind}): {len(drawn)} levels"
-    return [f"<h2>{html.escape(heading)}</h2>", f'<div class="row">{pictures}</div>']
+    return [f"<h2>{html.escape(heading)}</h2>", f'<div class="row">{images}</div>']

@@ -1,4 +1,4 @@
-"""Reports: what a shard folder holds, as values and as one self-contained HTML page."""
+"""Statistics of a shard folder, as values and as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _GROUPINGS = ("degradation", "source", "split", "level")
 @dataclass(frozen=True)
 class Statistics:
     """
-    What a shard folder holds.
+    Statistics of a shard folder.
 
     Attributes:
-        table: of its manifest, the columns that are counted.
+        table: the columns of its manifest that are counted.
         paper: rows of the paper's table, and the sources that feed them.
-        rejected: reason to number of samples that could not be made.
-        left_out: for degradation, source, split and level, how many samples of each could not be made.
+        rejected: number of samples that could not be made, by reason.
+        left_out: number of samples that could not be made, by degradation, source, split and level.
         made_by: the release that built the folder.
     """
 
@@ -46,19 +46,19 @@ class Statistics:
 
     @property
     def samples(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return int(self.table.num_rows)
 
     def count(self, what: str) -> list[Count]:
-        """Count by degradation, source, split or level."""
+        """Return the counts by degradation, source, split or level."""
         return count_by(self.table, what, self.left_out.get(what, {}))
 
     def beside_paper(self) -> list[BesidePaper]:
-        """Set the training samples beside the paper's table."""
+        """Return the training samples compared with the rows of the paper's table."""
         return beside_paper(self.table, self.paper)
 
     def tables(self) -> dict[str, list[Mapping[str, object]]]:
-        """Give the counts as tables by title."""
+        """Return the counts as tables by title."""
         return {
             **{f"by {what}": counts_as_rows(self.count(what), what) for what in _GROUPINGS},
             "beside the paper's table": [
@@ -70,12 +70,12 @@ class Statistics:
 
 def count_shards(shards: str | Path) -> Statistics:
     """
-    Count a shard folder, or shards that lie elsewhere; of these nothing but the manifest is fetched.
+    Return the statistics of a shard folder, or of remote shards, of which only the manifest is downloaded.
 
     Raises:
-        ShardError: it is none, or not whole.
+        ShardError: it is not a shard folder, or incomplete.
     """
-    # The same checks as a reader makes: a count of what cannot be read would be a lie.
+    # The same checks as a reader makes: shards that cannot be read must not be counted.
     folder = open_shards(shards).folder
     rejected: Counter[str] = Counter()
     left_out: dict[str, Counter[str]] = {name: Counter() for name in _GROUPINGS}
@@ -97,32 +97,32 @@ def count_shards(shards: str | Path) -> Statistics:
 
 def contact_sheet(dataset: ShardDataset, *, columns: int = 3, side: int = 160) -> Iterable[tuple[str, list[str]]]:
     """
-    Show a few pairs of each degradation, LQ and GT side by side.
+    Yield a few pairs of each degradation, LQ and GT side by side.
 
     Yields:
-        A degradation and its pictures as data URIs of at most 2 `side` x `side` pixels.
+        A degradation and its images as data URIs of at most 2 `side` x `side` pixels.
     """
     by_type: dict[str, list[int]] = {}
     for index, name in enumerate(dataset.degradations):
         by_type.setdefault(name, []).append(index)
     for name in (n for n in DEGRADATIONS if n in by_type):
-        # Spread over the samples, so that the pictures are not four crops of one photograph.
+        # Spread over the samples, so that the images are not all crops of one photograph.
         numbers = np.linspace(0, len(by_type[name]) - 1, num=min(columns, len(by_type[name])), dtype=int)
         items = [dataset[by_type[name][int(i)]] for i in numbers]
         yield name, [data_uri(np.hstack([centre(item.lq, side), centre(item.gt, side)])) for item in items]
 
 
-def level_pictures(dataset: ShardDataset, *, most: int = 60, side: int = 120) -> Iterable[tuple[str, int, list[str]]]:
+def level_images(dataset: ShardDataset, *, most: int = 60, side: int = 120) -> Iterable[tuple[str, int, list[str]]]:
     """
-    Show the first sample of each level.
+    Yield the first sample of each level.
 
     Args:
-        dataset: what to show.
-        most: levels per degradation, spread over all; published names may carry thousands of levels.
-        side: of a picture, pixels.
+        dataset: the samples.
+        most: largest number of levels per degradation, spread over all; published sets may have thousands of levels.
+        side: side of an image in pixels.
 
     Yields:
-        A degradation, how many levels of it there are, and the pictures as HTML figures.
+        A degradation, the number of its levels, and the images as HTML figures.
     """
     first: dict[str, dict[str, int]] = {}
     for index, (name, level) in enumerate(zip(dataset.degradations, dataset.levels, strict=True)):
@@ -135,7 +135,7 @@ def level_pictures(dataset: ShardDataset, *, most: int = 60, side: int = 120) ->
             name,
             len(levels),
             [
-                figure(centre(dataset[first[name][levels[i]]].lq, side), levels[i] or "level not known")
+                figure(centre(dataset[first[name][levels[i]]].lq, side), levels[i] or "level unknown")
                 for i in shown.tolist()
             ],
         )
@@ -143,10 +143,10 @@ def level_pictures(dataset: ShardDataset, *, most: int = 60, side: int = 120) ->
 
 def write_statistics_page(shards: str | Path, target: Path) -> None:
     """
-    Write `uir stats --html`: counts, bars and pictures of a shard folder.
+    Write the page of `uir stats --html`: counts, bars and images of a shard folder.
 
     Raises:
-        ShardError: the folder is none, or not whole.
+        ShardError: it is not a shard folder, or incomplete.
         StorageError: the page cannot be written.
     """
     dataset = open_shards(shards)
@@ -158,17 +158,17 @@ def write_statistics_page(shards: str | Path, target: Path) -> None:
         bars({count.name: count.samples for count in counts}),
         "<h2>Megabytes of each source</h2>",
         bars({count.name: round(count.size_bytes / 1e6, 1) for count in statistics.count("source")}),
-        "<h2>Pictures</h2><p>Left the LQ, right its GT: the centre of each crop, pixel for pixel.</p>",
+        "<h2>Images</h2><p>LQ on the left, GT on the right: the centre of each crop, without scaling.</p>",
     ]
-    for name, pictures in contact_sheet(dataset):
-        images = "".join(f'<img alt="{name}" src="{uri}">' for uri in pictures)
+    for name, uris in contact_sheet(dataset):
+        images = "".join(f'<img alt="{name}" src="{uri}">' for uri in uris)
         body.append(f'<h3>{html.escape(name)}</h3><div class="row">{images}</div>')
-    body.append("<h2>Levels</h2><p>The centre of the first LQ of each level, pixel for pixel.</p>")
-    for name, number, figures in level_pictures(dataset):
+    body.append("<h2>Levels</h2><p>The centre of the first LQ of each level, without scaling.</p>")
+    for name, number, figures in level_images(dataset):
         body.append(f'<h3>{html.escape(name)}: {number:,}</h3><div class="row">{"".join(figures)}</div>')
     for title, rows in statistics.tables().items():
         body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
-    body.append("<h2>How the paper's numbers arise</h2>" + "".join(map(_explained, statistics.beside_paper())))
+    body.append("<h2>Sources of the paper's numbers</h2>" + "".join(map(_explained, statistics.beside_paper())))
     if statistics.rejected:
         body.append(
             f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}"

@@ -1,4 +1,4 @@
 """
-`uir verify`: bytes, archives, pairs and pixels checked, with a remedy for each problem.
+`uir verify`: checks of bytes, archives, pairs and pixels, with a remedy for each problem.
 `verify` runs it.
 """

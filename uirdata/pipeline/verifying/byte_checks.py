@@ -1,4 +1,4 @@
-"""Are the bytes of a source as they came: downloads against their receipts, unpacked files against their journals."""
+"""Checks of the bytes of a source: downloads against their receipts, unpacked files against their journals."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from uirdata.storage.transfers.receipts import Receipt, Receipts
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that is not as it was, and why."""
+    """A file that is missing or has changed, and the reason."""
 
     path: str
     reason: str
 
 
 class _Memory:
-    """Keeps what spares the next run some work; a disk that cannot be written is said once, and hinders nothing."""
+    """Stores results for the next run; if the disk cannot be written, this is noted once, and the check continues."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -41,11 +41,11 @@ class _Memory:
             write()
         except StorageError as error:
             self._works = False
-            self._progress.note(f"{error}. What was seen is not remembered: the next run hashes these files again")
+            self._progress.note(f"{error}. Results are not stored: the next run hashes these files again")
 
 
 def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: list[Fault], progress: Progress) -> int:
-    """Compare sizes, and the hashes of touched files, with the receipts and journals; count the good ones."""
+    """Compare sizes, and hashes of touched files, with receipts and journals; return the number of good files."""
     if source.local_dir is not None:
         return 0
     receipts = Receipts(layout.receipts(source.id))
@@ -60,7 +60,7 @@ def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: 
     for journal in journals(source.id, layout):
         entries, archive = read_journal(journal)
         if not archive:
-            missing.append(Fault(journal.stem, "its archive is not wholly unpacked"))
+            missing.append(Fault(journal.stem, "its archive is not completely unpacked"))
             continue
         task = f"{source.id}: comparing {journal.stem}"
         progress.begin(task, len(entries))
@@ -74,7 +74,7 @@ def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: 
     tree = bool(read_journal(tree_journal(source.id, layout))[1])
     lacking = [f.name for f in source.files if not tree and not is_here(source, f, layout, receipts)]
     if receipts.all() and not any(all(is_here(source, f, layout, receipts) for f in fs) for fs in _file_sets(source)):
-        missing += [Fault(name, "it was not fetched") for name in lacking if name not in {m.path for m in missing}]
+        missing += [Fault(name, "it was not downloaded") for name in lacking if name not in {m.path for m in missing}]
     return good
 
 
@@ -86,7 +86,7 @@ def _verify_download(
     missing: list[Fault],
     changed: list[Fault],
 ) -> Receipt | None:
-    """Give the receipt, with a new time if the file was only touched; None where it is not as it came."""
+    """Return the receipt, with the new time if the file was only touched; None if it is missing or has changed."""
     path = layout.downloads(source.id) / name
     try:
         stat = path.stat()
@@ -99,12 +99,12 @@ def _verify_download(
         missing.append(Fault(name, f"it is not in {layout.downloads(source.id)}"))
         return None
     if stat.st_size != receipt.bytes:
-        changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {receipt.bytes} came"))
+        changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {receipt.bytes} were downloaded"))
         return None
     if stat.st_mtime_ns != receipt.mtime_ns:
         sha256, _ = hash_file(path)
         if sha256 != receipt.sha256:
-            changed.append(Fault(str(path), f"its sha256 is {sha256}; that of what came is {receipt.sha256}"))
+            changed.append(Fault(str(path), f"its sha256 is {sha256}; that of the download was {receipt.sha256}"))
             return None
         return replace(receipt, mtime_ns=stat.st_mtime_ns)
     return receipt
@@ -113,37 +113,37 @@ def _verify_download(
 def _verify_unpacked(
     source: Source, layout: Layout, entry: Unpacked, missing: list[Fault], changed: list[Fault]
 ) -> Unpacked | None:
-    """Give the entry, with a new time if the file was only touched; None where it is not as it came."""
+    """Return the entry, with the new time if the file was only touched; None if it is missing or has changed."""
     path = layout.source(source.id) / entry.path
     try:
         stat = path.stat()
     except OSError:
-        missing.append(Fault(str(path), "it came out of an archive and is gone"))
+        missing.append(Fault(str(path), "it was unpacked from an archive and is missing"))
         return None
     if stat.st_size != entry.size:
-        changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {entry.size} came out of the archive"))
+        changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {entry.size} were unpacked from the archive"))
         return None
     if stat.st_mtime_ns == entry.mtime_ns:
         return entry
     if hash_file(path)[0] != entry.sha256:
-        changed.append(Fault(str(path), "its bytes are not those that came out of the archive"))
+        changed.append(Fault(str(path), "its bytes differ from those that were unpacked from the archive"))
         return None
     return replace(entry, mtime_ns=stat.st_mtime_ns)
 
 
 def compare_hashes(source: Source, layout: Layout, checks: Checks, changed: list[Fault]) -> None:
-    """Hold what was read to what came out of the archives: bytes may rot without a trace in size or time."""
+    """Compare the hashes of files that were read with the journals: bytes may decay at the same size and time."""
     named = {fault.path for fault in changed}
     for journal in journals(source.id, layout):
         for entry in read_journal(journal)[0]:
             check = checks.file(entry.path)
             path = str(layout.source(source.id) / entry.path)
             if check is not None and check.sha256 not in ("", entry.sha256) and path not in named:
-                changed.append(Fault(path, "its bytes are not those that came out of the archive"))
+                changed.append(Fault(path, "its bytes differ from those that were unpacked from the archive"))
 
 
 def journals(source: str, layout: Layout) -> list[Path]:
-    """Give the files that remember what came out of archives, sorted."""
+    """Return the journals of unpacked archives, sorted."""
     found = (layout.source(source) / ".uir").glob("*.jsonl")
     return sorted(path for path in found if path.name != "checks.jsonl")
 
@@ -153,5 +153,5 @@ def _file_sets(source: Source) -> list[tuple[RemoteFile, ...]]:
 
 
 def all_files(source: Source) -> tuple[RemoteFile, ...]:
-    """Give the files of a source, and those of all its alternatives."""
+    """Return the files of a source, and those of all its alternatives."""
     return tuple(file for files in _file_sets(source) for file in files)

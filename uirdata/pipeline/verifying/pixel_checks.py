@@ -1,4 +1,4 @@
-"""Looking at pixels: is a file an image that can be read whole, and do an LQ and a GT belong together."""
+"""Checks of pixels: can a file be decoded completely, and do an LQ and a GT show the same scene."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _SHIFT_PX = 4.0
 @dataclass(frozen=True)
 class Group:
     """
-    A GT and the LQ that go with it: what one worker looks at, so that the GT is decoded once.
+    A GT and its LQ: the task of one worker, so that the GT is decoded once.
 
     Attributes:
-        root: what the paths are relative to.
-        gt: path of the GT; "" where there is none.
+        root: the folder that the paths are relative to.
+        gt: path of the GT; "" if there is none.
         lqs: paths of the LQ; none for a clean image.
         gt_border: pixels to cut off each side of the GT.
     """
@@ -56,21 +56,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of a group."""
+    """The results of a group."""
 
     files: tuple[FileCheck, ...]
     pairs: tuple[PairCheck, ...]
 
 
 def inspect_groups(groups: Sequence[Group]) -> list[Seen]:
-    """Look at groups, one after the other."""
-    # The workers are the parallelism; OpenCV's own threads would only fight over the cores.
+    """Return the results of some groups, one after another."""
+    # The workers run in parallel; threads of OpenCV would only compete for the cores.
     cv2.setNumThreads(1)
     return [inspect_group(group) for group in groups]
 
 
 def inspect_group(group: Group) -> Seen:
-    """Decode the files of a group and compare each LQ with the GT."""
+    """Decode the files of a group, compare each LQ with the GT, and return the results."""
     files: list[FileCheck] = []
     pairs: list[PairCheck] = []
     gt_check, gt = (None, None) if not group.gt else inspect_file(group.root, group.gt)
@@ -90,10 +90,10 @@ def inspect_group(group: Group) -> Seen:
 
 def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
     """
-    Read a file whole and decode it.
+    Read and decode a file.
 
     Returns:
-        What is known of it now, and its pixels; None where it has none.
+        The result of the check, and the pixels, (H, W, 3) RGB uint8; None if it cannot be decoded.
     """
     try:
         stat = (root / path).stat()
@@ -111,7 +111,7 @@ def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
         return replace(
             check, mode="?", problem=why if isinstance(error, ImageError) else f"is no image ({error})"
         ), None
-    # Few pixels tell it of nearly every image.
+    # A few pixels are enough to exclude nearly every image.
     constant = bool((pixels[::16, ::16] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
     height, width = pixels.shape[:2]
     problem = "all its pixels are equal" if constant else ""
@@ -120,12 +120,12 @@ def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
 
 def compare(gt_check: FileCheck, lq_check: FileCheck, border: int, gt: RgbImage, lq: RgbImage) -> PairCheck:
     """
-    Compare an LQ with its GT.
+    Return the result of comparing an LQ with its GT.
 
     Args:
-        gt_check: what is known of the GT's file.
-        lq_check: what is known of the LQ's file.
-        border: that was cut off the GT.
+        gt_check: result of the check of the GT's file.
+        lq_check: result of the check of the LQ's file.
+        border: pixels that were cut off each side of the GT.
         gt: (H, W, 3) RGB uint8.
         lq: (H, W, 3) RGB uint8.
     """
@@ -155,11 +155,11 @@ _COLOURLESS = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B"})
 
 def likeness(gt: Gray, lq: Gray) -> float:
     """
-    Say how much the structure of two pictures is the same, from -1 to 1.
+    Return how similar the structure of two images is, from -1 to 1.
 
-    Brightness and contrast are taken out locally, so that haze, darkness and noise count for little; then the
-    normalised cross-correlation is taken at two scales, over shifts of a sixteenth of the longer side, and the highest
-    value counts.
+    Brightness and contrast are normalised locally, so that haze, darkness and noise have little effect; then the
+    normalised cross-correlation is computed at two scales, over shifts up to a sixteenth of the longer side, and the
+    highest value is returned.
 
     Args:
         gt: (H, W) grey levels.
@@ -181,10 +181,10 @@ def likeness(gt: Gray, lq: Gray) -> float:
 
 def clarity(gray: Gray) -> float:
     """
-    Say how far the coarse structure of a picture stands out of its noise: 1 is as strong as the noise.
+    Return the strength of the coarse structure of an image relative to its noise: 1 is as strong as the noise.
 
-    The noise is estimated by the median response to a mask that flat and sloping areas do not excite (after Immerkaer,
-    1996), and grows fainter as the picture is made smaller.
+    The noise is estimated by the median response to a mask to which flat and sloping areas do not respond (after
+    Immerkaer, 1996), and decreases when the image is made smaller.
 
     Args:
         gray: (H, W) grey levels.
@@ -199,14 +199,14 @@ def clarity(gray: Gray) -> float:
 
 def registration(gt: Gray, lq: Gray) -> tuple[float, float]:
     """
-    Measure how far the content of an LQ lies from that of its GT, by phase correlation (Kuglin and Hines, 1975).
+    Return the shift between an LQ and its GT, by phase correlation (Kuglin and Hines, 1975).
 
     Args:
         gt: (H, W) grey levels.
         lq: (H, W) of the same size.
 
     Returns:
-        The distance in pixels, and how clear the peak is: 0 (not at all) to 1.
+        The shift in pixels, and how clear the peak is: 0 (not at all) to 1.
     """
     scale = min(1.0, 1024 / max(gt.shape))
     x, y = (_evened(_scaled(gray, scale), 8.0, blur=_box_blur) for gray in (gt, lq))
@@ -233,11 +233,11 @@ def _scaled(gray: Gray, scale: float) -> Gray:
 
 
 def _evened(gray: Gray, sigma: float, *, blur: Callable[[Gray, float], Gray] | None = None) -> Gray:
-    """Take out brightness and contrast as they are within `sigma` pixels."""
+    """Return an image with brightness and contrast normalised within `sigma` pixels."""
     blur = blur if blur is not None else _gaussian_blur
     detail = gray - blur(gray, sigma)
     power = blur(detail * detail, sigma)
-    # One grey level of noise must not be blown up to structure.
+    # One grey level of noise must not be amplified to structure.
     return np.asarray(detail / np.sqrt(power + 1.0), dtype=np.float32)
 
 
@@ -246,6 +246,6 @@ def _gaussian_blur(gray: Gray, sigma: float) -> Gray:
 
 
 def _box_blur(gray: Gray, sigma: float) -> Gray:
-    """Blur by a box of the same variance: at full size a Gaussian would take most of the time of a pair."""
+    """Blur with a box of the same variance: at full size a Gaussian would take most of the time of a pair."""
     side = 2 * round(sigma * 3.0**0.5) + 1
     return np.asarray(cv2.blur(gray, (side, side)), dtype=np.float32)

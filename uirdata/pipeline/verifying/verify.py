@@ -1,4 +1,4 @@
-"""Is what is here what was published: bytes, archives, pairs, and with `deep` every pixel."""
+"""Verification of sources: bytes, archives, pairs, and with `deep` every pixel."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ VerifyState = Literal["good", "faulty", "absent"]
 _LQS_AT_ONCE = 16
 _GROUPS_AT_ONCE = 8
 FEW_GROUPS = 16
-"""So few are looked at faster than other processes start."""
+"""Up to so many groups are checked faster in this process than other processes start."""
 
 
 @dataclass(frozen=True)
 class SourceVerification:
     """
-    What is known of a source now.
+    The result of verifying a source.
 
     Attributes:
-        id: of the source.
-        state: good; faulty (something is wrong or missing); absent (nothing of it is here).
-        files_ok: downloads and unpacked files that are as they came.
-        missing: files that are gone.
-        changed: files that are not as they came.
-        inventory: pairs found and left out; None where nothing could be paired.
-        published: pairs that its authors speak of, by split, degradation and real.
+        id: id of the source.
+        state: good; faulty (something is wrong or missing); absent (nothing of it has been fetched).
+        files_ok: number of downloads and unpacked files that have not changed.
+        missing: files that are missing.
+        changed: files that have changed.
+        inventory: pairs found and left out; None if nothing could be paired.
+        published: number of pairs that its authors state, by split, degradation and real.
         paper: rows of the paper's table that it feeds.
-        warnings: what a deep look found and did not leave out, counted, by the text up to the first colon.
-        warning_examples: a pair for each of those.
-        known_defects: what the manifest says is wrong with the published data.
-        todo: what to do.
+        warnings: number of warnings of a deep verification for pairs that are used, by the text up to the first colon.
+        warning_examples: a pair for each of these warnings.
+        known_defects: known defects of the published data, from the manifest.
+        todo: what the user has to do.
     """
 
     id: str
@@ -72,11 +72,11 @@ class SourceVerification:
 @dataclass(frozen=True)
 class VerifyReport:
     """
-    What was verified.
+    The result of a verification.
 
     Attributes:
-        sources: in the order that they were asked for.
-        deep: every pixel was looked at.
+        sources: in the requested order.
+        deep: every pixel was checked.
     """
 
     sources: tuple[SourceVerification, ...]
@@ -84,24 +84,24 @@ class VerifyReport:
 
     @property
     def is_good(self) -> bool:
-        """Nothing is wrong with what is here."""
+        """Whether no source has a problem."""
         return all(source.state != "faulty" for source in self.sources)
 
 
 def verify(sources: Sequence[Source], layout: Layout, *, deep: bool, jobs: int, progress: Progress) -> VerifyReport:
     """
-    Check what is here, and write pairs.parquet anew.
+    Check sources, and rewrite their pairs.parquet.
 
-    Without `deep`: sizes of all files, hashes of those that were touched since they came, the pairing, and the size of
-    every image from its header. With it: every image is decoded, and every LQ compared with its GT. What has not
-    changed since an earlier run is not looked at again, and a run that is stopped goes on where it was.
+    Without `deep`: sizes of all files, hashes of files with a new modification time, the pairing, and the size of every
+    image from its header. With it: every image is decoded, and every LQ is compared with its GT. Files that have not
+    changed since an earlier run are not checked again, and a run that was stopped is resumed.
 
     Args:
-        sources: which ones.
-        layout: where they lie.
-        deep: look at every pixel.
-        jobs: processes.
-        progress: hears how far it is.
+        sources: the sources to verify.
+        layout: the folders of the root.
+        deep: check every pixel.
+        jobs: number of processes.
+        progress: receives progress.
     """
     return VerifyReport(
         tuple(_verify_source(s, layout, deep=deep, jobs=jobs, progress=progress) for s in sources), deep
@@ -110,7 +110,7 @@ def verify(sources: Sequence[Source], layout: Layout, *, deep: bool, jobs: int, 
 
 def pin_lines(source: Source, layout: Layout) -> tuple[str, ...]:
     """
-    Give the lines that pin a source's files in its manifest: name, size and sha256 of what arrived.
+    Return the manifest lines that pin a source's files: name, size and sha256 of the downloads.
 
     Raises:
         SourceError: the receipts cannot be read.
@@ -150,9 +150,9 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
                 try:
                     inventory = write_inventory(source, layout, pairing, checks)
                 except StorageError as error:
-                    # On a disk that is shared for reading the answer is as true; it is only not kept.
+                    # On a read-only disk the result is still valid; it only cannot be stored.
                     inventory = write_inventory(source, layout, pairing, checks, keep=False)
-                    unkept = (f"{error}. What stands here is true, and was not kept",)
+                    unkept = (f"{error}. The results shown are valid, but were not stored",)
                 _collect_warnings(pairing, checks, warnings, examples)
         except UirError as error:
             problems.append(str(error))
@@ -177,7 +177,7 @@ def _state(
 ) -> VerifyState:
     if missing or changed or problems or inventory is None or not inventory.total:
         return "faulty"
-    # An unreadable image of a published source came so, for its bytes are as they came; in a user's folder it is new.
+    # An unreadable image of a published source was published so: its bytes are unchanged. In a user's folder it is new.
     return "faulty" if source.local_dir is not None and inventory.unreadable else "good"
 
 
@@ -196,19 +196,19 @@ def _todo(
     if changed:
         names = ", ".join(fault.path for fault in changed[:3])
         todo.append(
-            f"delete what changed ({names}{', ...' if len(changed) > 3 else ''}) and run `uir fetch {source.id}`"
+            f"delete the changed files ({names}{', ...' if len(changed) > 3 else ''}) and run `uir fetch {source.id}`"
         )
     elif missing:
         todo.append(f"uir fetch {source.id}")
     if inventory is not None:
         if inventory.unknown_count:
             todo.append(
-                f"{inventory.unknown_count} images fit no rule, such as {inventory.unknown[0]}: "
+                f"{inventory.unknown_count} images match no rule, such as {inventory.unknown[0]}: "
                 f"compare {files_root(source, layout)} with the layout in the manifest"
             )
         if inventory.unreadable:
             todo.append(
-                f"{inventory.unreadable} pairs have an image that cannot be used; pairs.parquet says which and why"
+                f"{inventory.unreadable} pairs have an image that cannot be used; pairs.parquet gives the reasons"
             )
     return tuple(todo)
 
@@ -216,9 +216,9 @@ def _todo(
 def _inspect(
     source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, jobs: int, progress: Progress
 ) -> None:
-    """Look at every pixel of what is new; at most a few groups a worker are in flight, so memory stays bounded."""
+    """Check every pixel of new files; at most a few groups per worker are in memory at the same time."""
     groups = list(_new_groups(source, layout, pairing, checks))
-    task = f"{source.id}: looking at pixels"
+    task = f"{source.id}: checking pixels"
     progress.begin(task, sum(max(1, len(group.lqs)) for group in groups))
     batches = (groups[i : i + _GROUPS_AT_ONCE] for i in range(0, len(groups), _GROUPS_AT_ONCE))
     for seen in _spread(batches, jobs if len(groups) > FEW_GROUPS else 1):
@@ -242,13 +242,13 @@ def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
                 yield from seen
     except BrokenProcessPool:
         raise SourceError(
-            "a worker process ended of itself: it ran out of memory, or a script of yours that calls this lacks "
-            '`if __name__ == "__main__":`. What was seen is kept; run it again with --jobs 1'
+            "a worker process ended unexpectedly: it ran out of memory, or a script of yours that calls this lacks "
+            '`if __name__ == "__main__":`. Results so far are kept; run it again with --jobs 1'
         ) from None
 
 
 def _new_groups(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Iterator[Group]:
-    """Give the pairs that were not looked at since their files changed, by their GT."""
+    """Yield the pairs that were not checked since their files changed, grouped by their GT."""
     root = files_root(source, layout)
     groups: dict[tuple[str, int], list[str]] = {}
     for pair in pairing.pairs:

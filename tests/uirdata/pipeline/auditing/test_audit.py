@@ -16,7 +16,7 @@ from uirdata.facts.overlaps import load_overlaps
 from uirdata.images import RgbImage
 from uirdata.manifest_syntax.patterns import compile_pattern
 from uirdata.pipeline.auditing.audit import AuditReport, audit
-from uirdata.pipeline.auditing.gt_images import ImageLocation, Picture, shard_pictures, source_pictures
+from uirdata.pipeline.auditing.gt_images import GtImage, ImageLocation, shard_images, source_images
 from uirdata.pipeline.auditing.report import count_hits, scene_pattern, write_audit_page, write_hits, write_overlaps
 from uirdata.pipeline.building.build import build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
@@ -28,7 +28,7 @@ from uirdata.storage.tables import read_table
 
 
 def generated() -> dict[str, RgbImage]:
-    """Twenty-four pictures: photographs of scikit-image in crops that do not overlap, and generated ones."""
+    """Twenty-four images: photographs of scikit-image in crops that do not overlap, and generated ones."""
     data = pytest.importorskip("skimage.data")
     found = {f"made-{seed}": synthetic_image(320, 384, seed) for seed in range(8)}
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
@@ -64,12 +64,12 @@ COPIES: dict[str, Callable[[RgbImage], RgbImage]] = {
 }
 
 
-def pictures(folder: Path, source: str, images: dict[str, RgbImage], split: str = "train") -> list[Picture]:
+def gt_images(folder: Path, source: str, images: dict[str, RgbImage], split: str = "train") -> list[GtImage]:
     found = []
     for name, image in images.items():
         path = write_png(folder / source / f"{name}.png", np.ascontiguousarray(image))
         height, width = image.shape[:2]
-        found.append(Picture("", source, split, name, path.name, 0, 0, height, width, "", ImageLocation(path)))
+        found.append(GtImage("", source, split, name, path.name, 0, 0, height, width, "", ImageLocation(path)))
     return found
 
 
@@ -78,13 +78,13 @@ def scenes(report: AuditReport) -> set[tuple[str, str]]:
 
 
 def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
-    """Precision and recall over eight copies of each of twelve pictures, among twelve others."""
+    """Precision and recall over eight copies of each of twelve images, among twelve others."""
     images = generated()
     held, others = list(images)[::2], list(images)[1::2]
-    benchmark = pictures(tmp_path, "bench", {name: images[name] for name in held}, "test")
-    train = pictures(tmp_path, "others", {name: images[name] for name in others})
+    benchmark = gt_images(tmp_path, "bench", {name: images[name] for name in held}, "test")
+    train = gt_images(tmp_path, "others", {name: images[name] for name in others})
     for copy, change in COPIES.items():
-        copies = pictures(tmp_path / copy, "copies", {name: change(images[name]) for name in held})
+        copies = gt_images(tmp_path / copy, "copies", {name: change(images[name]) for name in held})
         train += [replace(found, gt_path=copy) for found in copies]
     report = audit(train, benchmark, FingerprintCache(tmp_path / "cache"), workers=1)
     assert [hit for hit in report.against if hit.one.scene != hit.other.scene] == []  # precision 1
@@ -99,8 +99,8 @@ def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_hit_says_which_flip_and_which_part(tmp_path: Path) -> None:
     image = synthetic_image(300, 400, 11)
-    (train,) = pictures(tmp_path, "crops", {"a": image[20:276, 60:316][:, ::-1]})
-    (bench,) = pictures(tmp_path, "bench", {"b": image}, "test")
+    (train,) = gt_images(tmp_path, "crops", {"a": image[20:276, 60:316][:, ::-1]})
+    (bench,) = gt_images(tmp_path, "bench", {"b": image}, "test")
     (hit,) = audit([train], [bench], FingerprintCache(tmp_path / "cache")).against
     assert (hit.kind, hit.flip) == ("crop", "horizontal")
     assert hit.windows >= 3
@@ -111,8 +111,8 @@ def test_a_hit_says_which_flip_and_which_part(tmp_path: Path) -> None:
 
 def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
     image = synthetic_image(80, 90, 1)
-    train = pictures(tmp_path, "one", {"a": image, "b": synthetic_image(80, 90, 2)})
-    (bench,) = pictures(tmp_path, "two", {"c": image}, "test")
+    train = gt_images(tmp_path, "one", {"a": image, "b": synthetic_image(80, 90, 2)})
+    (bench,) = gt_images(tmp_path, "two", {"c": image}, "test")
     Image.fromarray(image).save(tmp_path / "two/c.bmp")
     other = replace(bench, place=ImageLocation(tmp_path / "two/c.bmp"))
     report = audit(train, [bench, other], FingerprintCache(tmp_path / "cache"))
@@ -121,10 +121,10 @@ def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
 
 def test_what_hashes_propose_counts_only_where_the_pixels_agree(tmp_path: Path) -> None:
     image, collage = synthetic_image(320, 384, 5), synthetic_image(320, 384, 6)
-    # Windows in a corner agree on a place; what the two pictures have in common there is not the same.
+    # Windows in a corner agree on a place; what the two images have in common there is not the same.
     collage[:220, :250] = image[:220, :250]
-    train = pictures(tmp_path, "train", {"collage": collage, "copy": as_jpeg(image)})
-    bench = pictures(tmp_path, "bench", {"b": image}, "test")
+    train = gt_images(tmp_path, "train", {"collage": collage, "copy": as_jpeg(image)})
+    bench = gt_images(tmp_path, "bench", {"b": image}, "test")
     cache = FingerprintCache(tmp_path / "cache")
     assert scenes(audit(train, bench, cache)) == {("copy", "b")}
     assert scenes(audit(train, bench, cache, min_similarity=-1.0)) == {("copy", "b"), ("collage", "b")}
@@ -133,7 +133,7 @@ def test_what_hashes_propose_counts_only_where_the_pixels_agree(tmp_path: Path) 
 def test_within_a_data_set_only_other_scenes_count(tmp_path: Path) -> None:
     image = synthetic_image(200, 260, 5)
     images = {"a": image, "b": image, "c": as_jpeg(image), "d": synthetic_image(200, 260, 6)}
-    train = pictures(tmp_path, "one", images)
+    train = gt_images(tmp_path, "one", images)
     # Two crops of one scene overlap by design.
     same_scene = [
         replace(train[3], gt_path="d2.png", place=ImageLocation(write_png(tmp_path / "d2.png", images["d"][:180])))
@@ -147,27 +147,27 @@ def test_within_a_data_set_only_other_scenes_count(tmp_path: Path) -> None:
     assert report.against == []
 
 
-def test_fingerprints_are_kept_by_content_and_broken_pictures_are_named(
+def test_fingerprints_are_kept_by_content_and_unreadable_images_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uirdata.pipeline.auditing import gt_images as module
 
     images = {name: synthetic_image(90, 120, seed) for seed, name in enumerate("abc")}
-    train = pictures(tmp_path, "one", images)
-    train[1].place.path.write_bytes(b"no picture")
+    train = gt_images(tmp_path, "one", images)
+    train[1].place.path.write_bytes(b"not an image")
     moved = replace(train[2], place=ImageLocation(tmp_path / "gone.png"))
     report = audit([*train, moved], [], FingerprintCache(tmp_path / "cache"))
-    assert report.pictures == 2
+    assert report.images == 2
     assert sorted(failure.source for failure in report.failures) == ["one/b.png", "one/c.png"]
     assert any("gone.png: cannot be read" in failure.reason for failure in report.failures)
     monkeypatch.setattr(module, "fingerprint", lambda _: pytest.fail("looked at twice"))
-    renamed = pictures(tmp_path, "two", {"x": images["a"]})
+    renamed = gt_images(tmp_path, "two", {"x": images["a"]})
     assert audit([*renamed, train[0]], [], FingerprintCache(tmp_path / "cache")).within[0].kind == "exact"
 
 
 def test_batches_give_each_content_once_and_only_what_is_wanted(tmp_path: Path) -> None:
     cache = FingerprintCache(tmp_path / "cache")
-    train = pictures(tmp_path, "one", {name: synthetic_image(90, 120, seed) for seed, name in enumerate("abcde")})
+    train = gt_images(tmp_path, "one", {name: synthetic_image(90, 120, seed) for seed, name in enumerate("abcde")})
     audit(train[:3], [], cache)
     audit(train[3:], [], cache)
     contents = sorted(cache.contents())
@@ -181,31 +181,31 @@ def test_batches_give_each_content_once_and_only_what_is_wanted(tmp_path: Path) 
         assert len(batch.owners) == len(batch.windows) > 0
 
 
-def built(tmp_path: Path) -> tuple[Path, list[Picture]]:
-    """A pool of the small source, and its pictures."""
+def built(tmp_path: Path) -> tuple[Path, list[GtImage]]:
+    """A pool of the small source, and its GT images."""
     layout, sources = small_source(tmp_path)
     plan = make_plan(small_subset(), sources, layout)
     pool = tmp_path / "pool"
     pixels = SourcePixels(source_folders(sources, layout, ["here"]), 0)
     build(plan_build(pool, plan, BuildSettings(lazy=True)), subsets={"small": small_subset().classes}, pixels=pixels)
-    return pool, shard_pictures(pool, ("train",))
+    return pool, shard_images(pool, ("train",))
 
 
-def test_pictures_of_shards_are_each_gt_once_and_match_the_files_they_come_from(tmp_path: Path) -> None:
+def test_images_of_shards_are_each_gt_once_and_match_the_files_they_come_from(tmp_path: Path) -> None:
     pool, train = built(tmp_path)
     records = read_table(pool / "manifest.parquet").to_pylist()
     assert len(train) == len({row["gt_sha256"] for row in records if row["split"] == "train"}) < len(records)
     layout, _ = small_source(tmp_path)
-    files = source_pictures("here", tmp_path / "photos", layout, {"train"})
+    files = source_images("here", tmp_path / "photos", layout, {"train"})
     assert files is not None
-    assert [picture.scene for picture in files] == ["p0", "p1", "p2", "p3", "h0", "h1"]
+    assert [image.scene for image in files] == ["p0", "p1", "p2", "p3", "h0", "h1"]
     report = audit(train, [replace(file, source="bench") for file in files], FingerprintCache(tmp_path / "cache"))
     # Each crop of 48 pixels is too small for windows; the whole-hash cannot see a crop.
     assert report.failures == []
-    assert source_pictures("nowhere", tmp_path, layout, {"train"}) is None
+    assert source_images("nowhere", tmp_path, layout, {"train"}) is None
     exchanged = replace(train[1], place=train[2].place)
     (failure,) = audit([exchanged], [], FingerprintCache(tmp_path / "exchanged")).failures
-    assert "is not what was written" in failure.reason
+    assert "has other pixels than when" in failure.reason
     broken = train[0].place
     data = bytearray(broken.path.read_bytes())
     data[broken.offset + 100 : broken.offset + 200] = bytes(100)
@@ -215,8 +215,8 @@ def test_pictures_of_shards_are_each_gt_once_and_match_the_files_they_come_from(
 
 def report_of(tmp_path: Path, names: Iterable[str]) -> AuditReport:
     images = {name: synthetic_image(150, 200, seed) for seed, name in enumerate(names)}
-    bench = pictures(tmp_path, "bench", {f"b-{name}": image for name, image in images.items()}, "test")
-    train = pictures(tmp_path, "train", {name: as_jpeg(image) for name, image in images.items()})
+    bench = gt_images(tmp_path, "bench", {f"b-{name}": image for name, image in images.items()}, "test")
+    train = gt_images(tmp_path, "train", {name: as_jpeg(image) for name, image in images.items()})
     return audit(train, bench, FingerprintCache(tmp_path / "cache"))
 
 

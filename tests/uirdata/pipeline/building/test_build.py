@@ -382,5 +382,5 @@ def test_two_builds_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_nothing_fetched_says_what_to_type(tmp_path: Path) -> None:
     _, sources = small_source(tmp_path)
-    with pytest.raises(SourceError, match="`uir fetch here` brings it"):
+    with pytest.raises(SourceError, match="not fetched; run `uir fetch here`"):
         make_plan(small_subset(), sources, Layout(tmp_path / "empty"))

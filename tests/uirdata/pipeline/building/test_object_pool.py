@@ -107,7 +107,7 @@ def test_workers_put_their_shards_there_and_the_command_takes_an_address(tmp_pat
     command = ["build-shards", "--subset", "small", "--out", other, "--root", str(tmp_path), "--workers", "1"]
     built = CliRunner().invoke(program, command)
     assert built.exit_code == 0, built.output
-    assert f"In {other}" in built.output
+    assert f"Written to {other}" in built.output
     assert len(uirdata.open_shards(other)) == len(uirdata.open_shards(tmp_path / "other")) > 0
     refused = CliRunner().invoke(program, [*command, "--materialise", str(tmp_path / "other")])
     assert refused.exit_code == 2

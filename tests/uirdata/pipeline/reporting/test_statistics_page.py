@@ -15,7 +15,7 @@ from tests.uirdata.pipeline.building.test_build import _run, run
 from tests.uirdata.pipeline.trees import small_source
 from uirdata import open_shards
 from uirdata.degradations import DEGRADATIONS
-from uirdata.pipeline.reporting.statistics_page import count_shards, level_pictures, write_statistics_page
+from uirdata.pipeline.reporting.statistics_page import count_shards, level_images, write_statistics_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -82,7 +82,7 @@ def test_levels_stand_in_the_order_of_their_type_and_those_of_others_behind_them
     known = [level.name for level in DEGRADATIONS["jpeg"].levels]
     assert known != sorted(known)
     given = Levels("jpeg", ["zz", *reversed(known), "aa"])
-    ((name, number, figures),) = level_pictures(given)  # type: ignore[arg-type]
+    ((name, number, figures),) = level_images(given)  # type: ignore[arg-type]
     assert (name, number) == ("jpeg", len(known) + 2)
     assert re.findall(r"<figcaption>([^<]*)</figcaption>", "".join(figures)) == [*known, "aa", "zz"]
 
