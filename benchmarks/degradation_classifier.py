@@ -215,7 +215,7 @@ def print_real(network: Classifier, folder: Path) -> None:
 
 
 def guess(network: Classifier, image: RgbImage) -> str:
-    """Return the type of the highest mean probability over up to 25 crops; large images are reduced to about 720 rows."""
+    """Return the type of the highest mean probability over up to 25 crops; large images are reduced to 720 rows."""
     scale = min(1.0, 720 / min(image.shape[:2]))
     if scale < 0.75:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

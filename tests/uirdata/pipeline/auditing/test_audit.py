@@ -16,7 +16,7 @@ from uirdata.facts.overlaps import load_overlaps
 from uirdata.images import RgbImage
 from uirdata.manifest_syntax.patterns import compile_pattern
 from uirdata.pipeline.auditing.audit import AuditReport, audit
-from uirdata.pipeline.auditing.gt_images import ImageLocation, GtImage, shard_images, source_images
+from uirdata.pipeline.auditing.gt_images import GtImage, ImageLocation, shard_images, source_images
 from uirdata.pipeline.auditing.report import count_hits, scene_pattern, write_audit_page, write_hits, write_overlaps
 from uirdata.pipeline.building.build import build
 from uirdata.pipeline.building.build_plan import BuildSettings, plan_build
