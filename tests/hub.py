@@ -1,8 +1,8 @@
 """
-A Hub on 127.0.0.1 that speaks what huggingface_hub really calls: create, preupload, LFS, commit, tree, resolve.
+A Hub on 127.0.0.1 with the endpoints that huggingface_hub calls: create, preupload, LFS, commit, tree, resolve.
 
-It shows that the client's code runs, and in which order, and it can misbehave; that the Hub itself agrees it does not
-show.
+Tests with it show that the client's code runs, and in which order, and how it handles errors; they do not show that the
+real Hub behaves the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote
 
 WRITER, READER, STRANGER = "hf_writer_secret", "hf_reader_secret", "hf_stranger_secret"
-"""Tokens: of `me`, who may write to me/..., of one who may only read, and of one who accepted no terms."""
+"""Tokens: of `me`, who may write to me/..., of a user who may only read, and of a user who accepted no terms."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ Tree = dict[str, Blob]
 
 @dataclass
 class Repo:
-    """A data set repository: its commits, oldest first, and where each branch stands."""
+    """A data set repository: its commits, oldest first, and the commit of each branch."""
 
     private: bool
     gated: bool = False
@@ -67,14 +67,14 @@ class Repo:
 @dataclass
 class Trouble:
     """
-    What goes wrong with requests of one kind.
+    An error for requests of one kind.
 
     Attributes:
-        kind: of request, as in the log.
-        status: answered instead, such as 503.
-        times: how often.
-        retry_after: header of that answer.
-        drop: cut the line after the body was read, and for commits after it was done.
+        kind: kind of request, as in the log.
+        status: status of the response, such as 503.
+        times: number of requests that fail.
+        retry_after: value of the Retry-After header.
+        drop: close the connection after the body was read, and for commits after the commit was made.
     """
 
     kind: str
@@ -85,7 +85,7 @@ class Trouble:
 
 
 class Hub:
-    """The server, its repositories, and a log of what was asked: kind and path."""
+    """The server, its repositories, and a log of the requests: kind and path."""
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
@@ -126,16 +126,16 @@ class Hub:
         self.server.server_close()
 
     def count(self, kind: str) -> int:
-        """How many requests of a kind there were."""
+        """Return the number of requests of a kind."""
         return sum(name == kind for name, _ in self.log)
 
     def tree(self, repo: str, revision: str = "main") -> Tree:
-        """The files of a revision."""
+        """Return the files of a revision."""
         held = self.repos[repo]
         return held.commits[held.branches.get(revision, revision)]
 
     def add(self, repo: str, files: dict[str, bytes], *, gated: bool = False, branches: tuple[str, ...] = ()) -> str:
-        """Publish a repository of somebody else's, all of it as large files; give its commit."""
+        """Publish a repository of another user, with all files as large files; return its commit."""
         held = self.repos[repo] = Repo(private=False, gated=gated)
         oid = held.commit("main", {path: self._large(data) for path, data in files.items()}, "all")
         held.branches |= dict.fromkeys(branches, oid)
@@ -147,7 +147,7 @@ class Hub:
         return blob
 
     def change(self, repo: str, path: str, data: bytes | None) -> None:
-        """Commit to main as somebody else would: new bytes, or none."""
+        """Commit to main as another user: new bytes of a file, or None to delete it."""
         with self._lock:
             tree = dict(self.tree(repo))
             if data is None:
@@ -373,7 +373,7 @@ class Hub:
         headers = {"X-Repo-Commit": found[0], "ETag": tag, "Accept-Ranges": "bytes"}
         if not blob.lfs:
             return _ranged(ask, blob.data, headers)
-        # Another name, as that of the Hub's store: its library follows redirects to its own name by itself.
+        # Another host name, as that of the Hub's storage: huggingface_hub follows redirects to the same host by itself.
         store = f"{self.url.replace('127.0.0.1', 'localhost')}/cdn/{blob.sha256}"
         linked = {"X-Linked-Size": str(len(blob.data)), "X-Linked-ETag": tag, "Location": store}
         return 302, b"", headers | linked

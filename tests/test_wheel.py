@@ -13,7 +13,7 @@ TREE = Path(__file__).resolve().parent.parent
 
 
 def build(folder: Path, how: str) -> Path:
-    """A wheel of this tree as pip builds it, unpacked far from it."""
+    """Build a wheel of this tree as pip does, and return the folder of its unpacked contents outside the tree."""
     command = [sys.executable, "-c", f"import hatchling.build as backend; backend.{how}({str(folder)!r})"]
     subprocess.run(command, cwd=TREE, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
@@ -24,12 +24,12 @@ def build(folder: Path, how: str) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, beside a distribution that has packages called `cli` and `manifests`, as others do."""
+    """Return a folder with the wheel, and packages named `cli` and `manifests` of another distribution."""
     site = build(tmp_path_factory.mktemp("wheel"), "build_wheel")
     for name in ("cli", "manifests"):
         assert not (site / name).exists()
         (site / name).mkdir()
-        (site / name / "__init__.py").write_text("raise ImportError('this is the package of somebody else')\n")
+        (site / name / "__init__.py").write_text("raise ImportError('this is the package of another distribution')\n")
     return site
 
 
@@ -46,7 +46,7 @@ def uir(*arguments: str) -> str:
     return f"import sys; sys.argv[1:] = {list(arguments)!r}; from uir_cli.uir import main; main()"
 
 
-def test_an_installed_wheel_finds_its_manifests_and_brings_the_sample_home(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_finds_its_manifests_and_fetches_the_sample(installed: Path, tmp_path: Path) -> None:
     where = run(installed, tmp_path, "import uirdata.sources as s; print(s.MANIFESTS)").strip()
     assert Path(where) == installed / "uirdata" / "manifests"
     listed = json.loads(run(installed, tmp_path, uir("sources", "--json")))
@@ -68,7 +68,7 @@ def test_the_wheel_holds_the_packages_and_the_facts_and_nothing_else(installed: 
 
 def test_both_programs_start_in_a_folder_that_has_a_cli_of_its_own(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "cli").mkdir()
-    (tmp_path / "cli" / "__init__.py").write_text("raise ImportError('this is the folder of somebody else')\n")
+    (tmp_path / "cli" / "__init__.py").write_text("raise ImportError('this is the folder of another project')\n")
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     for program in ("uir", "maskdcpt"):
         # Without -P: the current folder is searched first, as for everything that is started with -m.

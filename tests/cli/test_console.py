@@ -6,7 +6,7 @@ from uir_cli.console import Console, cell, size_text
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    # Decimal prefixes, as the SI has them and as disks and downloads are measured.
+    # Decimal prefixes of the SI, as for disks and downloads.
     [
         (None, "unknown"),
         (0, "0 B"),
@@ -45,6 +45,6 @@ def test_without_a_terminal_each_task_ends_in_a_line_on_stderr(capsys: pytest.Ca
         progress.begin("names", None)
         progress.advance("names", 7)
         progress.end("names")
-    said = capsys.readouterr()
-    assert said.err.splitlines() == ["crops: 1,001 of 1,200", "bytes: 2.5 MB", "names: 7"]
-    assert said.out == ""
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == ["crops: 1,001 of 1,200", "bytes: 2.5 MB", "names: 7"]
+    assert printed.out == ""

@@ -16,7 +16,7 @@ from uirdata.subsets import Subset, Use
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two degradations, few crops, three steps: the same way, in seconds."""
+    """Use two degradations, few crops, three steps: the same pipeline, in seconds."""
     uses = [
         use
         for name, level in (("noise", "gaussian-25"), ("jpeg", "q10"))
@@ -39,12 +39,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_the_demo_goes_the_whole_way_and_tells_the_truth(tmp_path: Path) -> None:
+def test_the_demo_runs_the_whole_pipeline_and_reports_its_results(tmp_path: Path) -> None:
     result = uir("demo", "--root", str(tmp_path), "--json", "-q", "--workers", "1")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert [row["degradation"] for row in report["rows"]] == ["noise", "jpeg", "mean"]
-    # Three steps teach nothing: what does not beat the LQ is named, and nothing else is.
+    # Three steps are too few to learn: the rows that are not better than the LQ are listed, and no others.
     worse = [row["degradation"] for row in report["rows"] if row["restored"] <= row["lq"]]
     assert report["not_better"] == worse
     assert report["chance"] == 1 / 6

@@ -88,7 +88,7 @@ levels = ["gaussian-15"]
 
 @pytest.fixture
 def root(built: Path, tmp_path: Path) -> Path:
-    """A root with the pool in its usual place, and a manifest of its source."""
+    """Return a root with the pool in its usual place, and a manifest of its source."""
     layout = Layout(tmp_path / "root")
     shutil.copytree(built, layout.shards)
     manifests(layout.manifests)
@@ -103,7 +103,7 @@ def pushed(root: Path, *args: object) -> Result:
 
 def test_push_says_what_it_did_writes_the_pages_and_shows_no_token(server: Hub, root: Path) -> None:
     result = pushed(root, "--verify", "--private")
-    assert f"all {len(server.tree(REPO)) - 1} files have the same bytes there" in result.output
+    assert f"all {len(server.tree(REPO)) - 1} files have the same bytes on the Hub" in result.output
     assert server.repos[REPO].private
     for name in ("README.md", "croissant.json", "eval.yaml"):
         assert (root / "shards" / name).read_bytes() == server.tree(REPO)[name].data
@@ -121,7 +121,7 @@ def test_a_dry_run_lists_files_and_problems_and_changes_nothing(server: Hub, roo
     result = uir("push-hf", REPO, "--root", root, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "29 of 29 files" in result.output
-    assert "images that may not be passed on" in result.output
+    assert "images that may not be redistributed" in result.output
     assert digests(root) == before
     assert REPO not in server.repos
     refused = uir("push-hf", REPO, "--root", root)
@@ -138,14 +138,14 @@ def test_a_branch_of_its_own_leaves_main_alone(server: Hub, root: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["small"], ["a", "b", "c/d"], ["a/b/c"], ["me/sm all"]])
-def test_a_name_that_is_none_is_misuse(words: list[str], tmp_path: Path) -> None:
+def test_an_invalid_name_is_wrong_usage(words: list[str], tmp_path: Path) -> None:
     result = uir("push-hf", *words, "--root", tmp_path)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
 
 
 def run_code(code: str, home: Path, *args: Path) -> str:
-    """Run code in a process of its own, which talks to the Hub of the test."""
+    """Run code in a new process that uses the Hub of the test; return its output."""
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", code, *map(str, args)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -179,7 +179,7 @@ def test_datasets_loads_tars_alone_with_the_words_of_the_card(server: Hub, root:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mlcroissant") is None, reason="needs mlcroissant")
-def test_mlcroissant_finds_no_fault_with_croissant_json(server: Hub, root: Path) -> None:
+def test_mlcroissant_accepts_croissant_json(server: Hub, root: Path) -> None:
     pushed(root)
     code = (
         "import sys, mlcroissant\n"
@@ -224,4 +224,4 @@ def test_pixels_come_back_from_recipes_alone(server: Hub, root: Path, tmp_path: 
     assert digests(out) == {name: digest for name, digest in digests(root / "shards").items() if name not in pages}
     empty = uir("build-shards", "--from-hub", REPO, "--root", tmp_path / "nobody", "--out", tmp_path / "none")
     assert empty.exit_code == 3
-    assert "`uir fetch here` brings it" in empty.output
+    assert "not fetched; run `uir fetch here`" in empty.output

@@ -63,7 +63,7 @@ def test_a_plan_needs_no_network_and_no_library_of_a_host(tmp_path: Path) -> Non
     command = [sys.executable, "-c", code, str(tmp_path / "root")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
-    words = ("GOPRO_Large.zip", "8.8 GB", "CC BY 4.0", "to fetch:", "once unpacked:", "with --prune", "free:")
+    words = ("GOPRO_Large.zip", "8.8 GB", "CC BY 4.0", "to download:", "after unpacking:", "with --prune", "free:")
     for word in words:
         assert word in done.stdout
     assert not (tmp_path / "root").exists()
@@ -76,18 +76,18 @@ def test_a_plan_names_what_needs_the_user(tmp_path: Path, monkeypatch: pytest.Mo
     assert gates == {"lsdir": "token", "rdnet": "by hand", "gopro": ""}
     shown = uir("fetch", "lsdir", "rdnet", "gopro", "--dry-run", "--root", str(tmp_path)).output
     assert "need a token: lsdir\n" in shown
-    assert "have files that you have to get by hand: rdnet\n" in shown
+    assert "have files that you have to download manually: rdnet\n" in shown
 
 
-def test_a_source_is_shown_with_all_its_mirrors_and_what_each_asks(tmp_path: Path) -> None:
+def test_a_source_is_shown_with_all_its_mirrors_and_their_access(tmp_path: Path) -> None:
     shown = uir("sources", "lol-v1", "lsdir", "--root", str(tmp_path)).output
     words = (
         "157bjO1_cFuSd0HWDUuAmcHRJDVyWpOxB",
-        "by hand, in a browser",
+        "manually, in a browser",
         "needs a token",
         "--alternative retinexformer",
         "155.0 GB and 1 file of unknown size to download",
-        "left aside: https://data.vision.ee.ethz.ch/yawli/index.html: the old site",
+        "skipped: https://data.vision.ee.ethz.ch/yawli/index.html: the old site",
     )
     for word in words:
         assert word in shown
@@ -100,7 +100,7 @@ def test_every_command_has_examples_in_its_help(command: str) -> None:
     assert f"uir {command}" in result.output.split("Examples:")[1]
 
 
-def test_an_unknown_command_a_source_and_a_subset_are_told_the_nearest_name(tmp_path: Path) -> None:
+def test_an_unknown_command_source_or_subset_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     assert uir("fetsh").exit_code == 2
     assert "did you mean 'fetch'" in uir("fetsh").output
     for args in (["fetch", "gorpo"], ["sources", "gorpo"]):
@@ -139,7 +139,7 @@ def test_an_lq_and_a_gt_folder_become_shards_of_their_pairs(tmp_path: Path) -> N
     assert np.array_equal(dataset[0].lq, read_image(tmp_path / "data" / dataset[0].record.lq_path))
 
 
-def test_a_missing_folder_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_of_one_line(tmp_path: Path) -> None:
     for args in (
         ["fetch", "mine", "--from", str(tmp_path / "nowhere"), "--root", str(tmp_path)],
         ["stats", str(tmp_path / "nowhere")],
@@ -152,7 +152,7 @@ def test_a_missing_folder_is_said_in_one_line(tmp_path: Path) -> None:
         assert "Traceback" not in result.output
 
 
-def test_a_truncated_picture_costs_its_samples_and_exit_code_3(tmp_path: Path, photos: Path) -> None:
+def test_a_truncated_image_costs_its_samples_and_exit_code_3(tmp_path: Path, photos: Path) -> None:
     root = tmp_path / "root"
     assert uir("fetch", "mine", "--from", str(photos), "--root", str(root), "-q").exit_code == 0
     (photos / "p2.png").write_bytes((photos / "p2.png").read_bytes()[:-300])
@@ -178,7 +178,7 @@ def test_dry_runs_write_nothing(tmp_path: Path, photos: Path) -> None:
     assert sorted(str(p) for p in root.rglob("*")) == before
 
 
-def test_crops_are_exported_as_pictures(tmp_path: Path, photos: Path) -> None:
+def test_crops_are_exported_as_images(tmp_path: Path, photos: Path) -> None:
     root = tmp_path / "root"
     assert uir("fetch", "mine", "--from", str(photos), "--root", str(root), "-q").exit_code == 0
     out = tmp_path / "crops"
@@ -222,7 +222,7 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert Size().convert(text, None, None) == size
 
 
-def test_a_size_that_is_none_is_misuse() -> None:
+def test_an_invalid_size_is_wrong_usage() -> None:
     assert uir("build-shards", "--shard-size", "big").exit_code == 2
 
 
@@ -231,7 +231,7 @@ def test_cells_and_sizes_are_written_as_people_read_them() -> None:
     assert [size_text(v) for v in (999, 1000, 22_408_017_592, None)] == ["999 B", "1.0 kB", "22.4 GB", "unknown"]
 
 
-def test_verify_sets_found_counts_beside_published_ones_and_names_known_defects(tmp_path: Path) -> None:
+def test_verify_shows_found_and_published_counts_and_known_defects(tmp_path: Path) -> None:
     files, _ = example_tree(load_sources()["lol-v1"])
     for name, data in files.items():
         path = tmp_path / "mine/lol-v1" / name

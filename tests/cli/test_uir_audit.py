@@ -14,14 +14,14 @@ from uirdata.storage.tables import read_table
 
 
 def photograph(seed: int) -> RgbImage:
-    """A picture with grain, so that nobody calls it blurred."""
+    """Return an image with grain, so that it does not count as blurred."""
     grain = np.random.default_rng(seed).normal(0, 40, (150, 180, 1))
     return np.clip(synthetic_image(150, 180, seed) + grain, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root with shards of three photographs, and a benchmark that holds one of them."""
+    """Return a root with shards of three photographs, and a benchmark that contains one of them."""
     for number in range(3):
         write_png(tmp_path / f"photos/p{number}.png", photograph(number))
     (tmp_path / "bench").mkdir()
@@ -114,7 +114,7 @@ def test_screen_leaves_out_the_same_crops_of_the_plan_and_of_the_shards(tmp_path
     assert "sky.png" not in read_table(Path(out) / "manifest.parquet")["gt_path"].to_pylist()
 
 
-def test_an_image_that_cannot_be_screened_is_said_after_the_plan_was_written(tmp_path: Path, root: Path) -> None:
+def test_an_image_that_cannot_be_screened_is_reported_after_the_plan_was_written(tmp_path: Path, root: Path) -> None:
     (tmp_path / "photos/p1.png").write_bytes(b"")
     result = uir("crop", "--subset", "small", "--screen", "--root", str(root), "--jobs", "1")
     assert result.exit_code == 3

@@ -30,7 +30,7 @@ stride = 32
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root with photographs of the user's own, enough for some seconds of work."""
+    """Return a root with photographs of the user's own, enough for some seconds of work."""
     for number in range(2):
         write_png(tmp_path / f"photos/p{number}.png", synthetic_image(256, 256, number))
     root = tmp_path / "root"
@@ -40,8 +40,8 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_ctrl_c_ends_a_build_with_130_in_one_line_and_what_was_finished_stays(root: Path) -> None:
-    # A shell that starts the tests in the background has them ignore SIGINT, and so would the command.
+def test_ctrl_c_ends_a_build_with_130_and_one_line_and_finished_shards_are_kept(root: Path) -> None:
+    # If a shell started the tests in the background, they ignore SIGINT, and so would the command.
     code = "import signal; signal.signal(2, signal.default_int_handler); from uir_cli.uir import main; main()"
     command = code, "build-shards", "--subset", "small", "--root", str(root)
     process = subprocess.Popen(
@@ -55,7 +55,7 @@ def test_ctrl_c_ends_a_build_with_130_in_one_line_and_what_was_finished_stays(ro
     deadline = time.monotonic() + 60
     while len(list(parts.glob("*.parquet"))) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    # As a terminal does: the whole group hears of it.
+    # As a terminal does: the whole process group receives it.
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -72,7 +72,7 @@ def test_ctrl_c_ends_a_build_with_130_in_one_line_and_what_was_finished_stays(ro
 
 
 def left_of_group(group: int) -> list[str]:
-    """Command lines of a group's processes that are still there after a while; what is dead has none."""
+    """Return the command lines of the processes of a group that still run after a while; a dead process has none."""
     deadline = time.monotonic() + 20
     while True:
         found = []
@@ -87,7 +87,7 @@ def left_of_group(group: int) -> list[str]:
         time.sleep(0.1)
 
 
-def test_what_is_no_place_for_shards_is_refused(root: Path) -> None:
+def test_an_output_that_cannot_hold_shards_is_refused(root: Path) -> None:
     command = ["build-shards", "--subset", "small", "--root", str(root), "--out"]
     for place, said in (
         ("hf://datasets/me/mine", "uir push-hf"),
@@ -100,10 +100,10 @@ def test_what_is_no_place_for_shards_is_refused(root: Path) -> None:
         assert "Traceback" not in result.output
 
 
-def test_a_dry_run_says_what_lazy_shards_save(root: Path) -> None:
+def test_a_dry_run_shows_how_much_smaller_lazy_shards_are(root: Path) -> None:
     command = ["build-shards", "--subset", "small", "--root", str(root), "--lazy", "--dry-run"]
     result = CliRunner().invoke(program, command)
     assert result.exit_code == 0, result.output
     assert "as webp: " in result.output
     # Six noisy LQ of each GT: 6 x (0.479 + 0.787) / 0.479.
-    assert "15.9 times less" in result.output
+    assert "15.9 times smaller" in result.output

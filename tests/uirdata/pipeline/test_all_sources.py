@@ -1,4 +1,4 @@
-"""Every source, in its published layout, from a folder of the user's to pairs.parquet."""
+"""Every source in its published layout, from a folder of the user to pairs.parquet."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SOURCES = load_sources()
 WITH_RULES = [name for name, source in SOURCES.items() if source.pairs]
 
 
-def picture_bytes(path: str, height: int, width: int) -> bytes:
-    """An image file of the kind that its name says."""
+def image_bytes(path: str, height: int, width: int) -> bytes:
+    """Return an image file in the format of its name."""
     seed = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "little")
     buffer = io.BytesIO()
     kind = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "tiff": "TIFF"}.get(path.rpartition(".")[2].lower())
@@ -33,7 +33,7 @@ def picture_bytes(path: str, height: int, width: int) -> bytes:
 
 
 def example_tree(source: Source) -> tuple[dict[str, bytes], set[tuple[str, str]]]:
-    """The files that the examples of a source's rules speak of, and the pairs that they make."""
+    """Return the files of the examples of a source's rules, and their pairs."""
     files: dict[str, bytes] = {}
     expected: set[tuple[str, str]] = set()
     for rule in source.pairs:
@@ -42,18 +42,18 @@ def example_tree(source: Source) -> tuple[dict[str, bytes], set[tuple[str, str]]
             expected.add((pair.lq, pair.gt))
             border = 2 * rule.gt_border
             if pair.lq:
-                files[pair.lq] = picture_bytes(pair.lq, 24, 32)
+                files[pair.lq] = image_bytes(pair.lq, 24, 32)
             if pair.gt:
-                files[pair.gt] = picture_bytes(pair.gt, 24 + border, 32 + border)
+                files[pair.gt] = image_bytes(pair.gt, 24 + border, 32 + border)
         for path in rule.example.left_out:
-            files.setdefault(path, picture_bytes(path, 24, 32))
+            files.setdefault(path, image_bytes(path, 24, 32))
         for path, text in rule.example.lists.items():
             files[path] = text.encode()
     return files, expected
 
 
 def unpinned(source: Source) -> Source:
-    """The source, for files that are not the published ones."""
+    """Return the source without hashes and sizes, for files that are not the published ones."""
     files = tuple(replace(file, sha256="", md5="", size=None) for file in source.files)
     return replace(source, files=files, alternatives=())
 
@@ -63,7 +63,7 @@ def packable(source: Source) -> bool:
 
 
 def write_downloads(source: Source, files: dict[str, bytes], mine: Path) -> None:
-    """Pack a tree as the source's own archives are."""
+    """Pack a tree like the archives of the source."""
     contents: dict[str, dict[str, bytes]] = {file.name: {} for file in source.files}
     for path, data in files.items():
         file = home_of(source, path)
@@ -81,11 +81,11 @@ def write_downloads(source: Source, files: dict[str, bytes], mine: Path) -> None
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 (target / path).write_bytes(data)
         else:
-            target.write_bytes(next(iter(held.values()), b"a file that no example speaks of"))
+            target.write_bytes(next(iter(held.values()), b"a file of no example"))
 
 
 def home_of(source: Source, path: str) -> RemoteFile:
-    """The file that a path of the tree would come from."""
+    """Return the file that a path of the tree would come from."""
     for file in source.files:
         if not file.archive and PurePosixPath(file.name).name == PurePosixPath(path).name:
             return file
@@ -120,7 +120,7 @@ def test_archives_with_the_published_names_become_pairs(name: str, tmp_path: Pat
     source = unpinned(SOURCES[name])
     files, expected = example_tree(source)
     if any(f.unpack_to for f in source.files if f.archive) and all(f.unpack_to for f in source.files if f.archive):
-        # Examples of other packings have no home in these archives.
+        # Examples of other file sets are not in these archives.
         tops = tuple(f.unpack_to.rstrip("/") + "/" for f in source.files if f.archive)
         files = {path: data for path, data in files.items() if path.startswith(tops)}
         expected = {pair for pair in expected if all(not path or path in files for path in pair)}

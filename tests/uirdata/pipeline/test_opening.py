@@ -25,7 +25,7 @@ PLACE = f"hf://datasets/{REPO}"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: Path) -> Iterator[Hub]:
-    """A Hub with the pool on it."""
+    """Run a Hub with the pool on it."""
     with online_hub(monkeypatch, tmp_path / "cache") as server:
         publish(built, tmp_path)
         server.log.clear()
@@ -57,9 +57,7 @@ def test_shards_on_the_hub_give_the_samples_of_the_folder(server: Hub, built: Pa
     assert not [path for _, path in server.log[before:] if path.endswith(("train-00000.tar", ".parquet"))]
 
 
-def test_a_few_samples_are_read_by_themselves_and_more_bring_the_shard(
-    server: Hub, built: Path, tmp_path: Path
-) -> None:
+def test_a_few_samples_are_read_alone_and_more_download_the_shard(server: Hub, built: Path, tmp_path: Path) -> None:
     there = uirdata.open_shards(PLACE, "train")
     noise = [i for i, r in enumerate(there.records) if r.shard == "train/noise/here-00000.tar"]
     assert len(noise) > RANGE_READS
@@ -75,7 +73,7 @@ def test_a_few_samples_are_read_by_themselves_and_more_bring_the_shard(
     assert len(asked(server)) == before
 
 
-def test_no_more_shards_are_kept_than_the_limit_allows_and_old_ones_make_room(
+def test_no_more_shards_are_cached_than_the_limit_allows_and_old_ones_are_deleted(
     server: Hub, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -102,12 +100,12 @@ def test_statistics_need_no_shard(server: Hub, built: Path) -> None:
     assert not asked(server)
 
 
-def test_what_was_read_is_there_offline(
+def test_samples_that_were_read_are_available_offline(
     server: Hub, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert same(uirdata.open_shards(PLACE), uirdata.open_shards(built))
     server.log.clear()
-    # As in a cache that is shared for reading only: nobody can take the lock.
+    # As in a read-only shared cache: the lock cannot be taken.
     for lock in (tmp_path / "cache").rglob(".lock"):
         lock.unlink()
         lock.mkdir()
@@ -177,7 +175,7 @@ def test_recipes_without_pixels_say_how_to_make_them(
             there[0]
 
 
-def test_any_web_server_will_do(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_read_from_any_web_server(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UIR_CACHE", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     files = {f"/pool/{p.relative_to(built)}": p.read_bytes() for p in built.rglob("*") if p.is_file()}
@@ -201,7 +199,7 @@ def test_a_manifest_of_other_shards_is_refused(built: Path, tmp_path: Path, monk
         uirdata.open_shards(server.url)
 
 
-def test_a_kept_shard_that_was_cut_short_comes_again(server: Hub, built: Path, tmp_path: Path) -> None:
+def test_a_truncated_cached_shard_is_downloaded_again(server: Hub, built: Path, tmp_path: Path) -> None:
     there, here = uirdata.open_shards(PLACE), uirdata.open_shards(built)
     assert same(there, here)
     for tar in (tmp_path / "cache").rglob("*.tar"):
@@ -209,7 +207,7 @@ def test_a_kept_shard_that_was_cut_short_comes_again(server: Hub, built: Path, t
     assert same(uirdata.open_shards(PLACE), here)
 
 
-def test_a_branch_or_a_repository_that_is_not_there_is_said(server: Hub) -> None:
+def test_a_missing_branch_or_repository_is_an_error(server: Hub) -> None:
     with pytest.raises(DownloadError, match="has no such branch, tag or commit"):
         uirdata.open_shards(f"{PLACE}@nowhere")
     with pytest.raises(DownloadError, match="no such repository"):
@@ -217,6 +215,6 @@ def test_a_branch_or_a_repository_that_is_not_there_is_said(server: Hub) -> None
 
 
 @pytest.mark.parametrize("place", ["hf://me/small", "hf://datasets/small", "hf://datasets/a/b/c", "hf://models/a/b"])
-def test_a_place_that_cannot_be_says_how_it_is_written(place: str) -> None:
+def test_an_invalid_url_is_an_error_with_the_right_form(place: str) -> None:
     with pytest.raises(UsageError, match="write it like hf://datasets/owner/name@revision"):
         uirdata.open_shards(place)

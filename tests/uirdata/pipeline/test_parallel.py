@@ -1,4 +1,4 @@
-"""Tasks on a pool of workers: a bounded number ahead, and what becomes of them when a worker dies."""
+"""Tasks on a pool of workers: a bounded number is submitted, and what happens when a worker dies."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_only_a_few_tasks_are_begun_ahead(pool: Executor, as_finished: bool) -> 
             yield task
 
     for count, _ in enumerate(look_ahead(pool, abs, tasks(), ahead=4, as_finished=as_finished), start=1):
-        # The results that are out, those ahead, and those that finished together with the one yielded.
+        # The yielded results, the submitted tasks, and those that finished together with the one yielded.
         assert count <= read <= count + 8
     assert read == 50
 
@@ -84,7 +84,7 @@ def test_a_failure_is_raised_and_the_tasks_behind_it_are_not_begun(as_finished: 
     assert begun in ([0], [0, 1])
 
 
-def test_the_caller_hears_while_no_result_comes(pool: Executor) -> None:
+def test_the_caller_is_called_while_it_waits_for_a_result(pool: Executor) -> None:
     heard_twice = threading.Event()
     heard = 0
 
@@ -103,7 +103,7 @@ def square(number: int) -> int:
 
 
 def end_of_signal(number: int) -> int:
-    """Kill the worker that this runs in, and no other process."""
+    """Send a signal to the worker that this runs in."""
     os.kill(os.getpid(), number)
     time.sleep(60)
     raise AssertionError("unreachable")
@@ -118,13 +118,13 @@ def test_results_come_in_the_order_of_the_tasks_from_any_number_of_workers() -> 
         assert list(in_order(square, range(20), workers)) == [number**2 for number in range(20)]
 
 
-def test_a_worker_that_hears_of_ctrl_c_before_its_parent_is_an_interruption_and_no_want_of_memory() -> None:
+def test_a_worker_that_receives_ctrl_c_before_its_parent_is_an_interruption_not_an_error() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(in_order(end_of_signal, [signal.SIGINT], 2))
 
 
-def test_a_worker_that_is_killed_is_an_error_in_words() -> None:
-    with pytest.raises(UirError, match="a worker process was killed, most often for want of memory"):
+def test_a_worker_that_is_killed_is_an_error_with_advice() -> None:
+    with pytest.raises(UirError, match="a worker process was killed, most often because memory ran out"):
         list(in_order(end_of_signal, [signal.SIGKILL], 2))
 
 
@@ -161,10 +161,10 @@ def _interrupt_survived(context: WorkerContext, delay_s: float) -> int:
     try:
         return _interrupt_at_start(context, ignore_interrupts, delay_s)
     except KeyboardInterrupt:
-        # Let through, it would end the whole test run.
+        # Raised here, it would end the whole test run.
         pytest.fail("the worker died of SIGINT")
 
 
-def test_a_pool_that_breaks_without_an_interruption_says_so_to_its_caller() -> None:
+def test_a_pool_that_breaks_without_an_interruption_raises_the_error() -> None:
     with pytest.raises(BrokenProcessPool), worker_pool(1) as pool:
         pool.submit(end_of_signal, signal.SIGTERM).result(timeout=60)

@@ -1,4 +1,4 @@
-"""The commands as functions: the same work with the same bytes, from plain values."""
+"""The commands as functions: the same work and the same bytes as with the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ stride = 64
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A root with two photographs of the user's own; one has a flat half."""
+    """Return a root with two photographs of the user's own; half of one is flat."""
     for number in range(2):
         image = synthetic_image(64, 128, number)
         image[:, 64:] = 200 if number else image[:, 64:]
@@ -77,7 +77,7 @@ def test_a_subset_is_its_name_or_itself_and_ids_are_one_or_several(root: Path) -
     assert one.sources == several.sources == ("mine",)
     with pytest.raises(UsageError, match=r"'mien'.*did you mean 'mine'"):
         uirdata.plan("mien", root=root)
-    with pytest.raises(UsageError, match="gopro is not in small, which has: mine"):
+    with pytest.raises(UsageError, match="source gopro is not in subset small, which has: mine"):
         uirdata.plan("gopro", subset="small", root=root)
     with pytest.raises(UsageError, match="no variant 'claen': did you mean 'clean'"):
         uirdata.plan("mine", root=root, variant="claen")  # type: ignore[arg-type]
@@ -96,12 +96,12 @@ def test_without_names_it_is_all_that_has_been_fetched(
     for verb in (uirdata.verify, uirdata.plan, uirdata.build):
         with pytest.raises(SourceError, match="nothing has been fetched into"):
             verb(root=tmp_path / "empty")
-    with pytest.raises(UsageError, match="say what to fetch"):
+    with pytest.raises(UsageError, match="nothing to fetch: give IDs"):
         uirdata.fetch(root=root)
 
 
 def test_what_describes_a_folder_of_ones_own_is_refused_for_others(root: Path) -> None:
-    with pytest.raises(UsageError, match="describe a folder of your own"):
+    with pytest.raises(UsageError, match="describe your own folder"):
         uirdata.fetch("sample", own=uirdata.OwnFolder(test_share=0.5), root=root)
 
 

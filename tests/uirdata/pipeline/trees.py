@@ -1,4 +1,4 @@
-"""A small source on the disk, as a fetch leaves it."""
+"""A small source on disk, as it is after a fetch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = (("noise",), ("jpeg",), ("haze",))
 
 
 def small_source(root: Path, *, photographs: int = 5) -> tuple[Layout, dict[str, Source]]:
-    """Clean photographs for train and test, and two published haze pairs, with their pairs.parquet."""
+    """Write clean photographs for train and test, and two published haze pairs, with their pairs.parquet."""
     layout = Layout(root)
     folder = root / "photos"
     rows = []
@@ -37,7 +37,7 @@ def small_source(root: Path, *, photographs: int = 5) -> tuple[Layout, dict[str,
 
 
 def small_subset(*, per_image: int = 2) -> Subset:
-    """Noise and JPEG made of the photographs, haze as it was published."""
+    """Return a subset: noise and JPEG made of the photographs, and the published haze."""
     uses = (
         Use("here", "noise", "train", ("gaussian-15", "gaussian-25", "gaussian-50"), per_image, 48, 32),
         Use("here", "jpeg", "train", ("q10", "q40"), 1, 48, 32),

@@ -28,12 +28,12 @@ from uirdata.storage.tables import read_table
 
 
 def generated() -> dict[str, RgbImage]:
-    """Twenty-four images: photographs of scikit-image in crops that do not overlap, and generated ones."""
+    """Return twenty-four images: crops of photographs of scikit-image that do not overlap, and generated ones."""
     data = pytest.importorskip("skimage.data")
     found = {f"made-{seed}": synthetic_image(320, 384, seed) for seed in range(8)}
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
         whole = np.asarray(getattr(data, name)(), dtype=np.uint8)
-        # Enlarged, since a quarter of each has to hold a crop of 256 pixels.
+        # Enlarged, because a quarter of each must be larger than a crop of 256 pixels.
         large = np.asarray(Image.fromarray(whole).resize((768, 640), Image.Resampling.BICUBIC))
         for number in range(4):
             top, left = 320 * (number // 2), 384 * (number % 2)
@@ -78,7 +78,7 @@ def scenes(report: AuditReport) -> set[tuple[str, str]]:
 
 
 def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
-    """Precision and recall over eight copies of each of twelve images, among twelve others."""
+    """Check precision and recall for eight copies of each of twelve images, among twelve others."""
     images = generated()
     held, others = list(images)[::2], list(images)[1::2]
     benchmark = gt_images(tmp_path, "bench", {name: images[name] for name in held}, "test")
@@ -97,7 +97,7 @@ def test_planted_copies_are_found_and_nothing_else(tmp_path: Path) -> None:
     }
 
 
-def test_a_hit_says_which_flip_and_which_part(tmp_path: Path) -> None:
+def test_a_hit_has_the_flip_and_the_common_part(tmp_path: Path) -> None:
     image = synthetic_image(300, 400, 11)
     (train,) = gt_images(tmp_path, "crops", {"a": image[20:276, 60:316][:, ::-1]})
     (bench,) = gt_images(tmp_path, "bench", {"b": image}, "test")
@@ -119,9 +119,9 @@ def test_equal_pixels_are_exact_whatever_the_file(tmp_path: Path) -> None:
     assert [(hit.kind, hit.one.scene, hit.similarity) for hit in report.against] == [("exact", "a", 1.0)] * 2
 
 
-def test_what_hashes_propose_counts_only_where_the_pixels_agree(tmp_path: Path) -> None:
+def test_candidates_of_hashes_count_only_if_the_pixels_agree(tmp_path: Path) -> None:
     image, collage = synthetic_image(320, 384, 5), synthetic_image(320, 384, 6)
-    # Windows in a corner agree on a place; what the two images have in common there is not the same.
+    # Windows in a corner match at one placement, but the common part of the two images there is not the same.
     collage[:220, :250] = image[:220, :250]
     train = gt_images(tmp_path, "train", {"collage": collage, "copy": as_jpeg(image)})
     bench = gt_images(tmp_path, "bench", {"b": image}, "test")
@@ -160,7 +160,7 @@ def test_fingerprints_are_kept_by_content_and_unreadable_images_are_reported(
     assert report.images == 2
     assert sorted(failure.source for failure in report.failures) == ["one/b.png", "one/c.png"]
     assert any("gone.png: cannot be read" in failure.reason for failure in report.failures)
-    monkeypatch.setattr(module, "fingerprint", lambda _: pytest.fail("looked at twice"))
+    monkeypatch.setattr(module, "fingerprint", lambda _: pytest.fail("fingerprinted twice"))
     renamed = gt_images(tmp_path, "two", {"x": images["a"]})
     assert audit([*renamed, train[0]], [], FingerprintCache(tmp_path / "cache")).within[0].kind == "exact"
 
@@ -182,7 +182,7 @@ def test_batches_give_each_content_once_and_only_what_is_wanted(tmp_path: Path) 
 
 
 def built(tmp_path: Path) -> tuple[Path, list[GtImage]]:
-    """A pool of the small source, and its GT images."""
+    """Return a pool of the small source, and its GT images."""
     layout, sources = small_source(tmp_path)
     plan = make_plan(small_subset(), sources, layout)
     pool = tmp_path / "pool"

@@ -83,7 +83,7 @@ class Deadly:
     number: int = signal.SIGKILL
 
     def open(self) -> Reader:
-        """Die, or give a reader."""
+        """Kill this process the first time; otherwise return a reader."""
         try:
             self.note.touch(exist_ok=False)
         except FileExistsError:
@@ -92,15 +92,15 @@ class Deadly:
         raise AssertionError("unreachable")
 
 
-def test_a_worker_that_is_killed_ends_a_local_build_in_words_and_what_was_finished_stays(tmp_path: Path) -> None:
-    with pytest.raises(UirError, match="a worker process was killed, most often for want of memory"):
+def test_a_killed_worker_is_an_error_of_a_local_build_and_finished_shards_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(UirError, match="a worker process was killed, most often because memory ran out"):
         _run_deadly(tmp_path, tmp_path / "out", LocalEngine(2))
     run(tmp_path, tmp_path / "whole")
     run(tmp_path, tmp_path / "out")
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
-def test_a_worker_that_hears_of_ctrl_c_before_its_parent_is_an_interruption(tmp_path: Path) -> None:
+def test_a_worker_that_receives_ctrl_c_before_its_parent_is_an_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _run_deadly(tmp_path, tmp_path / "out", LocalEngine(2), number=signal.SIGINT)
 
@@ -127,7 +127,7 @@ def test_a_ray_cluster_of_two_nodes_writes_the_same_bytes(tmp_path: Path, monkey
         cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
         _run(layout, sources, tmp_path / "ray", RayEngine())
-        # A worker that is killed is replaced; and shards may lie in object storage.
+        # A worker that is killed is replaced; and shards may be in object storage.
         pool = ObjectPool(f"file://{tmp_path}/store", tmp_path / "here")
         _run_deadly(tmp_path, pool.folder, RayEngine(), pool)
     finally:
@@ -218,7 +218,7 @@ def test_killed_twenty_times_at_random_moments_it_writes_the_same_bytes(tmp_path
     run(tmp_path, tmp_path / "whole", settings=small)
     took = time.monotonic() - start
     out = tmp_path / "killed"
-    # A process that has imported everything forks the builds that die: twenty in the time of a few.
+    # A process that has imported everything forks the builds to kill: twenty in the time of a few.
     script = (
         "import os, sys, time; from pathlib import Path; from tests.uirdata.pipeline.building import test_build as it\n"
         "for delay in map(float, sys.argv[3:]):\n"
@@ -279,7 +279,7 @@ def test_a_broken_image_costs_its_own_samples_and_is_listed_with_the_reason(tmp_
     listed = read_table(tmp_path / "out/rejected.parquet").to_pylist()
     assert len(listed) == len(report.rejected) > 0
     assert "clean/p1.png" not in {record.gt_path for record in open_shards(tmp_path / "out").records}
-    # A second run knows of them and tries nothing; --retry-rejected does, and ends as if nothing had been wrong.
+    # A second run does not retry them; --retry-rejected does, and gives the same result as without the error.
     assert _run(layout, sources, tmp_path / "out").shards == 0
     broken.write_bytes(whole)
     again = _run(layout, sources, tmp_path / "out", retry=True)
@@ -318,7 +318,7 @@ def test_another_seed_codec_or_crop_does_not_mix_into_a_pool(tmp_path: Path) -> 
         run(tmp_path, tmp_path / "out", settings=BuildSettings(codec="png"))
     layout, sources = small_source(tmp_path)
     plan = make_plan(small_subset(), sources, layout, crop=CropSetting(64, 64))
-    with pytest.raises(ShardError, match="cut at size 48, stride 32, not 64, 64"):
+    with pytest.raises(ShardError, match="cropped with size 48, stride 32, not 64, 64"):
         plan_build(tmp_path / "out", plan, SETTINGS)
 
 
@@ -338,7 +338,7 @@ def test_another_subset_adds_shards_and_rewrites_none(tmp_path: Path) -> None:
     assert len(open_shards(tmp_path / "out")) == sum(1 for _ in plan.samples())
 
 
-def test_a_full_disk_is_said_and_what_was_finished_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_finished_shards_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from uirdata.storage import shards
 
     real, calls = shards.TarWriter.add, iter(range(10**6))
@@ -362,8 +362,8 @@ def test_a_full_disk_is_said_and_what_was_finished_stays(tmp_path: Path, monkeyp
 def test_shards_of_another_unfinished_build_are_an_error_until_they_are_discarded(tmp_path: Path) -> None:
     layout, sources = small_source(tmp_path)
     run(tmp_path, tmp_path / "out", settings=BuildSettings(shard_bytes=60_000))
-    (tmp_path / "out/info.json").unlink()  # as if it had never come to its end
-    with pytest.raises(ShardError, match="Finish it with the command that began it"):
+    (tmp_path / "out/info.json").unlink()  # as if it had not been finished
+    with pytest.raises(ShardError, match="Finish it with the command that started it"):
         run(tmp_path, tmp_path / "out")
     _run(layout, sources, tmp_path / "out", discard=True)
     run(tmp_path, tmp_path / "other")
@@ -380,7 +380,7 @@ def test_two_builds_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
             run(tmp_path, tmp_path / "out")
 
 
-def test_nothing_fetched_says_what_to_type(tmp_path: Path) -> None:
+def test_nothing_fetched_is_an_error_with_the_command_to_run(tmp_path: Path) -> None:
     _, sources = small_source(tmp_path)
     with pytest.raises(SourceError, match="not fetched; run `uir fetch here`"):
         make_plan(small_subset(), sources, Layout(tmp_path / "empty"))

@@ -36,7 +36,7 @@ def run(root: Path, pool: ObjectPool, task: Slice | None = None, engine: Engine 
 
 @pytest.fixture
 def memory() -> Iterator[fsspec.AbstractFileSystem]:
-    """Object storage in this process."""
+    """Object storage in the memory of this process."""
     system = fsspec.filesystem("memory")
     system.store.clear()
     yield system
@@ -76,7 +76,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UIR_CACHE", str(tmp_path / "cache"))
 
 
-def test_what_a_dead_machine_left_in_the_store_is_made_again(
+def test_an_incomplete_upload_of_a_dead_machine_is_built_again(
     tmp_path: Path, memory: fsspec.AbstractFileSystem, whole: Path
 ) -> None:
     pool = ObjectPool("memory://bucket/shards", tmp_path / "here")
@@ -91,7 +91,7 @@ def test_what_a_dead_machine_left_in_the_store_is_made_again(
     assert unpack(memory, "/bucket/shards", tmp_path / "got") == digests(whole)
 
 
-def test_workers_put_their_shards_there_and_the_command_takes_an_address(tmp_path: Path, whole: Path) -> None:
+def test_workers_upload_their_shards_and_the_command_takes_a_url(tmp_path: Path, whole: Path) -> None:
     place = f"file://{tmp_path}/store"
     run(tmp_path, ObjectPool(place, tmp_path / "here"), engine=LocalEngine(2))
     assert digests(tmp_path / "store") == digests(whole)
@@ -113,7 +113,7 @@ def test_workers_put_their_shards_there_and_the_command_takes_an_address(tmp_pat
     assert refused.exit_code == 2
 
 
-def test_ranges_are_read_and_what_is_not_there_is_said(memory: fsspec.AbstractFileSystem) -> None:
+def test_ranges_are_read_and_a_missing_object_is_an_error(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file("/bucket/f", bytes(range(200)))
     incoming = Objects().open("memory://bucket/f", start=20, stop=50)
     assert (incoming.start, incoming.total, b"".join(incoming.chunks)) == (20, 200, bytes(range(20, 50)))

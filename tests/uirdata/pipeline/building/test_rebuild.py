@@ -22,7 +22,7 @@ PLACE = f"hf://datasets/{REPO}"
 
 
 def rebuilt(tmp_path: Path, out: Path, *, without: str = "") -> RebuildReport:
-    """Rebuild from a tree of somebody else's, who fetched the same source."""
+    """Rebuild from the folder of another user, who fetched the same source; return the report."""
     layout, sources = small_source(tmp_path / "theirs")
     folders = source_folders(sources, layout, [name for name in sources if name != without])
     return rebuild(plan_rebuild(PLACE, out), folders)
@@ -69,7 +69,7 @@ def test_a_file_of_another_version_is_named_and_its_shards_are_not_kept(server: 
     assert digests(out) == digests(pool)
 
 
-def test_a_picture_that_is_missing_is_named(server: Hub, tmp_path: Path) -> None:
+def test_a_missing_image_is_named(server: Hub, tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     run(tmp_path / "ours", pool)
     publish(pool, tmp_path, recipes_only=True)

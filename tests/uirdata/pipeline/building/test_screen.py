@@ -28,13 +28,13 @@ SIZE = 64
 
 
 def grainy(height: int, width: int, seed: int) -> RgbImage:
-    """A picture with detail in every block."""
+    """Return an image with detail in every block."""
     grain = np.random.default_rng(seed).normal(0, 45, (height, width, 1))
     return np.clip(synthetic_image(height, width, seed) + grain, 0, 255).astype(np.uint8)
 
 
 def planted(root: Path) -> tuple[Layout, dict[str, Source], Subset]:
-    """Clean photographs, of which some are spoiled, and two published pairs that share their GT's pixels."""
+    """Write clean photographs, some of them of bad quality, and two published pairs whose GT have the same pixels."""
     layout, folder = Layout(root), root / "photos"
     images = {
         "good": grainy(64, 128, 1),
@@ -103,7 +103,7 @@ def test_planted_crops_are_found_named_counted_and_left_out(tmp_path: Path) -> N
         ("clean/again.png", 0): "duplicated",
         ("clean/again.png", 64): "duplicated",
     }
-    # Of every crop the scores are kept, also of those that stay; published LQ may share a GT.
+    # The scores of every crop are stored, also of those that are used; published LQ may share a GT.
     assert all(0 <= row["flatness"] <= 1 and 0 <= row["blur"] <= 1 and row["brightness"] >= 0 for row in rows)
     assert [row["duplicate_of"] for row in rows if row["gt"] == "gt/1.png"] == ["gt/0.png:0,0"]
     paths = Counter(sample.gt_path for sample in plan.samples())
@@ -166,7 +166,7 @@ def test_a_file_that_has_not_changed_is_not_decoded_again(tmp_path: Path, monkey
     monkeypatch.setattr(screen, "decode_image", counted)
     screened(layout, sources, subset)
     assert (decoded, table.read_bytes()) == ([], before)
-    # Trusted, the file is not even read, and the table stays as it is.
+    # With trust_files the file is not even read, and the table is not rewritten.
     write_png(tmp_path / "photos/clean/flat.png", grainy(64, 64, 9))
     stamp = table.stat().st_mtime_ns
     _, (report,) = screened(layout, sources, subset, trust=True)
@@ -175,7 +175,7 @@ def test_a_file_that_has_not_changed_is_not_decoded_again(tmp_path: Path, monkey
     assert (decoded, "flat" in report.reasons) == (["flat.png"], False)
 
 
-def test_other_limits_judge_the_kept_scores_anew(tmp_path: Path) -> None:
+def test_other_limits_judge_the_stored_scores_again(tmp_path: Path) -> None:
     layout, sources, subset = planted(tmp_path)
     screened(layout, sources, subset)
     (cut,) = cuts_to_screen(make_plan(subset, sources, layout), sources, screen=True)

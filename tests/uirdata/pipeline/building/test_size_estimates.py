@@ -27,7 +27,7 @@ def test_lazy_shards_keep_a_gt_once_and_published_pairs_whole(tmp_path: Path) ->
     samples = list(plan.samples())
     haze = sizes_of(sample for sample in samples if sample.degradation == "haze")
     assert [kept == lazy > 0 for kept, lazy in haze.lazily().values()] == [True] * len(CODECS)
-    # Two published LQ of one GT are two pairs, and each keeps its GT: only what is made here shares one.
+    # Two published LQ of one GT are two pairs, each with its GT: only generated LQ share one.
     hazy = next(sample for sample in samples if sample.degradation == "haze")
     kept, lazy = sizes_of([hazy, hazy]).lazily()["webp"]
     assert kept == lazy == pytest.approx(2 * sizes_of([hazy]).lazily()["webp"][0], abs=2)
@@ -49,7 +49,7 @@ def test_the_whole_set_is_three_times_smaller_lazily() -> None:
     for name in subset.sources:
         sizes.add_expected(subset, sources[name], expected_samples(subset, sources[name]))
     for kept, lazy in sizes.lazily().values():
-        # docs/design/data.md says so.
+        # As stated in docs/design/data.md.
         assert kept / lazy == pytest.approx(3.0, abs=0.05)
         assert 1.5e12 < kept < 2.5e12
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 def zipped(files: Mapping[str, bytes], *, method: int = zipfile.ZIP_STORED) -> bytes:
-    """Give a zip of files."""
+    """Return the bytes of a zip of files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in files.items():
@@ -18,7 +18,7 @@ def zipped(files: Mapping[str, bytes], *, method: int = zipfile.ZIP_STORED) -> b
 
 
 def tarred(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
-    """Give a tar of files."""
+    """Return the bytes of a tar of files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
         for name, data in files.items():

@@ -67,7 +67,7 @@ def pairs(root: Path, name: str = "s") -> list[tuple[str, str, bool, str]]:
     return [(row["lq"], row["gt"], row["ok"], row["reason"]) for row in rows]
 
 
-def test_a_source_comes_home_unpacked_and_paired(tmp_path: Path) -> None:
+def test_a_source_is_downloaded_unpacked_and_paired(tmp_path: Path) -> None:
     notes = Notes()
     with serving({"/s.zip": zipped(images())}) as server:
         outcome = run(source_of(http_file(server.url, "s.zip")), tmp_path, notes)
@@ -78,10 +78,10 @@ def test_a_source_comes_home_unpacked_and_paired(tmp_path: Path) -> None:
     receipt = Receipts(Layout(tmp_path).receipts("s")).get("s.zip")
     assert receipt is not None
     assert receipt.sha256 == hashlib.sha256(zipped(images())).hexdigest()
-    assert any("nobody has published its hash" in note for note in notes.notes)
+    assert any("no hash of it is published" in note for note in notes.notes)
 
 
-def test_a_second_run_asks_the_net_for_nothing(tmp_path: Path) -> None:
+def test_a_second_run_makes_no_request(tmp_path: Path) -> None:
     with serving({"/s.zip": zipped(images())}) as server:
         source = source_of(http_file(server.url, "s.zip"))
         first = run(source, tmp_path)
@@ -115,7 +115,7 @@ def test_one_failing_source_does_not_stop_the_others(tmp_path: Path) -> None:
     assert not report.is_complete
 
 
-def test_half_of_a_source_is_paired_and_said_to_be_half(tmp_path: Path) -> None:
+def test_half_of_a_source_is_paired_and_reported_as_partly_done(tmp_path: Path) -> None:
     with serving({"/a.zip": zipped(images())}) as server:
         source = source_of(http_file(server.url, "a.zip"), http_file(server.url, "b.zip"))
         outcome = run(source, tmp_path)
@@ -124,7 +124,7 @@ def test_half_of_a_source_is_paired_and_said_to_be_half(tmp_path: Path) -> None:
     assert outcome.inventory.total == 3
 
 
-def test_later_bytes_that_differ_are_an_error_that_knows_a_repack(tmp_path: Path) -> None:
+def test_later_bytes_that_differ_are_an_error_that_recognises_a_repack(tmp_path: Path) -> None:
     again = dict(reversed(list(images().items())))
     with serving({"/s.zip": zipped(images())}) as server:
         source = source_of(http_file(server.url, "s.zip"))
@@ -133,7 +133,7 @@ def test_later_bytes_that_differ_are_an_error_that_knows_a_repack(tmp_path: Path
         (Layout(tmp_path).downloads("s") / "s.zip").unlink()
         journal = next((Layout(tmp_path).source("s") / ".uir").glob("s.zip*"))
         kept = journal.read_text()
-        # Unpacked it would count as here; a run that stopped while unpacking must fetch it again.
+        # If unpacked, it would count as present; a run that stopped while unpacking must download it again.
         server.files["/s.zip"] = zipped(again)
         lines = kept.splitlines()
         journal.write_text("\n".join(lines[:-1]) + "\n")
@@ -169,16 +169,16 @@ def test_a_page_instead_of_an_archive_is_never_pinned(tmp_path: Path) -> None:
     assert Receipts(Layout(tmp_path).receipts("s")).all() == {}
 
 
-def test_what_only_a_person_can_get_is_told_with_its_place(tmp_path: Path) -> None:
+def test_a_manual_download_is_reported_with_where_to_save_it(tmp_path: Path) -> None:
     mirror = Mirror("manual", "https://pan.example/s/1", "official", "by-hand", "code ab12")
     source = source_of(RemoteFile("s.zip", (mirror,), archive="zip"))
     outcome = run(source, tmp_path)
     assert outcome.state == "by hand"
     assert outcome.todo == (
         f"s.zip: open https://pan.example/s/1 (code ab12); then save it as {tmp_path}/downloads/s/s.zip, "
-        "or run `uir fetch s --from DIR` on the folder where you keep it",
+        "or run `uir fetch s --from DIR` with its folder",
     )
-    # Put there by hand, it is taken as it is.
+    # If the user puts it there, it is used as it is.
     (tmp_path / "downloads/s/s.zip").write_bytes(zipped(images()))
     assert run(source, tmp_path).state == "done"
 
@@ -230,7 +230,7 @@ def test_a_tree_of_the_users_is_taken_where_archives_are_not_there(tmp_path: Pat
         run(source, tmp_path / "root", from_dir=tmp_path / "not there")
 
 
-def test_the_alternative_that_is_at_hand_is_taken(tmp_path: Path) -> None:
+def test_the_alternative_that_is_present_is_used(tmp_path: Path) -> None:
     manual = RemoteFile("s.rar", (Mirror("manual", "https://x.example", "official", "by-hand"),), archive="rar")
     with serving({"/repack.zip": zipped(images())}) as server:
         repack = FileSet("repack", (http_file(server.url, "repack.zip"),))
@@ -241,17 +241,17 @@ def test_the_alternative_that_is_at_hand_is_taken(tmp_path: Path) -> None:
 
 
 def test_an_alternative_that_no_source_has_is_misuse(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no file set of these sources is called 'restormr'.*restormer"):
+    with pytest.raises(UsageError, match=r"no file set of these sources has the name 'restormr'.*restormer"):
         plan_fetch([load_sources()["dpdd"], load_sources()["gopro"]], Layout(tmp_path), alternative="restormr")
 
 
-def test_a_failure_names_the_other_ways_that_the_pictures_are_packed(tmp_path: Path) -> None:
+def test_a_failure_names_the_other_file_sets_of_the_images(tmp_path: Path) -> None:
     with serving({"/repack.zip": zipped(images())}) as server:
         repack = FileSet("repack", (http_file(server.url, "repack.zip"),))
         source = replace(source_of(http_file(server.url, "gone.zip")), alternatives=(repack,))
         outcome = run(source, tmp_path)
         assert outcome.state == "failed"
-        assert "--alternative takes one of: repack" in outcome.problems[-1]
+        assert "--alternative with one of: repack" in outcome.problems[-1]
         plan = plan_fetch([source], Layout(tmp_path), alternative="repack")
         assert fetch(plan, jobs=1, progress=Silent(), pace=QUICK).is_complete
 
@@ -263,13 +263,13 @@ def test_a_package_that_is_missing_says_what_to_install(tmp_path: Path) -> None:
     assert outcome.todo[0].endswith("(or pip install no-such-package); then run the same command again")
 
 
-def test_where_an_alternative_fails_the_way_by_hand_is_told(tmp_path: Path) -> None:
+def test_where_an_alternative_fails_the_manual_download_is_reported(tmp_path: Path) -> None:
     manual = RemoteFile("s.rar", (Mirror("manual", "https://x.example", "official", "by-hand"),), archive="rar")
     with serving({}) as server:
         source = replace(source_of(manual), alternatives=(FileSet("repack", (http_file(server.url, "gone.zip"),)),))
         outcome = run(source, tmp_path)
     assert outcome.state == "failed"
-    assert outcome.problems[-1].startswith("s.rar, of its authors: open https://x.example; then save it as")
+    assert outcome.problems[-1].startswith("s.rar, from its authors: open https://x.example; then save it as")
 
 
 def test_pieces_are_joined_and_archives_in_archives_unpacked(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_pieces_are_joined_and_archives_in_archives_unpacked(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("cut", [0, 300, 10_000_000])
-def test_what_another_program_left_under_the_name_is_put_aside_unless_it_is_the_file(tmp_path: Path, cut: int) -> None:
+def test_a_file_of_another_program_is_renamed_unless_it_is_the_right_file(tmp_path: Path, cut: int) -> None:
     data, notes = zipped(images()), Notes()
     here = Layout(tmp_path).downloads("s") / "s.zip"
     here.parent.mkdir(parents=True)
@@ -297,7 +297,7 @@ def test_what_another_program_left_under_the_name_is_put_aside_unless_it_is_the_
     else:
         assert here.read_bytes() == data
         assert aside.read_bytes() == data[:cut]
-        assert any("fetched anew" in note for note in notes.notes)
+        assert any("downloaded again" in note for note in notes.notes)
 
 
 def test_pairs_of_other_sizes_and_broken_images_are_left_out_with_the_reason(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_border_of_the_gt_is_taken_off_before_sizes_are_compared(tmp_path: Pat
 def test_too_little_disk_is_refused_before_the_first_byte(tmp_path: Path) -> None:
     with serving({"/s.zip": zipped(images())}) as server:
         plan = plan_fetch([source_of(http_file(server.url, "s.zip", about_size=10**15))], Layout(tmp_path))
-        with pytest.raises(StorageError, match="Nothing was fetched"):
+        with pytest.raises(StorageError, match="Nothing was downloaded"):
             fetch(plan, jobs=1, progress=Silent())
         assert server.requests == []
     assert (plan.bytes_to_fetch, plan.bytes_on_disk) == (10**15, 2 * 10**15)
@@ -350,7 +350,7 @@ def test_a_plan_asks_no_server_and_writes_nothing(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_came_of_a_broken_line_is_planned_and_gone_on_with(tmp_path: Path) -> None:
+def test_a_partial_download_is_planned_and_resumed(tmp_path: Path) -> None:
     data = zipped(images(40, height=64))
     with serving({"/s.zip": data}, Habits(drop_after=30_000)) as server:
         source = source_of(http_file(server.url, "s.zip", size=len(data)))
@@ -375,7 +375,7 @@ def test_two_commands_at_once_do_not_write_one_file(tmp_path: Path) -> None:
     states = sorted(outcome.sources[0].state for outcome in outcomes)
     assert states == ["done", "failed"]
     problems = [p for outcome in outcomes for p in outcome.sources[0].problems]
-    assert problems == ["s is being fetched by another command right now; wait for it to end"]
+    assert problems == ["s is being fetched by another command; wait until it ends"]
 
 
 def _run_report(source: Source, root: Path) -> FetchReport:
@@ -414,7 +414,7 @@ def test_a_file_whose_name_no_table_can_hold_is_left_out_and_named(tmp_path: Pat
     assert outcome.inventory.examples == {"its name is not UTF-8": "bad\\udcff.png"}
 
 
-def test_links_to_folders_are_followed_and_never_round_in_circles(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_and_cycles_end(tmp_path: Path) -> None:
     for i in range(2):
         write_png(tmp_path / f"elsewhere/{i}.png", synthetic_image(20, 24, i))
     (tmp_path / "mine").mkdir()

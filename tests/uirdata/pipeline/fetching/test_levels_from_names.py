@@ -1,4 +1,4 @@
-"""A level that a published file name carries, from the folder as it was unpacked to the record of a sample."""
+"""The level in a published file name, from the unpacked folder to the record of a sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.uirdata.pipeline.test_all_sources import SOURCES, picture_bytes, unpinned
+from tests.uirdata.pipeline.test_all_sources import SOURCES, image_bytes, unpinned
 from uirdata import open_shards
 from uirdata.layout import Layout
 from uirdata.pipeline.building.build import build
@@ -19,7 +19,7 @@ from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Silent
 from uirdata.subsets import Subset, Use
 
-# Names as the data sets' authors give them; the GT, and the level that the name says.
+# Published names; the GT, and the level in the name.
 PUBLISHED = {
     "reside-ots": {
         "OTS/hazy/0001_0.8_0.04.jpg": ("OTS/clear/0001.jpg", "A=0.8,beta=0.04"),
@@ -48,7 +48,7 @@ def test_the_level_in_a_published_name_is_that_of_the_sample(name: str, tmp_path
         for path in (lq, gt):
             (tmp_path / "mine" / name / path).parent.mkdir(parents=True, exist_ok=True)
             border = 2 * source.pairs[0].gt_border if path == gt else 0
-            (tmp_path / "mine" / name / path).write_bytes(picture_bytes(path, 24 + border, 32 + border))
+            (tmp_path / "mine" / name / path).write_bytes(image_bytes(path, 24 + border, 32 + border))
     assert fetch(plan_fetch([source], layout, from_dir=tmp_path / "mine"), jobs=1, progress=Silent()).is_complete
     verify([source], layout, deep=False, jobs=1, progress=Silent())
 

@@ -1,4 +1,4 @@
-"""What tests of publishing share: a small pool whose source may be passed on, and a Hub that the library talks to."""
+"""What tests of publishing share: a small pool whose source may be redistributed, and a Hub for huggingface_hub."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ lq = ""
 
 
 def manifests(folder: Path, *, free: bool = True) -> list[Path]:
-    """A folder of manifests that knows the source of the pool."""
+    """Return a folder of manifests with the source of the pool."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "here.toml").write_text(MANIFEST.format(free=str(free).lower()))
     return [folder]
@@ -48,7 +48,7 @@ def manifests(folder: Path, *, free: bool = True) -> list[Path]:
 
 @contextmanager
 def online_hub(monkeypatch: pytest.MonkeyPatch, cache: Path, token: str = WRITER) -> Iterator[Hub]:
-    """Run a Hub, let the Hub's library speak to it, and let nobody wait."""
+    """Run a Hub, make huggingface_hub use it, and make all waiting times zero."""
     with hub() as server:
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
@@ -68,7 +68,7 @@ def online_hub(monkeypatch: pytest.MonkeyPatch, cache: Path, token: str = WRITER
 
 
 def publish(pool: Path, folder: Path, *, recipes_only: bool = False, replace: bool = False) -> PushReport:
-    """Push a pool as the command does."""
+    """Push a pool as the command does; return the report."""
     from uirdata.hosts.repository import Repository
 
     repository = Repository(REPO)

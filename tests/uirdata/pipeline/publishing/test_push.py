@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture
 def pool(built: Path, tmp_path: Path) -> Path:
-    """A pool of the test's own."""
+    """Return a pool that the test may change."""
     return Path(shutil.copytree(built, tmp_path / "pool"))
 
 
@@ -82,7 +82,7 @@ def test_killed_in_the_middle_nothing_shows_and_the_next_push_sends_what_is_left
     time.sleep(0.3)
     publish(pool, tmp_path)
     assert 3 <= arrived < len(server.store)
-    # Those on the line when it was killed may come twice.
+    # Files in transfer when it was killed may be uploaded twice.
     assert sum(uploads(server).values()) <= len(server.store) + 5
     assert verify_push(described(pool, tmp_path), Repository(REPO)) == []
     assert len(server.repos[REPO].messages) == 2
@@ -136,7 +136,7 @@ def test_a_shard_that_was_changed_since_it_was_built_is_not_published(server: Hu
     assert list(server.tree(REPO)) == [".gitattributes"]
 
 
-def test_a_shard_that_changes_on_the_hub_is_named_and_only_replaced_when_told(
+def test_a_shard_that_changes_on_the_hub_is_named_and_only_replaced_with_replace(
     server: Hub, pool: Path, tmp_path: Path
 ) -> None:
     publish(pool, tmp_path)
@@ -162,7 +162,7 @@ def test_shards_of_another_pool_are_not_mixed_in(server: Hub, pool: Path, tmp_pa
     assert "train/haze/elsewhere-00000.tar" not in server.tree(REPO)
 
 
-def test_somebody_elses_commit_in_between_is_not_overwritten(server: Hub, pool: Path, tmp_path: Path) -> None:
+def test_another_users_commit_in_between_is_not_overwritten(server: Hub, pool: Path, tmp_path: Path) -> None:
     publish(pool, tmp_path)
     server.change(REPO, "README.md", b"by hand")
     repository = Repository(REPO)
@@ -176,7 +176,7 @@ def test_somebody_elses_commit_in_between_is_not_overwritten(server: Hub, pool: 
 def test_a_repository_that_holds_something_else_is_left_alone(server: Hub, pool: Path, tmp_path: Path) -> None:
     Repository(REPO).create(private=False)
     server.change(REPO, "weights.bin", b"mine")
-    with pytest.raises(PublishError, match=r"holds files that are no shards \(weights.bin"):
+    with pytest.raises(PublishError, match=r"holds files that are not shards \(weights.bin"):
         publish(pool, tmp_path)
 
 
@@ -188,7 +188,7 @@ def test_a_repository_that_holds_something_else_is_left_alone(server: Hub, pool:
         (READER, "the token has no write permission"),
     ],
 )
-def test_who_may_not_write_is_told_so_and_no_token_is_shown(
+def test_a_token_without_write_permission_is_refused_and_not_shown(
     token: str, says: str, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with online_hub(monkeypatch, tmp_path, token) as server:
@@ -199,11 +199,11 @@ def test_who_may_not_write_is_told_so_and_no_token_is_shown(
     assert WRITER not in repr(Repository(REPO, token=WRITER))
 
 
-def test_sources_that_may_not_be_passed_on_are_refused_by_name(built: Path, tmp_path: Path) -> None:
+def test_sources_that_may_not_be_redistributed_are_refused_by_name(built: Path, tmp_path: Path) -> None:
     locked = describe(built, REPO, manifests=manifests(tmp_path, free=False))
-    with pytest.raises(PublishError, match=r"may not be passed on.*here \(CC BY 4.0\).*--recipes-only"):
+    with pytest.raises(PublishError, match=r"may not be redistributed.*here \(CC BY 4.0\).*--recipes-only"):
         check_licences(locked)
-    with pytest.raises(PublishError, match=r"here \(no manifest of it\)"):
+    with pytest.raises(PublishError, match=r"here \(no manifest\)"):
         check_licences(describe(built, REPO))
     check_licences(describe(built, REPO, recipes_only=True))
     check_licences(describe(built, REPO, manifests=manifests(tmp_path, free=True)))
@@ -235,7 +235,7 @@ def test_a_plan_counts_what_would_be_sent_and_asks_for_no_token(
         document = as_json(plan)
         assert document["exists"] is False
         assert document["files"] == len(plan.send) == 8 * 3 + 5
-        assert "may not be passed on" in plan.problems[0]
+        assert "may not be redistributed" in plan.problems[0]
         assert {kind for kind, _ in server.log} == {"info"}
 
 
@@ -254,7 +254,7 @@ def test_the_card_names_sources_counts_and_how_it_was_made(built: Path, tmp_path
     assert "| noise | 48 | 1 |" in body
     assert "uir build-shards --subset small --seed 0 --codec webp" in body
     assert "| haze | 0 | 72,030 | -72,030 |" in body
-    assert "known to lie in a benchmark" in body
+    assert "known to be in a benchmark" in body
     tasks = yaml.safe_load(written["eval.yaml"])["tasks"]
     assert [(task["config"], task["split"]) for task in tasks] == [("small", "test"), ("noise", "test")]
 
@@ -265,8 +265,8 @@ def test_pages_are_the_same_bytes_each_time(built: Path, tmp_path: Path) -> None
 
 def test_croissant_has_the_hash_of_every_shard(built: Path, tmp_path: Path) -> None:
     document = json.loads(pages(described(built, tmp_path), "https://huggingface.co")["croissant.json"])
-    told = {row["@id"]: row["sha256"] for row in document["distribution"] if row["@id"].endswith(".tar")}
-    assert told == {state.path: state.sha256 for state in list_shards(built)}
+    published = {row["@id"]: row["sha256"] for row in document["distribution"] if row["@id"].endswith(".tar")}
+    assert published == {state.path: state.sha256 for state in list_shards(built)}
 
 
 def test_a_configuration_names_the_shards_of_its_subset_and_counts_what_else_lies_in_them(tmp_path: Path) -> None:
@@ -305,13 +305,13 @@ def test_a_configuration_names_the_shards_of_its_subset_and_counts_what_else_lie
     assert (found.samples, found.outside) == (4, 0)
 
 
-def test_the_card_says_which_types_are_one_label_in_training(built: Path, tmp_path: Path) -> None:
+def test_the_card_lists_the_types_that_share_a_label_in_training(built: Path, tmp_path: Path) -> None:
     publication = described(built, tmp_path)
     first = publication.configurations[0]
     subset = Subset("small", "t", (("noise", "haze", "snow"), ("jpeg",)), {}, ())
     changed = (replace(first, subset=subset), *publication.configurations[1:])
     text = pages(replace(publication, configurations=changed), "https://x.y")["README.md"].decode()
-    assert "| small | 80 | 0 | 1 | noise, jpeg, haze | noise and haze are one label in training |" in text
+    assert "| small | 80 | 0 | 1 | noise, jpeg, haze | noise and haze share one label in training |" in text
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_each_shard_goes_as_a_table_too_and_none_is_left_on_the_disk(server: Hub
     before = len(server.log)
     assert publish(pool, tmp_path).sent == 0
     assert not {kind for kind, _ in server.log[before:]} & {"upload", "commit"}
-    # Nobody remembers their hashes any more: they are made once more, and compared.
+    # Their hashes are no longer stored: the tables are made again, and compared.
     assert verify_push(described(pool, tmp_path), Repository(REPO)) == []
     assert not list((pool / ".push").glob("*.parquet"))
 
@@ -365,7 +365,7 @@ def test_a_table_that_changes_on_the_hub_is_named_and_sent_again(server: Hub, po
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"size": "x", "sha256": 1}}'])
-def test_a_broken_memory_of_tables_is_none(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_ledger_of_tables_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / ".push").mkdir()
     (tmp_path / ".push/tables.json").write_text(text)
     assert Tables(tmp_path).known("a") is None
@@ -386,7 +386,7 @@ def test_no_table_is_made_of_a_shard_that_was_changed(server: Hub, pool: Path, t
 
 
 def test_two_pushes_from_one_folder_do_not_take_each_others_tables(server: Hub, pool: Path, tmp_path: Path) -> None:
-    with Tables(pool).alone(), pytest.raises(PublishError, match="being published by another command right now"):
+    with Tables(pool).alone(), pytest.raises(PublishError, match="being published by another command"):
         publish(pool, tmp_path)
     assert list(server.tree(REPO)) == [".gitattributes"]
     assert publish(pool, tmp_path).sent

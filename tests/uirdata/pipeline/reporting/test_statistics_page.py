@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 PROBE = """<script>addEventListener("load",()=>{
 const images=[...document.images];
-document.title=JSON.stringify({pictures:images.length,shown:images.filter(i=>i.naturalWidth>0).length,
+document.title=JSON.stringify({images:images.length,shown:images.filter(i=>i.naturalWidth>0).length,
 bars:[...document.querySelectorAll("svg rect")].filter(r=>r.getBoundingClientRect().width>0).length,
 asked:performance.getEntriesByType("resource").filter(e=>!e.name.startsWith("data:")).length,
 wide:document.documentElement.scrollWidth>innerWidth,
@@ -58,7 +58,7 @@ def test_samples_that_could_not_be_made_are_counted_where_they_belong(tmp_path: 
     report = _run(layout, sources, tmp_path / "out")
     statistics = count_shards(tmp_path / "out")
     assert sum(statistics.rejected.values()) == len(report.rejected) > 0
-    # None of the haze is left, and it is named all the same.
+    # No haze sample remains, but the type is listed.
     haze = next(count for count in statistics.count("degradation") if count.name == "haze")
     assert (haze.samples, haze.left_out) == (0, len(report.rejected))
     assert {count.left_out for count in statistics.count("degradation")} == {0, len(report.rejected)}
@@ -68,7 +68,7 @@ def test_samples_that_could_not_be_made_are_counted_where_they_belong(tmp_path: 
 
 
 class Levels:
-    """Samples of one type, a level each."""
+    """Samples of one type, one for each level."""
 
     def __init__(self, degradation: str, levels: list[str]) -> None:
         self.levels = levels
@@ -78,7 +78,7 @@ class Levels:
         return SimpleNamespace(lq=synthetic_image(8, 8, index))
 
 
-def test_levels_stand_in_the_order_of_their_type_and_those_of_others_behind_them() -> None:
+def test_levels_are_in_the_order_of_their_type_and_unknown_levels_follow() -> None:
     known = [level.name for level in DEGRADATIONS["jpeg"].levels]
     assert known != sorted(known)
     given = Levels("jpeg", ["zz", *reversed(known), "aa"])
@@ -114,8 +114,8 @@ def test_the_page_is_whole_in_a_browser(shards: Path, tmp_path: Path) -> None:
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None
     seen = json.loads(title[1].replace("&quot;", '"'))
-    # Two noisy, two JPEG and two hazy pairs at least; a bar for each degradation and source.
-    assert seen["shown"] == seen["pictures"] >= 6
+    # At least two noisy, two JPEG and two hazy pairs; a bar for each degradation and source.
+    assert seen["shown"] == seen["images"] >= 6
     assert seen["bars"] >= 4
     assert (seen["asked"], seen["wide"]) == (0, False)
     assert seen["cells"][0] == "noise"

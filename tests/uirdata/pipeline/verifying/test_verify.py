@@ -37,7 +37,7 @@ RULE = PairRule("train", "haze", False, "gt/{n}.png", "lq/{n}.png", published=5)
 
 
 def scene(seed: int, height: int = 140, width: int = 170) -> RgbImage:
-    """A scene with structure at all scales, and no two alike."""
+    """Return a scene with structure at all scales, different for each seed."""
     rng = np.random.Generator(np.random.PCG64(seed))
     base = sum(
         cv2.resize(rng.uniform(0, 255, (n, n, 3)), (width, height), interpolation=cv2.INTER_CUBIC) / k
@@ -50,7 +50,7 @@ def hazy(image: RgbImage) -> RgbImage:
     return to_uint8(image * 0.6 + 90)
 
 
-def picture_bytes(seed: int) -> bytes:
+def image_bytes(seed: int) -> bytes:
     return encode_image(synthetic_image(40, 50, seed), "png")
 
 
@@ -75,7 +75,7 @@ def reasons(layout: Layout) -> dict[str, str]:
     }
 
 
-def test_a_deep_look_leaves_out_what_cannot_be_trained_on_and_says_why(tmp_path: Path) -> None:
+def test_a_deep_verification_leaves_out_unusable_pairs_with_the_reason(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     for i in range(3):
         make_pair(mine, f"good{i}", hazy(scene(i)), scene(i))
@@ -89,7 +89,7 @@ def test_a_deep_look_leaves_out_what_cannot_be_trained_on_and_says_why(tmp_path:
     source, layout = local(tmp_path, drop_identical=True)
     quick = check(source, layout, deep=False)
     assert quick.inventory is not None
-    # A header knows nothing of pixels: only bytes that are equal are seen without a deep look.
+    # A header does not show pixels: without a deep verification only equal bytes are found.
     assert quick.inventory.total == 8
     result = check(source, layout)
     assert result.inventory is not None
@@ -104,12 +104,12 @@ def test_a_deep_look_leaves_out_what_cannot_be_trained_on_and_says_why(tmp_path:
     assert found["lq/cut.png"].startswith("the LQ cannot be used: is cut short or no image")
     assert result.warnings == {"shifted": 1}
     assert "9.0 pixels" in result.warning_examples["shifted"]
-    # Without the rule's word, an identical pair is used, and told.
+    # Without `drop_identical` in the rule, an identical pair is used, with a warning.
     source = replace(source, pairs=(replace(source.pairs[0], drop_identical=False),))
     assert check(source, layout).warnings == {"shifted": 1, "identical": 1}
 
 
-def test_a_file_left_out_on_purpose_is_no_unreadable_image_however_its_reason_ends(tmp_path: Path) -> None:
+def test_a_file_left_out_on_purpose_is_not_unreadable_however_its_reason_ends(tmp_path: Path) -> None:
     make_pair(tmp_path / "mine", "good", hazy(scene(7)), scene(7))
     make_pair(tmp_path / "mine", "odd", hazy(scene(8)), scene(8))
     source, layout = local(tmp_path, exclude=(Exclude("**/odd.png", "its licence says that it cannot be used"),))
@@ -119,7 +119,7 @@ def test_a_file_left_out_on_purpose_is_no_unreadable_image_however_its_reason_en
     assert (result.inventory.unreadable, result.state, result.todo) == (0, "good", ())
 
 
-def test_a_fast_look_keeps_what_a_deep_one_found(tmp_path: Path) -> None:
+def test_a_fast_verification_keeps_the_results_of_a_deep_one(tmp_path: Path) -> None:
     make_pair(tmp_path / "mine", "wrong", hazy(scene(7)), scene(8))
     make_pair(tmp_path / "mine", "good", hazy(scene(7)), scene(7))
     source, layout = local(tmp_path)
@@ -128,7 +128,7 @@ def test_a_fast_look_keeps_what_a_deep_one_found(tmp_path: Path) -> None:
     assert list(reasons(layout)) == ["lq/wrong.png"]
 
 
-def test_a_second_run_looks_only_at_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_checks_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(4):
         make_pair(tmp_path / "mine", str(i), hazy(scene(i)), scene(i))
     source, layout = local(tmp_path)
@@ -155,7 +155,7 @@ def test_a_second_run_looks_only_at_what_changed(tmp_path: Path, monkeypatch: py
     assert looked == ["gt/2.png", "lq/2.png"]
 
 
-def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_stopped_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(20):
         make_pair(tmp_path / "mine", f"{i:02d}", hazy(scene(i, 64, 64)), scene(i, 64, 64))
     source, layout = local(tmp_path)
@@ -190,12 +190,12 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path: Path) -
 
 
 def dying(groups: list[Group]) -> list[Seen]:
-    """A worker that is killed, as by a system without memory."""
+    """Kill the worker, as a system does that is out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
     return []
 
 
-def test_a_worker_that_dies_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_is_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify_module, "FEW_GROUPS", 0)
     make_pair(tmp_path / "mine", "a", hazy(scene(1)), scene(1))
     source, layout = local(tmp_path)
@@ -206,7 +206,7 @@ def test_a_worker_that_dies_is_an_error_in_words(tmp_path: Path, monkeypatch: py
 
 
 def published(tmp_path: Path, pruned: bool = False, ending: str = "png") -> tuple[Source, Layout]:
-    """A source that came as a zip."""
+    """Fetch a source that is published as a zip."""
     files = {}
     for i in range(3):
         encoded = cv2.imencode(f".{ending}", synthetic_image(20, 24, i))[1].tobytes()
@@ -229,7 +229,7 @@ def published(tmp_path: Path, pruned: bool = False, ending: str = "png") -> tupl
     return source, layout
 
 
-def test_found_counts_stand_beside_published_and_paper_counts(tmp_path: Path) -> None:
+def test_found_counts_are_reported_with_published_and_paper_counts(tmp_path: Path) -> None:
     result = check(*published(tmp_path), deep=False)
     assert result.state == "good"
     assert result.files_ok == 7
@@ -250,13 +250,13 @@ def test_changed_and_missing_files_are_named_with_what_to_do(tmp_path: Path) -> 
     result = check(source, layout, deep=False)
     assert result.state == "faulty"
     assert [(fault.path, fault.reason) for fault in result.missing] == [
-        (str(root / "gt/1.png"), "it came out of an archive and is gone")
+        (str(root / "gt/1.png"), "it was unpacked from an archive and is missing")
     ]
     assert sorted(fault.path for fault in result.changed) == [str(root / "gt/2.png"), str(root / "lq/0.png")]
-    assert any("delete what changed" in todo and "uir fetch s" in todo for todo in result.todo)
+    assert any("delete the changed files" in todo and "uir fetch s" in todo for todo in result.todo)
 
 
-def test_bytes_that_rot_without_a_trace_are_found_by_a_deep_look(tmp_path: Path) -> None:
+def test_bytes_that_decay_at_the_same_size_and_time_are_found_by_a_deep_verification(tmp_path: Path) -> None:
     source, layout = published(tmp_path, ending="bmp")
     path = layout.source("s") / "gt/1.bmp"
     before = path.stat()
@@ -287,7 +287,7 @@ def test_a_touched_file_is_hashed_once_and_is_good_again(tmp_path: Path, monkeyp
     assert hashed == []
 
 
-def test_a_source_that_is_not_here_is_absent_and_says_how_to_get_it(tmp_path: Path) -> None:
+def test_a_source_that_was_not_fetched_is_absent_with_the_command_to_run(tmp_path: Path) -> None:
     source, _ = published(tmp_path)
     result = check(source, Layout(tmp_path / "other"), deep=False)
     assert (result.state, result.todo) == ("absent", ("uir fetch s",))
@@ -325,7 +325,7 @@ def test_noise_and_darkness_do_not_make_a_wrong_partner(sigma: int) -> None:
         assert sigma or clarity(dark) > 4
 
 
-def test_a_disk_that_cannot_be_written_hinders_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_disk_does_not_prevent_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "mine"
     for name in "abc":
         make_pair(root, name, hazy(scene(ord(name))), scene(ord(name)))
@@ -333,12 +333,12 @@ def test_a_disk_that_cannot_be_written_hinders_no_answer(tmp_path: Path, monkeyp
     right = check(source, layout)
     (layout.source("mine") / ".uir/checks.jsonl").unlink()
     layout.pairs("mine").unlink()
-    # Folders where files are wanted: nobody can write there, not even root.
+    # Folders at the paths of files: not even root can write there.
     (layout.source("mine") / ".uir/checks.jsonl").mkdir()
     layout.pairs("mine").mkdir()
     found = check(source, layout)
     assert (found.state, found.inventory) == ("good", right.inventory)
-    assert found.todo[0].endswith("What stands here is true, and was not kept")
+    assert found.todo[0].endswith("The results shown are valid, but were not stored")
     (root / "lq/b.png").write_bytes(b"torn")
     assert check(source, layout).state == "faulty"
 
@@ -348,17 +348,17 @@ def test_a_touched_download_on_a_disk_that_cannot_be_written_is_hashed_each_time
 ) -> None:
     packed = tmp_path / "given/a.zip"
     packed.parent.mkdir()
-    packed.write_bytes(zipped({f"{side}/{n}.png": picture_bytes(n) for side in ("lq", "gt") for n in range(2)}))
+    packed.write_bytes(zipped({f"{side}/{n}.png": image_bytes(n) for side in ("lq", "gt") for n in range(2)}))
     mirror = Mirror("manual", "https://example.org", "official")
     source = Source("packed", "t", "l", (RemoteFile("a.zip", (mirror,), archive="zip"),), (RULE,))
     layout = Layout(tmp_path / "root")
     fetch(plan_fetch([source], layout, from_dir=packed.parent), jobs=1, progress=Silent())
     os.utime(layout.downloads("packed") / "a.zip", (1, 1))
-    said: list[str] = []
+    notes: list[str] = []
 
     class Notes(Silent):
         def note(self, message: str) -> None:
-            said.append(message)
+            notes.append(message)
 
     def refuse(*_: object) -> None:
         raise StorageError("receipts.json: cannot be written: Read-only file system")
@@ -366,5 +366,5 @@ def test_a_touched_download_on_a_disk_that_cannot_be_written_is_hashed_each_time
     monkeypatch.setattr("uirdata.storage.transfers.receipts.Receipts._write", refuse)
     (found,) = verify([source], layout, deep=False, jobs=1, progress=Notes()).sources
     assert found.state == "good"
-    assert len(said) == 1
-    assert "not remembered" in said[0]
+    assert len(notes) == 1
+    assert "Results are not stored" in notes[0]
