@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from maskdcpt.backbones.tiling import pad_to_multiple
+from maskdcpt.backbones.padding import pad_to_multiple
 from maskdcpt.masking import DENSE, Backend, PatchMask
 
 

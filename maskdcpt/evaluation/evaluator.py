@@ -16,7 +16,7 @@ from maskdcpt.images import Image, image_tensor, to_rgb, write_image
 from maskdcpt.metrics import psnr, ssim
 from maskdcpt.metrics.base import MOST_DB, rounded
 from maskdcpt.metrics.learned import LearnedScorer
-from maskdcpt.networks.naming import named_classes
+from maskdcpt.networks.classify import named_classes
 from maskdcpt.restoring.tiling import restored_image
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import Checkpoint

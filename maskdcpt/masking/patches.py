@@ -240,7 +240,7 @@ def _grid(height: int, width: int, patch: int, ratio: float) -> tuple[int, int, 
     if patch < 1 or height < patch or width < patch or height % patch or width % patch:
         raise ValueError(
             f"an image of {height}x{width} does not divide into patches of {patch}x{patch}: "
-            "crop it, or pad it with maskdcpt.backbones.tiling.pad_to_multiple"
+            "crop it, or pad it with maskdcpt.backbones.padding.pad_to_multiple"
         )
     if not 0.0 <= ratio <= 1.0:
         raise ValueError(f"the mask ratio is the share of hidden patches, 0 to 1, not {ratio}")

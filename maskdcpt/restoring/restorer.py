@@ -13,7 +13,7 @@ from torch import Tensor
 from maskdcpt.compute.devices import chosen_device, free_bytes
 from maskdcpt.compute.memory import bytes_per_pixel
 from maskdcpt.images import to_tensor
-from maskdcpt.networks.naming import named_classes
+from maskdcpt.networks.classify import named_classes
 from maskdcpt.networks.networks import Networks
 from maskdcpt.restoring.image_files import ImageFile, Pixels
 from maskdcpt.restoring.tiling import restored_image

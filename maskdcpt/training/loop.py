@@ -33,9 +33,10 @@ from maskdcpt.training.learner import Learner, autocast, compile_step
 from maskdcpt.training.logs.metrics_log import MetricsLog
 from maskdcpt.training.logs.step_log import StepTimer, sentence
 from maskdcpt.training.logs.trackers import Tracker, open_trackers
+from maskdcpt.training.lr_schedule import rate_at, set_rate
 from maskdcpt.training.memory_check import shortage
 from maskdcpt.training.nan_steps import NanSteps, sample_numbers
-from maskdcpt.training.optim import gradient_norm, rate_at, set_rate
+from maskdcpt.training.optim import gradient_norm
 from maskdcpt.training.parallel import divides, quiet, together
 from maskdcpt.training.run_folder import environment, find_run, write_config
 from maskdcpt.training.run_state import RunState, prepare_state

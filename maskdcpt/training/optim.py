@@ -1,8 +1,7 @@
-"""The optimiser: learning rates over the steps, parameter groups, the norm of the gradients."""
+"""The optimiser: parameter groups, and the norm of the gradients."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -10,35 +9,6 @@ from torch import Tensor, nn
 
 from maskdcpt.config.train_config import OptimizerConfig
 from maskdcpt.training.parallel import whole
-
-
-def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
-    """
-    Return the learning rate of a step as a fraction of the full learning rate.
-
-    The cosine is that of the published configurations: final + (1 - final) / 2 * (1 + cos(pi t / T)), where the first
-    step runs at t = 0 and T is the number of steps after those at the constant rate.
-
-    Not a scheduler of `torch.optim.lr_scheduler`: those have state, which checkpoints would have to hold, and
-    CosineAnnealingLR and LinearLR compute each rate from the previous one, which rounds differently. Here the rate
-    depends on the number of the step alone, so a resumed run has the same rates to the bit.
-
-    Args:
-        step: counted from 0.
-        steps: the number of steps of the whole run.
-        config: contains the schedule.
-
-    >>> rate_at(50, 100, OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0))
-    0.5
-    """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    if config.schedule == "constant" or step < config.constant_steps or not config.lr:
-        return 1.0
-    length = max(1, steps - config.constant_steps)
-    share = min(1.0, (step - config.constant_steps) / length)
-    final = config.final_lr / config.lr
-    return final + (1.0 - final) / 2.0 * (1.0 + math.cos(math.pi * share))
 
 
 def create_optimizer(backbone: nn.Module, decoders: Iterable[nn.Module], config: OptimizerConfig) -> torch.optim.AdamW:
@@ -64,12 +34,6 @@ def create_optimizer(backbone: nn.Module, decoders: Iterable[nn.Module], config:
         fused=on_gpu,
         foreach=None if on_gpu else True,
     )
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of each group to a fraction of its full learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["full_lr"] * rate
 
 
 def gradient_norm(optimizer: torch.optim.Optimizer, clip_norm: float) -> Tensor:

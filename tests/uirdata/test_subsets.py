@@ -6,7 +6,7 @@ import pytest
 
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import ManifestError, UsageError
-from uirdata.facts.local_sources import local_source
+from uirdata.facts.own_sources import local_source
 from uirdata.manifest_syntax.pair_rules import can_have_level
 from uirdata.pairing import TYPES
 from uirdata.sources import load_sources

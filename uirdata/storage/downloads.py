@@ -8,10 +8,7 @@ from pathlib import Path
 
 from uirdata.errors import DownloadError
 from uirdata.storage.files import storage_error
-from uirdata.storage.transfers.filling import Contradiction, Filling
-from uirdata.storage.transfers.mirror_order import mirror_order
-from uirdata.storage.transfers.partial import discard
-from uirdata.storage.transfers.terms import (
+from uirdata.storage.transfers.download_types import (
     Arrived,
     DownloadSource,
     Expected,
@@ -21,6 +18,9 @@ from uirdata.storage.transfers.terms import (
     WrongBytes,
     mismatch,
 )
+from uirdata.storage.transfers.mirror_order import mirror_order
+from uirdata.storage.transfers.partial import discard
+from uirdata.storage.transfers.streams import Contradiction, Filling
 from uirdata.transfer import Interrupted, RangeRefused, Unreachable
 
 __all__ = [

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maskdcpt.backbones.tiling import pad_to_multiple
+from maskdcpt.backbones.padding import pad_to_multiple
 from maskdcpt.networks.networks import Networks
 from maskdcpt.restoring.tiling import restore_in_tiles, restored_image, starts
 from tests.maskdcpt.small_networks import random_image, small

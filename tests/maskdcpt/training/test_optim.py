@@ -8,7 +8,8 @@ from torch import nn
 
 from maskdcpt.config.train_config import OptimizerConfig
 from maskdcpt.training.ema import EmaWeights
-from maskdcpt.training.optim import create_optimizer, gradient_norm, rate_at, set_rate
+from maskdcpt.training.lr_schedule import rate_at, set_rate
+from maskdcpt.training.optim import create_optimizer, gradient_norm
 
 
 def test_the_cosine_goes_from_the_full_rate_to_the_final_one_as_published() -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.conftest import synthetic_image, write_png
-from uirdata.facts.local_sources import local_source
+from uirdata.facts.own_sources import local_source
 from uirdata.layout import Layout
 from uirdata.pairing import Pair
 from uirdata.sources import Source

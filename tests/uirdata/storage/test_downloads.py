@@ -209,7 +209,7 @@ def test_a_full_disk_is_an_error_that_names_the_reason(tmp_path: Path) -> None:
 def test_a_file_for_which_there_is_no_room_is_refused_before_its_first_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uirdata.storage.transfers.filling.free_bytes", lambda _: len(CONTENT) - 1)
+    monkeypatch.setattr("uirdata.storage.transfers.streams.free_bytes", lambda _: len(CONTENT) - 1)
     with serving({"/f": CONTENT, "/g": CONTENT[:-1]}) as server:
         with pytest.raises(DownloadError, match=rf"has {len(CONTENT):,} bytes, and {len(CONTENT) - 1:,} are free"):
             download(tmp_path / "f", [place(server.url + "/f")], Expected(), pace=QUICK)

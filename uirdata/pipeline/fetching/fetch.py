@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from uirdata.errors import SourceError, UirError, UsageError
-from uirdata.facts.local_sources import local_source, source_to_toml
+from uirdata.facts.own_sources import local_source, source_to_toml
 from uirdata.hosts import Host, WebClient, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import archive_name, tree_journal
@@ -152,7 +152,7 @@ def add_local_source(
     """
     Write the manifest of a user's folder, ROOT/manifests/<name>.toml, and return the source. Its images are not copied.
 
-    The arguments are those of `local_sources.local_source`. `plan_fetch` and `fetch` of the source pair its files.
+    The arguments are those of `facts.own_sources.local_source`. `plan_fetch` and `fetch` of the source pair its files.
 
     Raises:
         UsageError: the name is taken or not a valid id, or the folder is missing or cannot be interpreted.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from uirdata.storage.transfers.download_types import DownloadSource, Expected
 from uirdata.storage.transfers.partial import Partial
-from uirdata.storage.transfers.terms import DownloadSource, Expected
 
 
 def mirror_order(part: Path, mirrors: Sequence[DownloadSource], expected: Expected) -> list[DownloadSource]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import synthetic_image, write_png
 from uirdata.cropping import Box
-from uirdata.facts.local_sources import local_source
+from uirdata.facts.own_sources import local_source
 from uirdata.images import RgbImage, decode_image, read_image
 from uirdata.layout import Layout
 from uirdata.pairing import Pair

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from maskdcpt.backbones.tiling import pad_to_multiple
+from maskdcpt.backbones.padding import pad_to_multiple
 from maskdcpt.masking import MASK_KINDS, PatchMask
 from maskdcpt.networks.networks import Networks
 

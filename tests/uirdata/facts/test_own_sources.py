@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uirdata.errors import UsageError
-from uirdata.facts.local_sources import local_source, source_to_toml
+from uirdata.facts.own_sources import local_source, source_to_toml
 from uirdata.pairing import Exclude, PairRule, find_pairs
 from uirdata.sources import Mirror, RemoteFile, Source, SourceCrop, load_sources, read_source
 

@@ -11,8 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from uirdata.storage.files import free_bytes
+from uirdata.storage.transfers.download_types import (
+    Arrived,
+    DownloadSource,
+    Expected,
+    Listener,
+    Pace,
+    WrongBytes,
+    mismatch,
+)
 from uirdata.storage.transfers.partial import Partial
-from uirdata.storage.transfers.terms import Arrived, DownloadSource, Expected, Listener, Pace, WrongBytes, mismatch
 from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, looks_like_html, page_title
 
 _READ_BACK = 1 << 20

@@ -7,7 +7,7 @@ from torch import Tensor
 from maskdcpt.config.train_config import ObjectiveConfig
 from maskdcpt.masking import PatchMask
 from maskdcpt.networks.classifier import classifier_for
-from maskdcpt.networks.naming import named_classes
+from maskdcpt.networks.classify import named_classes
 from maskdcpt.networks.networks import Networks
 from tests.maskdcpt.small_networks import small
 
