@@ -1,1 +1,1 @@
-"""The command lines: they read arguments, call one library function, and show what came of it."""
+"""The command lines: they read arguments, call one library function, and print its result."""

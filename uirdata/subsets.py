@@ -142,7 +142,7 @@ def _check_sources(subset: Subset, path: Path, known: Iterable[str]) -> None:
         if name not in ids:
             hint = nearest(name, ids)
             if not hint.startswith("did you mean"):
-                # Eighty ids in an error message help nobody.
+                # A list of eighty ids would make the message unreadable.
                 hint = "`uir sources` lists what there is."
             raise ManifestError(
                 f"{path}: the subset {subset.name} names the source {name!r}, which has no manifest: {hint} That of a "

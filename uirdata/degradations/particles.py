@@ -92,7 +92,7 @@ def lay_veil(
     seen: Layer, colour: float, image: RgbImage, rng: np.random.Generator, *, veil: float, near: float
 ) -> None:
     """
-    Lay what is too far away to be seen as marks over a picture, in place: the deeper the scene, the denser.
+    Lay what is too far away to be seen as marks over an image, in place: the deeper the scene, the denser.
 
     Args:
         seen: (H, W, 3), grey levels.

@@ -81,8 +81,8 @@ def local_source(
     if bool(lq) != bool(gt):
         raise UsageError("LQ and GT folders must be given together; give both, or neither for clean photographs")
     if not lq:
-        lq, gt, told = _usual_folders(folder)
-        degradation = degradation or told
+        lq, gt, inferred = _usual_folders(folder)
+        degradation = degradation or inferred
     if lq:
         rule = _paired_rule(folder, lq, gt, degradation, real, test_share)
     elif degradation:
@@ -111,9 +111,9 @@ def source_to_toml(source: Source) -> str:
 
 def _usual_folders(folder: Path) -> tuple[str, str, str]:
     present = {child.name.lower(): child.name for child in folder.iterdir() if child.is_dir()}
-    for lq, gt, told in FOLDER_NAMES:
+    for lq, gt, inferred in FOLDER_NAMES:
         if lq in present and gt in present:
-            return present[lq], present[gt], told
+            return present[lq], present[gt], inferred
     return "", "", ""
 
 

@@ -145,8 +145,8 @@ def write_shard(
         size, sha256 = tar.close()
         file.flush()
     state = ShardState(path, len(records), size, sha256, plan, tuple(rejected))
-    told = asdict(state) | {"rejected": json.dumps([asdict(row) for row in rejected], sort_keys=True)}
-    metadata = {f"uir.{name}": str(value) for name, value in told.items()}
+    values = asdict(state) | {"rejected": json.dumps([asdict(row) for row in rejected], sort_keys=True)}
+    metadata = {f"uir.{name}": str(value) for name, value in values.items()}
     write_rows(part_path(folder, path), records, MANIFEST_SCHEMA.with_metadata(metadata))
     return state
 

@@ -101,7 +101,7 @@ def build(
             samples += state.samples
         listener.end("samples")
         if pool is not None and plan.left_samples:
-            pool.bring()  # other machines may have uploaded their part in the meantime
+            pool.download_manifest()  # other machines may have uploaded their part in the meantime
         rejected: tuple[Rejected, ...] = ()
         complete = _is_complete(plan)
         if complete:

@@ -38,7 +38,7 @@ def open_object_pool(place: str, layout: Layout) -> ObjectPool:
     if place.startswith(("hf://", "http://", "https://")):
         raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
     pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / _NOT_IN_NAMES.sub("--", place).strip("-"))
-    pool.bring()
+    pool.download_manifest()
     return pool
 
 
@@ -55,7 +55,7 @@ class ObjectPool:
     place: str
     folder: Path
 
-    def bring(self) -> None:
+    def download_manifest(self) -> None:
         """
         Download the manifest, and write placeholder files for the tars.
 

@@ -242,7 +242,7 @@ class _Run:
                         work[pool.submit(self._finish, source, downloaders[name], [])] = name
                         continue
                     for file in source.files:
-                        work[pool.submit(downloaders[name].bring, file)] = name
+                        work[pool.submit(downloaders[name].get_file, file)] = name
                 while work:
                     done, _ = wait(work, return_when=FIRST_COMPLETED)
                     for future in done:

@@ -74,8 +74,8 @@ class SourceDownloader:
         self._accept_changed = accept_changed
         self.receipts = Receipts(layout.receipts(source.id))
 
-    def bring(self, planned: PlannedFile) -> FileOutcome:
-        """Fetch one file and return the result; a failure is in the result."""
+    def get_file(self, planned: PlannedFile) -> FileOutcome:
+        """Download one file, or take the one that the user has; a failure is in the result."""
         name = planned.file.name
         if planned.state == "here":
             return FileOutcome(name, "here")
@@ -83,7 +83,7 @@ class SourceDownloader:
             return FileOutcome(name, "by hand", planned.todo)
         try:
             if planned.file.archive == "folder":
-                return self._bring_folder(planned)
+                return self._download_folder(planned)
             if planned.given is not None:
                 return self._take_or_download(planned, planned.given)
             return self._download(planned)
@@ -164,7 +164,7 @@ class SourceDownloader:
         self._sign(file, target, given.as_uri(), sha256, md5, size, quiet=False)
         return FileOutcome(file.name, "given", f"from {given}")
 
-    def _bring_folder(self, planned: PlannedFile) -> FileOutcome:
+    def _download_folder(self, planned: PlannedFile) -> FileOutcome:
         file = planned.file
         if planned.given is not None:
             return self._take_folder(file, planned.given)

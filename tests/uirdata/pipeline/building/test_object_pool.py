@@ -27,7 +27,7 @@ from uirdata.pipeline.building.shard_task import SourcePixels
 
 def run(root: Path, pool: ObjectPool, task: Slice | None = None, engine: Engine | None = None) -> BuildReport:
     layout, sources = small_source(root)
-    pool.bring()
+    pool.download_manifest()
     plan = make_plan(small_subset(), sources, layout)
     todo = plan_build(pool.folder, plan, SETTINGS, task=task)
     pixels = SourcePixels(source_folders(sources, layout, plan.sources), 0)
