@@ -37,7 +37,7 @@ def program() -> None:
       uir stats                       count samples, compared with the paper
 
     \b
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done (run the same command again), 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 misuse, 3 partly done (run the same command again), 130 interrupted.
     """
 
 
