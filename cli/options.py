@@ -45,6 +45,10 @@ BACKBONE = click.option(
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
+_TRAINING_PACKAGES = frozenset({"torch", "safetensors"})
+"""What the extra `train` installs, and all of `maskdcpt` imports."""
+
+
 def common(command: F) -> F:
     """Add --json, -q and --debug to a command, and pass it a Console as `console`."""
 
@@ -116,6 +120,16 @@ class Program(click.Group):
                 raise
             Console().error(program, str(error))
             raise SystemExit(error.exit_code) from None
+        except ModuleNotFoundError as error:
+            # The base install has no torch. Another missing module is a fault of ours, and shows its traceback.
+            if debug or (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+                raise
+            Console().error(
+                program,
+                f"this command needs {error.name}, which is not installed: "
+                "pip install 'universal-image-restoration[train]'",
+            )
+            raise SystemExit(1) from None
         except BrokenPipeError:
             # The reader of our output (head, less) has closed the pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

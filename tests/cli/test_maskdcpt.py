@@ -185,3 +185,15 @@ def test_probe_export_and_plot_work_on_runs(folder: Path, tmp_path: Path) -> Non
     assert plotted.exit_code == 0, plotted.output
     assert read_image(tmp_path / "curves.png").shape[2] == 3
     assert "did you mean" in run("plot", folder / "pre", "--quantity", "los", "--out", tmp_path / "x.png").output
+
+
+@pytest.mark.parametrize("arguments", [["train", "--shards", "x", "--out", "y"], ["restore", "x.png", "--out", "y"]])
+def test_without_torch_the_extra_that_installs_it_is_named(arguments: list[str]) -> None:
+    if arguments[0] == "restore":
+        arguments = [*arguments, "--checkpoint", "none"]
+    code = f"import sys; sys.modules['torch'] = None; sys.argv[1:] = {arguments!r}\n"
+    code += "from uir_cli.maskdcpt import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "needs torch, which is not installed: pip install 'universal-image-restoration[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
