@@ -22,7 +22,7 @@ def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backb
     """
     Return the backbone of a checkpoint as a torch module in eval mode, on the CPU.
 
-    Calling it on (B, 3, H, W) in 0..1 gives the restored (B, 3, H, W), not clamped. Heights and widths must be
+    Calling it on (B, 3, H, W) in 0..1 returns the restored (B, 3, H, W), not clamped. Heights and widths must be
     multiples of its `multiple`; its `restore` takes any.
 
     The backbone of a pre-trained checkpoint (maskdcpt, dcpt, reconstruction, classification) was not trained to
