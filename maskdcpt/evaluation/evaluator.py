@@ -17,7 +17,7 @@ from maskdcpt.metrics import psnr, ssim
 from maskdcpt.metrics.base import MOST_DB, rounded
 from maskdcpt.metrics.learned import LearnedScorer
 from maskdcpt.networks.classify import named_classes
-from maskdcpt.restoring.tiling import restored_image
+from maskdcpt.restoring.tiling import check_tile, restored_image
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import Checkpoint
 from uirdata.errors import UsageError
@@ -59,6 +59,8 @@ class Evaluator:
         self._device = device
         self.learned = learned
         self._restorer = networks_of(restoring, protocol.weights).to(device).eval() if restoring.restores else None
+        if self._restorer is not None:
+            check_tile(protocol.tile_px, self._restorer.backbone)
         named = networks_of(naming, protocol.weights).to(device).eval()
         self._namer = named if named.classifier is not None else None
         self.restores = restoring.restores
@@ -142,7 +144,13 @@ class Evaluator:
             return {"psnr": [None] * count, "ssim": [None] * count}
         p = self._protocol
         how: Mapping[str, Any] = {"quantise": p.quantise, "y_channel": p.y_channel, "crop_border": p.crop_border}
-        fits = min(image.shape[-2:]) - 2 * p.crop_border >= 11
+        height, width = image.shape[-2:]
+        if 2 * p.crop_border >= min(height, width):
+            raise UsageError(
+                f"a crop border of {p.crop_border} leaves no pixels of a {height} x {width} image; "
+                f"use at most {(min(height, width) - 1) // 2}"
+            )
+        fits = min(height, width) - 2 * p.crop_border >= 11
         return {
             "psnr": [min(MOST_DB, value) for value in psnr(image, gt, **how).tolist()],
             "ssim": ssim(image, gt, **how).tolist() if fits else [None] * count,

@@ -16,7 +16,7 @@ from maskdcpt.images import to_tensor
 from maskdcpt.networks.classify import named_classes
 from maskdcpt.networks.networks import Networks
 from maskdcpt.restoring.image_files import ImageFile, Pixels
-from maskdcpt.restoring.tiling import restored_image
+from maskdcpt.restoring.tiling import check_tile, restored_image
 from maskdcpt.weights.build import classifier_before, networks_of
 from maskdcpt.weights.checkpoints import Checkpoint
 from maskdcpt.weights.load import load_checkpoint
@@ -110,8 +110,7 @@ class Restorer:
         trained_px = TRAINED_PX if loaded.config is None else loaded.config.data.crop
         # Means over smaller tiles would differ from those of the images that the network was trained on.
         self._least_px = max(LEAST_TILE_PX, trained_px if backbone.sees_whole else 0)
-        if tile_px and tile_px < 4 * backbone.multiple:
-            raise UsageError(f"tiles of {tile_px} are too small for {backbone.name}: {4 * backbone.multiple} at least")
+        check_tile(tile_px or 0, backbone)
         self._tile_px = tile_px
         self._memory = memory
         self._per_pixel: float | None = None

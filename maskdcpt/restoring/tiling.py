@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from maskdcpt.backbones import Backbone
 from maskdcpt.networks.networks import Networks
+from uirdata.errors import UsageError
 
 OVERLAP_PX = 64
 """By how much tiles overlap at most; small ones overlap by a quarter of their side."""
@@ -27,6 +29,18 @@ def restored_image(networks: Networks, lq: Tensor, tile_px: int) -> Tensor:
         multiple=backbone.multiple,
         rim_px=overlap_px // 4,
     )
+
+
+def check_tile(tile_px: int, backbone: Backbone) -> None:
+    """
+    Refuse tiles that are too small for a network; 0, which restores whole images, is none of them.
+
+    Raises:
+        UsageError: the message states the smallest side.
+    """
+    least = 4 * backbone.multiple
+    if tile_px and tile_px < least:
+        raise UsageError(f"tiles of {tile_px} are too small for {backbone.name}: {least} at least")
 
 
 def starts(size: int, tile: int, overlap: int, multiple: int = 1) -> list[int]:

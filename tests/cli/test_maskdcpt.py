@@ -197,3 +197,16 @@ def test_without_torch_the_extra_that_installs_it_is_named(arguments: list[str])
     assert done.returncode == 1
     assert "needs torch, which is not installed: pip install 'universal-image-restoration[train]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--tile", "3", "tiles of 3 are too small for nafnet"),
+        ("--crop-border", "5000", "a crop border of 5000 leaves no"),
+    ],
+)
+def test_eval_refuses_what_leaves_nothing_to_compute(folder: Path, option: str, value: str, message: str) -> None:
+    result = run("eval", "--checkpoint", folder / "fine", "--shards", folder / "shards", option, value, "-q")
+    assert result.exit_code == 2
+    assert message in result.stderr
