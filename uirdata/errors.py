@@ -96,7 +96,7 @@ class PartlyDone(UirError):
     exit_code = 3
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
+def nearest(name: object, choices: Iterable[str]) -> str:
     """
     Return the end of an error message that suggests the most similar choice.
 
@@ -106,7 +106,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     'expected one of: haze, rain-streak'
     """
     known = list(choices)
-    match = difflib.get_close_matches(name, known, n=1)
+    match = difflib.get_close_matches(str(name), known, n=1)
     if match:
         return f"did you mean {match[0]!r}?"
     return "expected one of: " + ", ".join(known)

@@ -286,7 +286,7 @@ def _faults(subset: Subset) -> Iterable[str]:
 
 
 def _level_faults(use: Use, sources: Mapping[str, Source]) -> Iterable[str]:
-    """Of published pairs; the plan refuses a level that cannot be made, as it knows the operations."""
+    """Yield what is wrong with the levels of a use: of published pairs, or of images that are degraded here."""
     rules = [
         rule
         for rule in (sources[use.source].pairs if use.source in sources else ())
@@ -295,8 +295,18 @@ def _level_faults(use: Use, sources: Mapping[str, Source]) -> Iterable[str]:
     for level in use.levels if rules else ():
         if not any(can_have_level(rule, level) for rule in rules):
             examples = {pair.level for rule in rules if rule.example for pair in rule.example.pairs}
-            known = sorted({rule.level for rule in rules} | examples)
-            yield f"no pair of {use.source} has the level {level!r}: {nearest(level, [text for text in known if text])}"
+            known = [text for text in sorted({rule.level for rule in rules} | examples) if text]
+            hint = nearest(level, known) if known else "its pairs have no levels; leave levels out"
+            yield f"no pair of {use.source} has the level {level!r}: {hint}"
+    if rules or use.source not in sources or not any(not rule.degradation for rule in sources[use.source].pairs):
+        return
+    # Late: the operations need OpenCV and SciPy, and most commands that read a subset make no image.
+    from uirdata.degradations import DEGRADATIONS
+
+    made = [level.name for level in DEGRADATIONS[use.degradation].levels]
+    for level in use.levels if made else ():
+        if level not in made:
+            yield f"{use.degradation} has no level {level!r} to make of {use.source}: {nearest(level, made)}"
 
 
 def _nearest(name: str, subsets: Iterable[str], sources: Iterable[str]) -> str:

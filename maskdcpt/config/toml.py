@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from maskdcpt.config.train_config import (
@@ -63,6 +64,7 @@ def config_from_document(document: Mapping[str, Any], *, where: str) -> TrainCon
     """Return the configuration of nested tables, after checking them; errors as `config_from_toml`."""
     import pydantic
 
+    _refuse_unwritable(document, where)
     try:
         # JSON's strict mode accepts a list for a tuple and an integer for a float, but no other conversions.
         config: TrainConfig = _adapter().validate_json(json.dumps(document, allow_nan=False), strict=True)
@@ -71,6 +73,34 @@ def config_from_document(document: Mapping[str, Any], *, where: str) -> TrainCon
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {error}") from error
     return config
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _refuse_unwritable(document: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    """Refuse, by their keys, values that JSON or a TOML file cannot hold."""
+    for name, value in document.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            _refuse_unwritable(value, where, f"{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{where}: {key} is {value}; expected a finite number")
+        elif isinstance(value, str) and not _is_unicode(value):
+            raise UsageError(f"{where}: {key} is {value!r}, which is not valid Unicode; rename the file or folder")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -115,8 +145,26 @@ def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
 
 def to_document(config: TrainConfig) -> dict[str, Any]:
     """Return a configuration as nested tables of plain values, for TOML and JSON."""
-    document: dict[str, Any] = json.loads(json.dumps(asdict(config), default=dict))
+    document: dict[str, Any] = json.loads(json.dumps(asdict(config), default=_plain))
     return document
+
+
+def checked(config: TrainConfig) -> TrainConfig:
+    """
+    Return a configuration that was made in Python, checked as one from a file is; paths become texts.
+
+    Raises:
+        UsageError: it is no TrainConfig, or a value has the wrong type or is out of range.
+    """
+    if not isinstance(config, TrainConfig):
+        raise UsageError(
+            f"expected a TrainConfig, not {type(config).__name__}; `config_from_toml` and `find_preset` make one"
+        )
+    try:
+        document = to_document(config)
+    except TypeError as error:
+        raise UsageError(f"the configuration has a value that no file can hold: {error}") from error
+    return config_from_document(document, where="the configuration")
 
 
 def to_toml(config: TrainConfig, comments: Mapping[str, str] | None = None) -> str:

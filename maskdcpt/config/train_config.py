@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from maskdcpt.config.objective_kinds import OBJECTIVE_TRAITS, ObjectiveKind, ObjectiveTraits
 from uirdata.errors import UsageError, nearest
@@ -42,6 +43,10 @@ class ModelConfig:
     backbone: str = "nafnet"
     size: Mapping[str, SizeValue] = field(default_factory=dict)
     masking: Literal["dense", "gather", "spconv", "auto"] = "gather"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        _one_of_its_choices("model", self)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        _one_of_its_choices("data", self)
         _at_least("data", self, crop=8, batch=1, accumulate=1, workers=0)
         starts = [stage.start for stage in self.stages]
         if starts != sorted(set(starts)) or (starts and starts[0] < 1):
@@ -145,8 +151,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if self.kind not in OBJECTIVE_TRAITS:
-            raise UsageError(f"objective.kind is {self.kind!r}: {nearest(self.kind, OBJECTIVE_TRAITS)}")
+        _one_of_its_choices("objective", self)
         _at_least("objective", self, mask_patch=1, pixel_weight=0, classification_weight=0, focal_gamma=0)
         if not 0 <= self.mask_ratio < 1:
             raise UsageError(f"objective.mask_ratio is {self.mask_ratio}; expected a share from 0 to below 1")
@@ -190,6 +195,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        _one_of_its_choices("optimizer", self)
         _at_least("optimizer", self, lr=0, lr_decoders=0, weight_decay=0, final_lr=0, constant_steps=0, warmup_steps=0)
         _at_least("optimizer", self, clip_norm=0, ema_decay=0)
         if self.ema_decay >= 1:
@@ -217,6 +223,10 @@ class InitConfig:
     weights: WeightKind = "params"
     identity: bool = False
     contrast: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        _one_of_its_choices("init", self)
 
 
 @dataclass(frozen=True)
@@ -268,6 +278,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        _one_of_its_choices("loop", self)
         _at_least("loop", self, steps=1, seed=0, threads=0, log_every=1, checkpoint_every=1, keep=1)
         _at_least("loop", self, validate_every=0, validate_images=0, sample_every=0, nan_limit=1)
 
@@ -300,3 +311,17 @@ def _at_least(table: str, value: object, **bounds: float) -> None:
     for name, bound in bounds.items():
         if getattr(value, name) < bound:
             raise UsageError(f"{table}.{name} is {getattr(value, name)}; expected at least {bound}")
+
+
+def _one_of_its_choices(table: str, value: object) -> None:
+    """Refuse a misspelt choice: configurations that are made in Python pass no other check before a run."""
+    cls: Any = type(value)
+    for name, choices in _choices(cls).items():
+        chosen = getattr(value, name)
+        if chosen not in choices:
+            raise UsageError(f"{table}.{name} is {chosen!r}: {nearest(chosen, choices)}")
+
+
+@cache
+def _choices(cls: type) -> Mapping[str, tuple[str, ...]]:
+    return {name: get_args(hint) for name, hint in get_type_hints(cls).items() if get_origin(hint) is Literal}

@@ -65,7 +65,7 @@ def evaluate(
     *,
     split: str = "test",
     subset: Subset | str | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     protocol: Protocol | None = None,
     classifier: Checkpoint | str | Path | None = None,
     setting: Setting | None = None,
@@ -99,6 +99,7 @@ def evaluate(
             written.
     """
     chosen, how = protocol or Protocol(), setting or Setting()
+    out = None if out is None else Path(out)
     restoring, naming = _loaded(checkpoint, classifier)
     where = str(shards) if isinstance(shards, (str, Path)) else "samples in memory"
     if isinstance(shards, (str, Path)):
@@ -150,7 +151,7 @@ def evaluate_bench(
     bench: Bench,
     root: Path,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     protocol: Protocol | None = None,
     classifier: Checkpoint | str | Path | None = None,
     setting: Setting | None = None,
@@ -178,6 +179,7 @@ def evaluate_bench(
         UirError: as in `evaluate`.
     """
     chosen, how = protocol or bench_protocol(bench), setting or Setting()
+    out = None if out is None else Path(out)
     restoring, naming = _loaded(checkpoint, classifier)
     if not restoring.restores:
         raise UsageError(f"{restoring.path}: was pre-trained, not fine-tuned: it does not restore; fine-tune it first")

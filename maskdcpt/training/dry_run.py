@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from maskdcpt.config.toml import checked
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.samples import open_samples, repeat_ratios
 from maskdcpt.data.sampling import epoch_slots
@@ -20,6 +21,7 @@ def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, 
 
     `subset` and errors as in `maskdcpt.training.loop.train`.
     """
+    config = checked(config)
     chosen = subset_of_shards(config.data.shards, config.data.subset) if subset is None else subset
     samples = open_samples(config.data.shards, config.data.split, chosen)
     slots = epoch_slots(samples.degradations, repeat_ratios(config.data.repeat, chosen, samples), config.data.sampling)

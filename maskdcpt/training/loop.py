@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from maskdcpt.compute.distributed import Process, joined
-from maskdcpt.config.toml import to_document
+from maskdcpt.config.toml import checked, to_document
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import PackedBatch
 from maskdcpt.data.crops import Crops
@@ -44,7 +44,7 @@ from maskdcpt.training.stages import Stage, stages_of
 from maskdcpt.training.validation import Validator, example_rows
 from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint
-from uirdata.errors import UirError
+from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.progress import Progress, Silent
 from uirdata.subsets import Subset
@@ -75,7 +75,7 @@ class TrainResult:
 def train(
     config: TrainConfig,
     *,
-    subset: Subset | None = None,
+    subset: Subset | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
@@ -103,13 +103,15 @@ def train(
     Raises:
         UsageError: the configuration does not match the networks, the shards, or the run to resume.
         UirError: shards, checkpoints or the disk fail, or losses are NaN in too many steps in a row.
-        ValueError: `subset` is not the one that the configuration names.
     """
-    if subset is not None and subset.name != config.data.subset:
+    config = checked(config)
+    chosen = subset_of_shards(config.data.shards, config.data.subset if subset is None else subset)
+    if chosen is not None and chosen.name != config.data.subset:
         # The configuration is written next to the weights, and must be enough to repeat the run.
-        raise ValueError(f"the subset is {subset.name!r}, and data.subset of the configuration {config.data.subset!r}")
+        raise UsageError(
+            f"the subset is {chosen.name!r}, and data.subset of the configuration is {config.data.subset!r}; set both"
+        )
     with joined(config.loop.device, config.loop.threads) as process:
-        chosen = subset_of_shards(config.data.shards, config.data.subset) if subset is None else subset
         samples = open_samples(config.data.shards, config.data.split, chosen)
         run = find_run(config, resume=resume, writes=process.leads)
         state = prepare_state(config, samples.class_names, process.device, run if resume else None)

@@ -49,12 +49,13 @@ def write_config(config: TrainConfig, run: Path) -> None:
     Raises:
         StorageError: the folder cannot be written.
     """
+    text = to_toml(config)
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(run, error) from error
     with writing(run / CONFIG) as partial:
-        partial.write_text(to_toml(config), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
 
 
 def environment(config: TrainConfig, process: Process) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
 
 from torch import nn
 
@@ -13,12 +12,9 @@ from maskdcpt.networks.classifier import classifier_for
 from maskdcpt.networks.networks import Networks, Part, build_backbone
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
 from maskdcpt.weights.load import load_checkpoint
-from uirdata.errors import UsageError, nearest
-
-Weights = Literal["params_ema", "params"]
 
 
-def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backbone:
+def load_backbone(path: str | Path | Checkpoint, *, weights: WeightKind = "params_ema") -> Backbone:
     """
     Return the backbone of a checkpoint as a torch module in eval mode, on the CPU.
 
@@ -35,7 +31,7 @@ def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backb
     (torch.Size([2, 3, 32, 48]), torch.Size([1, 3, 25, 31]))
 
     Args:
-        path: a run, a checkpoint, a file of weights, or hf://OWNER/NAME, as `load_checkpoint` takes it.
+        path: a run, a checkpoint, a file of weights, or hf://OWNER/NAME, as `load_checkpoint` takes it; or its result.
         weights: params_ema, the EMA, or params, the raw weights; if one is missing, the other is used.
 
     Raises:
@@ -43,9 +39,8 @@ def load_backbone(path: str | Path, *, weights: Weights = "params_ema") -> Backb
         CheckpointError: there is no checkpoint, or it cannot be read.
         DownloadError: the download from the Hub failed.
     """
-    if weights not in get_args(Weights):
-        raise UsageError(f"there are no weights {weights!r}: {nearest(weights, get_args(Weights))}")
-    return _backbone_of(load_checkpoint(path), weights).eval()
+    source = path if isinstance(path, Checkpoint) else load_checkpoint(path)
+    return _backbone_of(source, weights).eval()
 
 
 def classifier_before(own: Checkpoint) -> Checkpoint | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: there is no checkpoint, it is truncated, or its network is not one of this release.
         DownloadError: the download from the Hub failed.
     """
+    if not isinstance(path, (str, PurePath)):
+        raise CheckpointError(f"a checkpoint is a path, not a {type(path).__name__}")
     if str(path).startswith("hf://"):
         path = fetch_model(str(path))
     release, place = split_release(str(path))

@@ -129,7 +129,7 @@ def test_a_run_from_python_takes_the_subset_that_its_configuration_names(
     assert training_data(load_checkpoint(run)).sources == {"myphotos"}
     monkeypatch.delenv("UIR_MANIFESTS")
     assert training_data(load_checkpoint(run)).sources == set()
-    with pytest.raises(ValueError, match="'mine'"):
+    with pytest.raises(UsageError, match="'mine'"):
         train(tiny_config(place / "root/shards", tmp_path / "other", "data.subset=5d"), subset=subset)
     assert subset_of_shards(shards, "") is None
 

@@ -122,6 +122,15 @@ def test_a_level_that_no_published_pair_has_is_named_with_the_nearest(tmp_path: 
         load_subset("x", SOURCES, [tmp_path])
 
 
+def test_a_level_that_cannot_be_made_is_named_with_its_file_and_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "subsets.toml").write_text(
+        '[[subset]]\nname = "x"\ntitle = "t"\nclasses = [["noise"]]\n[[subset.use]]\n'
+        'sources = ["sample"]\ndegradations = ["noise"]\nsplits = ["train"]\nlevels = ["gausian-15"]\n'
+    )
+    with pytest.raises(ManifestError, match=r"subsets.toml.*noise has no level 'gausian-15'.*mean 'gaussian-15'\?"):
+        load_subset("x", SOURCES, [tmp_path])
+
+
 def test_the_sample_trains_on_crops_and_tests_on_whole_images_with_one_level_each() -> None:
     sample = SUBSETS["sample"]
     assert sample.sources == ("sample",)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType, ModuleType
 
 import numpy as np
@@ -160,6 +161,10 @@ class _CallableModule(ModuleType):
     def __call__(self) -> Mapping[str, Degradation]:
         """As `degradations`."""
         return degradations()
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Return it as its name: it is exported as a function, and functions can be pickled and copied."""
+        return import_module, (self.__name__,)
 
 
 # Once it is imported, this package stands where `uirdata.degradations`, the public function, is looked up.

@@ -64,6 +64,8 @@ def find_subset(layout: Layout | None, subset: str | Subset, sources: Mapping[st
     """
     if isinstance(subset, Subset):
         return subset
+    if not isinstance(subset, str):
+        raise UsageError(f"a subset is its name or a Subset, not {subset!r} ({type(subset).__name__})")
     return load_subset(subset, sources=sources, extra=extra_manifests(layout))
 
 

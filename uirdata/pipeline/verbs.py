@@ -31,6 +31,9 @@ from uirdata.pipeline.verifying.verify import verify as run_verify
 from uirdata.progress import Progress, Silent
 from uirdata.subsets import Subset
 
+MAX_SEED = 2**32 - 1
+"""Largest seed of a build, of the commands and of the functions."""
+
 Ids = str | Sequence[str]
 """The id of a source, or several."""
 
@@ -76,6 +79,7 @@ def fetch(
         UsageError: neither ids nor a subset is given, or one of them is unknown.
         StorageError: the disk is too small; nothing was downloaded.
     """
+    _in_range(jobs=(jobs, 1, None))
     plan = plan_wanted(
         layout_of(root),
         _several(ids),
@@ -122,6 +126,7 @@ def verify(
         UsageError: an id or the subset is unknown.
         SourceError: neither ids nor a subset is given, and nothing has been fetched.
     """
+    _in_range(jobs=(jobs, 1, None))
     chosen = fetched_sources(layout_of(root), _several(ids), subset)
     return run_verify(chosen, layout_of(root), deep=deep, jobs=jobs, progress=progress or Silent())
 
@@ -161,6 +166,7 @@ def plan(
         UsageError: an id, the subset or the variant is unknown.
         SourceError: none of the sources has been fetched.
     """
+    _in_range(size=(size, 1, None), stride=(stride, 1, None), seed=(seed, 0, MAX_SEED))
     layout = layout_of(root)
     planned = plan_subset(layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant)
     return plan_with_known_scores(planned.plan, planned.sources, layout, screen=screen)[0]
@@ -227,6 +233,12 @@ def build(
     for what, choice, choices in (("codec", codec, CODECS), ("engine", engine, ("local", "ray"))):
         if choice not in choices:
             raise UsageError(f"there is no {what} {choice!r}: {nearest(choice, choices)}")
+    _in_range(size=(size, 1, None), stride=(stride, 1, None), seed=(seed, 0, MAX_SEED))
+    _in_range(shard_bytes=(shard_bytes, 1, None), workers=(workers, 1, None))
+    if len(task) != 2:
+        raise UsageError(f"task is {task!r}; expected (I, N), such as (3, 16)")
+    _in_range(task=(task[1], 1, None))
+    _in_range(task=(task[0], 1, task[1]))
     layout = layout_of(root)
     pool = open_object_pool(str(out), layout) if out is not None and is_remote(out) else None
     folder = pool.folder if pool is not None else Path(out) if out is not None else layout.shards
@@ -317,6 +329,15 @@ def push(
     report = run_push(plan, hub, private=private, progress=progress)
     wrong = tuple(verify_push(publication, hub, progress=progress)) if verify else None
     return PushResult(hub.link, report.commit, report.sent, report.sent_bytes, report.deleted, wrong)
+
+
+def _in_range(**numbers: tuple[int | None, int, int | None]) -> None:
+    """Refuse what the commands refuse too: name to value, smallest and largest; None is left to its default."""
+    for name, (value, least, most) in numbers.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= least and (most is None or value <= most)):
+            expected = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise UsageError(f"{name} is {value!r}; expected a whole number {expected}")
 
 
 def _several(ids: Ids) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +15,7 @@ from maskdcpt.config.experiments import experiments
 from maskdcpt.config.preset_values import VARIANTS
 from maskdcpt.config.presets import PRESETS, find_preset
 from maskdcpt.config.toml import (
+    checked,
     config_from_toml,
     differences,
     json_schema,
@@ -194,3 +195,29 @@ def test_presets_of_table_xi_name_networks_that_exist_and_survive_being_written_
         assert config_from_toml(to_toml(config), where="here") == config
     kinds = {values["model.size.aware"][0] for values in VARIANTS.values()}
     assert kinds == set(AWARE) == set(get_args(Aware)) - {"none"}
+
+
+@pytest.mark.parametrize("table", ["model", "data", "objective", "optimizer", "init", "loop"])
+def test_every_choice_of_every_table_is_checked_in_python_too(table: str) -> None:
+    part = getattr(TrainConfig(), table)
+    choices = {name for name, hint in get_type_hints(type(part)).items() if get_origin(hint) is Literal}
+    assert choices
+    for name in choices:
+        with pytest.raises(UsageError, match=rf"{table}\.{name} is 'no-such-choice'"):
+            replace(part, **{name: "no-such-choice"})
+
+
+def test_a_configuration_made_in_python_is_checked_as_one_from_a_file_is() -> None:
+    config = TrainConfig()
+    as_paths: Any = replace(config, data=replace(config.data, shards=Path("a")))
+    assert checked(as_paths).data.shards == "a"
+    wrong: list[tuple[Any, str]] = [
+        ("config.toml", "expected a TrainConfig"),
+        (replace(config, data=replace(config.data, shards={1})), "no file can hold"),
+        (replace(config, optimizer=replace(config.optimizer, lr=float("nan"))), "optimizer.lr is nan"),
+        (replace(config, out="runs/\udce9"), "out .* not valid Unicode"),
+        (replace(config, data=replace(config.data, batch=2.5)), "data.batch"),
+    ]
+    for value, words in wrong:
+        with pytest.raises(UsageError, match=words):
+            checked(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -103,6 +104,28 @@ def test_without_names_it_is_all_that_has_been_fetched(
 def test_what_describes_a_folder_of_ones_own_is_refused_for_others(root: Path) -> None:
     with pytest.raises(UsageError, match="describe your own folder"):
         uirdata.fetch("sample", own=uirdata.OwnFolder(test_share=0.5), root=root)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"size": 0}, "size is 0; expected a whole number at least 1"),
+        ({"stride": 2.5}, "stride is 2.5; expected a whole number"),
+        ({"seed": 2**32}, "seed is 4294967296; expected a whole number from 0 to 4294967295"),
+        ({"shard_bytes": 0}, "shard_bytes is 0"),
+        ({"workers": 0}, "workers is 0"),
+        ({"workers": True}, "workers is True"),
+        ({"task": (3, 2)}, "task is 3; expected a whole number from 1 to 2"),
+        ({"task": (1, 2, 3)}, r"expected \(I, N\)"),
+        ({"subset": 5}, "a subset is its name or a Subset, not 5"),
+    ],
+)
+def test_what_the_commands_refuse_the_functions_refuse(
+    root: Path, tmp_path: Path, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        uirdata.build(**{"subset": "small", "out": tmp_path / "pool", "root": root, **given})
+    assert not (tmp_path / "pool").exists()
 
 
 def test_shards_are_pushed_and_compared(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
