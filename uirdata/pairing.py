@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from uirdata.manifest_syntax.pair_rules import (
     TYPES,
@@ -17,7 +17,7 @@ from uirdata.manifest_syntax.pair_rules import (
     Split,
     rule_faults,
 )
-from uirdata.manifest_syntax.patterns import compile_pattern, fill_template, is_image_name
+from uirdata.manifest_syntax.patterns import PREFIX, compile_pattern, fill_template, is_image_name
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Pair:
         gt_border: pixels to cut off each side of the GT so that it covers the LQ (RESIDE indoor: 10).
         drop_identical: the source has pairs whose LQ is equal to the GT, bit for bit; they are left out when the pixels
             are checked.
+        cut: both are crops already; they are not cut again.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Pair:
     scene: str
     gt_border: int = 0
     drop_identical: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,19 @@ class HasRules(Protocol):
         ...
 
 
-Found = tuple[str, str, str, str]
-"""LQ, GT, level, scene."""
+CUT_HERE = "is cut from images that are here whole"
+HERE_TOO = "is here already in another layout"
+"""Reasons to leave out files whose images are here under another name."""
+
+
+class Found(NamedTuple):
+    """A pair that a rule found, with the texts that its holes stand for, by their names."""
+
+    lq: str
+    gt: str
+    level: str
+    scene: str
+    holes: Mapping[str, str]
 
 
 def find_pairs(source: HasRules, names: Sequence[str], read_text: Callable[[str], str]) -> Pairing:
@@ -118,8 +131,12 @@ def find_pairs(source: HasRules, names: Sequence[str], read_text: Callable[[str]
     pairs: dict[tuple[str, str], Pair] = {}
     reasons: dict[str, str] = {}
     used: set[str] = set()
-    for rule in source.pairs:
-        for lq, gt, level, scene in _apply(rule, images, kept, read_text, reasons):
+    before: list[tuple[PairRule, list[Found]]] = []
+    for rule in sorted(source.pairs, key=lambda rule: rule.cut):
+        found = _apply(rule, images, kept, read_text, reasons)
+        found = _not_again(rule, found, before, reasons)
+        before.append((rule, found))
+        for lq, gt, level, scene, _ in found:
             used.update((lq, gt))
             pairs.setdefault(
                 (lq, gt),
@@ -134,11 +151,53 @@ def find_pairs(source: HasRules, names: Sequence[str], read_text: Callable[[str]
                     scene=scene,
                     gt_border=rule.gt_border,
                     drop_identical=rule.drop_identical,
+                    cut=rule.cut,
                 ),
             )
     left = tuple(LeftOut(path, reasons[path]) for path in sorted(reasons) if path not in used)
     unknown = tuple(name for name in images if name not in used and name not in reasons)
     return Pairing(tuple(pairs.values()), left, len(ordered) - len(kept), unknown)
+
+
+def _not_again(
+    rule: PairRule, found: list[Found], before: Sequence[tuple[PairRule, list[Found]]], reasons: dict[str, str]
+) -> list[Found]:
+    """Return the pairs without those that are here in the layout of an earlier rule; the others get the reason."""
+    if not rule.layout:
+        return found
+    rivals = [
+        (earlier, pairs)
+        for earlier, pairs in before
+        if pairs
+        and (earlier.split, earlier.degradation) == (rule.split, rule.degradation)
+        and (earlier.layout != rule.layout or earlier.cut != rule.cut)
+    ]
+    for earlier, pairs in rivals:
+        if rule.cut and not earlier.cut:
+            for item in found:
+                for path in (item.lq, item.gt):
+                    reasons.setdefault(path, CUT_HERE)
+            return []
+        shared = sorted((pairs[0].holes.keys() & (found[0].holes.keys() if found else set())) - {PREFIX})
+        if not shared:
+            continue
+        known = {_identity(item, shared): item for item in pairs}
+        kept = []
+        for item in found:
+            same = known.get(_identity(item, shared))
+            # A pair that both rules find is that of the first.
+            if same is None or (same.lq, same.gt) == (item.lq, item.gt):
+                kept.append(item)
+                continue
+            for path in (item.lq, item.gt):
+                reasons.setdefault(path, f"{HERE_TOO}: {same.gt or same.lq}")
+        found = kept
+    return found
+
+
+def _identity(item: Found, holes: Sequence[str]) -> tuple[object, ...]:
+    """Return what a pair is called in any layout; 001 and 1 are one number."""
+    return tuple(int(text) if (text := item.holes[hole]).isdecimal() else text for hole in holes)
 
 
 def _split(source: str, scene: str, rule: PairRule) -> str:
@@ -294,11 +353,12 @@ def _resolve(entry: str, matches: Mapping[str, tuple[str, ...]], prefixes: dict[
 
 def _found(rule: PairRule, lq: str, gt: str, values: tuple[str, ...]) -> Found:
     level = scene = ""
+    holes = compile_pattern(rule.lq or rule.gt).holes
+    named = dict(zip(holes, values, strict=True))
     if rule.level or rule.scene:
-        holes = compile_pattern(rule.lq or rule.gt).holes
         level = fill_template(rule.level, holes, values)
         scene = fill_template(rule.scene, holes, values)
-    return lq, gt, level, scene or (gt or lq).rpartition(".")[0]
+    return Found(lq, gt, level, scene or (gt or lq).rpartition(".")[0], named)
 
 
 __all__ = [

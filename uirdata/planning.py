@@ -144,11 +144,11 @@ class CropSetting:
         if self.size < 0 or (self.size > 0 and self.stride < 1):
             raise UsageError(f"crops of size {self.size} at stride {self.stride} cannot be cut; both must be positive")
 
-    def boxes(self, height: int, width: int) -> tuple[Box, ...]:
-        """Return the crops of an image of this height and width."""
-        if self.size == 0:
-            return (Box(0, 0, height, width),)
-        return crop_boxes(height, width, size=self.size, stride=self.stride)
+    def boxes(self, found: FoundPair) -> tuple[Box, ...]:
+        """Return the crops of a pair; what somebody has cut already is taken whole."""
+        if self.size == 0 or found.pair.cut:
+            return (Box(0, 0, found.height, found.width),)
+        return crop_boxes(found.height, found.width, size=self.size, stride=self.stride)
 
 
 class Group(Protocol):
@@ -230,7 +230,7 @@ class GroupPlan:
         for item in chosen:
             if self.clean and item.pair.scene in self.overlaps:
                 continue
-            for box in self.crop.boxes(item.height, item.width):
+            for box in self.crop.boxes(item):
                 if (item.pair.gt, box) in self.left_out:
                     continue
                 key = _key(use.degradation, item.pair, box)

@@ -11,7 +11,7 @@ from uirdata.layout import Layout
 
 from ..console import Console
 from ..options import DRY_RUN, JOBS, ROOT, SUBSET, Size, common
-from .source_views import show_plan, show_report
+from .source_views import show_found, show_plan, show_report
 
 
 @click.command()
@@ -36,6 +36,7 @@ from .source_views import show_plan, show_report
     help="Share of your scenes for the test split.",
 )
 @click.option("--licence", default="unknown", help="Licence of your images.")
+@click.option("--fetch-missing", is_flag=True, help="With --from: download what is not in DIR.")
 @click.option("--prune", is_flag=True, help="Delete archives after they are unpacked.")
 @click.option("--limit", type=Size(), metavar="SIZE", help="Rate limit in bytes per second, over all files.")
 @click.option("--accept-changed", is_flag=True, help="Accept files that differ from their first download.")
@@ -53,6 +54,7 @@ def fetch(
     gt: str,
     test_share: float,
     licence: str,
+    fetch_missing: bool,
     prune: bool,
     limit: int | None,
     accept_changed: bool,
@@ -67,6 +69,9 @@ def fetch(
 
     Files that are present are not downloaded again, and an interrupted download is resumed. Files that need a form or a
     browser are listed with the URL of their page; save them in any folder and pass the folder with --from.
+
+    With --from, what DIR holds is taken: archives, and unpacked folders in any layout that the manifests know. Nothing
+    is downloaded; --fetch-missing downloads the rest.
 
     \b
     Examples:
@@ -83,7 +88,11 @@ def fetch(
     if dry_run and is_own_folder(layout, ids, subset, from_dir):
         raise UsageError(f"{ids[0]} is your own folder: nothing would be downloaded, so --dry-run has nothing to show")
     own = OwnFolder(degradation, lq, gt, test_share, licence)
-    plan = plan_wanted(layout, ids, subset, from_dir=from_dir, own=own, alternative=alternative)
+    plan = plan_wanted(
+        layout, ids, subset, from_dir=from_dir, own=own, alternative=alternative, fetch_missing=fetch_missing
+    )
+    if plan.from_dir is not None:
+        show_found(console, plan)
     if dry_run:
         show_plan(console, plan)
         plan.refuse_if_too_large(prune=prune)

@@ -117,6 +117,9 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
         }
     )
     console.table(rows, right=["to fetch"])
+    for entry in plan.sources:
+        for doubt in entry.doubts:
+            console.warning(f"{entry.source.id}: {doubt}")
     for gate, meaning in _GATES.items():
         if names := [entry.source.id for entry in plan.sources if entry.gate == gate]:
             console.line(f"{meaning}: {', '.join(names)}")
@@ -126,6 +129,57 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
         f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "
         f"free: {size_text(plan.free_bytes)}"
     )
+
+
+def show_found(console: Console, plan: FetchPlan) -> None:
+    """Show what the user's folder holds of each source, where, and what it holds beside."""
+    rows = []
+    for entry in plan.sources:
+        given = sum(file.state == "given" for file in entry.files)
+        parts = entry.tree.parts if entry.tree is not None else ()
+        for number, part in enumerate(parts):
+            rows.append(
+                {
+                    "id": entry.source.id if number == 0 else "",
+                    "found": f"{part.pairs:,} {'crops' if part.cut else 'pairs' if part.degradation else 'images'}",
+                    "of": f"{part.published:,}" if part.published is not None and not part.cut else "",
+                    "what": f"{part.split} {part.degradation or 'clean'}",
+                    "in": " and ".join(part.folders),
+                    "layout": part.layout or "its authors'",
+                }
+            )
+        if not parts and given:
+            places = [file.given.parent for file in entry.files if file.given is not None]
+            rows.append(
+                {
+                    "id": entry.source.id,
+                    "found": f"{given} of {len(entry.files)} files",
+                    "of": "",
+                    "what": "as published",
+                    "in": ", ".join(dict.fromkeys(map(str, places))),
+                    "layout": "",
+                }
+            )
+        if not parts and not given:
+            here = bool(entry.files) and all(file.state == "here" for file in entry.files)
+            found = "is here already" if here else "nothing"
+            rows.append({"id": entry.source.id, "found": found, "of": "", "what": "", "in": "", "layout": ""})
+    console.table(rows, right=["of"])
+    _show_unwanted(console, plan)
+
+
+def _show_unwanted(console: Console, plan: FetchPlan) -> None:
+    """Show what lies in the user's folder that nothing wanted."""
+    if not plan.unwanted:
+        return
+    total = sum(row.files for row in plan.unwanted)
+    console.line(f"not taken from {plan.from_dir}: {total:,} file{'s' if total > 1 else ''}")
+    largest = sorted(plan.unwanted, key=lambda row: (-row.files, row.folder, row.suffix))
+    for row in largest[:10]:
+        belongs = f": they look like {row.belongs}, which was not asked for" if row.belongs else ""
+        console.line(f"  {row.files:,} {row.suffix or 'without a suffix'} in {row.folder}{belongs}")
+    if len(largest) > 10:
+        console.line(f"  and {sum(row.files for row in largest[10:]):,} in {len(largest) - 10} other places")
 
 
 def show_report(console: Console, report: FetchReport) -> None:
@@ -174,7 +228,7 @@ def show_report(console: Console, report: FetchReport) -> None:
         return
     states = {outcome.state for outcome in report.sources}
     left = ", ".join(outcome.id for outcome in report.sources if outcome.state != "done")
-    if states == {"failed"}:
+    if states <= {"failed", "left"}:
         raise SourceError(f"could not fetch any of {left}; see the reasons above")
     raise PartlyDone(f"not complete yet: {left}; follow the steps above, then run the same command again")
 

@@ -115,6 +115,11 @@ class PairRule:
         exclude: files that are left out, and why.
         published: how many pairs this rule finds according to its authors; None if unknown, or if another rule counts
             the same pairs in another archive.
+        layout: whose layout this is, such as "PromptIR and AdaIR"; "" for that of the authors' files.
+        general: the names are too common to be recognised among other data: in a folder of the user's they are looked
+            for only below DIR/<id>, or where this source alone is asked for.
+        cut: the images are crops that somebody has cut already. They are taken whole, and only where the images that
+            they were cut from are not there.
         note: a note for readers.
         example: checked by the tests.
     """
@@ -136,6 +141,9 @@ class PairRule:
     test_share: float = 0.0
     exclude: tuple[Exclude, ...] = ()
     published: int | None = None
+    layout: str = ""
+    general: bool = False
+    cut: bool = False
     note: str = ""
     example: Example | None = None
 

@@ -46,6 +46,7 @@ def fetch(
     from_dir: str | Path | None = None,
     own: OwnFolder | None = None,
     alternative: str = "",
+    fetch_missing: bool = False,
     prune: bool = False,
     limit_bytes_per_s: float | None = None,
     accept_changed: bool = False,
@@ -69,6 +70,7 @@ def fetch(
         from_dir: a folder of files that you have: manual downloads, or your own images.
         own: the description of your own folder.
         alternative: name of the file set to use where a source has it.
+        fetch_missing: download what is not in `from_dir`; with a `from_dir`, nothing is downloaded otherwise.
         prune: delete archives after they are unpacked.
         limit_bytes_per_s: rate limit over all files together.
         accept_changed: accept files that differ from their first download.
@@ -87,6 +89,7 @@ def fetch(
         from_dir=None if from_dir is None else Path(from_dir),
         own=own,
         alternative=alternative,
+        fetch_missing=fetch_missing,
     )
     return run_fetch(
         plan,

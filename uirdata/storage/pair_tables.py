@@ -27,6 +27,8 @@ def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
                 level=row["level"],
                 scene=row["scene"],
                 gt_border=row["gt_border"],
+                # Tables of earlier releases lack the column.
+                cut=bool(row.get("cut")),
             ),
             row["height"],
             row["width"],
@@ -48,6 +50,7 @@ PAIRS_SCHEMA = pa.schema(
         ("level", pa.string()),
         ("scene", pa.string()),
         ("gt_border", pa.int32()),
+        ("cut", pa.bool_()),
         # Of the LQ and of the GT after its border is cut: they are equal wherever `ok`. 0 if it could not be read.
         ("height", pa.int32()),
         ("width", pa.int32()),

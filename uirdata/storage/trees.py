@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from uirdata.storage.archives import Unpacked, put_file, rewrite_journal
+from uirdata.storage.archives import Unpacked, put_file, read_journal, rewrite_journal
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.files import storage_error
 
@@ -14,7 +15,8 @@ def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> N
     """
     Put files of a tree below a source's folder: as hard links if the disk supports them, else as copies.
 
-    Afterwards the journal is like that of an unpacked archive: `archives.read_journal` reads it.
+    Afterwards the journal is like that of an unpacked archive: `archives.read_journal` reads it. A second tree adds to
+    the first.
 
     Args:
         tree: folder that the paths are relative to.
@@ -25,14 +27,46 @@ def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> N
     Raises:
         StorageError: it cannot be written.
     """
-    entries: list[Unpacked] = []
+    entries = {entry.path: entry for entry in read_journal(journal)[0]}
     for path in paths:
         put_file(tree / path, root, path)
         target = root / path
         try:
             stat = target.stat()
+            known = entries.get(path)
+            # A second run over the same tree hashes nothing again.
+            if known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+                continue
             sha256, _ = hash_file(target)
         except OSError as error:
             raise storage_error(target, error) from error
-        entries.append(Unpacked(path, stat.st_size, stat.st_mtime_ns, sha256))
-    rewrite_journal(journal, entries, tree.as_uri())
+        entries[path] = Unpacked(path, stat.st_size, stat.st_mtime_ns, sha256)
+    rewrite_journal(journal, [entries[path] for path in sorted(entries)], tree.as_uri())
+
+
+def release_tree(root: Path, journal: Path) -> None:
+    """
+    Remove from a source's folder what was taken from trees of the user: our links and copies, never the user's files.
+
+    Files that have changed since are kept. The journal is removed last, so an interrupted call can be repeated.
+
+    Raises:
+        StorageError: a file cannot be removed.
+    """
+    try:
+        folders: set[Path] = set()
+        for entry in read_journal(journal)[0]:
+            target = root / entry.path
+            try:
+                stat = target.lstat()
+            except FileNotFoundError:
+                continue
+            if (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns):
+                target.unlink()
+                folders.update(parent for parent in target.parents if parent.is_relative_to(root) and parent != root)
+        for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        journal.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(root, error) from error

@@ -32,12 +32,17 @@ def image_bytes(path: str, height: int, width: int) -> bytes:
     return buffer.getvalue()
 
 
-def example_tree(source: Source) -> tuple[dict[str, bytes], set[tuple[str, str]]]:
-    """Return the files of the examples of a source's rules, and their pairs."""
+LAYOUTS = sorted({(name, rule.layout) for name in WITH_RULES if name != "sample" for rule in SOURCES[name].pairs})
+
+
+def example_tree(source: Source, layout: str = "") -> tuple[dict[str, bytes], set[tuple[str, str]]]:
+    """Return the files of the examples of a source's rules for one layout, and their pairs."""
     files: dict[str, bytes] = {}
     expected: set[tuple[str, str]] = set()
     for rule in source.pairs:
         assert rule.example is not None, f"{source.id} has a rule without an example"
+        if rule.layout != layout:
+            continue
         for pair in rule.example.pairs:
             expected.add((pair.lq, pair.gt))
             border = 2 * rule.gt_border
@@ -53,9 +58,10 @@ def example_tree(source: Source) -> tuple[dict[str, bytes], set[tuple[str, str]]
 
 
 def unpinned(source: Source) -> Source:
-    """Return the source without hashes and sizes, for files that are not the published ones."""
+    """Return the source without hashes, sizes and counts, for files that are not the published ones."""
+    rules = tuple(replace(rule, published=None) for rule in source.pairs)
     files = tuple(replace(file, sha256="", md5="", size=None) for file in source.files)
-    return replace(source, files=files, alternatives=())
+    return replace(source, files=files, pairs=rules, alternatives=())
 
 
 def packable(source: Source) -> bool:
@@ -105,10 +111,10 @@ def bring(source: Source, mine: Path, root: Path, expected: set[tuple[str, str]]
     assert all(row["reason"] for row in rows if not row["ok"])
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_RULES if name != "sample"])
-def test_a_tree_in_the_published_layout_becomes_pairs(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "tree"), LAYOUTS)
+def test_a_tree_in_each_layout_becomes_pairs(name: str, tree: str, tmp_path: Path) -> None:
     source = unpinned(SOURCES[name])
-    files, expected = example_tree(source)
+    files, expected = example_tree(source, tree)
     for path, data in files.items():
         (tmp_path / "mine" / name / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / name / path).write_bytes(data)

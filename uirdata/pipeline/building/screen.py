@@ -283,7 +283,7 @@ def _tasks(cut: Cut, folder: Path, known: Mapping[tuple[str, int], list[dict[str
     with_sharpness = cut.drop_least_sharp > 0
     for (gt, border), items in images.items():
         rows = known.get((gt, border), [])
-        boxes = cut.setting.boxes(items[0].height, items[0].width)
+        boxes = cut.setting.boxes(items[0])
         usable = [Box(row["top"], row["left"], row["height"], row["width"]) for row in rows] == list(boxes) and not (
             with_sharpness and any(row["sharpness"] is None for row in rows)
         )

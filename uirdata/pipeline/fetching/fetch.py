@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import http.cookiejar
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,16 +18,17 @@ from uirdata.facts.own_sources import local_source, source_to_toml
 from uirdata.hosts import Host, WebClient, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import archive_name, tree_journal
+from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.inventory import Inventory, take_inventory
 from uirdata.pipeline.fetching.plan import FetchPlan, PlannedFile, PlannedSource, by_hand_todo, plan_fetch
 from uirdata.pipeline.fetching.source_files import FileOutcome, SourceDownloader
+from uirdata.pipeline.fetching.tree_search import Unwanted, expected_layouts
 from uirdata.pipeline.fetching.unpack import unpack_all
 from uirdata.progress import Progress
 from uirdata.sources import MANIFESTS, Source
-from uirdata.storage.archives import read_journal
 from uirdata.storage.downloads import Pace, RateLimit
 from uirdata.storage.files import writing
-from uirdata.storage.trees import adopt_tree
+from uirdata.storage.trees import adopt_tree, release_tree
 
 __all__ = [
     "FetchPlan",
@@ -41,7 +43,7 @@ __all__ = [
     "plan_fetch",
 ]
 
-SourceState = Literal["done", "partly", "by hand", "failed"]
+SourceState = Literal["done", "partly", "by hand", "failed", "left"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class SourceOutcome:
 
     Attributes:
         id: id of the source.
-        state: done; partly (some files are present, and paired); by hand (the user has to download them); failed.
+        state: done; partly (some files are present, and paired); by hand (the user has to download them); failed;
+            left (nothing of it is in the user's folder, and nothing is to be downloaded).
         files: the result for each of its files.
         problems: failures of the source as a whole, such as an archive that cannot be unpacked.
         inventory: the pairs that were found; None if nothing was paired.
@@ -66,7 +69,7 @@ class SourceOutcome:
     @property
     def todo(self) -> tuple[str, ...]:
         """What the user has to do, one line for each file."""
-        return tuple(f"{file.name}: {file.message}" for file in self.files if file.state == "by hand")
+        return tuple(f"{file.name}: {file.message}" for file in self.files if file.state in ("by hand", "left"))
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,17 @@ def fetch(
     pace = pace if pace is not None else Pace()
     if limit_bytes_per_s is not None:
         pace = replace(pace, limit=RateLimit(limit_bytes_per_s))
-    run = _Run(plan.layout, hosts, pace, progress, max(1, jobs), prune=prune, accept_changed=accept_changed)
+    run = _Run(
+        plan.layout,
+        hosts,
+        pace,
+        progress,
+        max(1, jobs),
+        prune=prune,
+        accept_changed=accept_changed,
+        from_dir=plan.from_dir,
+        unwanted=plan.unwanted,
+    )
     return run.all(plan.sources)
 
 
@@ -210,7 +223,11 @@ class _Run:
         *,
         prune: bool,
         accept_changed: bool,
+        from_dir: Path | None = None,
+        unwanted: Sequence[Unwanted] = (),
     ) -> None:
+        self._from_dir = from_dir
+        self._unwanted = unwanted
         self._layout = layout
         self._hosts = hosts
         self._pace = pace
@@ -300,7 +317,7 @@ class _Run:
             if planned.tree is not None:
                 root = self._layout.source(source.id)
                 adopt_tree(planned.tree.root, planned.tree.paths, root, tree_journal(source.id, self._layout))
-            elif not read_journal(tree_journal(source.id, self._layout))[1]:
+            elif self._may_unpack(planned, usable):
                 present = [file.file for file in planned.files if file.file.name in usable]
                 lacking = {archive_name(f.file) for f in planned.files if f.file.name not in usable}
                 whole = [file for file in present if archive_name(file) not in lacking]
@@ -322,14 +339,49 @@ class _Run:
                     problems.append(_nothing_found(source, inventory))
             except UirError as error:
                 problems.append(str(error))
+        if planned.tree is not None and inventory is not None:
+            problems += self._shortfall(planned)
         state = _state(files, problems, inventory)
-        if state != "done":
+        problems += planned.doubts
+        if state == "left" and self._from_dir is not None:
+            problems.append(_not_in(self._from_dir, self._unwanted, source))
+        elif state != "done" and planned.tree is None:
             problems += self._other_ways(planned)
         return SourceOutcome(source.id, state, tuple(files), tuple(problems), inventory)
 
+    def _may_unpack(self, planned: PlannedSource, usable: set[str]) -> bool:
+        """Return whether archives may be unpacked: not beside a tree of the user's, which whole archives replace."""
+        state = adopted_state(planned.source, self._layout)
+        if state == "part" and all(file.file.name in usable for file in planned.files):
+            self._progress.note(
+                f"{planned.source.id}: its archives hold all of it, and replace the part that was taken"
+            )
+            release_tree(self._layout.source(planned.source.id), tree_journal(planned.source.id, self._layout))
+            return True
+        return not state
+
+    def _shortfall(self, planned: PlannedSource) -> list[str]:
+        """Return what is missing of a source that was taken from a folder of the user."""
+        found = completeness(planned.source, self._layout)
+        if not found.missing:
+            return []
+        name = planned.source.id
+        return [f"{found}; `uir fetch {name} --from OTHER-DIR` adds to them, `uir fetch {name}` downloads all of it"]
+
+
+def _not_in(folder: Path, unwanted: Sequence[Unwanted], source: Source) -> str:
+    """Return what a user's folder holds beside what a source looks like."""
+    suffixes = sum((Counter({row.suffix or "no suffix": row.files}) for row in unwanted), Counter[str]())
+    holds = ", ".join(f"{number:,} {suffix}" for suffix, number in suffixes.most_common(4)) or "nothing else"
+    layouts = expected_layouts(source)
+    more = f"; or {len(layouts) - 2} other layouts" if len(layouts) > 2 else ""
+    return f"{folder} holds {holds}; {source.id} expects {'; or '.join(layouts[:2])}{more}"
+
 
 def _state(files: list[FileOutcome], problems: list[str], inventory: Inventory | None) -> SourceState:
-    bad = [file for file in files if file.state in ("by hand", "failed")]
+    bad = [file for file in files if file.state in ("by hand", "failed", "left")]
+    if bad and len(bad) == len(files) and all(file.state == "left" for file in bad):
+        return "left"
     if not bad and not problems:
         return "done"
     if inventory is not None and inventory.total:

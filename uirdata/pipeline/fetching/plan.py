@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,17 +17,18 @@ from uirdata.pipeline.fetching.archive_names import (
     journal_path,
     listing_path,
     read_listing,
-    tree_journal,
     whole_name,
 )
-from uirdata.pipeline.fetching.user_folder import GivenTree, UserFolder, find_tree
-from uirdata.sources import Mirror, RemoteFile, Source
+from uirdata.pipeline.fetching.completeness import adopted_state
+from uirdata.pipeline.fetching.tree_search import FoundTrees, GivenTree, Unwanted, find_trees
+from uirdata.pipeline.fetching.user_folder import UserFolder
+from uirdata.sources import Mirror, RemoteFile, Source, load_sources
 from uirdata.storage.archives import read_journal
 from uirdata.storage.files import free_bytes
 from uirdata.storage.transfers.partial import bytes_here
 from uirdata.storage.transfers.receipts import Receipts
 
-State = Literal["here", "partial", "given", "missing", "by hand"]
+State = Literal["here", "partial", "given", "missing", "by hand", "left"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class PlannedFile:
     Attributes:
         file: the file, from the manifest.
         state: here; partial (some bytes are here); given (it is in the user's folder); missing (it will be downloaded);
-            by hand (the user has to download it).
+            by hand (the user has to download it); left (it is not in the user's folder, and --from does not download).
         here_bytes: number of bytes that need not be downloaded again.
         to_fetch: number of bytes to download, 0 if none; None if the size is unknown.
         given: its path in the user's folder.
@@ -64,6 +66,7 @@ class PlannedSource:
         files: all files of the chosen file set, in the order of the manifest.
         file_set: name of the chosen alternative; "" for the source's own files.
         tree: its unpacked files in the user's folder; None if there are none.
+        doubts: why files in the user's folder that look like it are not taken.
         gate: the largest effort of the user: "", "token", "login", "form" or "by hand".
     """
 
@@ -72,6 +75,7 @@ class PlannedSource:
     file_set: str
     tree: GivenTree | None
     gate: str
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class FetchPlan:
         bytes_on_disk: additional bytes on disk after unpacking, archives kept; as far as sizes are known.
         bytes_pruned: the same with archives deleted.
         free_bytes: free bytes on the disk of the root.
+        from_dir: the user's folder; None without one.
+        unwanted: files in it that were not taken.
     """
 
     layout: Layout
@@ -96,6 +102,8 @@ class FetchPlan:
     bytes_on_disk: int
     bytes_pruned: int
     free_bytes: int
+    from_dir: Path | None = None
+    unwanted: tuple[Unwanted, ...] = ()
 
     @property
     def by_hand(self) -> tuple[tuple[Source, PlannedFile], ...]:
@@ -125,6 +133,8 @@ def plan_fetch(
     from_dir: Path | None = None,
     hosts: Mapping[str, Host] | None = None,
     alternative: str = "",
+    fetch_missing: bool = False,
+    known: Mapping[str, Source] | None = None,
 ) -> FetchPlan:
     """
     Return the plan of a fetch. Writes nothing, and does not use the network.
@@ -135,30 +145,37 @@ def plan_fetch(
         from_dir: a folder of files that the user downloaded, at any depth.
         hosts: hosts by name; all hosts by default.
         alternative: name of the file set to use where a source has it; "" chooses by what is present and accessible.
+        fetch_missing: download what is not in `from_dir`; otherwise nothing is downloaded where there is a `from_dir`.
+        known: all sources that files of `from_dir` may belong to, by id; the published ones by default.
 
     Raises:
         SourceError: receipts cannot be read.
         UsageError: the user's folder does not exist, or no source has the alternative.
     """
-    known = sorted({a.name for source in sources for a in source.alternatives})
-    if alternative and alternative not in known:
-        says = nearest(alternative, known) if known else "they have one file set only"
+    names = sorted({a.name for source in sources for a in source.alternatives})
+    if alternative and alternative not in names:
+        says = nearest(alternative, names) if names else "they have one file set only"
         raise UsageError(f"no file set of these sources has the name {alternative!r}: {says}")
     hosts = hosts if hosts is not None else open_hosts()
     given = UserFolder(from_dir, layout.root) if from_dir is not None else None
-    planned = tuple(
-        _plan_source(source, layout, given, hosts, alternative, alone=len(sources) == 1) for source in sources
-    )
+    planned = [_plan_source(source, layout, given, hosts, alternative) for source in sources]
+    unwanted: tuple[Unwanted, ...] = ()
+    if given is not None:
+        trees = _trees_of(planned, given, load_sources() if known is None else known)
+        unwanted = _less_archives(trees.unwanted, planned, given)
+        planned = [_with_tree(entry, trees, given, fetch_missing=fetch_missing) for entry in planned]
     files = [file for source in planned for file in source.files]
     needs = [_needs(source, layout) for source in planned]
     return FetchPlan(
         layout=layout,
-        sources=planned,
+        sources=tuple(planned),
         bytes_to_fetch=sum(file.to_fetch or 0 for file in files),
         unknown_sizes=sum(file.to_fetch is None for file in files),
         bytes_on_disk=sum(kept for kept, _, _ in needs),
         bytes_pruned=sum(pruned for _, pruned, _ in needs) + max((largest for _, _, largest in needs), default=0),
         free_bytes=free_bytes(layout.root),
+        from_dir=None if given is None else given.folder,
+        unwanted=unwanted,
     )
 
 
@@ -193,13 +210,11 @@ def _plan_source(
     given: UserFolder | None,
     hosts: Mapping[str, Host],
     alternative: str,
-    *,
-    alone: bool,
 ) -> PlannedSource:
     if source.local_dir is not None:
         return PlannedSource(source, (), "", None, "")
     receipts = Receipts(layout.receipts(source.id))
-    adopted = bool(read_journal(tree_journal(source.id, layout))[1])
+    adopted = adopted_state(source, layout) == "whole"
     sets = [("", source.files), *((a.name, a.files) for a in source.alternatives)]
     planned = [
         (name, tuple(_plan_file(source, file, layout, receipts, given, hosts, adopted=adopted) for file in files))
@@ -208,12 +223,59 @@ def _plan_source(
     if alternative and any(name == alternative for name, _ in planned):
         planned = [item for item in planned if item[0] == alternative]
     name, files = min(planned, key=lambda item: _effort(item[1]))
-    tree = None
-    if given is not None and _may_be_unpacked(files, has_own_folder=(given.folder / source.id).is_dir()):
-        tree = find_tree(source, given, alone=alone)
-        if tree is not None:
-            files = tuple(PlannedFile(f.file, "given", 0, 0, tree.root, "", f.mirrors) for f in files)
-    return PlannedSource(source, files, name, tree, _gate(files))
+    return PlannedSource(source, files, name, None, _gate(files))
+
+
+def _trees_of(planned: Sequence[PlannedSource], given: UserFolder, known: Mapping[str, Source]) -> FoundTrees:
+    """Return the unpacked files of those sources whose archives are not there."""
+    wanted = [
+        entry.source
+        for entry in planned
+        if entry.source.local_dir is None
+        and _may_be_unpacked(entry.files, has_own_folder=(given.folder / entry.source.id).is_dir())
+    ]
+    others = [
+        source for source in known.values() if source.local_dir is None and source.id not in {s.id for s in wanted}
+    ]
+    return find_trees(wanted, [*wanted, *others], given)
+
+
+def _with_tree(entry: PlannedSource, trees: FoundTrees, given: UserFolder, *, fetch_missing: bool) -> PlannedSource:
+    """Return a source with what the user's folder holds of it; the rest is downloaded only where that is asked for."""
+    tree = trees.trees.get(entry.source.id)
+    if tree is not None:
+        files = tuple(PlannedFile(f.file, "given", 0, 0, tree.root, "", f.mirrors) for f in entry.files)
+        return replace(entry, files=files, tree=tree, gate=_gate(files), doubts=trees.doubts.get(entry.source.id, ()))
+    if fetch_missing:
+        return replace(entry, doubts=trees.doubts.get(entry.source.id, ()))
+    files = tuple(
+        replace(file, state="left", to_fetch=0, todo=_left_todo(entry.source, given))
+        if file.state in ("missing", "partial")
+        else file
+        for file in entry.files
+    )
+    return replace(entry, files=files, gate=_gate(files), doubts=trees.doubts.get(entry.source.id, ()))
+
+
+def _left_todo(source: Source, given: UserFolder) -> str:
+    return f"not in {given.folder}; `uir fetch {source.id}` downloads it, or add --fetch-missing"
+
+
+def _less_archives(
+    unwanted: Sequence[Unwanted], planned: Sequence[PlannedSource], given: UserFolder
+) -> tuple[Unwanted, ...]:
+    """Return the files that were not taken, without the archives and files that are taken whole."""
+    taken: Counter[tuple[str, str]] = Counter()
+    for entry in planned:
+        for file in entry.files:
+            path = file.given
+            if path is None or not path.is_relative_to(given.folder):
+                continue
+            for part in [path] if path.is_file() else [given.folder / name for name, _ in given.names_below(path)]:
+                place = part if path.is_file() else path / part.relative_to(given.folder)
+                taken[(place.parent.relative_to(given.folder).as_posix(), place.suffix.lower())] += 1
+    left = (replace(row, files=row.files - taken[(row.folder, row.suffix)]) for row in unwanted)
+    return tuple(row for row in left if row.files > 0)
 
 
 def _may_be_unpacked(files: Sequence[PlannedFile], *, has_own_folder: bool) -> bool:

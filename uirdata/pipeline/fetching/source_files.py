@@ -24,7 +24,7 @@ from uirdata.storage.files import free_bytes, link_or_copy, storage_error, writi
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted
 
-FileState = Literal["here", "arrived", "given", "by hand", "failed"]
+FileState = Literal["here", "arrived", "given", "by hand", "failed", "left"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class FileOutcome:
 
     Attributes:
         name: name of the file.
-        state: here (already present), arrived (downloaded), given (from the user's folder), by hand, failed.
+        state: here (already present), arrived (downloaded), given (from the user's folder), by hand, failed,
+            left (not in the user's folder, and not to be downloaded).
         message: what the user has to do, what failed, or where the file came from.
         bytes: number of bytes downloaded.
     """
@@ -79,8 +80,8 @@ class SourceDownloader:
         name = planned.file.name
         if planned.state == "here":
             return FileOutcome(name, "here")
-        if planned.state == "by hand":
-            return FileOutcome(name, "by hand", planned.todo)
+        if planned.state in ("by hand", "left"):
+            return FileOutcome(name, planned.state, planned.todo)
         try:
             if planned.file.archive == "folder":
                 return self._download_folder(planned)

@@ -5,35 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from uirdata.errors import UsageError
-from uirdata.pairing import find_pairs
-from uirdata.sources import RemoteFile, Source
+from uirdata.sources import RemoteFile
 from uirdata.storage.downloads import hash_file
+
+JUNK = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
+"""Names that systems put beside pictures, in lower case."""
 
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)|_\d+)?((?:\.tar)?\.[A-Za-z0-9]+)")
 """How browsers name a second download: "train (1).zip"."""
-
-
-@dataclass(frozen=True)
-class GivenTree:
-    """
-    The unpacked files of a source in the user's folder.
-
-    Attributes:
-        root: the folder that the paths are relative to.
-        paths: files that match the rules of the source, sorted.
-        pairs: number of their pairs.
-        bytes: their size in bytes.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    pairs: int
-    bytes: int
 
 
 class UserFolder:
@@ -118,14 +101,28 @@ class UserFolder:
         return self._hashes[(path, md5)]
 
     def _walk(self) -> Iterator[tuple[Path, int]]:
-        for folder, folders, names in os.walk(self.folder):
-            folders[:] = [n for n in folders if not n.startswith(".") and Path(folder, n).absolute() != self._root]
+        seen: set[tuple[int, int]] = set()
+        # Links to folders are followed, because data lie on other disks; a link to a parent folder only once.
+        for folder, folders, names in os.walk(self.folder, followlinks=True):
+            try:
+                stat = Path(folder).stat()
+            except OSError:
+                folders.clear()
+                continue
+            if (stat.st_dev, stat.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            folders[:] = sorted(n for n in folders if not is_junk(n) and Path(folder, n).absolute() != self._root)
             for name in names:
                 path = Path(folder, name)
-                if not _is_utf8(path):
-                    continue
-                if not name.startswith(".") and path.is_file():
+                if not is_junk(name) and _is_utf8(path) and path.is_file():
                     yield path, path.stat().st_size
+
+
+def is_junk(name: str) -> bool:
+    """Return whether a file or folder is one that a system made, or is hidden."""
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def _is_utf8(path: Path) -> bool:
@@ -135,32 +132,3 @@ def _is_utf8(path: Path) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def find_tree(source: Source, given: UserFolder, *, alone: bool) -> GivenTree | None:
-    """
-    Return the unpacked files of a source, below DIR/<id> or DIR itself; None if there are none.
-
-    Args:
-        source: the source, with its rules.
-        given: the user's folder.
-        alone: only this source is fetched; otherwise only DIR/<id> is searched, because the rules of two sources may
-            match one file.
-    """
-    own = given.folder / source.id
-    root = own if own.is_dir() else given.folder
-    if not own.is_dir() and not alone:
-        return None
-    sizes = dict(given.names_below(root))
-
-    def read_text(name: str) -> str:
-        return (root / name).read_text(encoding="utf-8", errors="replace")
-
-    pairing = find_pairs(source, sorted(sizes), read_text)
-    if not pairing.pairs:
-        return None
-    paths = {path for pair in pairing.pairs for path in (pair.gt, pair.lq) if path}
-    paths |= {left.path for left in pairing.left_out}
-    # Lists that the rules read.
-    paths |= {name for name in sizes if name.lower().endswith((".txt", ".csv", ".json"))}
-    return GivenTree(root, tuple(sorted(paths)), len(pairing.pairs), sum(sizes[path] for path in paths))

@@ -62,6 +62,7 @@ def plan_wanted(
     from_dir: Path | None = None,
     own: OwnFolder | None = None,
     alternative: str = "",
+    fetch_missing: bool = False,
 ) -> FetchPlan:
     """
     Return the plan of a fetch. For the user's own folder its manifest is written; otherwise nothing is written.
@@ -73,6 +74,7 @@ def plan_wanted(
         from_dir: a folder of files that the user has.
         own: the description of the user's own folder.
         alternative: name of the file set to use where a source has it.
+        fetch_missing: download what is not in `from_dir`.
 
     Raises:
         UsageError: neither ids nor a subset is given, one is unknown, or the folder cannot be a source.
@@ -96,4 +98,11 @@ def plan_wanted(
         return plan_fetch([source], layout, alternative=alternative)
     if about.is_described:
         raise UsageError("--lq, --gt, --degradation and --test-share describe your own folder: they need ID --from DIR")
-    return plan_fetch(chosen_sources(layout, ids, subset), layout, from_dir=from_dir, alternative=alternative)
+    return plan_fetch(
+        chosen_sources(layout, ids, subset),
+        layout,
+        from_dir=from_dir,
+        alternative=alternative,
+        fetch_missing=fetch_missing,
+        known=all_sources(layout),
+    )

@@ -11,6 +11,7 @@ from typing import Literal
 from uirdata.errors import SourceError, StorageError, UirError
 from uirdata.layout import Layout
 from uirdata.pairing import Pairing
+from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.inventory import (
     Inventory,
     PairKind,
@@ -27,7 +28,10 @@ from uirdata.sources import Feed, Source
 from uirdata.storage.checks import Checks, FileCheck, pair_key
 from uirdata.storage.transfers.receipts import Receipts
 
-VerifyState = Literal["good", "faulty", "absent"]
+VerifyState = Literal["good", "partly", "faulty", "absent"]
+
+_BROKEN = ("no GT", "no LQ belongs to this GT", "sizes differ")
+"""Reasons to leave out a pair that an archive may have, and a folder of unpacked files should not."""
 
 _LQS_AT_ONCE = 16
 _GROUPS_AT_ONCE = 8
@@ -42,7 +46,8 @@ class SourceVerification:
 
     Attributes:
         id: id of the source.
-        state: good; faulty (something is wrong or missing); absent (nothing of it has been fetched).
+        state: good; partly (taken from a folder that holds a part of it); faulty (something is wrong or missing); absent
+            (nothing of it has been fetched).
         files_ok: number of downloads and unpacked files that have not changed.
         missing: files that are missing.
         changed: files that have changed.
@@ -158,7 +163,7 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
             problems.append(str(error))
     return SourceVerification(
         id=source.id,
-        state="absent" if absent and not files_ok else _state(source, missing, changed, problems, inventory),
+        state="absent" if absent and not files_ok else _state(source, layout, missing, changed, problems, inventory),
         files_ok=files_ok,
         missing=tuple(missing),
         changed=tuple(changed),
@@ -173,12 +178,22 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
 
 
 def _state(
-    source: Source, missing: list[Fault], changed: list[Fault], problems: list[str], inventory: Inventory | None
+    source: Source,
+    layout: Layout,
+    missing: list[Fault],
+    changed: list[Fault],
+    problems: list[str],
+    inventory: Inventory | None,
 ) -> VerifyState:
     if missing or changed or problems or inventory is None or not inventory.total:
         return "faulty"
-    # An unreadable image of a published source was published so: its bytes are unchanged. In a user's folder it is new.
-    return "faulty" if source.local_dir is not None and inventory.unreadable else "good"
+    adopted = adopted_state(source, layout)
+    # An unreadable image in an archive was published so: its bytes are unchanged. In a user's folder it is new.
+    if (source.local_dir is not None or adopted) and inventory.unreadable:
+        return "faulty"
+    if adopted and any(reason.startswith(_BROKEN) for reason in inventory.left_out):
+        return "faulty"
+    return "partly" if adopted == "part" else "good"
 
 
 def _todo(
@@ -193,6 +208,9 @@ def _todo(
     todo: list[str] = []
     if absent:
         return (f"uir fetch {source.id}",)
+    if adopted_state(source, layout) == "part":
+        found = completeness(source, layout)
+        todo.append(f"{found}: `uir fetch {source.id} --from DIR` adds to them, `uir fetch {source.id}` downloads all")
     if changed:
         names = ", ".join(fault.path for fault in changed[:3])
         todo.append(
