@@ -238,12 +238,12 @@ def test_verify_shows_found_and_published_counts_and_known_defects(tmp_path: Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     root = str(tmp_path / "root")
-    # The example has 3 of 485 pairs: what is there is taken, and the rest is said to be missing.
+    # The example has 3 of 500 pairs: what is there is taken, and the rest is said to be missing.
     assert uir("fetch", "lol-v1", "--from", str(tmp_path / "mine"), "--root", root).exit_code == 3
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(program, ["verify", "lol-v1", "--root", root]).output
     for words in (
         "published",
-        "485         -482",
+        "485         -483",
         "low-light: 482",
         "known defect: Pairs 79, 111 and 735 of our485",
         "LQ and GT are reported to show different scenes",

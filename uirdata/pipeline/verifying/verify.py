@@ -46,8 +46,8 @@ class SourceVerification:
 
     Attributes:
         id: id of the source.
-        state: good; partly (taken from a folder that holds a part of it); faulty (something is wrong or missing); absent
-            (nothing of it has been fetched).
+        state: good; partly (taken from a folder that holds a part of it); faulty (something is wrong or missing);
+            absent (nothing of it has been fetched).
         files_ok: number of downloads and unpacked files that have not changed.
         missing: files that are missing.
         changed: files that have changed.
