@@ -11,12 +11,15 @@ from .options import Program
 _COMMANDS = {
     "sources": "uir_commands.sources:sources",
     "fetch": "uir_commands.fetch:fetch",
+    "status": "uir_commands.status:status",
+    "doctor": "uir_commands.doctor:doctor",
     "verify": "uir_commands.verify:verify",
     "crop": "uir_commands.crop:crop",
     "build-shards": "uir_commands.build:build_shards",
     "stats": "uir_commands.stats:stats",
     "audit": "uir_commands.audit:audit",
     "push-hf": "uir_commands.push:push_hf",
+    "forget": "uir_commands.forget:forget",
     "degradations": "uir_commands.degradations:degradations",
     "demo": "uir_commands.demo:demo",
 }
@@ -32,6 +35,7 @@ def program() -> None:
     The usual order:
       uir sources --subset 5d         list sources, sizes and licences
       uir fetch --subset 5d           download and unpack them
+      uir status --subset 5d          what is here, and the next command
       uir verify --subset 5d          check files and pairs
       uir build-shards --subset 5d    write WebDataset shards
       uir stats                       count samples, compared with the paper

@@ -133,7 +133,14 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
 
 def show_found(console: Console, plan: FetchPlan) -> None:
     """Show what the user's folder holds of each source, where, and what it holds beside."""
-    rows = []
+    if plan.sources:
+        console.table(found_rows(plan), right=["of"])
+    _show_unwanted(console, plan)
+
+
+def found_rows(plan: FetchPlan) -> list[dict[str, Any]]:
+    """Return a row for each source, split and layout that the user's folder holds."""
+    rows: list[dict[str, Any]] = []
     for entry in plan.sources:
         given = sum(file.state == "given" for file in entry.files)
         parts = entry.tree.parts if entry.tree is not None else ()
@@ -164,8 +171,7 @@ def show_found(console: Console, plan: FetchPlan) -> None:
             here = bool(entry.files) and all(file.state == "here" for file in entry.files)
             found = "is here already" if here else "nothing"
             rows.append({"id": entry.source.id, "found": found, "of": "", "what": "", "in": "", "layout": ""})
-    console.table(rows, right=["of"])
-    _show_unwanted(console, plan)
+    return rows
 
 
 def _show_unwanted(console: Console, plan: FetchPlan) -> None:

@@ -68,6 +68,8 @@ def completeness(source: Source, layout: Layout) -> Completeness:
     reasons: dict[str, tuple[Kind, int]] = {
         item.reason: ((rule.split, rule.degradation, rule.real), 2 if rule.lq and rule.gt else 1)
         for rule in source.pairs
+        # Only where the published number counts them, too.
+        if rule.published
         for item in rule.exclude
     }
     for batch in table.to_batches(max_chunksize=100_000):
