@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from maskdcpt.config.train_config import (
 )
 from uirdata.errors import UsageError, nearest
 from uirdata.manifest_syntax.toml_writer import toml_text
+from uirdata.validators import InvalidValue, decoded, load_toml, naming
 
 FREE_ON_RESUME = frozenset(
     {
@@ -31,11 +31,15 @@ FREE_ON_RESUME = frozenset(
         "data.shards",
         "data.workers",
         "data.accumulate",
+        "data.validation_split",
         "init.checkpoint",
         *(f"loop.{f.name}" for f in fields(LoopConfig) if f.name not in ("seed", "precision")),
     }
 )
 """The keys that a resumed run may change."""
+
+_MOST_TABLES = 5
+"""More tables than any key is in."""
 
 _ESCAPE = re.compile(r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\.")
 """A pair of surrogates, or another escape, so that an escaped backslash does not begin one."""
@@ -53,10 +57,8 @@ def config_from_toml(text: str, *, where: str, drop_unknown: bool = False) -> Tr
     Raises:
         UsageError: the text is not TOML, or has an unknown key or an invalid value.
     """
-    try:
+    with naming(UsageError, where):
         document = _parsed(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: is not valid TOML: {error}") from error
     return config_from_document(_without_unknown(document) if drop_unknown else document, where=where)
 
 
@@ -89,8 +91,12 @@ def _refuse_unwritable(document: Mapping[str, Any], where: str, prefix: str = ""
         key = f"{prefix}{name}"
         if isinstance(value, Mapping):
             _refuse_unwritable(value, where, f"{key}.")
+        elif isinstance(value, list):
+            _refuse_unwritable({str(number): part for number, part in enumerate(value)}, where, f"{key}.")
         elif isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{where}: {key} is {value}; expected a finite number")
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise UsageError(f"{where}: {key} is an integer of {value.bit_length()} bits; expected at most 63")
         elif isinstance(value, str) and not _is_unicode(value):
             raise UsageError(f"{where}: {key} is {value!r}, which is not valid Unicode; rename the file or folder")
 
@@ -105,15 +111,18 @@ def _is_unicode(text: str) -> bool:
 
 def read_config(path: Path) -> TrainConfig:
     """
-    Return the configuration of a TOML file.
+    Return the configuration of a TOML file: UTF-8, or UTF-16 with a byte order mark, as editors of Windows save it.
 
     Raises:
         UsageError: the file does not exist, cannot be read, or is not a configuration.
     """
     try:
-        return config_from_toml(path.read_text(encoding="utf-8"), where=str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
+    with naming(UsageError, str(path)):
+        text = decoded(data)
+    return config_from_toml(text, where=str(path))
 
 
 def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
@@ -133,6 +142,8 @@ def with_settings(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
         if not equals or not key.strip():
             raise UsageError(f"--set {setting!r} is not KEY=VALUE, such as optimizer.lr=1e-4")
         *tables, last = key.strip().split(".")
+        if len(tables) > _MOST_TABLES:
+            raise UsageError(f"--set {key.strip()[:40]}...: a key has at most {_MOST_TABLES} tables")
         table = document
         for name in tables:
             inner = table.setdefault(name, {})
@@ -216,15 +227,20 @@ def _explain(error: Any) -> str:
         return f"unknown key {'.'.join(path)!r}; {nearest(path[-1], _known_keys(path[:-1]))}"
     # For a union pydantic appends the names of the types to the key; the message needs the key alone.
     known = [part for i, part in enumerate(path) if i < 2 or not part.startswith(("int", "float", "bool", "tuple"))]
-    return f"{'.'.join(known)} is {first['input']!r}: {first['msg'].lower()}"
+    return f"{'.'.join(known)} is {_shortened(first['input'])}: {first['msg'].lower()}"
+
+
+def _shortened(value: object) -> str:
+    written = repr(value)
+    return written if len(written) <= 80 else written[:77] + "..."
 
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        return load_toml(text)
+    except InvalidValue:
         # Earlier versions escaped strings as JSON does: characters beyond U+FFFF as two surrogates, DEL not at all.
-        return tomllib.loads(_ESCAPE.sub(_joined_surrogates, text).replace("\x7f", r"\u007f"))
+        return load_toml(_ESCAPE.sub(_joined_surrogates, text).replace("\x7f", r"\u007f"))
 
 
 def _joined_surrogates(escape: re.Match[str]) -> str:
@@ -257,8 +273,8 @@ def _known_keys(tables: Sequence[str]) -> list[str]:
 def toml_value(text: str) -> Any:
     """Return the value of a TOML expression; a text that is not TOML is returned itself, so words need no quotes."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return load_toml(f"value = {text}")["value"]
+    except InvalidValue:
         return text
 
 

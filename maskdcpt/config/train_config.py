@@ -174,8 +174,9 @@ class OptimizerConfig:
         weight_decay: of all weights. Paper: 0.
         schedule: `constant`, or `cosine` down to `final_lr`.
         final_lr: learning rate of the backbone at the end of the cosine; that of the decoders ends at the same share.
-        constant_steps: steps at the full rate before the cosine starts.
-        warmup_steps: steps of the warm-up, in which the rate rises from 0.
+        constant_steps: the step at which the cosine starts; until then, after the warm-up, the rate is the full one.
+        warmup_steps: steps of the warm-up, in which the rate rises from 0 to the full one; a cosine starts after it at
+            the earliest, so the rate does not drop where the warm-up ends.
         clip_norm: largest norm of all gradients together; 0 does not clip.
         ema_decay: decay of the EMA of the weights; 0 has no EMA.
         ema_warmup: use a smaller decay at the start: min(ema_decay, (1 + t) / (10 + t)) at step t.

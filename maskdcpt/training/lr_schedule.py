@@ -13,8 +13,9 @@ def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
     """
     Return the learning rate of a step as a fraction of the full learning rate.
 
-    The cosine is that of the published configurations: final + (1 - final) / 2 * (1 + cos(pi t / T)), where the first
-    step runs at t = 0 and T is the number of steps after those at the constant rate.
+    The cosine is that of the published configurations: final + (1 - final) / 2 * (1 + cos(pi t / T)). It begins, at
+    t = 0, with the first step after the warm-up and after the steps at the constant rate; T is the number of steps from
+    there to the end. So the warm-up ends at the top of the cosine, however short the run is.
 
     Not a scheduler of `torch.optim.lr_scheduler`: those have state, which checkpoints would have to hold, and
     CosineAnnealingLR and LinearLR compute each rate from the previous one, which rounds differently. Here the rate
@@ -27,13 +28,16 @@ def rate_at(step: int, steps: int, config: OptimizerConfig) -> float:
 
     >>> rate_at(50, 100, OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0))
     0.5
+    >>> warm = OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0, warmup_steps=50)
+    >>> rate_at(49, 100, warm), rate_at(50, 100, warm), rate_at(75, 100, warm)
+    (1.0, 1.0, 0.5)
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
-    if config.schedule == "constant" or step < config.constant_steps or not config.lr:
+    start = max(config.constant_steps, config.warmup_steps)
+    if config.schedule == "constant" or step < start or not config.lr:
         return 1.0
-    length = max(1, steps - config.constant_steps)
-    share = min(1.0, (step - config.constant_steps) / length)
+    share = min(1.0, (step - start) / max(1, steps - start))
     final = config.final_lr / config.lr
     return final + (1.0 - final) / 2.0 * (1.0 + math.cos(math.pi * share))
 

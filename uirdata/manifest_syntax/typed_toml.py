@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 from uirdata.errors import ManifestError, nearest
+from uirdata.validators import load_toml, naming
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -23,19 +23,19 @@ STRICT: Mapping[str, Any] = {"extra": "forbid", "strict": True}
 
 def read_toml(path: Path) -> dict[str, Any]:
     """
-    Return the contents of a TOML file.
+    Return the contents of a TOML file: UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-        ManifestError: the file is missing, cannot be read, or is not valid TOML.
+        ManifestError: the file is missing, cannot be read, is not valid TOML, or is nested too deeply.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file") from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: is not valid TOML: {error}") from error
+    with naming(ManifestError, str(path)):
+        return load_toml(data)
 
 
 def typed(document: Mapping[str, Any], kind: type[T], *, name: str) -> T:

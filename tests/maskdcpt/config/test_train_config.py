@@ -221,3 +221,40 @@ def test_a_configuration_made_in_python_is_checked_as_one_from_a_file_is() -> No
     for value, words in wrong:
         with pytest.raises(UsageError, match=words):
             checked(value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_configuration_that_an_editor_of_windows_saved_is_read_or_refused_in_words(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes('name = "Übung"\r\n[loop]\r\nsteps = 7\r\n'.encode(encoding))
+    if encoding == "utf-16-le":
+        # Without a byte order mark nothing says which encoding it is.
+        with pytest.raises(UsageError, match=r"config\.toml: is not"):
+            read_config(path)
+    else:
+        assert (read_config(path).name, read_config(path).loop.steps) == ("Übung", 7)
+
+
+def test_a_configuration_of_absurd_depth_size_or_bytes_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    wrong = {
+        b"name = '\xff'": "is not UTF-8 text",
+        b"x = " + b"[" * 100_000: "nested too deeply",
+        b"x = " + b"[" * 60 + b"]" * 60: "nested deeper than 50 levels",
+        b"a." * 1_000 + b"b = 1": "nested",
+        b"[loop]\nsteps = " + b"9" * 5_000: "is not valid TOML",
+        b"[loop]\nsteps = " + b"9" * 400: r"loop\.steps is an integer of 1329 bits",
+        b"[data]\nstages = [{start = 1, batch = 1, crop = " + b"9" * 400 + b"}]": r"data\.stages\.0\.crop is an integer",
+        b"[optimizer]\nbetas = [nan, 0.9]": r"optimizer\.betas\.0 is nan",
+        b"[loop]\nsteps = 2026-01-01": "not JSON serializable",
+    }
+    for data, words in wrong.items():
+        path.write_bytes(data)
+        with pytest.raises(UsageError, match=rf"config\.toml: .*{words}"):
+            read_config(path)
+    for setting in ("a." * 3_000 + "b=1", "data.stages=" + "[" * 100_000, "loop.steps=" + "9" * 6_000):
+        with pytest.raises(UsageError) as error:
+            with_settings(TrainConfig(), [setting])
+        assert len(str(error.value)) < 300

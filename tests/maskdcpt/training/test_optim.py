@@ -34,6 +34,25 @@ def test_a_warm_up_rises_from_above_zero_to_the_full_rate() -> None:
     assert [rate_at(step, 100, config) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(("warm_up", "steps"), [(50, 100), (90, 100), (100, 100), (50, 600), (40_000, 1_200_000)])
+def test_the_warm_up_meets_the_cosine_at_its_top_however_short_the_run(warm_up: int, steps: int) -> None:
+    config = OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0, warmup_steps=warm_up)
+    assert rate_at(warm_up - 1, steps, config) == 1.0
+    if warm_up < steps:
+        assert rate_at(warm_up, steps, config) == 1.0
+        assert rate_at((warm_up + steps) // 2, steps, config) == pytest.approx(0.5)
+    assert rate_at(steps, steps, config) == pytest.approx(0.0 if warm_up < steps else 1.0)
+
+
+def test_a_constant_part_that_outlasts_the_warm_up_decides_where_the_cosine_starts() -> None:
+    config = OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0, warmup_steps=10, constant_steps=20)
+    assert [rate_at(step, 120, config) for step in (9, 10, 20)] == [1.0, 1.0, 1.0]
+    assert rate_at(70, 120, config) == pytest.approx(0.5)
+    # Exactly the values of a run without warm-up.
+    plain = OptimizerConfig(lr=1.0, schedule="cosine", final_lr=0.0, constant_steps=20)
+    assert [rate_at(step, 120, config) for step in range(10, 121)] == [rate_at(s, 120, plain) for s in range(10, 121)]
+
+
 def test_backbone_and_decoders_have_their_own_rates_and_no_decay() -> None:
     backbone, decoder = nn.Linear(2, 2), nn.Linear(2, 1)
     backbone.bias.requires_grad_(False)

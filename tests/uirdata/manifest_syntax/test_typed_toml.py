@@ -72,5 +72,24 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"no such file"):
         read_toml(tmp_path / "y.toml")
     path.write_bytes(b"a = '\xff'")
-    with pytest.raises(ManifestError, match=r"is not valid TOML"):
+    with pytest.raises(ManifestError, match=r"x\.toml: is not UTF-8 text"):
         read_toml(path)
+
+
+def test_what_editors_save_is_read_and_what_no_editor_saves_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        path.write_bytes('a = "Übung"\r\n'.encode(encoding))
+        assert read_toml(path) == {"a": "Übung"}
+    wrong = {
+        b"a = " + b"[" * 100_000: "nested too deeply",
+        b"a = " + b"[" * 60 + b"]" * 60: "nested deeper",
+        b"a." * 100 + b"b = 1": "nested deeper",
+        b"a = " + b"9" * 5_000: "is not valid TOML",
+        b"\xff\xfea": "is not UTF-16 text",
+        b"a = '\0'": "is not valid TOML",
+    }
+    for data, words in wrong.items():
+        path.write_bytes(data)
+        with pytest.raises(ManifestError, match=rf"x\.toml: .*{words}"):
+            read_toml(path)
