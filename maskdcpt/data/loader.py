@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
 from maskdcpt.data.batches import PackedBatch
 from maskdcpt.data.crops import Crops
@@ -16,6 +20,11 @@ from maskdcpt.data.sampling import Draw, StepSampler
 from uirdata.errors import UirError
 from uirdata.images import RgbImage
 from uirdata.pipeline.parallel import signals_held
+
+_SHARED = (
+    "shared memory, /dev/shm, is full; enlarge it (docker run --shm-size=8g, or --ipc=host), or set a smaller "
+    "data.workers, or 0, which does not use it"
+)
 
 
 def crop_loader(
@@ -44,23 +53,144 @@ def crop_loader(
 
 
 @contextmanager
-def pieces_of(loader: DataLoader[Any]) -> Iterator[Iterator[PackedBatch]]:
+def pieces_of(
+    loader: DataLoader[Any],
+    *,
+    again: Callable[[int], DataLoader[Any]] | None = None,
+    note: Callable[[str], None] = lambda _message: None,
+) -> Iterator[Iterator[PackedBatch]]:
     """
     Return a context with an iterator over a loader's pieces; its processes are ended afterwards, also after an error.
 
-    The iterator raises UirError where a sample cannot be read.
+    The iterator raises UirError where a sample cannot be read, and ReaderError, a UirError, where a process was killed.
+
+    Args:
+        loader: from `crop_loader`.
+        again: returns a loader of the pieces from a number on. When processes are killed they are started again with
+            it, once. None does not start them again.
+        note: called with a message when that happens.
     """
-    # A running worker ignores both signals; one that arrives while it starts would end it.
-    with signals_held(signal.SIGINT, signal.SIGTERM):
-        arriving = iter(loader)
+    reader = _Reader(loader, again, note)
     try:
-        yield map(_raise_errors, arriving)
+        yield reader
     finally:
+        reader.close()
+
+
+class ReaderError(UirError):
+    """Processes that read samples were killed, cannot be started, or have no memory left."""
+
+
+class _Reader(Iterator[PackedBatch]):
+    """The pieces of a loader; they go on with the processes of a second loader if those of the first are killed."""
+
+    def __init__(
+        self, loader: DataLoader[Any], again: Callable[[int], DataLoader[Any]] | None, note: Callable[[str], None]
+    ) -> None:
+        self._again, self._note = again, note
+        self._taken = 0
+        self._arriving = _started(loader)
+
+    def __next__(self) -> PackedBatch:
+        try:
+            piece = self._next()
+        except ReaderError as error:
+            if self._again is None:
+                raise
+            self._note(f"{error}. They are started again, once")
+            again, self._again = self._again, None
+            self.close()
+            self._arriving = _started(again(self._taken))
+            piece = self._next()
+        self._taken += 1
+        return piece
+
+    def _next(self) -> PackedBatch:
+        try:
+            piece: PackedBatch | UirError = next(self._arriving)
+        except (RuntimeError, OSError, EOFError) as error:
+            code = _exit_code(self._arriving)
+            if not code:
+                raise
+            raise ReaderError(_reason(code)) from error
+        if isinstance(piece, UirError):
+            raise piece
+        return piece
+
+    def close(self) -> None:
+        """End the processes."""
         # Left to the garbage collector, the workers would outlive an error, whose traceback refers to the iterator; and
         # this process would wait for them at its end, because they ignore SIGTERM.
-        end = getattr(arriving, "_shutdown_workers", None)
+        end = getattr(self._arriving, "_shutdown_workers", None)
         if end is not None:
             end()
+        for worker in _workers(self._arriving):
+            # One that waits for a lock which a killed one held.
+            if worker.is_alive():
+                worker.kill()
+                worker.join()
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[PackedBatch | UirError]:
+    """Return an iterator over a loader, whose processes run."""
+    if not loader.num_workers:
+        return iter(loader)
+    try:
+        # A running worker ignores both signals; one that arrives while it starts would end it.
+        with signals_held(signal.SIGINT, signal.SIGTERM), _child_signal_kept():
+            return iter(loader)
+    except OSError as error:
+        raise ReaderError(
+            f"the processes that read samples cannot be started ({error.strerror or error}); set data.workers to less "
+            f"than {loader.num_workers}"
+        ) from error
+
+
+@contextmanager
+def _child_signal_kept() -> Iterator[None]:
+    """
+    Return a context after which SIGCHLD is handled as before.
+
+    The handler that DataLoader installs raises an error when a worker dies, in the middle of whatever runs then: the
+    weights could be half updated. DataLoader looks for dead workers too whenever it waits for a batch.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    own = getattr(before, "__module__", "") != _set_SIGCHLD_handler.__module__
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before if own and before is not None else signal.SIG_DFL)
+
+
+def _workers(arriving: Iterator[Any]) -> Sequence[BaseProcess]:
+    return getattr(arriving, "_workers", ())
+
+
+def _exit_code(arriving: Iterator[Any]) -> int | None:
+    """Return the exit code of a worker that was killed, or is being killed; None if there is none."""
+    workers = _workers(arriving)
+    # Its connections break before it has ended.
+    ending = wait([worker.sentinel for worker in workers], timeout=1.0)
+    for worker in workers:
+        if worker.sentinel in ending:
+            worker.join()
+    return next((worker.exitcode for worker in workers if worker.exitcode), None)
+
+
+def _reason(code: int) -> str:
+    """Return why a worker ended, from its exit code: minus a signal's number."""
+    if code == -signal.SIGBUS:
+        return f"a process that reads samples was killed by SIGBUS: {_SHARED}"
+    if code == -signal.SIGKILL:
+        return (
+            "a process that reads samples was killed by SIGKILL, most often because memory ran out; if it happens "
+            "again, set a smaller data.workers"
+        )
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"a process that reads samples ended with {how}, and not because of a sample"
 
 
 class _ErrorsAsValues(Dataset[tuple[RgbImage, RgbImage, int, int]]):
@@ -78,12 +208,12 @@ class _ErrorsAsValues(Dataset[tuple[RgbImage, RgbImage, int, int]]):
             return self._crops.__getitems__(draws)
         except UirError as error:
             return error
-
-
-def _raise_errors(piece: PackedBatch | UirError) -> PackedBatch:
-    if isinstance(piece, UirError):
-        raise piece
-    return piece
+        except MemoryError:
+            return ReaderError("memory ran out in a process that reads samples; set a smaller data.workers")
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            return ReaderError(f"a process that reads samples cannot hand over a batch ({error}): {_SHARED}")
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -151,25 +151,27 @@ class Share:
 class StepSampler(Sampler[list[Draw]]):
     """The draws of each piece of each step, starting from a position of the stream."""
 
-    def __init__(self, stream: Stream, share: Share, *, start: int, steps: int) -> None:
+    def __init__(self, stream: Stream, share: Share, *, start: int, steps: int, skip: int = 0) -> None:
         """
         Args:
             stream: the order.
             share: this process's part.
             start: the number of samples that the run has seen.
             steps: the number of steps to yield.
+            skip: the number of pieces to leave out at the beginning.
         """
         self._stream = stream
         self._share = share
         self._start = start
         self._steps = steps
+        self._skip = skip
 
     def __len__(self) -> int:
-        return self._steps * self._share.pieces
+        return self._steps * self._share.pieces - self._skip
 
     def __iter__(self) -> Iterator[list[Draw]]:
         numbers = range(self._share.batch)
-        for step in range(self._steps):
+        for number in range(self._skip, self._steps * self._share.pieces):
+            step, piece = divmod(number, self._share.pieces)
             base = self._start + step * self._share.batch
-            for piece in range(self._share.pieces):
-                yield [self._stream[base + n] for n in numbers[self._share.slice(piece)]]
+            yield [self._stream[base + n] for n in numbers[self._share.slice(piece)]]

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from maskdcpt.data.batches import pack
+from maskdcpt.data.batches import PackedBatch, pack
 from maskdcpt.data.crops import Crops, mirrored_to, random_window, turn_into
-from maskdcpt.data.loader import crop_loader, pieces_of
+from maskdcpt.data.loader import ReaderError, crop_loader, pieces_of
 from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
 from tests.maskdcpt.tiny import random_image, write_shards
@@ -129,6 +133,91 @@ def test_a_signal_to_the_group_spares_the_workers_from_their_first_instruction_o
             assert worker.pid is not None
             os.kill(worker.pid, number)
         assert len(list(arriving)) == 3
+
+
+def hash_pieces(pieces: Iterable[PackedBatch], kill: Mapping[int, int]) -> str:
+    """Return the sha256 of all pieces; `kill`: signals that a worker gets after a number of pieces."""
+    digest = hashlib.sha256()
+    for number, packed in enumerate(pieces, start=1):
+        for part in (packed.lq, packed.gt, packed.label, packed.sample):
+            digest.update(part.numpy().tobytes())
+        if number in kill:
+            os.kill(multiprocessing.active_children()[0].pid or 0, kill[number])
+    return digest.hexdigest()
+
+
+@pytest.fixture
+def _quick_look_for_dead_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
+
+
+@pytest.mark.usefixtures("_quick_look_for_dead_workers")
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGKILL, "memory ran out"), (signal.SIGBUS, "shared memory, /dev/shm"), (signal.SIGSEGV, "signal 11")],
+)
+def test_a_reader_that_is_killed_is_started_again_once_and_not_a_piece_differs(number: int, words: str) -> None:
+    crops, stream = Crops(Memory(KINDS), 32, seed=1), Stream(epoch_slots(KINDS, {"noise": 2}), 1)
+    notes: list[str] = []
+
+    def load(skip: int, workers: int = 2) -> DataLoader[Any]:
+        sampler = StepSampler(stream, Share(4, 2), start=3, steps=20, skip=skip)
+        assert len(sampler) == 40 - skip
+        return crop_loader(crops, sampler, workers=workers)
+
+    whole = hash_pieces(load(0, 0), {})
+    handler = signal.getsignal(signal.SIGCHLD)
+    with pieces_of(load(0), again=load, note=notes.append) as arriving:
+        # The handler of DataLoader would raise an error in the middle of a step.
+        assert signal.getsignal(signal.SIGCHLD) == handler
+        assert hash_pieces(arriving, {3: number}) == whole
+    assert len(notes) == 1
+    assert words in notes[0]
+    with pieces_of(load(0), again=load) as arriving, pytest.raises(ReaderError, match=words):
+        hash_pieces(arriving, {3: number, 23: number})
+    assert not multiprocessing.active_children()
+
+
+class NoRoom(Memory):
+    """Samples whose batch does not fit into shared memory, or into memory."""
+
+    error: Exception = MemoryError()
+
+    def __getitem__(self, index: int) -> Any:
+        raise self.error
+
+    def place(self, index: int) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "memory ran out"),
+        (RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left"), "--shm-size"),
+    ],
+)
+def test_a_reader_without_memory_says_which(error: Exception, words: str) -> None:
+    samples = NoRoom(KINDS)
+    samples.error = error
+    sampler = StepSampler(Stream(epoch_slots(KINDS, {}), 1), Share(4), start=0, steps=3)
+    loader = crop_loader(Crops(samples, 32, seed=1), sampler, workers=1)
+    with pieces_of(loader) as arriving, pytest.raises(ReaderError, match=words):
+        next(arriving)
+
+
+def test_readers_that_cannot_be_started_are_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = StepSampler(Stream(epoch_slots(KINDS, {}), 1), Share(4), start=0, steps=3)
+    loader = crop_loader(Crops(Memory(KINDS), 32, seed=1), sampler, workers=2)
+
+    def no_process(*_: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", no_process)
+    with pytest.raises(ReaderError, match=r"cannot be started .*data\.workers to less than 2"), pieces_of(loader):
+        pass
 
 
 @pytest.mark.parametrize(("ranks", "pieces"), [(2, 1), (2, 2), (4, 1), (1, 4)])
