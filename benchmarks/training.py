@@ -56,7 +56,7 @@ def bare(config: TrainConfig, steps: int) -> Cost:
     subset = subset_of_shards(config.data.shards, config.data.subset)
     samples = open_samples(config.data.shards, config.data.split, subset)
     with joined(config.loop.device, config.loop.threads) as process:
-        state = prepare_state(config, samples.class_names, process.device, None)
+        state = prepare_state(config, samples.class_names, process.device)
         learner = Learner(state.networks, config)
         ratios = repeat_ratios(config.data.repeat, subset, samples)
         slots = epoch_slots(samples.degradations, ratios, config.data.sampling)

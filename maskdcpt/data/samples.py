@@ -53,6 +53,10 @@ class Samples(Protocol):
     def degradations(self) -> Sequence[str] | NDArray[Any]:
         """Degradation of each sample."""
 
+    @property
+    def digest(self) -> str:
+        """A digest of which samples these are, in which order, down to their pixels."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Item: ...

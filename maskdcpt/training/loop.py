@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from maskdcpt.compute.distributed import Process, joined
 from maskdcpt.config.toml import checked, to_document
@@ -28,6 +30,7 @@ from maskdcpt.images import image_grid, write_image
 from maskdcpt.masking import PatchMask
 from maskdcpt.objectives.losses import Losses
 from maskdcpt.objectives.step_masks import step_mask
+from maskdcpt.training.claim import claimed
 from maskdcpt.training.errors import TrainingError
 from maskdcpt.training.learner import Learner, autocast, compile_step
 from maskdcpt.training.logs.metrics_log import MetricsLog
@@ -38,12 +41,13 @@ from maskdcpt.training.memory_check import shortage
 from maskdcpt.training.nan_steps import NanSteps, sample_numbers
 from maskdcpt.training.optim import gradient_norm
 from maskdcpt.training.parallel import divides, quiet, together
-from maskdcpt.training.run_folder import environment, find_run, write_config
+from maskdcpt.training.resuming import Resumed, put_aside, remarks, resume_state
+from maskdcpt.training.run_folder import environment, with_absolute_paths, write_config
 from maskdcpt.training.run_state import RunState, prepare_state
-from maskdcpt.training.stages import Stage, stages_of
+from maskdcpt.training.saving import Saver
+from maskdcpt.training.stages import Stage, share_of, stages_of
 from maskdcpt.training.validation import Validator, example_rows
 from maskdcpt.weights.checkpoints import checkpoint_folders
-from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint
 from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.progress import Progress, Silent
@@ -104,7 +108,7 @@ def train(
         UsageError: the configuration does not match the networks, the shards, or the run to resume.
         UirError: shards, checkpoints or the disk fail, or losses are NaN in too many steps in a row.
     """
-    config = checked(config)
+    config = with_absolute_paths(checked(config))
     chosen = subset_of_shards(config.data.shards, config.data.subset if subset is None else subset)
     if chosen is not None and chosen.name != config.data.subset:
         # The configuration is written next to the weights, and must be enough to repeat the run.
@@ -113,13 +117,17 @@ def train(
         )
     with joined(config.loop.device, config.loop.threads) as process:
         samples = open_samples(config.data.shards, config.data.split, chosen)
-        run = find_run(config, resume=resume, writes=process.leads)
-        state = prepare_state(config, samples.class_names, process.device, run if resume else None)
-        loop = _Loop(config, chosen, run, samples, state, process, progress or Silent(), resume=resume)
-        try:
-            finished = loop.run_all(stop or (lambda: False))
-        finally:
-            loop.close()
+        with claimed(config, process, resume=resume) as claim:
+            run = claim.run
+            state = prepare_state(config, samples.class_names, process.device, resume=resume, data=samples.digest)
+            resumed = resume_state(state, run, process) if resume else None
+            loop = _Loop(config, chosen, run, samples, state, process, progress or Silent(), resumed)
+            try:
+                loop.start()
+                claim.started = True
+                finished = loop.run_all(stop or (lambda: False))
+            finally:
+                loop.close()
         return TrainResult(run, state.step, finished, loop.log.path, checkpoint_folders(run)[-1], state.skipped)
 
 
@@ -135,12 +143,11 @@ class _Loop:
         state: RunState,
         process: Process,
         progress: Progress,
-        *,
-        resume: bool,
+        resumed: Resumed | None,
     ) -> None:
         self.config, self.run, self.state, self.process, self.progress = config, run, state, process, progress
-        self.samples = samples
-        self.stages = stages_of(config)
+        self.samples, self.resumed = samples, resumed
+        self.stages = {stage: share_of(stage, process.rank, process.ranks) for stage in stages_of(config)}
         slots = epoch_slots(
             samples.degradations, repeat_ratios(config.data.repeat, subset, samples), config.data.sampling
         )
@@ -151,25 +158,37 @@ class _Loop:
         self.validator = Validator(config, subset, process) if config.loop.validate_images else None
         self.learner: nn.Module = Learner(state.networks, config)
         self._check_memory()
-        # Not before the checks: a run that is refused writes nothing, and a run to resume is not changed.
-        if process.leads:
-            write_config(config, run)
         self.learner = _wrapped(self.learner, state, config, process)
         self.task = f"train {config.name or config.objective.kind}"
         self.trackers: list[Tracker] = []
-        self.log = MetricsLog(run, from_step=state.step if resume else None, writes=process.leads)
-        if process.leads:
+        self.nan_steps = NanSteps(run, config.loop.nan_limit, process)
+        self.saver = Saver(config, run, state, process, saved=state.step)
+
+    def start(self) -> None:
+        """Write the configuration and open the logs: a run that is refused before has changed nothing."""
+        config, resumed = self.config, self.resumed
+        if self.process.leads:
             self.trackers = open_trackers(
-                run,
-                name=config.name or run.name,
+                self.run,
+                name=config.name or self.run.name,
                 tensorboard=config.loop.tensorboard,
                 tracker=config.loop.tracker,
                 config=to_document(config),
-                resume=resume,
+                resume=resumed is not None,
             )
-        self.score: float | None = None
-        self.nan_steps = NanSteps(run, config.loop.nan_limit, process)
-        self.saved = state.step if resume else 0
+            if self.validator:
+                self.validator.remark(self.progress)
+            if resumed is not None:
+                for remark in remarks(resumed, config):
+                    self.progress.note(remark)
+                put_aside(resumed)
+            write_config(config, self.run)
+        self.log = MetricsLog(
+            self.run,
+            from_step=self.state.step if resumed else None,
+            writes=self.process.leads,
+            note=self.progress.note,
+        )
 
     def run_all(self, stop: Callable[[], bool]) -> bool:
         """Train to the last step, or until `stop` returns True; return whether the run is finished."""
@@ -181,26 +200,22 @@ class _Loop:
                 self.log.write("stop", self.state.step)
                 return False
         if not checkpoint_folders(self.run):
-            self._save()
+            self.saver.save()
+        self.nan_steps.check_end(self.state)
         return True
 
     def _run_steps(self, steps: Iterator[tuple[Stage, _Pieces]], stop: Callable[[], bool]) -> bool:
         """Run the steps; return whether they were stopped before the last one."""
         timer = StepTimer(self.process)
-        for stage, pieces in steps:
-            try:
+        with self.saver.kept(self.progress):
+            for stage, pieces in steps:
                 self._step(stage, pieces, timer)
-            except UirError:
-                # Without a barrier: the other processes may be blocked elsewhere.
-                if self.process.leads and not self.state.divided:
-                    self._save_completed()
-                raise
-            self.progress.advance(self.task)
-            last = self.state.step == self.config.loop.steps
-            stopped = self.process.any(stop()) and not last
-            self._report(timer, last=last or stopped)
-            if stopped:
-                return True
+                self.progress.advance(self.task)
+                last = self.state.step == self.config.loop.steps
+                stopped = self.process.any(stop()) and not last
+                self._report(timer, last=last or stopped)
+                if stopped:
+                    return True
         return False
 
     def close(self) -> None:
@@ -228,20 +243,20 @@ class _Loop:
 
     def _steps(self) -> Generator[tuple[Stage, _Pieces]]:
         """Yield the stage and the pieces of each step that remains."""
-        for stage in self.stages:
+        for stage, share in self.stages.items():
             steps = stage.end - max(stage.start, self.state.step)
             if steps <= 0:
                 continue
-            share = Share(stage.batch, stage.accumulate, self.process.rank, self.process.ranks)
-            sampler = StepSampler(self.stream, share, start=self.state.samples, steps=steps)
-            data = self.config.data
-            crops = Crops(self.samples, stage.crop, self.config.loop.seed, data.augment, data.fresh)
-            loader = crop_loader(
-                crops, sampler, workers=self.config.data.workers, pin_memory=self.process.device.type == "cuda"
-            )
-            with pieces_of(loader) as arriving:
+            load = partial(self._loader, stage, share, self.state.samples, steps)
+            with pieces_of(load(0), again=load, note=self.progress.note) as arriving:
                 for _ in range(steps):
                     yield stage, _Pieces(share, arriving)
+
+    def _loader(self, stage: Stage, share: Share, start: int, steps: int, skip: int) -> DataLoader[Any]:
+        data = self.config.data
+        sampler = StepSampler(self.stream, share, start=start, steps=steps, skip=skip)
+        crops = Crops(self.samples, stage.crop, self.config.loop.seed, data.augment, data.fresh)
+        return crop_loader(crops, sampler, workers=data.workers, pin_memory=self.process.device.type == "cuda")
 
     def _step(self, stage: Stage, pieces: _Pieces, timer: StepTimer) -> None:
         """Update the weights once."""
@@ -253,6 +268,7 @@ class _Loop:
         norm = gradient_norm(state.optimizer, config.optimizer.clip_norm)
         finite = self.nan_steps.is_finite(norm, [part.total for part in parts])
         if finite:
+            self.saver.updating = True
             state.optimizer.step()
             timer.add(parts, norm, stage.batch)
         state.optimizer.zero_grad(set_to_none=True)
@@ -261,6 +277,7 @@ class _Loop:
         state.samples += stage.batch
         if finite and state.ema is not None:
             state.ema.update(state.networks.named_weights(), state.step - 1)
+        self.saver.updating = False
         if not finite:
             self._skip_nan_step(seen)
 
@@ -277,7 +294,7 @@ class _Loop:
         except UirError as error:
             failure = error
         if self.process.any(failure is not None):
-            self._save_completed()
+            self.saver.save_completed()
             raise failure or TrainingError("another process of this run cannot continue; see its message")
         return seen
 
@@ -302,7 +319,7 @@ class _Loop:
         self.log.write("skipped", self.state.step, samples=sample_numbers(seen))
         error = self.nan_steps.skip(seen, self.state.step)
         if error is not None:
-            self._save()
+            self.saver.save()
             raise error
 
     def _report(self, timer: StepTimer, *, last: bool) -> None:
@@ -321,13 +338,13 @@ class _Loop:
             if loop.sample_every and (last or step % loop.sample_every == 0):
                 self._write_examples()
             if last or step % loop.checkpoint_every == 0:
-                self._save()
+                self.saver.save()
 
     def _validate(self, validator: Validator) -> None:
         with self.state.evaluation_networks() as networks:
             values = validator.validate(networks) if self.process.leads else {}
         if self.process.leads:
-            self.score = values.get("psnr")
+            self.saver.score = values.get("psnr")
             if values:
                 self.log.write("validation", self.state.step, **values)
                 self._track({f"validation/{name}": value for name, value in values.items()})
@@ -346,32 +363,12 @@ class _Loop:
         with self.state.evaluation_networks() as networks:
             if not self.process.leads:
                 return
-            crops = Crops(self.samples, self.stages[0].crop, self.config.loop.seed, augment=False)
+            crops = Crops(self.samples, next(iter(self.stages)).crop, self.config.loop.seed, augment=False)
             rows = example_rows(networks, self.config, [crops[draw] for draw in self.shown], self.process.device)
         image = image_grid(rows)
         write_image(self.run / "samples" / f"step-{self.state.step:06d}.png", image)
         for tracker in self.trackers:
             tracker.image(self.state.step, "samples", image)
-
-    def _save_completed(self) -> None:
-        """Write a checkpoint of the completed steps when the next one fails, unless they are saved already."""
-        self.state.optimizer.zero_grad(set_to_none=True)
-        if self.state.step != self.saved:
-            self._write()
-
-    def _save(self) -> None:
-        self._write()
-        self.process.wait()
-
-    def _write(self) -> None:
-        """Write a checkpoint on the leading process; the others send it their parts of sharded weights."""
-        leads = self.process.leads
-        tensors, state = self.state.tensors(keep=leads), self.state.capture(keep=leads)
-        if leads:
-            metadata = metadata_for(self.config, self.samples.class_names, self.state.step, self.score)
-            save_checkpoint(self.run, self.state.step, tensors, metadata, state)
-            prune_checkpoints(self.run, self.config.loop.keep)
-        self.saved = self.state.step
 
 
 @dataclass(frozen=True)

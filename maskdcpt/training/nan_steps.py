@@ -12,6 +12,7 @@ from torch import Tensor
 from maskdcpt.compute.distributed import Process
 from maskdcpt.data.batches import PackedBatch, join
 from maskdcpt.training.errors import TrainingError
+from maskdcpt.training.run_state import RunState
 
 
 class NanSteps:
@@ -55,14 +56,32 @@ class NanSteps:
         self._in_a_row += 1
         if self._in_a_row < self._limit:
             return None
-        path = self._run / f"bad-batch-step-{step}-rank-{self._process.rank}.pt"
+        path: Path | str = self._run / f"bad-batch-step-{step}-rank-{self._process.rank}.pt"
         whole = join([piece.unpack("cpu") for piece in batch])
-        torch.save({"lq": whole.lq, "gt": whole.gt, "label": whole.label, "samples": sample_numbers(batch)}, path)
+        content = {"lq": whole.lq, "gt": whole.gt, "label": whole.label, "samples": sample_numbers(batch)}
+        try:
+            torch.save(content, path)
+        except (OSError, RuntimeError) as error:
+            path = f"no file, as it could not be written ({error})"
         return TrainingError(
             f"losses or gradients were NaN or infinite in {self._in_a_row} steps in a row, up to step {step}. "
             f"The weights are those before these steps; the last batch is in {path}. Lower optimizer.lr, set "
             "optimizer.clip_norm, or set loop.precision to float32"
         )
+
+    def check_end(self, state: RunState) -> None:
+        """
+        Refuse to call a run finished that has learned nothing.
+
+        Raises:
+            TrainingError: every step of the run was skipped.
+        """
+        if state.step and state.skipped >= state.step:
+            raise TrainingError(
+                f"all {state.step:,} steps were skipped, as their losses or gradients were NaN or infinite: the "
+                "weights are those that the run started with. Lower optimizer.lr, set optimizer.clip_norm, or set "
+                "loop.precision to float32, and start another run"
+            )
 
 
 def sample_numbers(batch: Sequence[PackedBatch]) -> list[int]:

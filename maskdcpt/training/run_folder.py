@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from maskdcpt.compute.distributed import Process
 from maskdcpt.config.toml import FREE_ON_RESUME, differences, read_config, to_toml
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.weights.checkpoints import checkpoint_folders
+from maskdcpt.weights.load import split_release
 from uirdata.errors import UsageError
 from uirdata.storage.files import storage_error, writing
 
@@ -40,6 +42,27 @@ def find_run(config: TrainConfig, *, resume: bool, writes: bool) -> Path:
     elif writes and checkpoint_folders(run):
         raise UsageError(f"{run} already holds a run: continue it with --resume, or choose another --out")
     return run
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """
+    Return a configuration whose relative paths are made absolute, so that it repeats the run from any folder.
+
+    Addresses, such as hf://datasets/OWNER/NAME, and links are kept as they are.
+    """
+    data, init = config.data, config.init
+    release, weights = split_release(init.checkpoint)
+    weights = _absolute(weights)
+    return replace(
+        config,
+        out=_absolute(config.out),
+        data=replace(data, shards=_absolute(data.shards)),
+        init=replace(init, checkpoint=f"{release}:{weights}" if release else weights),
+    )
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).absolute()) if place and "://" not in place else place
 
 
 def write_config(config: TrainConfig, run: Path) -> None:
@@ -73,13 +96,14 @@ def environment(config: TrainConfig, process: Process) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
         "threads": torch.get_num_threads(),
         "ranks": process.ranks,
-        "shards": str(Path(config.data.shards).resolve()),
+        "shards": config.data.shards,
     }
 
 
 def _check_same_run(config: TrainConfig, run: Path) -> None:
     if not checkpoint_folders(run):
-        raise UsageError(f"{run} contains no checkpoint to resume from; omit --resume to start the run")
+        how = f"with --config {run / CONFIG}" if (run / CONFIG).exists() else "without --resume"
+        raise UsageError(f"{run} contains no checkpoint to resume from; start the run {how}")
     changed = [key for key in differences(config, read_config(run / CONFIG)) if key not in FREE_ON_RESUME]
     if changed:
         raise UsageError(

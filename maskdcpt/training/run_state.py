@@ -6,7 +6,6 @@ import copy
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from maskdcpt.training.optim import create_optimizer
 from maskdcpt.training.parallel import divide, part_of, replace_parameters, whole
 from maskdcpt.training.stages import check_sizes
 from maskdcpt.weights.build import load_exactly
-from maskdcpt.weights.checkpoints import Checkpoint, check_same_classes, checkpoint_folders
+from maskdcpt.weights.checkpoints import STATE, Checkpoint, CheckpointError, check_same_classes
 from maskdcpt.weights.load import load_checkpoint
-from maskdcpt.weights.save import load_state
+from uirdata.validators import naming, whole_number
 
 
 class RunState:
@@ -39,6 +38,7 @@ class RunState:
         step: the number of completed steps.
         samples: the number of samples that were seen.
         skipped: the number of steps that were skipped because a loss or gradient was NaN or infinite.
+        data: the digest of the samples that the run is trained on.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class RunState:
         optimizer: torch.optim.Optimizer,
         ema: EmaWeights | None,
         class_names: tuple[str, ...],
+        data: str = "",
     ) -> None:
         self.networks = networks
         self.optimizer = optimizer
         self.ema = ema
         self.class_names = class_names
+        self.data = data
         self.step = 0
         self.samples = 0
         self.skipped = 0
@@ -140,6 +142,7 @@ class RunState:
             "samples": self.samples,
             "skipped": self.skipped,
             "class_names": list(self.class_names),
+            "data": self.data,
             "optimizer": self._moments(keep),
             # The loop does not draw from these generators, but code that a caller adds may.
             "torch": torch.get_rng_state(),
@@ -153,26 +156,51 @@ class RunState:
         Restore what `tensors` and `capture` returned, in place.
 
         Raises:
-            CheckpointError: the checkpoint has other networks or labels.
+            CheckpointError: the checkpoint has other networks or labels, or its state is not that of such a run.
         """
         check_same_classes(self.class_names, checkpoint, what="the run")
         _load(self.networks, checkpoint, NETWORKS, "params")
-        if self.ema is not None:
-            self.ema.load(checkpoint.params_ema)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.samples, self.skipped = state["step"], state["samples"], state["skipped"]
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        random.setstate(state["python"])
-        np.random.set_state(state["numpy"])  # noqa: NPY002
+        where = str(checkpoint.path.with_name(STATE))
+        try:
+            with naming(CheckpointError, where):
+                step, samples, skipped = (whole_number(state[name]) for name in ("step", "samples", "skipped"))
+            if self.ema is not None:
+                self.ema.load(checkpoint.params_ema)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self._check_moments(where)
+            torch.set_rng_state(state["torch"])
+            if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(state["cuda"])
+            random.setstate(state["python"])
+            np.random.set_state(state["numpy"])  # noqa: NPY002
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+            raise CheckpointError(f"{where}: is not the state of this run ({error!r})") from error
+        if step != checkpoint.step:
+            raise CheckpointError(f"{where}: is of step {step}, and {checkpoint.path.name} of step {checkpoint.step}")
+        self.step, self.samples, self.skipped = step, samples, skipped
+
+    def _check_moments(self, where: str) -> None:
+        """Refuse moments of other shapes than the weights: the optimiser would fail at its first step."""
+        for weight, held in self.optimizer.state.items():
+            for name, value in held.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != weight.shape:
+                    raise CheckpointError(
+                        f"{where}: {name} has the shape {tuple(value.shape)}, its weights {tuple(weight.shape)}"
+                    )
 
 
 def prepare_state(
-    config: TrainConfig, class_names: tuple[str, ...], device: torch.device, resume_from: Path | None
+    config: TrainConfig, class_names: tuple[str, ...], device: torch.device, *, resume: bool = False, data: str = ""
 ) -> RunState:
     """
-    Return networks, optimiser and EMA: new, from another checkpoint, or from the run's own newest checkpoint.
+    Return networks, optimiser and EMA: new, or from the checkpoint that the configuration names.
+
+    Args:
+        config: of the run.
+        class_names: the label order.
+        device: of the networks.
+        resume: whether all of it is restored from a checkpoint of the run afterwards.
+        data: the digest of the samples.
 
     Raises:
         UsageError: backbone, sizes and crops do not match.
@@ -183,10 +211,10 @@ def prepare_state(
     freeze_idle(networks, config)
     if config.loop.checkpointing:
         save_memory(networks.backbone)
-    if resume_from is None and config.init.contrast:
+    if not resume and config.init.contrast:
         favour_contrast(networks.backbone)
-    initial = _initial(config, networks, class_names) if resume_from is None else None
-    if resume_from is None and config.init.identity:
+    initial = _initial(config, networks, class_names) if not resume else None
+    if not resume and config.init.identity:
         clear_head(networks.backbone)
     heads = [head for head in (networks.classifier, networks.reconstruction) if head is not None]
     optimizer = create_optimizer(networks.backbone, heads, config.optimizer)
@@ -198,11 +226,7 @@ def prepare_state(
             # As in DCPT's release: the EMA of fine-tuning starts from the EMA of pre-training.
             wanted = _parts(config)
             ema.load({**ema.weights, **_chosen(initial.params_ema, wanted, ema.weights)})
-    state = RunState(networks, optimizer, ema, class_names)
-    if resume_from is not None:
-        folder = checkpoint_folders(resume_from)[-1]
-        state.restore(load_checkpoint(folder), load_state(folder))
-    return state
+    return RunState(networks, optimizer, ema, class_names, data)
 
 
 def _initial(config: TrainConfig, networks: Networks, class_names: tuple[str, ...]) -> Checkpoint | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from maskdcpt.backbones import Backbone
 from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.data.sampling import Share
 from uirdata.errors import UsageError
 
 
@@ -38,17 +39,23 @@ def stages_of(config: TrainConfig) -> list[Stage]:
     return [Stage(start, end, *rest) for (start, *rest), end in zip(sizes, ends, strict=True)]
 
 
+def share_of(stage: Stage, rank: int = 0, ranks: int = 1) -> Share:
+    """Return a process's part of each batch of a stage; raises UsageError if the batch does not divide into them."""
+    return Share(stage.batch, stage.accumulate, rank, ranks)
+
+
 def check_sizes(config: TrainConfig, backbone: Backbone) -> None:
     """
-    Refuse crops that the network or the mask cannot take, before the first step.
+    Refuse crops and batches that cannot be computed, before the first step.
 
     Raises:
-        UsageError: a crop is not a multiple of what the backbone or the mask needs.
+        UsageError: a crop is not a multiple of what the backbone or the mask needs, or a batch not of its pieces.
     """
     needs = {f"the backbone {config.model.backbone}": backbone.divisor}
     if config.objective.traits.masked:
         needs["objective.mask_patch"] = config.objective.mask_patch
     for stage in stages_of(config):
+        share_of(stage)
         for what, multiple in needs.items():
             if stage.crop % multiple:
                 raise UsageError(f"a crop of {stage.crop} is not a multiple of {multiple}, which {what} needs")

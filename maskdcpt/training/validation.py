@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,9 +19,13 @@ from maskdcpt.metrics.base import MOST_DB
 from maskdcpt.networks.networks import Networks
 from maskdcpt.objectives import OBJECTIVES
 from maskdcpt.objectives.step_masks import step_mask
-from uirdata.errors import UsageError
+from uirdata.errors import UsageError, nearest
 from uirdata.images import RgbImage
+from uirdata.manifest_syntax.pair_rules import Split
+from uirdata.progress import Progress
 from uirdata.subsets import Subset
+
+SPLITS: tuple[str, ...] = get_args(Split)
 
 VALIDATION_CROP = 256
 """Largest side of the windows that validation uses, in pixels: whole images are for `maskdcpt eval`."""
@@ -39,8 +44,15 @@ class Validator:
     def __init__(self, config: TrainConfig, subset: Subset | None, process: Process) -> None:
         self._config = config
         self._device = process.device
-        self._samples = _held_out(config, subset) if process.leads else None
+        found = _held_out(config, subset) if process.leads else ""
+        self._samples: Samples | None = None if isinstance(found, str) else found
+        self._missing = found if isinstance(found, str) else ""
         self._indices = _first_of_each(self._samples, config.loop.validate_images) if self._samples else []
+
+    def remark(self, progress: Progress) -> None:
+        """Say that there is no validation, where the configuration wants one and the shards have no samples for it."""
+        if self._missing:
+            progress.note(f"no validation, and no best checkpoint is kept: {self._missing}")
 
     def validate(self, networks: Networks) -> dict[str, float]:
         """
@@ -113,16 +125,19 @@ def example_rows(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _held_out(config: TrainConfig, subset: Subset | None) -> Samples | None:
+def _held_out(config: TrainConfig, subset: Subset | None) -> Samples | str:
+    """Return the samples of the split for validation, or why there are none; "" if none are wanted."""
     split = config.data.validation_split
     if not split:
-        return None
+        return ""
+    if split not in SPLITS:
+        raise UsageError(f'data.validation_split is {split!r}: {nearest(split, SPLITS)}; "" trains without validation')
     try:
         return open_samples(config.data.shards, split, subset)
-    except UsageError:
+    except UsageError as error:
         # Many shard folders have no such split, and the training split of the same folder has been opened before, so
         # this is no error of the folder.
-        return None
+        return str(error)
 
 
 def _first_of_each(samples: Samples, count: int) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from maskdcpt.weights.checkpoints import FORMAT, MODEL, STATE, CheckpointError, 
 from maskdcpt.weights.load import read_safetensors
 from uirdata.errors import StorageError
 from uirdata.storage.files import storage_error
+
+MODEL_SHA256 = "model_sha256"
+"""The key of state.pt whose value is the sha256 of the `model.safetensors` beside it."""
 
 
 def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, score: float | None) -> dict[str, str]:
@@ -47,7 +52,7 @@ def save_checkpoint(
         step: the number of completed steps.
         tensors: under their full names, such as `params.<network>.<key>`.
         metadata: of `model.safetensors`.
-        state: what a resumed run needs, as plain values and tensors.
+        state: what a resumed run needs, as plain values and tensors; the sha256 of `model.safetensors` is added.
 
     Returns:
         The checkpoint's folder.
@@ -62,7 +67,7 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(held, partial / MODEL, metadata=dict(metadata))
-        torch.save(dict(state), partial / STATE)
+        torch.save({**state, MODEL_SHA256: _sha256(partial / MODEL)}, partial / STATE)
         for name in (MODEL, STATE):
             _sync(partial / name)
         _check_written(partial, held)
@@ -77,6 +82,9 @@ def save_checkpoint(
         raise StorageError(
             f"{final}: cannot be written ({error}). Earlier checkpoints are kept; free disk space and resume the run"
         ) from error
+    finally:
+        # Where the disk is full, half a checkpoint would take the room that the next attempt needs.
+        shutil.rmtree(partial, ignore_errors=True)
     return final
 
 
@@ -84,20 +92,33 @@ def load_state(folder: Path) -> dict[str, Any]:
     """
     Return what a resumed run needs, read from state.pt of a checkpoint.
 
+    Both files of the checkpoint are checked against their checksums; those of earlier releases have none for
+    `model.safetensors`.
+
     Raises:
-        CheckpointError: the file is missing or truncated.
+        CheckpointError: a file is missing, truncated or damaged.
     """
     file = folder / STATE
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(file) as parts:
+            # torch does not check the checksums that it writes.
+            damaged = parts.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{file}: is damaged: {damaged} does not have the checksum that was stored with it")
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
             f"{file}: no such file; the checkpoint can be used, but no run can be resumed from it"
         ) from None
+    except CheckpointError:
+        raise
     except Exception as error:  # torch's unpickler raises exceptions of many classes
-        raise CheckpointError(
-            f"{file}: is damaged ({type(error).__name__}); delete {folder.name} to resume from an older checkpoint"
-        ) from error
+        raise CheckpointError(f"{file}: cannot be read or is damaged ({type(error).__name__}: {error})") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{file}: holds a {type(state).__name__}, expected the state of a run")
+    wanted = state.get(MODEL_SHA256, "")
+    if wanted and _sha256(folder / MODEL) != wanted:
+        raise CheckpointError(f"{folder / MODEL}: is damaged: it does not have the sha256 that was stored with it")
     return state
 
 
@@ -133,6 +154,14 @@ def _check_written(folder: Path, held: Mapping[str, Tensor]) -> None:
 
 def _bytes_equal(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.equal(one.flatten().view(torch.uint8), other.flatten().view(torch.uint8))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -205,6 +206,14 @@ class ShardDataset(Sequence[ShardItem]):
     def labels(self) -> list[int]:
         """The label of each sample, by number."""
         return [self._label[name] for name in self.degradations]
+
+    @cached_property
+    def digest(self) -> str:
+        """A sha256 of the keys, degradations and pixels of all samples in their order, read from the manifest."""
+        found = hashlib.sha256()
+        for name in ("key", "degradation", "gt_sha256", "lq_sha256"):
+            found.update("\n".join(self._table[name].to_pylist()).encode() + b"\0")
+        return found.hexdigest()
 
     def record(self, index: int) -> Record:
         """

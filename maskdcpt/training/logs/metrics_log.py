@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from uirdata.errors import UirError
 from uirdata.storage.files import storage_error, writing
+from uirdata.validators import InvalidValue, load_json, text, whole_number
 
 METRICS = "metrics.jsonl"
+
+_MOST_LINE_BYTES = 1 << 24
 
 
 class MetricsLog:
@@ -24,19 +27,36 @@ class MetricsLog:
         from_step: the step that a resumed run continues from; rows of later steps are removed, as those steps are
             repeated. None starts a new file.
         writes: whether this process is the one that writes.
+        note: called with a message when lines of a resumed run are damaged; they are left out.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
     """
 
-    def __init__(self, run: Path, *, from_step: int | None = None, writes: bool = True) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        from_step: int | None = None,
+        writes: bool = True,
+        note: Callable[[str], None] = lambda _message: None,
+    ) -> None:
         self.path = run / METRICS
         self._writes = writes
         if not writes:
             return
         if from_step is not None and self.path.exists():
-            kept = [row for row in read_metrics(self.path) if row["step"] <= from_step]
+            rows, faults = _rows(self.path)
+            if faults:
+                note(f"warning: {self.path}: {len(faults)} damaged lines are left out; the first is {faults[0]}")
+            kept = [row for row in rows if row["step"] <= from_step]
             with writing(self.path) as partial:
                 partial.write_text("".join(_line(row) for row in kept), encoding="utf-8")
-        elif from_step is None and self.path.exists():
-            self.path.unlink()
+        elif from_step is None:
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError as error:
+                raise storage_error(self.path, error) from error
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """
@@ -77,22 +97,45 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     A truncated last line, as a killed run leaves it, is ignored.
 
     Raises:
-        UirError: there is no such file, or another line is not JSON.
+        UirError: there is no such file, or another line is not a row of metrics.
     """
     file = path / METRICS if path.is_dir() else path
+    rows, faults = _rows(file)
+    if faults:
+        raise UirError(f"{file}: {faults[0]}; delete the line, or resume the run, which leaves it out")
+    return rows
+
+
+def _rows(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows of a file, and what is wrong with which lines; a truncated last line is no fault."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_bytes().split(b"\n")
     except OSError as error:
         raise UirError(f"{file}: cannot be read ({error.strerror}); pass the folder of a run") from error
-    rows = []
+    rows, faults = [], []
     for number, line in enumerate(lines, start=1):
+        if not line.strip() and number == len(lines):
+            break
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise UirError(f"{file}: line {number} is not valid JSON ({error})") from error
-    return rows
+            rows.append(_row(line))
+        except InvalidValue as fault:
+            if number < len(lines):
+                faults.append(f"line {number} {fault}")
+    return rows, faults
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = load_json(line, most_bytes=_MOST_LINE_BYTES)
+    if not isinstance(row, dict):
+        raise InvalidValue(f"is a {type(row).__name__}, expected an object")
+    for name, check in (("event", text), ("step", whole_number)):
+        if name not in row:
+            raise InvalidValue(f"has no {name!r}")
+        try:
+            check(row[name])
+        except InvalidValue as fault:
+            raise InvalidValue(f"has no valid {name!r}: {fault}") from fault
+    return row
 
 
 def read_curves(path: Path) -> dict[str, Curve]:

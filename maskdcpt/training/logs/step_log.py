@@ -61,8 +61,9 @@ class StepTimer:
     def close(self, state: RunState, epoch_length: int) -> dict[str, Any]:
         """Return the means as a row of metrics, and start again from zero. All processes must call together."""
         means = (self._process.mean(self._sums) / max(1, self._steps)).tolist()
-        names = ("loss", "pixel", "classification", "accuracy", "grad_norm")
-        values: dict[str, Any] = {n: v for n, v in zip(names, means, strict=True) if math.isfinite(v)}
+        # Where every step was skipped there is no loss, and 0 would look like a perfect one.
+        names = ("loss", "pixel", "classification", "accuracy", "grad_norm") if self._steps else ()
+        values: dict[str, Any] = {n: v for n, v in zip(names, means, strict=False) if math.isfinite(v)}
         spent = max(1e-9, time.perf_counter() - self._start - self._excluded)
         self.seconds_a_step = spent / max(1, self._taken)
         values["lr"] = state.optimizer.param_groups[0]["lr"]

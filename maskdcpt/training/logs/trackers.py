@@ -7,15 +7,18 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from uirdata.errors import UsageError
 from uirdata.images import RgbImage
-from uirdata.storage.files import writing
+from uirdata.storage.files import storage_error, writing
 
 TRACKER_KEY = "tracker-key.txt"
-
+TENSORBOARD = "tensorboard"
+WANDB = "wandb"
+"""What is written in the folder of a run."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,52 +60,75 @@ def open_trackers(
     if tensorboard:
         # On by default and not required: without the package, metrics.jsonl holds the same values.
         with suppress(ImportError):
-            trackers.append(_TensorBoard(run / "tensorboard"))
+            trackers.append(_TensorBoard(run / TENSORBOARD))
     if tracker:
-        trackers.append(_Service(tracker, name=name, key=_key(run, resume), config=config))
+        try:
+            trackers.append(_Service(tracker, run, name=name, key=_key(run, resume), config=config))
+        except BaseException:
+            for opened in trackers:
+                opened.close()
+            raise
     return trackers
 
 
-class _TensorBoard:
+class _Guarded:
+    """
+    A service that is reported once when it fails, and not used again.
+
+    A run does not end because of its curves, which are in metrics.jsonl as well.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._works = name, True
+
+    def _send(self, send: Callable[[], object]) -> None:
+        if not self._works:
+            return
+        try:
+            with _off_stdout():
+                send()
+        except Exception as error:  # each service has errors of its own
+            self._works = False
+            logger.warning("%s fails (%s); the run continues without it", self._name, error)
+
+
+class _TensorBoard(_Guarded):
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder))
+        super().__init__("TensorBoard")
+        try:
+            self._writer: Any = SummaryWriter(str(folder))
+        except OSError as error:
+            raise storage_error(folder, error) from error
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            self._send(partial(self._writer.add_scalar, name, value, step))
 
     def image(self, step: int, name: str, image: RgbImage) -> None:
-        self._writer.add_image(name, image, step, dataformats="HWC")
+        self._send(lambda: self._writer.add_image(name, image, step, dataformats="HWC"))
 
     def close(self) -> None:
-        self._writer.close()
+        self._send(lambda: self._writer.close())
 
 
-class _Service:
-    """
-    wandb, and trackio, which has the same functions.
+class _Service(_Guarded):
+    """wandb, and trackio, which has the same functions."""
 
-    A service that fails during the run is reported once and not used again: a run does not end because of its curves,
-    which are in metrics.jsonl as well.
-    """
-
-    def __init__(self, package: str, *, name: str, key: str, config: Mapping[str, Any]) -> None:
+    def __init__(self, package: str, run: Path, *, name: str, key: str, config: Mapping[str, Any]) -> None:
         from importlib import import_module
 
+        super().__init__(package)
         try:
             self._service: Any = import_module(package)
         except ImportError as error:
             raise UsageError(f"loop.tracker is {package}, which is not installed: pip install {package}") from error
-        self._package, self._works = package, True
-        # trackio identifies runs by their names alone.
-        identity = {"id": key} if package == "wandb" else {}
+        # trackio identifies runs by their names alone, and writes into a folder of its own.
+        own = {"id": key, "dir": str(run)} if package == "wandb" else {}
         try:
             with _off_stdout():
-                self._service.init(
-                    project="maskdcpt", name=f"{name}-{key}", config=dict(config), resume="allow", **identity
-                )
+                self._service.init(project="maskdcpt", name=f"{name}-{key}", config=dict(config), resume="allow", **own)
         except Exception as error:  # each service has errors of its own
             raise UsageError(
                 f"loop.tracker is {package}, which does not start ({error}); fix that, or leave loop.tracker empty"
@@ -116,16 +142,6 @@ class _Service:
 
     def close(self) -> None:
         self._send(lambda: self._service.finish())
-
-    def _send(self, send: Callable[[], object]) -> None:
-        if not self._works:
-            return
-        try:
-            with _off_stdout():
-                send()
-        except Exception as error:  # each service has errors of its own
-            self._works = False
-            logger.warning("%s fails (%s); the run continues without it", self._package, error)
 
 
 def _key(run: Path, resume: bool) -> str:

@@ -246,7 +246,9 @@ def test_a_configuration_of_absurd_depth_size_or_bytes_is_refused_in_words(tmp_p
         b"a." * 1_000 + b"b = 1": "nested",
         b"[loop]\nsteps = " + b"9" * 5_000: "is not valid TOML",
         b"[loop]\nsteps = " + b"9" * 400: r"loop\.steps is an integer of 1329 bits",
-        b"[data]\nstages = [{start = 1, batch = 1, crop = " + b"9" * 400 + b"}]": r"data\.stages\.0\.crop is an integer",
+        b"[data]\nstages = [{start = 1, batch = 1, crop = "
+        + b"9" * 400
+        + b"}]": r"data\.stages\.0\.crop is an integer",
         b"[optimizer]\nbetas = [nan, 0.9]": r"optimizer\.betas\.0 is nan",
         b"[loop]\nsteps = 2026-01-01": "not JSON serializable",
     }

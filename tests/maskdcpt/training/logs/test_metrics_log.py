@@ -51,6 +51,36 @@ def test_a_truncated_last_line_is_ignored_and_another_is_an_error(tmp_path: Path
     path.write_text('{"event": "tr\n{"event": "train", "step": 1}\n')
     with pytest.raises(UirError, match="line 1 is not valid JSON"):
         read_metrics(path)
+    path.write_text('{"event": "train", "step": 1, "note": "a\u2028b"}\n')
+    assert len(read_metrics(path)) == 1
+    wrong = {
+        b"[1]": "is a list, expected an object",
+        b'{"event": "train"}': "has no 'step'",
+        b'{"event": "train", "step": -1}': "has no valid 'step'",
+        b'{"event": "train", "step": true}': "has no valid 'step'",
+        b'{"event": 5, "step": 1}': "has no valid 'event'",
+        b'{"event": "train", "step": 1, "loss": NaN}': "holds NaN",
+        b'{"event": "tr\xff", "step": 1}': "is not UTF-8",
+        b"[" * 100_000: "is nested too deeply",
+        b"\0\0\0": "is not valid JSON",
+    }
+    for line, words in wrong.items():
+        path.write_bytes(b'{"event": "train", "step": 1}\n' + line + b'\n{"event": "train", "step": 2}\n')
+        with pytest.raises(UirError, match=rf"metrics\.jsonl: line 2 {words}"):
+            read_metrics(path)
+
+
+def test_a_resumed_log_leaves_damaged_lines_out_and_says_how_many(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"event": "train", "step": 1}\n\0\0\0\n{"step": 2}\n{"event": "train", "step": 3}\n{"ev')
+    notes: list[str] = []
+    MetricsLog(tmp_path, from_step=2, note=notes.append)
+    assert path.read_text() == '{"event": "train", "step": 1}\n'
+    assert len(notes) == 1
+    assert "2 damaged lines are left out; the first is line 2 is not valid JSON" in notes[0]
+
+
+def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(UirError, match="pass the folder of a run"):
         read_metrics(tmp_path / "nothing")
 
@@ -83,9 +113,10 @@ def wandb(calls: list[tuple[str, Any]]) -> ModuleType:
     """Return a fake wandb with the functions that are used, with wandb's names of arguments."""
     service = ModuleType("wandb")
 
-    def init(*, project: str, name: str, config: dict[str, Any], id: str, resume: str) -> None:
+    def init(*, project: str, name: str, config: dict[str, Any], id: str, resume: str, dir: str) -> None:
+        assert Path(dir).is_dir()
         sys.stdout.write("a greeting")
-        calls.append(("init", (project, name.removesuffix(f"-{id}"), config, id, resume)))
+        calls.append(("init", (project, name.removesuffix(f"-{id}"), config, id, resume, dir)))
 
     def log(data: dict[str, Any], step: int | None = None) -> None:
         if step == 5:
@@ -107,7 +138,8 @@ def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
     tracker.scalars(3, {"loss": 0.5})
     tracker.image(4, "samples", image_grid([[torch.zeros(3, 4, 4)]]))
     tracker.close()
-    (_, (*words, key, resume)), *rest = calls
+    (_, (*words, key, resume, folder)), *rest = calls
+    assert folder == str(tmp_path)
     assert (words, len(key), resume) == (["maskdcpt", "run", {"a": 1}], 8, "allow")
     assert rest == [("log", ({"loss": 0.5}, 3)), ("log", ({"samples": (4, 4, 3)}, 4)), ("finish", None)]
     assert capsys.readouterr().out == ""

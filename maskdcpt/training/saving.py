@@ -1,0 +1,109 @@
+"""When the checkpoints of a run are written, and what is kept when the run ends with an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from maskdcpt.compute.distributed import Process
+from maskdcpt.config.train_config import TrainConfig
+from maskdcpt.training.errors import TrainingError
+from maskdcpt.training.run_state import RunState
+from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint
+from uirdata.errors import UirError
+from uirdata.progress import Progress
+from uirdata.storage.files import storage_error
+
+
+class Saver:
+    """
+    Writes the checkpoints of a run.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        state: of the run.
+        process: this process.
+        saved: the step of the newest checkpoint; 0 if there is none.
+
+    Attributes:
+        score: the mean PSNR of the last validation, for the next checkpoint.
+        updating: whether the weights are being updated, so that they belong to no step.
+    """
+
+    def __init__(self, config: TrainConfig, run: Path, state: RunState, process: Process, *, saved: int) -> None:
+        self._config, self._run, self._state, self._process = config, run, state, process
+        self._saved = saved
+        self.score: float | None = None
+        self.updating = False
+
+    def save(self) -> None:
+        """Write a checkpoint. All processes must call together."""
+        self._write()
+        self._process.wait()
+
+    def save_completed(self) -> None:
+        """Write a checkpoint of the completed steps when the next one fails, unless they are saved already."""
+        self._state.optimizer.zero_grad(set_to_none=True)
+        if self._state.step != self._saved:
+            self._write()
+
+    @contextmanager
+    def kept(self, progress: Progress) -> Iterator[None]:
+        """
+        Return a context that saves the completed steps when an error ends it, whatever the error is.
+
+        Raises:
+            TrainingError: in place of the error of a device or a machine whose memory ran out.
+            StorageError: in place of an error of the disk.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._keep(progress)
+            if _is_out_of_memory(error):
+                raise TrainingError(
+                    f"memory ran out after step {self._state.step:,} ({_first_line(error)}). Set data.accumulate to 2 "
+                    "or more, loop.checkpointing to true, or a smaller data.workers, and resume the run"
+                ) from error
+            if isinstance(error, OSError):
+                raise storage_error(Path(error.filename or self._run), error) from error
+            raise
+
+    def _keep(self, progress: Progress) -> None:
+        step = self._state.step
+        # Without a barrier: the other processes may be blocked elsewhere. Sharded weights need all of them.
+        if not self._process.leads or self._state.divided or step == self._saved:
+            return
+        if self.updating:
+            progress.note(f"warning: the steps after {self._saved:,} are lost: the error came while weights changed")
+            return
+        try:
+            self.save_completed()
+        except (UirError, OSError, MemoryError, RuntimeError) as error:
+            # The error that ends the run is the one to report.
+            progress.note(f"warning: the steps after {self._saved:,} are lost: no checkpoint can be written ({error})")
+        else:
+            progress.note(f"step {step:,} is saved; once the cause is mended, --resume continues from there")
+
+    def _write(self) -> None:
+        """Write a checkpoint on the leading process; the others send it their parts of sharded weights."""
+        leads, state = self._process.leads, self._state
+        tensors, captured = state.tensors(keep=leads), state.capture(keep=leads)
+        if leads:
+            metadata = metadata_for(self._config, state.class_names, state.step, self.score)
+            save_checkpoint(self._run, state.step, tensors, metadata, captured)
+            prune_checkpoints(self._run, self._config.loop.keep)
+        self._saved = state.step
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch raises a RuntimeError.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
