@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
+import functools
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,7 +14,13 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from uirdata.errors import StorageError
+from uirdata.storage.disk_errors import NOT_SUPPORTED, storage_error
+from uirdata.storage.locks import lock_file
+from uirdata.storage.temporary_names import beside
+
+__all__ = ["free_bytes", "link_or_copy", "move", "storage_error", "sync", "writing"]
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,8 +36,8 @@ def writing(path: Path) -> Iterator[Path]:
         with _partial(path) as partial:
             yield partial
             with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
+                sync(file.fileno())
+            move(partial, path)
     except OSError as error:
         raise storage_error(path, error) from error
 
@@ -44,30 +52,16 @@ def _partial(path: Path) -> Iterator[Path]:
     """
     for number in count(1):
         # The leading dot: pyarrow reads a folder of parts as one table and skips such names.
-        partial = path.with_name(f".{path.name}{'' if number == 1 else f'.{number}'}.part")
+        partial = beside(path, f"{'' if number == 1 else f'.{number}'}.part", start=".")
         while True:
-            with partial.open("ab") as file:
-                taken = _is_locked(file)
+            with partial.open("ab") as file, lock_file(file.fileno(), partial) as free:
                 # Between opening and locking, the previous owner may have renamed it to its final name.
-                if not taken and not _is_same(file, partial):
+                if free and not _is_same(file, partial):
                     continue
-                if not taken:
+                if free:
                     yield partial
                     return
             break
-
-
-def _is_locked(file: BinaryIO) -> bool:
-    """Lock a file; return True if another process has locked it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        # A file system without locks: then only one process may write each shard and table, as usual.
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-    return False
 
 
 def _is_same(file: BinaryIO, path: Path) -> bool:
@@ -75,6 +69,32 @@ def _is_same(file: BinaryIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def sync(file: int) -> None:
+    """Write the bytes of an open file to the disk, on file systems that can do that."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+
+
+def move(source: Path, target: Path) -> None:
+    """
+    Rename a file, also onto another one; where the file system refuses that, copy it and delete the first.
+
+    Raises:
+        OSError: neither is possible.
+    """
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED | {errno.EPERM, errno.EXDEV} or target.is_dir() or not source.is_file():
+            raise
+        _copy(source, target)
+        source.unlink()
+        _remark(target.parent, errno.errorcode.get(error.errno or 0, ""))
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -87,7 +107,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     Raises:
         StorageError: the disk is full, or one of the two cannot be read or written.
     """
-    partial = target.with_name(f".{target.name}.part")
+    partial = beside(target, ".part", start=".")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
@@ -95,10 +115,10 @@ def link_or_copy(source: Path, target: Path) -> None:
             try:
                 os.link(source.resolve(), partial)
             except OSError as error:
-                if error.errno not in _CANNOT_LINK:
+                if error.errno not in _REFUSED:
                     raise
-                shutil.copy2(source, partial)
-            partial.replace(target)
+                _copy(source, partial)
+            move(partial, target)
         finally:
             # Not only after a failure: where both names are of one file already, renaming does nothing.
             partial.unlink(missing_ok=True)
@@ -106,10 +126,32 @@ def link_or_copy(source: Path, target: Path) -> None:
         raise storage_error(target, error) from error
 
 
-# Another file system; a file system or a user without hard links to this file; too many links to it.
-_CANNOT_LINK = frozenset(
-    {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-)
+_REFUSED = NOT_SUPPORTED | {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK}
+"""Another file system; a file system or a user without this operation on this file; too many links to it."""
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, with its mode and times where the file system has them: CIFS and FAT refuse to set them."""
+    try:
+        shutil.copyfile(source, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
+    try:
+        shutil.copystat(source, target)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+
+
+@functools.cache
+def _remark(folder: Path, reason: str) -> None:
+    logger.warning(
+        "%s: this file system does not rename files (%s); they are copied, and a crash may leave half a copy",
+        folder,
+        reason,
+    )
 
 
 def free_bytes(path: Path) -> int:
@@ -118,12 +160,3 @@ def free_bytes(path: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """Return the error for a file that could not be written, with the reason and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            f"{path}: the disk is full. Finished files are kept; free some space and run the same command again"
-        )
-    return StorageError(f"{path}: cannot be written: {error.strerror or error}")

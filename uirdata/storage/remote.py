@@ -7,14 +7,13 @@ folder with it and the manifest, and one folder of tars named by hash, shared by
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +21,8 @@ from typing import Protocol
 from uirdata.errors import DownloadError, ShardError
 from uirdata.storage.cache_room import CacheRoom
 from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
-from uirdata.storage.files import storage_error, writing
+from uirdata.storage.files import writing
+from uirdata.storage.locks import locked
 from uirdata.storage.shards import INFO, list_shards, part_path, read_info
 from uirdata.transfer import Opener
 
@@ -30,6 +30,7 @@ RANGE_READS = 8
 """Images of a shard that are read by ranges before the whole shard is downloaded: a few need no gigabyte."""
 
 _AT_ONCE = 8
+_LONGEST_WAIT_S = 3600.0
 _REJECTED = "rejected.parquet"
 
 
@@ -227,14 +228,6 @@ def _download(target: Path, folder: RemoteFolder, files: Files, name: str) -> No
     download(target, [DownloadSource(f"{folder.name}/{name}", files(name))], Expected(), pace=Pace())
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _alone(path: Path) -> AbstractContextManager[None]:
     """Hold a lock among the processes that read one remote folder."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise storage_error(path, error) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return locked(path, "another process is downloading the same shards", wait_s=_LONGEST_WAIT_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from uirdata.errors import StorageError
-from uirdata.storage.files import link_or_copy
+from uirdata.storage.files import link_or_copy, writing
+from uirdata.storage.temporary_names import beside
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_half_a_copy_never_has_the_final_name(source: Path, tmp_path: Path, monk
         to.write_bytes(b"pix")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copy2", copy_half)
+    monkeypatch.setattr(shutil, "copyfile", copy_half)
     target = tmp_path / "new" / "b.png"
     target.parent.mkdir()
     target.write_bytes(b"before")
@@ -108,3 +110,85 @@ def test_names_the_target_that_cannot_be_written(source: Path, tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"file/b\.png: cannot be written"):
         link_or_copy(source, tmp_path / "file" / "b.png")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOTSUP])
+def test_copies_the_bytes_where_mode_and_times_are_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse_links(monkeypatch, errno.EPERM)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    link_or_copy(source, tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_writes_where_the_file_system_cannot_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with writing(tmp_path / "a.json") as partial:
+        partial.write_text("{}")
+    assert (tmp_path / "a.json").read_text() == "{}"
+
+
+def test_a_disk_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="cannot be written"), writing(tmp_path / "a.json") as partial:
+        partial.write_text("{}")
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EINVAL])
+def test_copies_and_says_so_where_the_file_system_cannot_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def replace(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(Path, "replace", replace)
+    (tmp_path / "a.json").write_text("before")
+    with writing(tmp_path / "a.json") as partial:
+        partial.write_text("after")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.json", "after")]
+    assert "does not rename files" in caplog.text
+
+
+def test_two_writers_of_one_file_do_not_share_a_partial_file_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with writing(tmp_path / "a.json") as one, writing(tmp_path / "a.json") as other:
+        assert one != other
+        one.write_text("one")
+        other.write_text("other")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.json", "one")]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "雪" * 85, "a" * 250 + ".json"])
+def test_writes_and_links_files_with_the_longest_names(source: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "to"
+    with writing(folder / name) as partial:
+        partial.write_text("whole")
+    assert (folder / name).read_text() == "whole"
+    link_or_copy(source, folder / name)
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_long_names_that_differ_at_their_end_have_different_temporary_names() -> None:
+    one, other = (beside(Path("x" * 253 + end), ".part") for end in ("a", "b"))
+    assert one != other
+    assert len(one.name) == 255

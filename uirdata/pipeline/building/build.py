@@ -8,7 +8,6 @@ plan, so that a build that was killed builds only what is missing.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from uirdata.pipeline.building.engines import Engine, LocalEngine
 from uirdata.pipeline.building.object_pool import ObjectPool
 from uirdata.pipeline.building.shard_task import Pixels, ShardTask
 from uirdata.progress import Progress, Silent
-from uirdata.storage.files import storage_error
+from uirdata.storage.locks import locked
 from uirdata.storage.shards import INFO, Rejected, list_shards, part_path, read_info, write_json
 from uirdata.storage.tables import write_rows
 
@@ -165,20 +164,18 @@ def _finish(plan: BuildPlan, subsets: Mapping[str, Classes]) -> tuple[Rejected, 
 def only_builder(folder: Path, task: Slice) -> Iterator[None]:
     """Lock the folder while the block runs: exclusively, or shared with other slices of the same build."""
     whole = task.parts == 1
-    locks = [(".lock", fcntl.LOCK_EX if whole else fcntl.LOCK_SH)]
+    locks = [(".lock", not whole)]
     if not whole:
-        locks.append((f".lock-{task.part}-of-{task.parts}", fcntl.LOCK_EX))
+        locks.append((f".lock-{task.part}-of-{task.parts}", False))
     with ExitStack() as held:
-        for name, kind in locks:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                file = held.enter_context((folder / name).open("w"))
-            except OSError as error:
-                raise storage_error(folder, error) from error
-            try:
-                fcntl.flock(file, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ShardError(
-                    f"{folder}: another build is writing here; wait until it ends, or use another --out"
-                ) from None
+        for name, shared in locks:
+            held.enter_context(
+                locked(
+                    folder / name,
+                    "another build is writing here",
+                    then="wait until it ends, or use another --out",
+                    error=ShardError,
+                    shared=shared,
+                )
+            )
         yield

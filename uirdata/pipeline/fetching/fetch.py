@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.cookiejar
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from uirdata.progress import Progress
 from uirdata.sources import MANIFESTS, Source
 from uirdata.storage.downloads import Pace, RateLimit
 from uirdata.storage.files import writing
+from uirdata.storage.locks import locked
 from uirdata.storage.trees import adopt_tree, release_tree
 
 __all__ = [
@@ -397,18 +397,8 @@ def _nothing_found(source: Source, inventory: Inventory) -> str:
     return f"{source.id}: no pair was found{seen}. The layout of the files may differ from that in the manifest"
 
 
-@contextlib.contextmanager
-def _locked(layout: Layout, source: str) -> Iterator[None]:
+def _locked(layout: Layout, source: str) -> contextlib.AbstractContextManager[None]:
     """Lock a source while the block runs, so that two commands do not write the same file."""
-    folder = layout.downloads(source)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SourceError(f"{source} is being fetched by another command; wait until it ends") from None
-        yield
+    return locked(
+        layout.downloads(source) / ".lock", f"{source} is being fetched by another command", error=SourceError
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,8 +17,9 @@ from uirdata.pipeline.publishing.croissant import croissant
 from uirdata.pipeline.publishing.publication import TABLES, Publication, samples_of_shards
 from uirdata.sources import MANIFESTS
 from uirdata.storage.downloads import hash_file
-from uirdata.storage.files import storage_error, writing
+from uirdata.storage.files import writing
 from uirdata.storage.image_tables import write_image_table
+from uirdata.storage.locks import locked
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, part_path, write_json
 
 CARD, CROISSANT, EVALUATION, REJECTED = "README.md", "croissant.json", "eval.yaml", "rejected.parquet"
@@ -84,18 +84,8 @@ class Tables:
             PublishError: another push from this folder is running.
             StorageError: the folder cannot be written.
         """
-        try:
-            self._work.mkdir(exist_ok=True)
-            file = (self._work / "lock").open("w")
-        except OSError as error:
-            raise storage_error(self._work, error) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise PublishError(
-                    f"{self._work.parent} is being published by another command; wait until it ends"
-                ) from None
+        what = f"{self._work.parent} is being published by another command"
+        with locked(self._work / "lock", what, error=PublishError):
             self._clear()
             yield
             self._clear()
