@@ -136,7 +136,8 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
     Raises:
         UirError: a step failed; the message says which one, and what to do.
     """
-    folder = layout.root / "demo"
+    # Absolute, as the page of a run and its checkpoints name the shards.
+    folder = (layout.root / "demo").absolute()
     clock = _Clock(progress)
     subset = load_subset(SUBSET)
     clock.step(lambda: _fetch(layout, progress))
@@ -156,16 +157,21 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
         finetuning = replace(finetuning, init=replace(finetuning.init, checkpoint=str(pretrained.checkpoint)))
         finetuned = clock.step(lambda: train(finetuning, subset=subset, progress=progress))
         test = open_shards(shards, "test", subset)
-        judged, named = clock.step(
-            lambda: (
-                evaluate(finetuned.checkpoint, test, out=runs / "finetune/test", progress=progress),
-                evaluate(pretrained.checkpoint, test, progress=progress),
+        # As `maskdcpt report` evaluates a run, so that it finds this one evaluated.
+        judged = clock.step(
+            lambda: evaluate(
+                finetuned.checkpoint,
+                shards,
+                subset=subset,
+                classifier=pretrained.checkpoint,
+                out=runs / "finetune/test",
+                progress=progress,
             ),
         )
         from_scratch, compared = clock.step(waited.result)
     report = DemoReport(
         rows=tuple(_rows(judged, compared, subset)),
-        accuracy=named.mean.accuracy or 0.0,
+        accuracy=judged.mean.accuracy or 0.0,
         chance=1 / len(subset.classes),
         statistics=statistics,
         seconds=clock.seconds,
@@ -179,7 +185,7 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
             rows=[vars(row) for row in report.rows],
             accuracy=report.accuracy,
             chance=report.chance,
-            confusion=named.confusion(),
+            confusion=judged.confusion(),
             statistics=statistics,
             curves=_curves({"pre-train": pretrained.run, "fine-tune": finetuned.run, "from scratch": from_scratch.run}),
             masked=sorted((runs / "pretrain/samples").glob("*.png"))[-1:],
@@ -194,8 +200,8 @@ def run_demo(layout: Layout, *, workers: int, progress: Progress) -> DemoReport:
 def _run_from_scratch(config: TrainConfig, subset: Subset) -> tuple[TrainResult, EvalReport]:
     """Train and evaluate the network without pre-training."""
     trained = train(config, subset=subset)
-    test = open_shards(config.data.shards, "test", subset)
-    return trained, evaluate(trained.checkpoint, test, out=Path(config.out) / "test")
+    out = Path(config.out) / "test"
+    return trained, evaluate(trained.checkpoint, config.data.shards, subset=subset, out=out)
 
 
 @contextmanager

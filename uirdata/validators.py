@@ -15,9 +15,11 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from uirdata.errors import UirError, nearest
+
+T = TypeVar("T")
 
 MOST_JSON_BYTES = 1 << 28
 """Largest JSON or TOML file that is read: 256 MiB, some hundred times the largest that this project writes."""
@@ -158,6 +160,33 @@ def load_json(data: str | bytes, *, most_bytes: int = MOST_JSON_BYTES) -> Any:
     except ValueError as error:
         raise InvalidValue(f"is not valid JSON: {error}") from error
     return _not_too_deep(value)
+
+
+def load_typed(data: str | bytes, kind: type[T], *, most_bytes: int = MOST_JSON_BYTES) -> T:
+    """
+    Return the object of a dataclass whose fields a JSON object holds, without conversions but those of JSON.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Size:
+    ...     width: int
+    ...     factors: tuple[float, ...] = ()
+    >>> load_typed('{"width": 3, "factors": [1, 0.5]}', Size)
+    Size(width=3, factors=(1.0, 0.5))
+    >>> load_typed('{"width": "3"}', Size)
+    Traceback (most recent call last):
+    ...
+    uirdata.validators.InvalidValue: has an unfit value: width: input should be a valid integer
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    json_object(load_json(data, most_bytes=most_bytes))
+    try:
+        return TypeAdapter(kind).validate_json(decoded(data), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidValue(f"has an unfit value: {where}: {first['msg'].lower()}") from error
 
 
 def load_toml(data: str | bytes, *, most_bytes: int = MOST_JSON_BYTES) -> dict[str, Any]:

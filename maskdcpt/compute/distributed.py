@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from maskdcpt.compute.devices import chosen_device
+from uirdata.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def joined(device: str, threads: int) -> Iterator[Process]:
     Raises:
         UsageError: there is no such device.
     """
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    ranks = _from_environment("WORLD_SIZE", 1, least=1)
+    local = _from_environment("LOCAL_RANK", 0)
     chosen = chosen_device(device, local if ranks > 1 else None)
     before = torch.get_num_threads()
     if chosen.type == "cpu":
@@ -87,7 +89,7 @@ def joined(device: str, threads: int) -> Iterator[Process]:
         # warns of it.
         warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks > 1 else 1
+        here = _from_environment("LOCAL_WORLD_SIZE", 1, least=1) if ranks > 1 else 1
         yield Process(dist.get_rank() if ranks > 1 else 0, ranks, chosen, here)
     finally:
         if started:
@@ -95,9 +97,21 @@ def joined(device: str, threads: int) -> Iterator[Process]:
         torch.set_num_threads(before)
 
 
+def _from_environment(name: str, default: int, *, least: int = 0) -> int:
+    written = os.environ.get(name, "")
+    if not written:
+        return default
+    if not re.fullmatch(r"\d{1,6}", written, re.ASCII) or int(written) < least:
+        raise UsageError(
+            f"the environment variable {name} is {written!r}, expected a whole number from {least} on; torchrun sets "
+            "it, and without torchrun it must not be set"
+        )
+    return int(written)
+
+
 def _free_threads(asked_for: int) -> int:
     """Return the number of CPU threads of this process; OMP_NUM_THREADS is ignored under torchrun, which sets it."""
     if os.environ.get("OMP_NUM_THREADS") and "LOCAL_WORLD_SIZE" not in os.environ:
         return asked_for
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores // _from_environment("LOCAL_WORLD_SIZE", 1, least=1))

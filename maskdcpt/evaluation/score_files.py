@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 from maskdcpt.evaluation.scores import EvalReport, ImageScore
 from uirdata.errors import UsageError
 from uirdata.storage.files import storage_error, writing
+from uirdata.validators import InvalidValue, load_json, load_typed
+
+logger = logging.getLogger(__name__)
 
 TABLE = "images.parquet"
 REPORT = "report.json"
@@ -90,24 +94,38 @@ class ScoreRows:
     def _read(self, path: Path) -> dict[str, ImageScore]:
         if not path.exists():
             return {}
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if not lines:
+        first, *lines = path.read_bytes().split(b"\n")
+        if not first:
             return {}
-        if _parsed(lines[0]) != self._identity:
+        if _identity(first) != self._identity:
             raise UsageError(
-                f"{path.parent} holds another evaluation (other weights, samples or protocol); choose another --out"
+                f"{path.parent} holds another evaluation (other weights, samples or protocol); delete it, or name "
+                "another folder"
             )
-        rows = (row for line in lines[1:] if (row := _parsed(line)) is not None)
-        return {row["key"]: ImageScore(**row) for row in rows}
+        rows, faults = [], []
+        for number, line in enumerate(lines, start=2):
+            try:
+                rows.append(load_typed(line, ImageScore))
+            except InvalidValue as fault:
+                # A killed run leaves half of its last line.
+                if number <= len(lines):
+                    faults.append(f"line {number} {fault}")
+        if faults:
+            logger.warning(
+                "%s: %d rows cannot be read, and their images are scored again; the first is %s",
+                path,
+                len(faults),
+                faults[0],
+            )
+        return {row.key: row for row in rows}
 
 
 def _line(score: ImageScore) -> str:
     return json.dumps(asdict(score)) + "\n"
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def _identity(line: bytes) -> object:
     try:
-        row = json.loads(line)
-    except ValueError:
+        return load_json(line)
+    except InvalidValue:
         return None
-    return row if isinstance(row, dict) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.progress import Progress
 from uirdata.storage.files import writing
 from uirdata.subsets import Subset
+from uirdata.validators import json_object, load_json, naming
 
 FEATURES = "features.json"
 TESTS = "test"
@@ -137,13 +139,15 @@ def write_report(run: Path, target: Path, *, results: Sequence[Path] = (), title
     if (run / CONFIG).is_file():
         body.append(_about(run))
     for folder, report in reports:
-        body += _evaluation(folder, report)
+        with _of(folder / REPORT):
+            body += _evaluation(folder, report)
     body += _pretraining_images(run)
     if curves:
         body.append("<h2>Curves</h2>")
         body += curves
     if features is not None:
-        body += _features(features)
+        with _of(run / FEATURES):
+            body += _features(features)
     write_page(target, title or f"Run {run.resolve().name}", body)
 
 
@@ -291,7 +295,20 @@ def _drawn_curves(run: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UirError(f"{path}: cannot be read ({error}); delete it and write it again") from error
-    return document
+        data = path.read_bytes()
+    except OSError as error:
+        raise UirError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with naming(UirError, str(path), "delete it and write it again"):
+        return json_object(load_json(data))
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """Name the file in the error of a document that does not have the values of one that this project writes."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UirError(
+            f"{path}: does not hold what `maskdcpt eval` or `maskdcpt report` write ({type(error).__name__}: {error}); "
+            "delete it and write it again"
+        ) from error

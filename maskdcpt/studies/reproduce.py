@@ -27,6 +27,7 @@ from maskdcpt.training.logs.metrics_log import read_curves
 from maskdcpt.training.loop import train
 from maskdcpt.weights.checkpoints import checkpoint_folders
 from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.save import load_state
 from uirdata.errors import UirError, UsageError
 from uirdata.layout import Layout
 from uirdata.pipeline.building.build import build
@@ -41,6 +42,7 @@ from uirdata.progress import Progress, Silent
 from uirdata.sources import load_sources
 from uirdata.storage.files import writing
 from uirdata.subsets import load_subset
+from uirdata.validators import json_object, load_json, load_typed, naming
 
 RESULT = "result.json"
 PHOTOS = "photos"
@@ -202,24 +204,35 @@ def read_outcomes(comparison: Comparison) -> list[Outcome]:
         path = task.folder(comparison.out) / RESULT
         if not path.exists():
             continue
-        try:
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            document["images"] = tuple(document["images"])
-            document["curve"] = tuple((int(step), float(value)) for step, value in document["curve"])
-            found.append(Outcome(task=task, **document))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UirError(
-                f"{path}: cannot be read ({error}); delete it, and the same command writes it again"
-            ) from error
+        with naming(UirError, str(path), "delete it, and the same command writes it again"):
+            document = json_object(load_json(_bytes(path)))
+            found.append(load_typed(json.dumps({**document, "task": asdict(task)}), Outcome))
     return found
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UirError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _run(config: TrainConfig, device: str, progress: Progress | None, stop: Callable[[], bool] | None) -> bool:
     config = replace(config, loop=replace(config.loop, device=device))
     folders = checkpoint_folders(Path(config.out))
-    if folders and folders[-1].name == f"step-{config.loop.steps:06d}":
+    if folders and folders[-1].name == f"step-{config.loop.steps:06d}" and _is_sound(folders[-1]):
         return True
     return train(config, resume=bool(folders), progress=progress, stop=stop).finished
+
+
+def _is_sound(checkpoint: Path) -> bool:
+    try:
+        load_state(checkpoint)
+        load_checkpoint(checkpoint)
+    except UirError:
+        # The run is resumed from the one before.
+        return False
+    return True
 
 
 def _evaluate(comparison: Comparison, task: Task, config: TrainConfig, checkpoint: Path | None) -> Outcome:
@@ -270,7 +283,9 @@ def _check_folder(comparison: Comparison) -> None:
         json.dumps({"size": asdict(plain(comparison.size)), "photos": str(comparison.photos or "sample")})
     )
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != wanted:
+        with naming(UirError, str(path), "delete it to compare what the command names"):
+            found = load_json(_bytes(path))
+        if found != wanted:
             raise UsageError(
                 f"{comparison.out} holds another comparison (its settings.json differs); name another --out, or give "
                 "the same --size and --photos"

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from click.testing import CliRunner
+from uir_cli.maskdcpt import program as maskdcpt
 
 from maskdcpt import demo
 from maskdcpt.config.presets import Preset, find_preset
@@ -56,6 +58,12 @@ def test_the_demo_runs_the_whole_pipeline_and_reports_its_results(tmp_path: Path
     assert not re.search(r"(src|href)=.?https?:", page)
     assert f"{report['rows'][0]['lq']:.2f}" in page
     assert Path(report["checkpoint"]).is_dir()
+    # Its runs are runs as any other: their page is written from anywhere.
+    run = tmp_path / "demo" / "runs" / "finetune"
+    paged = CliRunner().invoke(maskdcpt, ["report", str(run), "--shards", str(tmp_path / "demo" / "shards"), "-q"])
+    assert paged.exit_code == 0, paged.output
+    assert (run / "report.html").exists()
+    assert json.loads((run / "test" / "report.json").read_text())["shards"] == str(tmp_path / "demo" / "shards")
 
 
 def test_a_dry_run_names_the_steps_and_writes_nothing(tmp_path: Path) -> None:
