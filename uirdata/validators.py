@@ -12,10 +12,11 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from uirdata.errors import UirError, nearest
 
@@ -178,11 +179,11 @@ def load_typed(data: str | bytes, kind: type[T], *, most_bytes: int = MOST_JSON_
     ...
     uirdata.validators.InvalidValue: has an unfit value: width: input should be a valid integer
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     json_object(load_json(data, most_bytes=most_bytes))
     try:
-        return TypeAdapter(kind).validate_json(decoded(data), strict=True)
+        return cast(T, _adapter(cast(Hashable, kind)).validate_json(decoded(data), strict=True))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -238,6 +239,14 @@ def shown(value: object) -> str:
         return "an integer of over 60 digits"
     written = repr(value) if isinstance(value, (str, bytes, int, float, bool, type(None))) else type(value).__name__
     return written if len(written) <= 80 else written[:77] + "..."
+
+
+@cache
+def _adapter(kind: Hashable) -> Any:
+    # Imported here: pydantic takes a tenth of a second to import.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cast(type[Any], kind))
 
 
 def _is_finite(value: float) -> bool:

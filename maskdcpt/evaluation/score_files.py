@@ -53,12 +53,12 @@ class ScoreRows:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             own = self._read(self._file)
-            for path in sorted(folder.glob(_ROWS)):
-                self.known |= self._read(path)
             with writing(self._file) as partial:
                 # A killed run may leave half a line, so the complete rows are written again.
                 kept = [_line(score) for score in own.values()]
                 partial.write_text(json.dumps(self._identity) + "\n" + "".join(kept), encoding="utf-8")
+            for path in sorted(folder.glob(_ROWS)):
+                self.known |= self._read(path)
         except OSError as error:
             raise storage_error(folder, error) from error
 

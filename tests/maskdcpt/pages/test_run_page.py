@@ -216,3 +216,23 @@ def test_bench_and_probe_are_commands(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "t.png").stat().st_size > 1000
     assert (tmp_path / "f.pdf").stat().st_size > 1000
     assert len(TYPES) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("report.json", b"{"),
+        ("report.json", b"[]"),
+        ("report.json", b"{}"),
+        ("report.json", b"\xff"),
+        ("report.json", b'{"by_degradation": [5], "mean": {}, "protocol": {}}'),
+        ("report.json", b'{"by_degradation": [{"name": "a", "images": 1, "psnr": "x"}], "mean": {}, "protocol": {}}'),
+        ("features.json", b'{"accuracy": "x"}'),
+        ("features.json", b'{"accuracy": 1, "images": 2, "chance": 0.5, "points": [[1]], "labels": [0]}'),
+        ("features.json", b"[" * 100_000),
+    ],
+)
+def test_a_damaged_document_is_named_with_what_to_do(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UirError, match=rf"{re.escape(name)}: .*delete it and write it again"):
+        write_report(tmp_path, tmp_path / "page.html")
