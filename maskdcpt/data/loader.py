@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from maskdcpt.data.sampling import Draw, StepSampler
 from uirdata.errors import UirError
 from uirdata.images import RgbImage
 from uirdata.pipeline.parallel import signals_held
+
+logger = logging.getLogger(__name__)
 
 _SHARED = (
     "shared memory, /dev/shm, is full; enlarge it (docker run --shm-size=8g, or --ipc=host), or set a smaller "
@@ -57,7 +60,6 @@ def pieces_of(
     loader: DataLoader[Any],
     *,
     again: Callable[[int], DataLoader[Any]] | None = None,
-    note: Callable[[str], None] = lambda _message: None,
 ) -> Iterator[Iterator[PackedBatch]]:
     """
     Return a context with an iterator over a loader's pieces; its processes are ended afterwards, also after an error.
@@ -68,9 +70,8 @@ def pieces_of(
         loader: from `crop_loader`.
         again: returns a loader of the pieces from a number on. When processes are killed they are started again with
             it, once. None does not start them again.
-        note: called with a message when that happens.
     """
-    reader = _Reader(loader, again, note)
+    reader = _Reader(loader, again)
     try:
         yield reader
     finally:
@@ -84,10 +85,8 @@ class ReaderError(UirError):
 class _Reader(Iterator[PackedBatch]):
     """The pieces of a loader; they go on with the processes of a second loader if those of the first are killed."""
 
-    def __init__(
-        self, loader: DataLoader[Any], again: Callable[[int], DataLoader[Any]] | None, note: Callable[[str], None]
-    ) -> None:
-        self._again, self._note = again, note
+    def __init__(self, loader: DataLoader[Any], again: Callable[[int], DataLoader[Any]] | None) -> None:
+        self._again = again
         self._taken = 0
         self._arriving = _started(loader)
 
@@ -97,7 +96,7 @@ class _Reader(Iterator[PackedBatch]):
         except ReaderError as error:
             if self._again is None:
                 raise
-            self._note(f"{error}. They are started again, once")
+            logger.warning("%s. They are started again, once", error)
             again, self._again = self._again, None
             self.close()
             self._arriving = _started(again(self._taken))

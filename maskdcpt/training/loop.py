@@ -183,12 +183,8 @@ class _Loop:
                     self.progress.note(remark)
                 put_aside(resumed)
             write_config(config, self.run)
-        self.log = MetricsLog(
-            self.run,
-            from_step=self.state.step if resumed else None,
-            writes=self.process.leads,
-            note=self.progress.note,
-        )
+        from_step = self.state.step if resumed else None
+        self.log = MetricsLog(self.run, from_step=from_step, writes=self.process.leads)
 
     def run_all(self, stop: Callable[[], bool]) -> bool:
         """Train to the last step, or until `stop` returns True; return whether the run is finished."""
@@ -248,7 +244,7 @@ class _Loop:
             if steps <= 0:
                 continue
             load = partial(self._loader, stage, share, self.state.samples, steps)
-            with pieces_of(load(0), again=load, note=self.progress.note) as arriving:
+            with pieces_of(load(0), again=load) as arriving:
                 for _ in range(steps):
                     yield stage, _Pieces(share, arriving)
 

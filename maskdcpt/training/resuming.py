@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.save import load_state
 from uirdata.errors import UirError, UsageError
 from uirdata.storage.files import storage_error
+
+logger = logging.getLogger(__name__)
 
 DAMAGED = ".damaged"
 """What is appended to the name of a checkpoint that cannot be resumed from."""
@@ -79,25 +82,27 @@ def resume_state(state: RunState, run: Path, process: Process) -> Resumed:
 
 def put_aside(resumed: Resumed) -> None:
     """
-    Rename the damaged checkpoints, so that nothing takes them for the newest of the run.
+    Rename the damaged checkpoints, so that nothing takes them for the newest of the run, and say so.
 
     Raises:
         StorageError: they cannot be renamed.
     """
-    for folder, _ in resumed.damaged:
+    for folder, reason in resumed.damaged:
+        name = _free_name(folder)
         try:
-            folder.rename(_free_name(folder))
+            folder.rename(name)
         except OSError as error:
             raise storage_error(folder, error) from error
+        logger.warning(
+            "%s. The run is resumed from %s, and the steps since are repeated; the damaged checkpoint is kept as %s",
+            reason,
+            resumed.folder.name,
+            name.name,
+        )
 
 
 def remarks(resumed: Resumed, config: TrainConfig) -> Iterator[str]:
     """Yield what the user should know about a run that is resumed with a configuration."""
-    for folder, reason in resumed.damaged:
-        yield (
-            f"warning: {reason}. The run is resumed from {resumed.folder.name}, and the steps since are repeated; the "
-            f"damaged checkpoint is kept as {_free_name(folder).name}"
-        )
     before = resumed.config
     if before is not None and before.loop.steps != config.loop.steps:
         yield _about_steps(before, config, resumed.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoi
 from uirdata.errors import UirError
 from uirdata.progress import Progress
 from uirdata.storage.files import storage_error
+
+logger = logging.getLogger(__name__)
 
 
 class Saver:
@@ -79,13 +82,13 @@ class Saver:
         if not self._process.leads or self._state.divided or step == self._saved:
             return
         if self.updating:
-            progress.note(f"warning: the steps after {self._saved:,} are lost: the error came while weights changed")
+            logger.warning("the steps after %d are lost: the error came while the weights were changed", self._saved)
             return
         try:
             self.save_completed()
         except (UirError, OSError, MemoryError, RuntimeError) as error:
             # The error that ends the run is the one to report.
-            progress.note(f"warning: the steps after {self._saved:,} are lost: no checkpoint can be written ({error})")
+            logger.warning("the steps after %d are lost: no checkpoint can be written (%s)", self._saved, error)
         else:
             progress.note(f"step {step:,} is saved; once the cause is mended, --resume continues from there")
 

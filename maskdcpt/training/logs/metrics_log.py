@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from uirdata.errors import UirError
 from uirdata.storage.files import storage_error, writing
 from uirdata.validators import InvalidValue, load_json, text, whole_number
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 
@@ -27,20 +30,12 @@ class MetricsLog:
         from_step: the step that a resumed run continues from; rows of later steps are removed, as those steps are
             repeated. None starts a new file.
         writes: whether this process is the one that writes.
-        note: called with a message when lines of a resumed run are damaged; they are left out.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        *,
-        from_step: int | None = None,
-        writes: bool = True,
-        note: Callable[[str], None] = lambda _message: None,
-    ) -> None:
+    def __init__(self, run: Path, *, from_step: int | None = None, writes: bool = True) -> None:
         self.path = run / METRICS
         self._writes = writes
         if not writes:
@@ -48,7 +43,7 @@ class MetricsLog:
         if from_step is not None and self.path.exists():
             rows, faults = _rows(self.path)
             if faults:
-                note(f"warning: {self.path}: {len(faults)} damaged lines are left out; the first is {faults[0]}")
+                logger.warning("%s: damaged lines are left out: %d; the first is %s", self.path, len(faults), faults[0])
             kept = [row for row in rows if row["step"] <= from_step]
             with writing(self.path) as partial:
                 partial.write_text("".join(_line(row) for row in kept), encoding="utf-8")

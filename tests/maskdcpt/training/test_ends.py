@@ -28,16 +28,17 @@ from uirdata.progress import Silent
 
 
 class Notes(Silent):
-    """Collects the messages of a run."""
+    """Collects the messages of a run, and its warnings."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: pytest.LogCaptureFixture) -> None:
         self.all: list[str] = []
+        self.log = log
 
     def note(self, message: str) -> None:
         self.all.append(message)
 
     def __contains__(self, words: str) -> bool:
-        return any(words in message for message in self.all)
+        return any(words in message for message in (*self.all, *self.log.messages))
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +93,10 @@ def test_whatever_ends_a_run_its_steps_are_saved_and_it_resumes_to_the_same_weig
     error: Exception,
     kind: type[Exception],
     words: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = ("loop.sample_every=1", "loop.validate_every=1", "loop.checkpoint_every=100")
-    config, notes = tiny_config(shards, tmp_path / "run", *settings), Notes()
+    config, notes = tiny_config(shards, tmp_path / "run", *settings), Notes(caplog)
     stop: Callable[..., Any] = lambda: False  # noqa: E731
     with monkeypatch.context() as patched:
         if place == "picture":
@@ -131,7 +133,9 @@ def test_a_line_of_metrics_that_cannot_be_written_ends_a_run_with_its_steps_save
     assert steps(tmp_path / "run") == ["step-000004"]
 
 
-def test_half_updated_weights_are_never_saved(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_updated_weights_are_never_saved(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     real, calls = torch.optim.AdamW.step, iter(range(1, 100))
 
     def step(optimizer: torch.optim.AdamW, *rest: Any) -> Any:
@@ -140,7 +144,7 @@ def test_half_updated_weights_are_never_saved(shards: Path, tmp_path: Path, monk
             raise MemoryError
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
-    notes = Notes()
+    notes = Notes(caplog)
     with pytest.raises(TrainingError, match="memory ran out after step 4"):
         train(tiny_config(shards, tmp_path / "run"), progress=notes)
     assert steps(tmp_path / "run") == ["step-000003"]
@@ -148,10 +152,10 @@ def test_half_updated_weights_are_never_saved(shards: Path, tmp_path: Path, monk
 
 
 def test_the_error_that_ends_a_run_is_reported_even_if_no_checkpoint_can_be_written(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("maskdcpt.training.saving.save_checkpoint", no_space)
-    notes = Notes()
+    notes = Notes(caplog)
     config = tiny_config(shards, tmp_path / "run", "loop.checkpoint_every=100")
     with pytest.raises(KeyError, match="the cause"):
         train(config, progress=notes, stop=failing(KeyError("the cause"), at=2))
@@ -168,7 +172,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_no_half_of_one(
 
 
 def test_a_killed_loader_process_does_not_end_a_run_and_two_save_its_steps(
-    shards: Path, tmp_path: Path, whole: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+    shards: Path,
+    tmp_path: Path,
+    whole: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -188,7 +196,7 @@ def test_a_killed_loader_process_does_not_end_a_run_and_two_save_its_steps(
 
         return stop
 
-    notes = Notes()
+    notes = Notes(caplog)
     run = train(tiny_config(shards, tmp_path / "once", *settings), progress=notes, stop=kill_at(1)).run
     assert "killed by SIGKILL" in notes
     assert all(torch.equal(whole[name], weight) for name, weight in load_checkpoint(run).params.items())
@@ -302,11 +310,13 @@ def test_a_refused_start_leaves_nothing_and_changes_nothing(
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
-def test_a_misspelt_validation_split_is_refused_and_a_missing_one_is_said(shards: Path, tmp_path: Path) -> None:
+def test_a_misspelt_validation_split_is_refused_and_a_missing_one_is_said(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(UsageError, match=r"data\.validation_split is 'tset': did you mean 'test'"):
         train(tiny_config(shards, tmp_path / "run", "data.validation_split=tset"))
     for split, said in (("val", True), ("test", False), ('""', False)):
-        notes = Notes()
+        notes = Notes(caplog)
         train(
             tiny_config(shards, tmp_path / f"run-{said}-{len(split)}", f"data.validation_split={split}"), progress=notes
         )

@@ -40,10 +40,14 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
-def continue_run(run: Path, *settings: str) -> Notes:
-    notes = Notes()
-    train(with_settings(read_config(run / "config.toml"), [f"out={run}", *settings]), resume=True, progress=notes)
-    return notes
+@pytest.fixture
+def continue_run(caplog: pytest.LogCaptureFixture) -> Callable[..., Notes]:
+    def resume(run: Path, *settings: str) -> Notes:
+        notes = Notes(caplog)
+        train(with_settings(read_config(run / "config.toml"), [f"out={run}", *settings]), resume=True, progress=notes)
+        return notes
+
+    return resume
 
 
 def edit_state(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], object]:
@@ -105,7 +109,7 @@ def _save_plain(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_checkpoint_is_put_aside_and_the_run_resumes_from_the_one_before(
-    run: Path, finished: Path, damage: Callable[[Path], object]
+    run: Path, finished: Path, damage: Callable[[Path], object], continue_run: Callable[..., Notes]
 ) -> None:
     damage(run / "checkpoints" / "step-000006")
     notes = continue_run(run)
@@ -118,7 +122,7 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_run_resumes_from_the_one_befo
     assert all(torch.equal(one.params_ema[name], weight) for name, weight in other.params_ema.items())
 
 
-def test_a_damaged_bit_of_the_state_is_found(run: Path) -> None:
+def test_a_damaged_bit_of_the_state_is_found(run: Path, continue_run: Callable[..., Notes]) -> None:
     folder = run / "checkpoints" / "step-000006"
     content = (folder / STATE).read_bytes()
     # In the middle of the file are moments, which torch reads without a look at their checksums.
@@ -127,7 +131,9 @@ def test_a_damaged_bit_of_the_state_is_found(run: Path) -> None:
     assert "does not have the checksum" in continue_run(run)
 
 
-def test_the_newest_two_may_be_damaged_and_a_sound_one_is_never_pruned(run: Path) -> None:
+def test_the_newest_two_may_be_damaged_and_a_sound_one_is_never_pruned(
+    run: Path, continue_run: Callable[..., Notes]
+) -> None:
     for name in ("step-000004", "step-000006"):
         (run / "checkpoints" / name / STATE).write_bytes(b"")
     notes = continue_run(run, "loop.keep=1")
@@ -137,7 +143,9 @@ def test_the_newest_two_may_be_damaged_and_a_sound_one_is_never_pruned(run: Path
     load_state(checkpoint_folders(run)[0])
 
 
-def test_without_a_sound_checkpoint_the_reasons_are_named_and_nothing_changes(run: Path) -> None:
+def test_without_a_sound_checkpoint_the_reasons_are_named_and_nothing_changes(
+    run: Path, continue_run: Callable[..., Notes]
+) -> None:
     for folder in checkpoint_folders(run):
         (folder / STATE).write_bytes(b"")
     before = sorted(path.relative_to(run) for path in run.rglob("*"))
@@ -146,7 +154,9 @@ def test_without_a_sound_checkpoint_the_reasons_are_named_and_nothing_changes(ru
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
 
 
-def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    run: Path, monkeypatch: pytest.MonkeyPatch, continue_run: Callable[..., Notes]
+) -> None:
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
@@ -156,7 +166,9 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(run: Path, m
     assert [folder.name for folder in checkpoint_folders(run)] == ["step-000002", "step-000004", "step-000006"]
 
 
-def test_other_samples_are_refused_and_the_same_ones_elsewhere_are_not(shards: Path, run: Path, tmp_path: Path) -> None:
+def test_other_samples_are_refused_and_the_same_ones_elsewhere_are_not(
+    shards: Path, run: Path, tmp_path: Path, continue_run: Callable[..., Notes]
+) -> None:
     moved = Path(shutil.copytree(shards, tmp_path / "moved"))
     continue_run(run, f"data.shards={moved}", "loop.steps=8")
     # The same classes and as many samples, with other pixels.
@@ -166,32 +178,36 @@ def test_other_samples_are_refused_and_the_same_ones_elsewhere_are_not(shards: P
     assert load_checkpoint(run).step == 8
 
 
-def test_a_run_of_the_previous_release_is_resumed_without_digests(run: Path, finished: Path) -> None:
+def test_a_run_of_the_previous_release_is_resumed_without_digests(
+    run: Path, finished: Path, continue_run: Callable[..., Notes]
+) -> None:
     for folder in checkpoint_folders(run):
         state = torch.load(folder / STATE, weights_only=True)
         del state["data"], state[MODEL_SHA256]
         torch.save(state, folder / STATE)
     shutil.rmtree(run / "checkpoints" / "step-000006")
     notes = continue_run(run)
-    assert not [note for note in notes.all if "warning" in note]
+    assert not notes.log.messages
     one, other = load_checkpoint(finished), load_checkpoint(run)
     assert all(torch.equal(one.params[name], weight) for name, weight in other.params.items())
     assert load_state(checkpoint_folders(run)[-1])["data"] == load_state(checkpoint_folders(finished)[-1])["data"]
 
 
-def test_what_a_changed_number_of_steps_does_to_the_rate_is_said(run: Path) -> None:
+def test_what_a_changed_number_of_steps_does_to_the_rate_is_said(run: Path, continue_run: Callable[..., Notes]) -> None:
     notes = continue_run(run, "loop.steps=12")
     assert "loop.steps was 6 and is 12: the cosine now ends at step 12" in notes
     assert "The learning rate continues at 0.00015 instead of 1e-06" in notes
     assert "step 12 of 5 is done already" in continue_run(run, "loop.steps=5")
 
 
-def test_a_constant_rate_is_said_to_stay(shards: Path, tmp_path: Path) -> None:
+def test_a_constant_rate_is_said_to_stay(shards: Path, tmp_path: Path, continue_run: Callable[..., Notes]) -> None:
     run = train(tiny_config(shards, tmp_path / "run", "loop.steps=2")).run
     assert "loop.steps was 2 and is 3; the learning rate stays constant" in continue_run(run, "loop.steps=3")
 
 
-def test_a_warm_up_of_an_earlier_release_is_said_to_go_on_otherwise(shards: Path, tmp_path: Path) -> None:
+def test_a_warm_up_of_an_earlier_release_is_said_to_go_on_otherwise(
+    shards: Path, tmp_path: Path, continue_run: Callable[..., Notes]
+) -> None:
     settings = ("optimizer.schedule=cosine", "optimizer.warmup_steps=4")
     run = train(tiny_config(shards, tmp_path / "run", *settings)).run
     assert "earlier release" not in continue_run(run)
@@ -239,7 +255,9 @@ def test_addresses_and_releases_are_kept(place: str, tmp_path: Path, monkeypatch
         assert stored.data.shards == place
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_says_how_to_start_it(shards: Path, tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_checkpoint_says_how_to_start_it(
+    shards: Path, tmp_path: Path, continue_run: Callable[..., Notes]
+) -> None:
     run = train(tiny_config(shards, tmp_path / "run", "loop.steps=1")).run
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UirError, match=r"start the run with --config .*config\.toml"):

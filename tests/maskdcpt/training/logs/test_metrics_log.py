@@ -70,14 +70,15 @@ def test_a_truncated_last_line_is_ignored_and_another_is_an_error(tmp_path: Path
             read_metrics(path)
 
 
-def test_a_resumed_log_leaves_damaged_lines_out_and_says_how_many(tmp_path: Path) -> None:
+def test_a_resumed_log_leaves_damaged_lines_out_and_says_how_many(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"event": "train", "step": 1}\n\0\0\0\n{"step": 2}\n{"event": "train", "step": 3}\n{"ev')
-    notes: list[str] = []
-    MetricsLog(tmp_path, from_step=2, note=notes.append)
+    MetricsLog(tmp_path, from_step=2)
     assert path.read_text() == '{"event": "train", "step": 1}\n'
-    assert len(notes) == 1
-    assert "2 damaged lines are left out; the first is line 2 is not valid JSON" in notes[0]
+    (message,) = caplog.messages
+    assert "damaged lines are left out: 2; the first is line 2 is not valid JSON" in message
 
 
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
