@@ -80,6 +80,8 @@ def train(
         raise UsageError(f"{out} holds no run to resume; omit --resume to start one")
     named, origin = _configuration(preset, config, out if resume else None)
     chosen = _with_options(named, shards, init, out, settings)
+    if resume:
+        _check_place(chosen.data.shards)
     if print_config:
         from maskdcpt.config.preset_values import YOURS
         from maskdcpt.config.toml import differences, to_document, to_toml
@@ -96,6 +98,16 @@ def train(
         _show_plan(chosen, subset, console)
         return
     _train(chosen, subset, resume, console)
+
+
+def _check_place(shards: str) -> None:
+    """Refuse the relative path of shards that an earlier release stored, where it leads nowhere from here."""
+    from uirdata.pipeline.opening import is_remote
+
+    if shards and not is_remote(shards) and not Path(shards).is_absolute() and not Path(shards).exists():
+        raise UsageError(
+            f"the run names its shards {shards!r}, relative to the folder that it was started in; give --shards"
+        )
 
 
 def _train(config: TrainConfig, subset: Subset | None, resume: bool, console: Console) -> None:

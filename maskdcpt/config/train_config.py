@@ -68,7 +68,8 @@ class DataConfig:
         augment: turn and flip; all eight combinations are equally likely.
         fresh: degrade a GT again each time it is drawn, with other noise; otherwise each GT keeps one LQ, as in DCPT's
             release. Published pairs do not change. This costs the time of the degradations.
-        validation_split: split for validation; "" has none. Where the shards have no such split there is no validation.
+        validation_split: train, val or test: the split for validation; "" has none. Where the shards have no such split
+            there is no validation, which the run says.
             A checkpoint chosen on `test` makes the test results invalid.
     """
 

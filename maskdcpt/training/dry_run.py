@@ -11,6 +11,7 @@ from maskdcpt.data.samples import open_samples, repeat_ratios
 from maskdcpt.data.sampling import epoch_slots
 from maskdcpt.networks.networks import Networks
 from maskdcpt.training.stages import check_sizes, stages_of
+from maskdcpt.training.validation import held_out
 from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.subsets import Subset
 
@@ -27,6 +28,7 @@ def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, 
     slots = epoch_slots(samples.degradations, repeat_ratios(config.data.repeat, chosen, samples), config.data.sampling)
     networks = Networks.create(config, len(samples.class_names))
     check_sizes(config, networks.backbone)
+    validation = held_out(config, chosen)
     stages = stages_of(config)
     seen = sum((stage.end - stage.start) * stage.batch for stage in stages)
     parameters = {
@@ -37,6 +39,9 @@ def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, 
         "labels": ", ".join(samples.class_names),
         "samples": f"{len(samples):,}",
         "samples in an epoch": f"{len(slots):,}",
+        "samples for validation": f"none: {validation or 'not wanted'}"
+        if isinstance(validation, str)
+        else f"{len(validation):,}",
         **parameters,
         "steps": f"{config.loop.steps:,}",
         "crops seen": f"{seen:,} ({seen / len(slots):.1f} epochs)",

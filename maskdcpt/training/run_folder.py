@@ -103,7 +103,10 @@ def environment(config: TrainConfig, process: Process) -> dict[str, Any]:
 def _check_same_run(config: TrainConfig, run: Path) -> None:
     if not checkpoint_folders(run):
         how = f"with --config {run / CONFIG}" if (run / CONFIG).exists() else "without --resume"
-        raise UsageError(f"{run} contains no checkpoint to resume from; start the run {how}")
+        raise UsageError(
+            f"{run} contains no checkpoint to resume from; start the run {how}, or, if it was moved, name "
+            "its folder with --out"
+        )
     changed = [key for key in differences(config, read_config(run / CONFIG)) if key not in FREE_ON_RESUME]
     if changed:
         raise UsageError(

@@ -78,11 +78,14 @@ class Saver:
 
     def _keep(self, progress: Progress) -> None:
         step = self._state.step
-        # Without a barrier: the other processes may be blocked elsewhere. Sharded weights need all of them.
-        if not self._process.leads or self._state.divided or step == self._saved:
+        if not self._process.leads or step == self._saved:
             return
         if self.updating:
             logger.warning("the steps after %d are lost: the error came while the weights were changed", self._saved)
+            return
+        # Without a barrier: the other processes may be blocked elsewhere.
+        if self._state.divided:
+            logger.warning("the steps after %d are lost: sharded weights need all processes", self._saved)
             return
         try:
             self.save_completed()

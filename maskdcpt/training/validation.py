@@ -44,7 +44,7 @@ class Validator:
     def __init__(self, config: TrainConfig, subset: Subset | None, process: Process) -> None:
         self._config = config
         self._device = process.device
-        found = _held_out(config, subset) if process.leads else ""
+        found = held_out(config, subset) if process.leads else ""
         self._samples: Samples | None = None if isinstance(found, str) else found
         self._missing = found if isinstance(found, str) else ""
         self._indices = _first_of_each(self._samples, config.loop.validate_images) if self._samples else []
@@ -125,8 +125,13 @@ def example_rows(
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _held_out(config: TrainConfig, subset: Subset | None) -> Samples | str:
-    """Return the samples of the split for validation, or why there are none; "" if none are wanted."""
+def held_out(config: TrainConfig, subset: Subset | None) -> Samples | str:
+    """
+    Return the samples of the split for validation, or why there are none; "" if none are wanted.
+
+    Raises:
+        UsageError: there is no split of that name in any shards.
+    """
     split = config.data.validation_split
     if not split:
         return ""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from uir_cli.maskdcpt import program
 
-from maskdcpt.config.toml import to_toml
+from maskdcpt.config.toml import read_config, to_toml, with_settings
 from tests.maskdcpt.tiny import random_image, tiny_config, write_shards
 from uirdata.images import read_image
 
@@ -118,6 +119,34 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["samples in an epoch"] == "6"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would_and_says_what_it_lacks(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(to_toml(tiny_config(folder / "shards", tmp_path / "run", "data.validation_split=vla")))
+    result = run("train", "--config", config, "--dry-run")
+    assert result.exit_code == 2
+    assert "data.validation_split is 'vla': did you mean 'val'" in result.output
+    said = run("train", "--config", config, "--set", "data.validation_split=val", "--dry-run", "--json")
+    assert json.loads(said.stdout)["samples for validation"].startswith("none: ")
+    batch = run("train", "--config", config, "--set", "data.accumulate=3", "--dry-run")
+    assert "does not divide into" in batch.output
+
+
+def test_a_run_of_an_earlier_release_whose_shards_are_relative_says_how_to_name_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path(shutil.copytree(folder / "pre", tmp_path / "own"))
+    config = with_settings(read_config(own / "config.toml"), ["data.shards=shards", "out=pre"])
+    (own / "config.toml").write_text(to_toml(config))
+    monkeypatch.chdir(tmp_path)
+    result = run("train", "--out", own, "--resume")
+    assert result.exit_code == 2
+    assert "names its shards 'shards', relative to the folder that it was started in" in result.output
+    monkeypatch.chdir(folder)
+    assert run("train", "--out", own, "--resume", "--set", "loop.steps=3", "-q").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--out", own, "--resume", "--set", "loop.steps=4", "-q").exit_code == 0
 
 
 def test_shards_that_are_not_there_end_with_1(tmp_path: Path) -> None:
