@@ -109,9 +109,14 @@ class _Reader(Iterator[PackedBatch]):
             piece: PackedBatch | UirError = next(self._arriving)
         except (RuntimeError, OSError, EOFError) as error:
             code = _exit_code(self._arriving)
-            if not code:
-                raise
-            raise ReaderError(_reason(code)) from error
+            if code:
+                raise ReaderError(_reason(code)) from error
+            if "Too many open files" in str(error):
+                raise ReaderError(
+                    "no batch can be received from the processes that read samples: too many files are open; raise the "
+                    "limit (ulimit -n), or set a smaller data.workers"
+                ) from error
+            raise
         if isinstance(piece, UirError):
             raise piece
         return piece

@@ -19,7 +19,7 @@ from maskdcpt.evaluation.image_grids import PLACES, SHOWN
 from maskdcpt.evaluation.score_files import REPORT
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.studies.probe import ProbeSettings, map_features, probe_features
-from maskdcpt.training.logs.metrics_log import read_curves
+from maskdcpt.training.logs.metrics_log import METRICS, read_curves
 from maskdcpt.training.run_folder import CONFIG
 from maskdcpt.weights.build import classifier_before
 from maskdcpt.weights.checkpoints import Checkpoint
@@ -278,11 +278,10 @@ def _pretraining_images(run: Path) -> Iterator[str]:
 
 
 def _drawn_curves(run: Path) -> list[str]:
-    try:
-        curves = read_curves(run)
-    except UirError:
+    if not (run / METRICS).exists():
         # An evaluation without a run has no curves.
         return []
+    curves = read_curves(run)
     drawn = []
     for name in (*_CURVES, *(key for key in curves if key.startswith("validation/psnr/"))):
         # In fine-tuning the loss is the pixel loss, so one curve is enough.

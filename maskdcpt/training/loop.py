@@ -106,7 +106,8 @@ def train(
 
     Raises:
         UsageError: the configuration does not match the networks, the shards, or the run to resume.
-        UirError: shards, checkpoints or the disk fail, or losses are NaN in too many steps in a row.
+        UirError: shards, checkpoints or the disk fail, losses are NaN in too many steps in a row, or another training
+            writes into the folder. Completed steps are saved first where that is possible.
     """
     config = with_absolute_paths(checked(config))
     chosen = subset_of_shards(config.data.shards, config.data.subset if subset is None else subset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,8 +61,8 @@ class Saver:
         Return a context that saves the completed steps when an error ends it, whatever the error is.
 
         Raises:
-            TrainingError: in place of the error of a device or a machine whose memory ran out.
-            StorageError: in place of an error of the disk.
+            TrainingError: memory ran out, or the system refused something else.
+            StorageError: the disk is full.
         """
         try:
             yield
@@ -73,7 +74,9 @@ class Saver:
                     "or more, loop.checkpointing to true, or a smaller data.workers, and resume the run"
                 ) from error
             if isinstance(error, OSError):
-                raise storage_error(Path(error.filename or self._run), error) from error
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise storage_error(Path(error.filename or self._run), error) from error
+                raise TrainingError(f"the run cannot continue after step {self._state.step:,}: {error}") from error
             raise
 
     def _keep(self, progress: Progress) -> None:

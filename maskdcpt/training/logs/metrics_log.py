@@ -12,7 +12,7 @@ from typing import Any
 
 from uirdata.errors import UirError
 from uirdata.storage.files import storage_error, writing
-from uirdata.validators import InvalidValue, load_json, text, whole_number
+from uirdata.validators import InvalidValue, finite_number, load_json, text, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,19 @@ def _row(line: bytes) -> dict[str, Any]:
             check(row[name])
         except InvalidValue as fault:
             raise InvalidValue(f"has no valid {name!r}: {fault}") from fault
+    _check_numbers(row)
     return row
+
+
+def _check_numbers(row: Mapping[str, Any]) -> None:
+    for name, value in row.items():
+        if isinstance(value, dict):
+            _check_numbers(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            try:
+                finite_number(value)
+            except InvalidValue as fault:
+                raise InvalidValue(f"has no valid {name!r}: {fault}") from fault
 
 
 def read_curves(path: Path) -> dict[str, Curve]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -148,7 +149,10 @@ def _key(run: Path, resume: bool) -> str:
     """Return the id of a run for services: the same when it is resumed, different for each run, whatever its name."""
     file = run / TRACKER_KEY
     if resume and file.exists():
-        return file.read_text(encoding="utf-8").strip()
+        written = file.read_bytes().strip()
+        if re.fullmatch(rb"[0-9a-f]{8}", written):
+            return written.decode()
+        logger.warning("%s: holds no key of 8 hexadecimal digits; the curves continue under a new one", file)
     key = secrets.token_hex(4)
     with writing(file) as partial:
         partial.write_text(key + "\n", encoding="utf-8")

@@ -78,8 +78,9 @@ PLACES: list[tuple[str, Exception, type[Exception], str]] = [
     ("validation", ZeroDivisionError("a bug"), ZeroDivisionError, "a bug"),
     ("validation", torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "memory ran out after step 5"),
     ("validation", RuntimeError("DefaultCPUAllocator: can't allocate memory"), TrainingError, "memory ran out"),
+    ("validation", OSError(errno.ENOSPC, "No space left on device"), StorageError, "the disk is full"),
     ("stop", KeyError("of a caller"), KeyError, "of a caller"),
-    ("validation", OSError(errno.EMFILE, "Too many open files"), StorageError, "Too many open files"),
+    ("validation", OSError(errno.EMFILE, "Too many open files"), TrainingError, "Too many open files"),
 ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +59,7 @@ def test_a_truncated_last_line_is_ignored_and_another_is_an_error(tmp_path: Path
         b'{"event": "train"}': "has no 'step'",
         b'{"event": "train", "step": -1}': "has no valid 'step'",
         b'{"event": "train", "step": true}': "has no valid 'step'",
+        b'{"event": "train", "step": 1, "loss": 1' + b"0" * 400 + b"}": "has no valid 'loss'",
         b'{"event": 5, "step": 1}': "has no valid 'event'",
         b'{"event": "train", "step": 1, "loss": NaN}': "holds NaN",
         b'{"event": "tr\xff", "step": 1}': "is not UTF-8",
@@ -147,7 +149,7 @@ def test_curves_go_to_a_service_and_nothing_of_it_to_stdout(
 
 
 def test_a_resumed_run_keeps_its_id_at_a_service_and_a_new_one_gets_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[tuple[str, Any]] = []
     monkeypatch.setitem(sys.modules, "wandb", wandb(calls))
@@ -155,6 +157,10 @@ def test_a_resumed_run_keeps_its_id_at_a_service_and_a_new_one_gets_another(
         open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={}, resume=resume)
     first, resumed, fresh = (values[3] for name, values in calls)
     assert first == resumed != fresh
+    (tmp_path / "tracker-key.txt").write_bytes(b"\xff../x\n")
+    open_trackers(tmp_path, name="run", tensorboard=False, tracker="wandb", config={}, resume=True)
+    assert re.fullmatch("[0-9a-f]{8}", calls[-1][1][3])
+    assert "holds no key of 8 hexadecimal digits" in caplog.text
 
 
 def test_a_service_that_fails_during_a_run_is_reported_once_and_ends_no_run(
