@@ -9,7 +9,14 @@ from typing import Any
 
 from uirdata.errors import ShardError
 
-_KEY = re.compile(r"[^./\\ ]+")
+SPLITS = ("train", "val", "test")
+
+KEY = r"[^./\\ \x00-\x1f\x7f]+"
+"""Form of a key: readers of WebDataset split at the first dot, and may unpack the rest as a path."""
+
+MOST_KEY_BYTES = 90
+
+_KEY = re.compile(KEY)
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,10 @@ def check_key(key: str) -> None:
     Raises:
         ShardError: it is empty, over 90 bytes, or has a dot, a slash or a space.
     """
-    if not _KEY.fullmatch(key) or len(key.encode()) > 90:
-        raise ShardError(f"{key!r} cannot be a sample's key: 1 to 90 bytes, without dots, slashes and spaces")
+    if not _KEY.fullmatch(key) or len(key.encode()) > MOST_KEY_BYTES:
+        raise ShardError(
+            f"{key!r} cannot be a sample's key: 1 to {MOST_KEY_BYTES} bytes, without dots, slashes and spaces"
+        )
 
 
 def check_columns(names: Sequence[str], where: str) -> None:

@@ -19,10 +19,11 @@ from uirdata.degradations import DEGRADATIONS, Recipe, degrade
 from uirdata.errors import ImageError, NoSamplesError, ShardError, UsageError, nearest
 from uirdata.fast_decoding import part_of
 from uirdata.images import RgbImage, Window, decode_image, pixel_sha256
-from uirdata.records import RECORD_FIELDS, Record, check_columns, record_from_row
+from uirdata.records import RECORD_FIELDS, Record, record_from_row
+from uirdata.storage.manifest_rows import checked_rows
+from uirdata.storage.pool_info import read_info
 from uirdata.storage.remote import RemoteShards
-from uirdata.storage.shards import MANIFEST, list_shards, read_info
-from uirdata.storage.tables import read_table
+from uirdata.storage.shard_states import ManifestPart, list_parts
 from uirdata.subsets import Subset
 
 _OPEN_FILES = 128
@@ -336,12 +337,11 @@ def read_shard_folder(
     """
     if not folder.is_dir():
         raise ShardError(f"{folder}: no such folder; create it with `uir build-shards --out {folder}`")
+    parts = list_parts(folder)
     if remote is None:
-        _check_shards(folder)
+        _check_shards(folder, parts)
     name = remote.name if remote is not None else folder
-    table = read_table(folder / MANIFEST)
-    check_columns(table.column_names, str(folder / MANIFEST))
-    table = table.sort_by([("shard", "ascending"), ("gt_offset", "ascending")])
+    table = checked_rows(folder, parts)
     present = set(table["degradation"].unique().to_pylist())
     if split is not None:
         splits = sorted(table["split"].unique().to_pylist())
@@ -390,8 +390,8 @@ def in_subset(subset: Subset) -> pc.Expression:
     return wanted
 
 
-def _check_shards(folder: Path) -> None:
-    for state in list_shards(folder):
+def _check_shards(folder: Path, parts: Sequence[ManifestPart]) -> None:
+    for _, state, _ in parts:
         path = folder / state.path
         if not path.is_file():
             raise ShardError(f"{path}: is missing; run `uir build-shards` again to restore it")

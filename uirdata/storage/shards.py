@@ -10,25 +10,44 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from uirdata.errors import ShardError
-from uirdata.images import CODECS, Codec
-from uirdata.records import IN_TAR, Record, record_from_row
+from uirdata.records import IN_TAR, record_from_row
 from uirdata.storage.files import writing
+from uirdata.storage.manifest_rows import MANIFEST_SCHEMA
+from uirdata.storage.pool_info import INFO, pool_codec, read_info
+from uirdata.storage.shard_states import (
+    MANIFEST,
+    Rejected,
+    ShardState,
+    list_shards,
+    part_path,
+    shard_keys,
+    shard_state,
+)
 from uirdata.storage.tables import write_rows
 
-MANIFEST = "manifest.parquet"
-INFO = "info.json"
-
-_ARROW_TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
-MANIFEST_SCHEMA = pa.schema([(field.name, _ARROW_TYPES[str(field.type)]) for field in fields(Record)])
+__all__ = [
+    "INFO",
+    "MANIFEST",
+    "MANIFEST_SCHEMA",
+    "Rejected",
+    "SampleBytes",
+    "ShardState",
+    "TarWriter",
+    "list_shards",
+    "part_path",
+    "pool_codec",
+    "read_info",
+    "shard_keys",
+    "shard_state",
+    "write_json",
+    "write_shard",
+]
 
 _BLOCK = 512
 
@@ -44,41 +63,6 @@ class SampleBytes:
     gt: bytes
     lq: bytes
     fields: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A sample that could not be made."""
-
-    key: str
-    shard: str
-    source: str
-    level: str
-    gt_path: str
-    lq_path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ShardState:
-    """
-    The state of a tar as its part of the manifest describes it.
-
-    Attributes:
-        path: of the tar, relative to the shard folder.
-        samples: number of samples in it.
-        size: of the tar in bytes.
-        sha256: of the tar.
-        plan: digest of the plan that it was built from.
-        rejected: the planned samples that could not be made; a JSON list in the part.
-    """
-
-    path: str
-    samples: int
-    size: int
-    sha256: str
-    plan: str
-    rejected: tuple[Rejected, ...]
 
 
 class TarWriter:
@@ -151,94 +135,6 @@ def write_shard(
     return state
 
 
-def part_path(folder: Path, path: str) -> Path:
-    """
-    Return the path of the manifest part of a shard.
-
-    >>> part_path(Path("pool"), "train/noise/wed-00007.tar").as_posix()
-    'pool/manifest.parquet/train-noise-wed-00007.parquet'
-    """
-    return folder / MANIFEST / (path.removesuffix(".tar").replace("/", "-") + ".parquet")
-
-
-def shard_state(folder: Path, path: str) -> ShardState | None:
-    """
-    Return the state of a shard; None if it is missing or truncated, or its part cannot be read.
-
-    Only the size of the tar is checked, not its hash: `uir verify --deep` checks that.
-    """
-    state = _read_state(part_path(folder, path))
-    if state is None:
-        return None
-    tar = folder / path
-    return state if tar.is_file() and tar.stat().st_size == state.size else None
-
-
-def shard_keys(folder: Path, path: str) -> tuple[str, ...] | None:
-    """Return the keys of all samples that a shard was planned with, made or rejected; None without its part."""
-    part = part_path(folder, path)
-    state = _read_state(part)
-    if state is None:
-        return None
-    made: list[str] = pq.read_table(part, columns=["key"])["key"].to_pylist()
-    return (*made, *(row.key for row in state.rejected))
-
-
-def list_shards(folder: Path) -> list[ShardState]:
-    """
-    Return the shards in a folder's manifest, sorted by path, whether or not their tars are complete.
-
-    Raises:
-        ShardError: there is no manifest, or a part of it is broken.
-    """
-    parts = sorted((folder / MANIFEST).glob("*.parquet")) if (folder / MANIFEST).is_dir() else []
-    if not parts:
-        raise ShardError(f"{folder}: no {MANIFEST} here; create one with `uir build-shards --out {folder}`")
-    states = []
-    for part in parts:
-        state = _read_state(part)
-        if state is None:
-            raise ShardError(f"{part}: is broken; delete it and run `uir build-shards` again")
-        states.append(state)
-    return sorted(states, key=lambda state: state.path)
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """
-    Return the contents of info.json; {} if there is none yet.
-
-    Raises:
-        ShardError: it is not valid JSON.
-    """
-    path = folder / INFO
-    if not path.exists():
-        return {}
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ShardError(f"{path}: cannot be read ({error}); delete it and run `uir build-shards` again") from error
-    if not isinstance(document, dict):
-        raise ShardError(f"{path}: is not an object; delete it and run `uir build-shards` again")
-    return document
-
-
-def pool_codec(folder: Path) -> Codec:
-    """
-    Return the codec that info.json says a pool's images are in.
-
-    Raises:
-        ShardError: it names none, or one that this release does not know.
-    """
-    named = read_info(folder).get("codec")
-    codec = next((known for known in CODECS if known == named), None)
-    if codec is None:
-        raise ShardError(
-            f"{folder / INFO}: the codec is {named!r}, expected {' or '.join(CODECS)}; another tool changed it, or a "
-            "newer release wrote the shards"
-        )
-    return codec
-
-
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """
     Write JSON with sorted keys, atomically.
@@ -295,19 +191,3 @@ def _header(name: str, size: int) -> bytes:
     header[257:265] = b"ustar\x0000"
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header)
-
-
-def _read_state(part: Path) -> ShardState | None:
-    try:
-        metadata = pq.read_schema(part).metadata or {}
-        value = {name: metadata[f"uir.{name}".encode()].decode() for name in ShardState.__dataclass_fields__}
-        return ShardState(
-            value["path"],
-            int(value["samples"]),
-            int(value["size"]),
-            value["sha256"],
-            value["plan"],
-            tuple(Rejected(**row) for row in json.loads(value["rejected"])),
-        )
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
-        return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +18,13 @@ from uirdata.storage.files import writing
 T = TypeVar("T")
 
 _ROWS_AT_ONCE = 50_000
+_FEW_ROWS, _BYTES_OF_ROW = 1 << 20, 4
+
+_DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, MemoryError, OverflowError)
+
+
+class DamagedTable(ShardError):
+    """A file is no parquet, or damaged: unlike one that cannot be read, it can be replaced."""
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
@@ -64,14 +72,84 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     Return the table in a parquet file, or in a folder of them.
 
     Raises:
-        ShardError: it is missing or incomplete.
+        ShardError: it is missing, cannot be read, is no parquet or incomplete, or lacks a column.
     """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    for file in files:
+        with open_parquet(file) as parquet:
+            _check_columns(file, parquet, columns)
+    return read_tables(files, path, columns)
+
+
+def read_tables(
+    files: Sequence[Path], name: Path, columns: Sequence[str] | None = None, *, encoded: Sequence[str] = ()
+) -> pa.Table:
+    """
+    Return the rows of parquet files that `open_parquet` has opened before, one file after another.
+
+    Args:
+        files: the files, all with the same columns.
+        name: what they are together, for messages.
+        columns: names of the columns; None for all.
+        encoded: names of columns of text to return as dictionary and indices. That takes half as long again, and little
+            memory where a short file stands for a very long column, such as a text of megabytes in each of many rows.
+
+    Raises:
+        ShardError: as in `read_table`.
+    """
+    if not files:
+        raise ShardError(f"{name}: no such table")
+    options: dict[str, Any] = {"columns": columns, "read_dictionary": encoded}
+    with _reading(name):
+        try:
+            # Without partitioning: a folder called a=b above the files is no column.
+            return pq.read_table([str(file).encode().decode() for file in files], partitioning=None, **options)
+        except UnicodeEncodeError:
+            # pyarrow opens only names that are UTF-8.
+            return pa.concat_tables(pq.read_table(pa.BufferReader(file.read_bytes()), **options) for file in files)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """
+    Open a parquet file, and check that it can hold the rows that it claims.
+
+    Raises:
+        ShardError: it is missing, cannot be read, is no parquet, or claims more rows than its bytes can hold.
+    """
+    with _reading(path):
+        # A pipe would be waited for; pyarrow itself does not open names that are not UTF-8.
+        if path.exists() and not path.is_file():
+            raise ShardError(f"{path}: is not a file")
+        with path.open("rb") as file, pq.ParquetFile(file) as parquet:
+            rows, size = parquet.metadata.num_rows, path.stat().st_size
+            if not 0 <= rows <= _FEW_ROWS + size // _BYTES_OF_ROW:
+                raise ShardError(f"{path}: claims {rows:,} rows in {size:,} bytes, which is no table of this project")
+            yield parquet
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for files that are damaged, or no parquet, into ShardError."""
     try:
-        return pq.read_table(path, columns=columns)
+        yield
     except FileNotFoundError:
         raise ShardError(f"{path}: no such table") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ShardError(f"{path}: cannot be read as parquet ({error}); delete it and run the command again") from error
+    except _DAMAGED as error:
+        # pyarrow uses OSError for damage, too, but without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DamagedTable(
+            f"{path}: cannot be read as parquet ({reason}); delete it and run the command again"
+        ) from error
+
+
+def _check_columns(file: Path, parquet: pq.ParquetFile, columns: Sequence[str] | None) -> None:
+    names = parquet.schema_arrow.names
+    missing = [name for name in columns or () if names.count(name) != 1]
+    if missing:
+        raise ShardError(f"{file}: has no column {missing[0]}, or more than one; another program or release wrote it")
 
 
 def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
