@@ -14,8 +14,8 @@ from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
 from maskdcpt.weights.load import load_checkpoint
 from uirdata.errors import UirError
 from uirdata.pipeline.choosing import subset_of_shards
-from uirdata.storage.shards import MANIFEST
-from uirdata.storage.tables import read_table
+from uirdata.storage.manifest_rows import read_manifest
+from uirdata.storage.shard_states import MANIFEST
 from uirdata.subsets import Subset, load_subset
 
 _PUBLISHED = re.compile(r"_(5d|12d|mixed)(?:_|$)")
@@ -89,7 +89,7 @@ def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
     manifest = Path(data.shards) / MANIFEST
     if not manifest.exists():
         return set() if subset is None else _training_sources(subset), where
-    table = read_table(manifest, columns=["source", "split", "degradation"])
+    table = read_manifest(manifest.parent, ["source", "split", "degradation"])
     table = table.filter(pc.equal(table["split"], data.split))
     if subset is not None and subset.degradations:
         table = table.filter(pc.is_in(table["degradation"], value_set=pa.array(subset.degradations)))

@@ -54,6 +54,9 @@ def _partial(path: Path) -> Iterator[Path]:
         # The leading dot: pyarrow reads a folder of parts as one table and skips such names.
         partial = beside(path, f"{'' if number == 1 else f'.{number}'}.part", start=".")
         while True:
+            if partial.is_symlink():
+                # Its target would be overwritten; we make no links, so somebody else put it there.
+                partial.unlink()
             with partial.open("ab") as file, lock_file(file.fileno(), partial) as free:
                 # Between opening and locking, the previous owner may have renamed it to its final name.
                 if free and not _is_same(file, partial):

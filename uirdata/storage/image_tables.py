@@ -20,8 +20,8 @@ from uirdata.errors import ShardError
 from uirdata.records import Record
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.files import storage_error, writing
-from uirdata.storage.shards import ShardState, part_path
-from uirdata.storage.tables import read_table
+from uirdata.storage.manifest_rows import read_part_rows
+from uirdata.storage.shard_states import ShardState
 
 IMAGES = ("lq", "gt")
 FACTS = ("level", "source", "split", "real", "key", "scene", "recipe", "overlaps", "licence")
@@ -65,7 +65,7 @@ def write_image_table(folder: Path, state: ShardState, target: Path) -> tuple[in
             f"{tar}: its sha256 is {found}, the manifest says {state.sha256}: it was changed since it was built "
             f"({size:,} bytes). Delete it and run `uir build-shards` to build it again"
         )
-    rows = read_table(part_path(folder, state.path), columns=[*FACTS, *_PLACES]).to_pylist()
+    rows = read_part_rows(folder, state.path, [*FACTS, *_PLACES]).to_pylist()
     plain = ["label", *FACTS]
     with (
         writing(target) as partial,

@@ -8,8 +8,8 @@ folder with it and the manifest, and one folder of tars named by hash, shared by
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +23,11 @@ from uirdata.storage.cache_room import CacheRoom
 from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
 from uirdata.storage.files import writing
 from uirdata.storage.locks import locked
-from uirdata.storage.shards import INFO, list_shards, part_path, read_info
+from uirdata.storage.manifest_rows import check_sizes
+from uirdata.storage.pool_info import INFO, checked_info, read_info, required
+from uirdata.storage.shard_states import list_parts, part_path
 from uirdata.transfer import Opener
+from uirdata.validators import MOST_JSON_BYTES, InvalidValue, naming, shown
 
 RANGE_READS = 8
 """Images of a shard that are read by ranges before the whole shard is downloaded: a few need no gigabyte."""
@@ -32,6 +35,7 @@ RANGE_READS = 8
 _AT_ONCE = 8
 _LONGEST_WAIT_S = 3600.0
 _REJECTED = "rejected.parquet"
+_VERSION = re.compile(r"[0-9a-f]{16}")
 
 
 class Files(Protocol):
@@ -121,7 +125,7 @@ class RemoteShards:
         try:
             if incoming.start != offset:
                 return None
-            data = b"".join(incoming.chunks)
+            data = _first(incoming.chunks, size)
         except DownloadError:
             return None
         finally:
@@ -139,6 +143,16 @@ class RemoteShards:
                     raise DownloadError(
                         f"{error}. If only recipes are published, build the shards with `uir build-shards --from-hub`"
                     ) from error
+
+
+def _first(chunks: Iterator[bytes], size: int) -> bytes:
+    """Return what a server sends for a range; of more than was asked for, a little more, which is an error."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > size:
+            break
+    return bytes(data)
 
 
 def _is_here(path: Path, size: int) -> bool:
@@ -171,13 +185,14 @@ def mirror(folder: RemoteFolder, files: Files | None) -> tuple[Path, RemoteShard
             raise ShardError(
                 f"{folder.name}: HF_HUB_OFFLINE is set, and no copy of it is in {folder.cache}; unset it and try again"
             )
-        here = folder.cache / folder.current.read_text().strip()
+        here = folder.cache / _current(folder)
     else:
         with _alone(folder.cache / ".lock"):
             here = _download_version(folder, files)
             with writing(folder.current) as partial:
                 partial.write_text(here.name)
-    shards = {path: (row["sha256"], row["bytes"]) for path, row in read_info(here)["shards"].items()}
+    info = read_info(here)
+    shards = {path: (row["sha256"], row["bytes"]) for path, row in required(here, info, "shards").items()}
     return here, RemoteShards(folder, files or _Offline(folder.name), shards)
 
 
@@ -195,7 +210,7 @@ def _download_version(folder: RemoteFolder, files: Files) -> Path:
     coming = folder.cache / "coming" / INFO
     coming.unlink(missing_ok=True)
     _download(coming, folder, files, INFO)
-    data = coming.read_bytes()
+    data = _read_short(coming)
     shards = _shards_in(folder, data)
     here = folder.cache / hashlib.sha256(data).hexdigest()[:16]
     if (here / INFO).exists():
@@ -205,7 +220,9 @@ def _download_version(folder: RemoteFolder, files: Files) -> Path:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         todo = {path: name for path, name in wanted.items() if not path.exists()}
         list(pool.map(lambda item: _download(item[0], folder, files, item[1]), todo.items()))
-    listed = {state.path: state.sha256 for state in list_shards(here)}
+    parts = list_parts(here) if shards else []
+    check_sizes(here, parts)
+    listed = {part.state.path: (part.state.sha256, part.state.size) for part in parts}
     if listed != shards:
         odd = sorted(set(listed.items()) ^ set(shards.items()))[0][0]
         for path in wanted:
@@ -216,11 +233,27 @@ def _download_version(folder: RemoteFolder, files: Files) -> Path:
     return here
 
 
-def _shards_in(folder: RemoteFolder, data: bytes) -> dict[str, str]:
-    try:
-        return {path: row["sha256"] for path, row in json.loads(data)["shards"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{folder.name}: its {INFO} is not that of a shard folder") from error
+def _current(folder: RemoteFolder) -> str:
+    """Return the name of the folder of the current version."""
+    with naming(ShardError, str(folder.current), "delete it and open the shards again"):
+        name = _read_short(folder.current).decode("ascii", "replace").strip()
+        if not _VERSION.fullmatch(name):
+            raise InvalidValue(f"{shown(name)} is no version of {folder.name}")
+    return name
+
+
+def _shards_in(folder: RemoteFolder, data: bytes) -> dict[str, tuple[str, int]]:
+    with naming(ShardError, f"{folder.name}: its {INFO} is not that of a shard folder"):
+        info = checked_info(data)
+        if "shards" not in info:
+            raise InvalidValue("it lists no shards")
+        return {path: (row["sha256"], row["bytes"]) for path, row in info["shards"].items()}
+
+
+def _read_short(path: Path) -> bytes:
+    if path.stat().st_size > MOST_JSON_BYTES:
+        raise ShardError(f"{path}: is larger than 256 MiB")
+    return path.read_bytes()
 
 
 def _download(target: Path, folder: RemoteFolder, files: Files, name: str) -> None:

@@ -16,9 +16,8 @@ from uirdata.pipeline.parallel import in_order
 from uirdata.progress import Progress, Silent
 from uirdata.similarity.fingerprints import fingerprint
 from uirdata.storage.fingerprint_cache import FingerprintCache, Seen
+from uirdata.storage.manifest_rows import read_manifest
 from uirdata.storage.pair_tables import read_found
-from uirdata.storage.shards import MANIFEST, list_shards
-from uirdata.storage.tables import read_table
 
 _COLUMNS = ["source", "split", "scene", "gt_path", "top", "left", "height", "width"]
 _PLACES = ["gt_sha256", "shard", "gt_offset", "gt_size"]
@@ -105,8 +104,7 @@ def shard_images(folder: Path, splits: Collection[str]) -> list[GtImage]:
     Raises:
         ShardError: the folder is not a shard folder.
     """
-    list_shards(folder)  # raises ShardError if the folder has no manifest
-    table = read_table(folder / MANIFEST, columns=[*_COLUMNS, *_PLACES])
+    table = read_manifest(folder, [*_COLUMNS, *_PLACES])
     found: dict[tuple[str, str, str, str], GtImage] = {}
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():

@@ -8,7 +8,6 @@ plan, so that a build that was killed builds only what is missing.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,8 +24,10 @@ from uirdata.pipeline.building.object_pool import ObjectPool
 from uirdata.pipeline.building.shard_task import Pixels, ShardTask
 from uirdata.progress import Progress, Silent
 from uirdata.storage.locks import locked
-from uirdata.storage.shards import INFO, Rejected, list_shards, part_path, read_info, write_json
+from uirdata.storage.shard_states import part_in, tar_in
+from uirdata.storage.shards import INFO, Rejected, list_shards, read_info, write_json
 from uirdata.storage.tables import write_rows
+from uirdata.validators import InvalidValue, json_object, load_json, text
 
 REJECTED = "rejected.parquet"
 UNFINISHED = ".unfinished.json"
@@ -112,18 +113,27 @@ def build(
 
 
 def _discard_stale(plan: BuildPlan, discard: bool, pool: ObjectPool | None) -> None:
-    unfinished = plan.folder / UNFINISHED
-    name = json.loads(unfinished.read_text())["subset"] if unfinished.exists() else "another subset"
+    name = _unfinished_subset(plan.folder)
     if not discard:
         raise ShardError(
             f"{plan.folder}: an unfinished build of {name}, or one with other settings, left {len(plan.stale)} shards "
             f"here ({plan.stale[0]}, ...). Finish it with the command that started it, or delete them with --discard"
         )
-    for path in plan.stale:
+    # All paths before any is deleted: they are what the folder's manifest says.
+    files = [(part_in(plan.folder, path), tar_in(plan.folder, path)) for path in plan.stale]
+    for path, (part, tar) in zip(plan.stale, files, strict=True):
         if pool is not None:
             pool.delete(path)
-        part_path(plan.folder, path).unlink()
-        (plan.folder / path).unlink(missing_ok=True)
+        part.unlink()
+        tar.unlink(missing_ok=True)
+
+
+def _unfinished_subset(folder: Path) -> str:
+    """Return the name of the subset whose build was not finished, for a message."""
+    try:
+        return text(json_object(load_json((folder / UNFINISHED).read_bytes())).get("subset"), most=1000)
+    except (OSError, InvalidValue):
+        return "another subset"
 
 
 def _is_complete(plan: BuildPlan) -> bool:

@@ -17,9 +17,10 @@ from uirdata.pipeline.building.sample_plan import Plan
 from uirdata.pipeline.building.shard_task import Reader
 from uirdata.planning import CropSetting, GroupKey, PlannedSample, parse_shard_path
 from uirdata.progress import Progress
+from uirdata.storage.manifest_rows import read_part_rows
+from uirdata.storage.pool_info import INFO, pool_codec, read_info, required
 from uirdata.storage.reading import ShardDataset, read_shard_folder
-from uirdata.storage.shards import list_shards, part_path, pool_codec, read_info
-from uirdata.storage.tables import read_table
+from uirdata.storage.shard_states import list_shards
 
 _PLANNED = tuple(field.name for field in fields(PlannedSample))
 
@@ -36,17 +37,23 @@ def materialise(
         ShardError: `lazy` is not a lazy pool, or not complete.
         StorageError: the disk is full or the folder cannot be written.
     """
+    if not lazy.is_dir():
+        raise ShardError(f"{lazy}: no such folder; name the folder of a lazy pool")
     info = read_info(lazy)
+    if not info:
+        list_shards(lazy)  # says what is there instead
+        raise ShardError(f"{lazy}: lacks {INFO}: a build was not finished. Run the same `uir build-shards` again")
     if not info.get("lazy"):
         raise ShardError(f"{lazy} is not lazy: its shards hold every LQ already")
     read_shard_folder(lazy)  # raises ShardError before anything is written
-    settings = BuildSettings(seed=info["seed"], codec=pool_codec(lazy), shard_bytes=shard_bytes)
+    settings = BuildSettings(seed=required(lazy, info, "seed"), codec=pool_codec(lazy), shard_bytes=shard_bytes)
     groups = tuple(
-        StoredGroup(group, CropSetting(*info["crops"][str(group)]), lazy)
+        StoredGroup(group, CropSetting(*required(lazy, info, "crops", str(group))), lazy)
         for group in sorted({parse_shard_path(state.path)[0] for state in list_shards(lazy)})
     )
     plan = plan_build(out, Plan(groups, settings.seed, ()), settings)
-    return build(plan, subsets=info["subsets"], pixels=PoolPixels(lazy), engine=engine, progress=progress)
+    subsets = required(lazy, info, "subsets")
+    return build(plan, subsets=subsets, pixels=PoolPixels(lazy), engine=engine, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class StoredGroup:
         """Yield the samples in the order in which they were planned."""
         for state in list_shards(self.folder):
             if parse_shard_path(state.path)[0] == self.group:
-                for batch in read_table(part_path(self.folder, state.path)).to_batches():
+                for batch in read_part_rows(self.folder, state.path).to_batches():
                     for row in batch.to_pylist():
                         yield planned_sample(row)
 

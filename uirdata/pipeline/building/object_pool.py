@@ -19,11 +19,25 @@ from uirdata.errors import StorageError, UsageError
 from uirdata.hosts.objects import Objects
 from uirdata.layout import Layout
 from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
-from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, part_path
+from uirdata.storage.pool_info import INFO
+from uirdata.storage.shard_states import MANIFEST, ShardState, list_shards, part_path, shard_of
 from uirdata.transfer import Interrupted
+from uirdata.validators import InvalidValue
 
 _REJECTED = "rejected.parquet"
+_PART = re.compile(re.escape(MANIFEST) + r"/[A-Za-z0-9_-]+\.parquet")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+def _is_ours(path: str) -> bool:
+    """Return whether an object is one of a pool; a bucket may hold others, whose names may be no paths."""
+    if path in (INFO, _REJECTED) or _PART.fullmatch(path):
+        return True
+    try:
+        shard_of(path)
+    except InvalidValue:
+        return False
+    return True
 
 
 def open_object_pool(place: str, layout: Layout) -> ObjectPool:
@@ -63,7 +77,7 @@ class ObjectPool:
             DownloadError: the object storage does not answer.
             StorageError: the folder cannot be written.
         """
-        there = {item.path: item.size for item in Objects().files(self.place + "/")}
+        there = {item.path: item.size for item in Objects().files(self.place + "/") if _is_ours(item.path)}
         for name in (INFO, _REJECTED, *(name for name in there if name.startswith(MANIFEST + "/"))):
             (self.folder / name).unlink(missing_ok=True)
             if name in there:

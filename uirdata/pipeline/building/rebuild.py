@@ -22,8 +22,17 @@ from uirdata.pipeline.opening import metadata
 from uirdata.planning import PlannedShard
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import writing
-from uirdata.storage.shards import INFO, ShardState, list_shards, part_path, pool_codec, read_info, shard_state
-from uirdata.storage.tables import read_table
+from uirdata.storage.manifest_rows import read_part_rows
+from uirdata.storage.pool_info import INFO, pool_codec, read_info, required
+from uirdata.storage.shard_states import (
+    ShardState,
+    list_shards,
+    parse_path,
+    part_in,
+    part_path,
+    shard_state,
+    tar_in,
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ def rebuild(
     """
     listener = progress or Silent()
     info = read_info(plan.manifest)
-    settings = BuildSettings(seed=info["seed"], codec=pool_codec(plan.manifest), lazy=bool(info.get("lazy")))
+    seed = required(plan.manifest, info, "seed")
+    settings = BuildSettings(seed=seed, codec=pool_codec(plan.manifest), lazy=bool(info.get("lazy")))
     report = RebuildReport(left=[state.path for state in plan.todo if _source(state.path) not in folders])
     wanted = {state.path: state for state in plan.todo if state.path not in report.left}
     tasks = (
@@ -138,13 +148,13 @@ def rebuild(
         listener.begin("samples", sum(state.samples for state in wanted.values()))
         for made in (engine or LocalEngine()).run(tasks, listener):
             if made.sha256 == wanted[made.path].sha256:
-                _copy(part_path(plan.manifest, made.path), part_path(plan.folder, made.path))
+                _copy(part_path(plan.manifest, made.path), part_in(plan.folder, made.path))
                 report.shards += 1
                 report.samples += made.samples
             else:
                 report.differ[made.path] = _difference(plan, made)
-                part_path(plan.folder, made.path).unlink()
-                (plan.folder / made.path).unlink()
+                part_in(plan.folder, made.path).unlink()
+                tar_in(plan.folder, made.path).unlink()
         listener.end("samples")
         # Read again: other tasks may have finished shards in the meantime.
         absent = [state for state in list_shards(plan.manifest) if not _is_here(plan.folder, state)]
@@ -161,11 +171,11 @@ def _is_here(folder: Path, published: ShardState) -> bool:
 
 
 def _source(path: str) -> str:
-    return path.rpartition("/")[2].rpartition("-")[0]
+    return parse_path(path)[2]
 
 
 def _planned(manifest: Path, path: str) -> PlannedShard:
-    rows = read_table(part_path(manifest, path)).to_pylist()
+    rows = read_part_rows(manifest, path).to_pylist()
     return PlannedShard(path, tuple(planned_sample(row) for row in rows))
 
 
@@ -189,7 +199,7 @@ def _difference(plan: RebuildPlan, made: ShardState) -> str:
 
 
 def _rows(folder: Path, path: str) -> dict[str, dict[str, Any]]:
-    return {row["key"]: row for row in read_table(part_path(folder, path)).to_pylist()}
+    return {row["key"]: row for row in read_part_rows(folder, path).to_pylist()}
 
 
 def _copy(source: Path, target: Path) -> None:

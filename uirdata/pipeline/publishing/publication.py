@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import PublishError, ShardError, UsageError
 from uirdata.sources import Source, load_sources, manifest_paths
+from uirdata.storage.manifest_rows import read_manifest
 from uirdata.storage.reading import in_subset, read_shard_folder
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, read_info
-from uirdata.storage.tables import read_table
 from uirdata.subsets import Subset, load_subset
 
 TABLES = "parquet"
@@ -154,7 +154,7 @@ def describe(
     read_shard_folder(folder)  # the same checks as a reader makes
     info, shards = read_info(folder), tuple(list_shards(folder))
     _check_finished(folder, info, shards)
-    table = read_table(folder / MANIFEST, columns=_COLUMNS)
+    table = read_manifest(folder, _COLUMNS)
     known, paths = load_sources(manifests), manifest_paths(manifests)
     used = sorted(table["source"].unique().to_pylist())
     return Publication(

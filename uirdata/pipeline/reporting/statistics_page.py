@@ -18,9 +18,10 @@ from uirdata.pipeline.building.build import REJECTED
 from uirdata.pipeline.opening import open_shards
 from uirdata.sources import load_sources
 from uirdata.statistics import COUNTED_COLUMNS, BesidePaper, Count, beside_paper, count_by, counts_as_rows
+from uirdata.storage.manifest_rows import read_manifest
+from uirdata.storage.pool_info import read_info
 from uirdata.storage.reading import ShardDataset
-from uirdata.storage.shards import MANIFEST, read_info
-from uirdata.storage.tables import read_table
+from uirdata.storage.shard_states import parse_path, read_rejected
 
 _GROUPINGS = ("degradation", "source", "split", "level")
 
@@ -79,15 +80,14 @@ def count_shards(shards: str | Path) -> Statistics:
     folder = open_shards(shards).folder
     rejected: Counter[str] = Counter()
     left_out: dict[str, Counter[str]] = {name: Counter() for name in _GROUPINGS}
-    if (folder / REJECTED).exists():
-        for row in read_table(folder / REJECTED).to_pylist():
-            split, degradation, _ = row["shard"].split("/")
-            rejected[row["reason"]] += 1
-            for name, value in {**row, "degradation": degradation, "split": split}.items():
-                if name in left_out:
-                    left_out[name][value] += 1
+    for row in read_rejected(folder / REJECTED):
+        split, degradation, _ = parse_path(row.shard)
+        rejected[row.reason] += 1
+        values = {"degradation": degradation, "source": row.source, "split": split, "level": row.level}
+        for name, value in values.items():
+            left_out[name][value] += 1
     return Statistics(
-        read_table(folder / MANIFEST, columns=COUNTED_COLUMNS),
+        read_manifest(folder, COUNTED_COLUMNS),
         account(load_paper_table(), load_sources()),
         rejected,
         str(read_info(folder).get("made_by", "an unfinished build")),
