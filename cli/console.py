@@ -1,4 +1,4 @@
-"""The only module that prints. Data goes to stdout, everything else to stderr."""
+"""The only module that prints. Data goes to stdout, everything else to stderr; passwords in URLs to neither."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from uirdata.progress import Progress, Silent, Unit
+from uirdata.transfer import redacted
 
 if TYPE_CHECKING:
     import rich.console
@@ -31,12 +32,12 @@ class Console:
     def data(self, document: Any) -> None:
         """Print the JSON document with `--json`; print nothing without it."""
         if self.as_json:
-            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(redacted(json.dumps(document, indent=2, ensure_ascii=False, default=str)) + "\n")
 
     def line(self, text: str = "") -> None:
         """Print a line of the result; nothing with `--json`."""
         if not self.as_json:
-            self._out().print(text, markup=False, highlight=False, soft_wrap=True)
+            self._out().print(redacted(text), markup=False, highlight=False, soft_wrap=True)
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, title: str = "", right: Sequence[str] = ()) -> None:
         """
@@ -64,15 +65,15 @@ class Console:
     def remark(self, text: str) -> None:
         """Print a remark about the work on stderr; nothing with `-q`."""
         if not self.quiet:
-            self._err().print(text, markup=False, highlight=False, soft_wrap=True)
+            self._err().print(redacted(text), markup=False, highlight=False, soft_wrap=True)
 
     def warning(self, text: str) -> None:
         """Print a warning on stderr: something that the user should act on."""
-        self._err().print(f"warning: {text}", markup=False, highlight=False, soft_wrap=True, style="yellow")
+        self._err().print(f"warning: {redacted(text)}", markup=False, highlight=False, soft_wrap=True, style="yellow")
 
     def error(self, program: str, text: str) -> None:
         """Print on stderr why a command failed."""
-        self._err().print(f"{program}: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
+        self._err().print(f"{program}: {redacted(text)}", markup=False, highlight=False, soft_wrap=True, style="red")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -115,7 +116,7 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.2f}"
-    return str(value)
+    return redacted(str(value))
 
 
 def size_text(size: int | None) -> str:
@@ -177,7 +178,7 @@ class _Bars:
             self._bars.remove_task(self._tasks.pop(task)[0])
 
     def note(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(redacted(message), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -267,7 +267,8 @@ def load_sources(extra: Sequence[Path] = ()) -> Mapping[str, Source]:
         ManifestError: a manifest is invalid, or two have the same id.
     """
     paths = manifest_paths(extra)
-    return MappingProxyType({name: read_source(paths[name]) for name in sorted(paths)})
+    ours = MANIFESTS / "sources"
+    return MappingProxyType({name: read_source(paths[name], own=paths[name].parent != ours) for name in sorted(paths)})
 
 
 def own_manifests(layout: Layout | None, named: Sequence[Path] = ()) -> list[Path]:
@@ -306,9 +307,13 @@ def manifest_paths(extra: Sequence[Path] = ()) -> Mapping[str, Path]:
     return MappingProxyType(paths)
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path, *, own: bool = True) -> Source:
     """
     Return the source that a manifest describes.
+
+    Args:
+        path: the manifest.
+        own: it is one of the user's own, whose mirrors may be files of this machine.
 
     Raises:
         ManifestError: the manifest is invalid; the message names the file, the key and what was expected.
@@ -316,6 +321,8 @@ def read_source(path: Path) -> Source:
     document = read_toml(path)
     source = typed({"id": path.stem, **document}, Source, name=str(path))
     faults = source_faults(source)
+    if not own:
+        faults += _local_faults(source)
     if source.id != path.stem:
         faults.insert(0, f"id is {source.id!r}, but the file is called {path.name}")
     if faults:
@@ -340,6 +347,37 @@ def source_faults(source: Source) -> list[str]:
     for prefix, files in (("files", source.files), *((f"alternatives.{a.name}", a.files) for a in source.alternatives)):
         faults += _file_faults(prefix, files)
     return faults
+
+
+def _local_faults(source: Source) -> list[str]:
+    """Return the mirrors, and the folder, that are on the user's machine: a stranger's manifest may not read it."""
+    mirrors = [mirror for file in _all_files(source) for mirror in file.mirrors if mirror.host == "objects"]
+    local = [mirror.where for mirror in mirrors if not is_remote_object(mirror.where)]
+    if source.local_dir is not None:
+        local.append(str(source.local_dir))
+    return [f"{where!r} is on this machine: only manifests of your own may name such places" for where in local]
+
+
+def _all_files(source: Source) -> Iterator[RemoteFile]:
+    yield from source.files
+    for other in source.alternatives:
+        yield from other.files
+
+
+def is_remote_object(where: str) -> bool:
+    """
+    Return whether every step of a URL of fsspec is at a storage service, and none a file of this machine.
+
+    >>> is_remote_object("s3://bucket/name"), is_remote_object("zip://a.png::file:///home/me/a.zip")
+    (True, False)
+    """
+    return all("://" in step and step.partition("://")[0].lower() in _SERVICES for step in where.split("::"))
+
+
+_SERVICES = frozenset(
+    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "hf", "http", "https", "ftp"}
+)
+"""Protocols of fsspec that read a service on the network, without the user's keys for other machines (ssh)."""
 
 
 def _file_faults(prefix: str, files: Sequence[RemoteFile]) -> list[str]:

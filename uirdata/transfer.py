@@ -34,6 +34,37 @@ class RangeRefused(DownloadError):
     """The server has no such byte range (HTTP 416): the file is shorter than the part on the disk, or has changed."""
 
 
+def redacted(text: str) -> str:
+    """
+    Return a URL, or a message that quotes some, without what gives access: user and password, signatures, tokens.
+
+    Every URL passes here on its way into a message, a receipt or a name.
+
+    >>> redacted("cannot open https://me:secret@example.org/a.zip?size=2&token=abc")
+    'cannot open https://***@example.org/a.zip?size=2&token=***'
+    """
+    for pattern, stars in _SECRET:
+        text = pattern.sub(stars, text)
+    return text
+
+
+_SECRET = (
+    # A user name alone is no secret, but a token stands there, too. Elsewhere than in http it may be the name of a
+    # container (abfs://container@account).
+    (re.compile(r"(?i)\b(https?://)[^\s/?#\"'<>]*@"), r"\1***@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>:]*:[^\s/?#\"'<>]*@"), r"\1***@"),
+    # A password with a slash in it ends the host for every reader; what stands before the slash is no port then.
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>:@]*:(?!\d*[/?#])[^\s\"'<>@]*@"), r"\1***@"),
+    (
+        re.compile(
+            r"(?i)([?&](?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|signature|sig|"
+            r"(?:access_?|auth_?|api_?)?(?:token|key|secret)|passw(?:or)?d|auth)=)[^\s&#\"'<>]+"
+        ),
+        r"\1***",
+    ),
+)
+
+
 @dataclass(frozen=True)
 class Incoming:
     """

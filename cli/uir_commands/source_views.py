@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from uirdata.errors import PartlyDone, SourceError
+from uirdata.transfer import redacted
 
 from ..console import Console, size_text
 
@@ -77,7 +78,7 @@ def _show_files(console: Console, files: Sequence[RemoteFile]) -> None:
                 "file": file.name if first else "",
                 "size": size_text(file.expected_size) if first else "",
                 "host": mirror.host,
-                "where": mirror.where,
+                "where": redacted(mirror.where),
                 "trust": mirror.trust,
                 "reached": ACCESS[mirror.access].split(":")[0],
                 "note": mirror.note,

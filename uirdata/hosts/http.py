@@ -5,7 +5,7 @@ from __future__ import annotations
 from uirdata.hosts.base import Listed
 from uirdata.hosts.share_links import direct_address
 from uirdata.hosts.web import WebClient
-from uirdata.transfer import Incoming, Reach, Unreachable
+from uirdata.transfer import Incoming, Reach, Unreachable, redacted
 
 
 class Http:
@@ -21,8 +21,8 @@ class Http:
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Return the URL itself."""
-        return where
+        """Return the URL, without a password in it."""
+        return redacted(where)
 
     def is_folder(self, where: str) -> bool:
         """Return False: a URL is one file."""
@@ -40,4 +40,4 @@ class Http:
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """Raise Unreachable: a URL is one file."""
-        raise Unreachable(f"{where}: a plain URL cannot be listed")
+        raise Unreachable(f"{redacted(where)}: a plain URL cannot be listed")

@@ -9,7 +9,7 @@ from typing import Any
 from uirdata.errors import DownloadError
 from uirdata.hosts.base import Listed
 from uirdata.hosts.web import LATER, WebClient
-from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable
+from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable, redacted
 
 _TYPES = ("dataset", "model", "space")
 
@@ -54,7 +54,7 @@ class HuggingFace:
         """Return the address of the page of the repository."""
         place = _parsed(where)
         prefix = "" if place.repo_type == "model" else place.repo_type + "s/"
-        return f"{self._base()}/{prefix}{place.repo}"
+        return f"{redacted(self._base())}/{prefix}{place.repo}"
 
     def is_folder(self, where: str) -> bool:
         """Return whether the path is empty or ends in "/"."""
@@ -81,7 +81,7 @@ class HuggingFace:
             raise
         digests = {"sha256": known.etag} if len(known.etag) == 64 else {}
         total = incoming.total if incoming.total is not None else known.size
-        return replace(incoming, url=url, validator=known.etag, digests=digests, total=total)
+        return replace(incoming, url=redacted(url), validator=known.etag, digests=digests, total=total)
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """Return the files of a folder of a repository, without its hidden files."""
@@ -210,4 +210,4 @@ def _line_errors() -> type[Exception]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from uirdata.hosts.base import Listed
 from uirdata.hosts.web import WebClient
 from uirdata.transfer import Incoming, Reach, Unreachable
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TODO = (
     "create a token at https://www.kaggle.com/settings (API, Create New Token) and save it as ~/.kaggle/kaggle.json, "
     "or set KAGGLE_USERNAME and KAGGLE_KEY"
@@ -48,6 +50,9 @@ class Kaggle:
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
         """Open a file or the zip."""
         name, _, path = where.partition(":")
+        # The user's token is sent along, and must not reach anything else at that address.
+        if not _NAME.fullmatch(name) or ".." in path.split("/"):
+            raise Unreachable(f"{where!r} is no data set of Kaggle; expected owner/name or owner/name:path")
         url = f"{self._endpoint}/api/v1/datasets/download/{urllib.parse.quote(name)}"
         if path:
             url += "/" + urllib.parse.quote(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uirdata.hosts.base import Listed
-from uirdata.transfer import Incoming, Reach, Unreachable
+from uirdata.transfer import Incoming, Reach, Unreachable, redacted
 
 
 class Manual:
@@ -13,11 +13,11 @@ class Manual:
 
     def reach(self, where: str) -> Reach:
         """Return which page to open."""
-        return Reach("by hand", f"open {where} in a browser")
+        return Reach("by hand", f"open {redacted(where)} in a browser")
 
     def link(self, where: str) -> str:
         """Return the address of the page."""
-        return where
+        return redacted(where)
 
     def is_folder(self, where: str) -> bool:
         """Return False: a file downloaded by hand is found by its name."""
@@ -25,8 +25,8 @@ class Manual:
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
         """Refuse."""
-        raise Unreachable(f"{where}: this must be downloaded by hand")
+        raise Unreachable(f"{redacted(where)}: this must be downloaded by hand")
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """Refuse."""
-        raise Unreachable(f"{where}: this must be downloaded by hand")
+        raise Unreachable(f"{redacted(where)}: this must be downloaded by hand")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from uirdata.hosts.base import Listed
-from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable
+from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable, redacted
 
 _BLOCK = 1 << 20
 
@@ -21,8 +21,8 @@ class Objects:
         return Reach("automatic")
 
     def link(self, where: str) -> str:
-        """Return the URL itself."""
-        return where
+        """Return the URL, without a password in it."""
+        return redacted(where)
 
     def is_folder(self, where: str) -> bool:
         """Return whether the URL ends with a slash."""
@@ -36,12 +36,14 @@ class Objects:
             file = system.open(path, "rb")
             file.seek(start)
         except FileNotFoundError:
-            raise Unreachable(f"{where}: no such object") from None
+            raise Unreachable(f"{redacted(where)}: no such object") from None
         except PermissionError as error:
-            raise Unreachable(f"{where}: permission denied ({error}); check the keys in the environment") from error
+            raise Unreachable(
+                f"{redacted(where)}: permission denied ({redacted(str(error))}); check the keys in the environment"
+            ) from error
         except OSError as error:
-            raise Interrupted(f"{where}: {error}") from error
-        return Incoming(where, start, total, "", True, "", _blocks(file, start, stop, where), file.close)
+            raise Interrupted(f"{redacted(where)}: {redacted(str(error))}") from error
+        return Incoming(redacted(where), start, total, "", True, "", _blocks(file, start, stop, where), file.close)
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """Return the files below a folder; empty if there is no such folder."""
@@ -52,7 +54,7 @@ class Objects:
         except FileNotFoundError:
             return ()
         except OSError as error:
-            raise Interrupted(f"{where}: {error}") from error
+            raise Interrupted(f"{redacted(where)}: {redacted(str(error))}") from error
         root = str(system._strip_protocol(path)).rstrip("/") + "/"
         names = {name: str(name).removeprefix(root) for name in sorted(found)}
         return tuple(
@@ -73,7 +75,7 @@ class Objects:
                 while block := stream.read(_BLOCK):
                     file.write(block)
         except OSError as error:
-            raise Interrupted(f"{where}: cannot be written: {error}") from error
+            raise Interrupted(f"{redacted(where)}: cannot be written: {redacted(str(error))}") from error
 
     def delete(self, where: str) -> None:
         """Delete an object, if it exists."""
@@ -88,7 +90,7 @@ def _blocks(file: Any, start: int, stop: int | None, where: str) -> Iterator[byt
         try:
             block = file.read(_BLOCK if left is None else min(_BLOCK, left))
         except OSError as error:
-            raise Interrupted(f"{where}: {error}") from error
+            raise Interrupted(f"{redacted(where)}: {redacted(str(error))}") from error
         if not block:
             return
         yield block
@@ -102,5 +104,5 @@ def _system(where: str) -> tuple[Any, str]:
     try:
         system, path = url_to_fs(where)
     except (ImportError, ValueError) as error:
-        raise Unreachable(f"{where}: {error}") from error
+        raise Unreachable(f"{redacted(where)}: {redacted(str(error))}") from error
     return system, str(path)

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from uirdata.hosts.base import Listed
 from uirdata.transfer import Incoming, RangeRefused, Reach, Unreachable
+from uirdata.validators import InvalidValue, relative_path
 
 
 class Package:
@@ -83,7 +84,10 @@ def _locate(where: str) -> tuple[Path, str]:
     if not colon or not path:
         raise Unreachable(f"{where!r} is not a file in a package; expected distribution:path/in/it")
     installed = _distribution(distribution, where)
-    located = Path(str(installed.locate_file(path)))
+    try:
+        located = Path(str(installed.locate_file(relative_path(path))))
+    except InvalidValue as error:
+        raise Unreachable(f"{where!r} is not a file in a package: {error}") from error
     if not located.is_file():
         raise Unreachable(
             f"{distribution} {installed.version} has no file {path}; install the version that the manifest was made "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from uirdata.errors import PublishError, UsageError
-from uirdata.transfer import Interrupted
+from uirdata.transfer import Interrupted, redacted
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ WAITS_S = (1.0, 4.0, 15.0, 60.0)
 """Seconds between attempts of a request, after the attempts of huggingface_hub itself."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 _LATER = (408, 429, 500, 502, 503, 504)
 _LONGEST_RETRY_AFTER_S = 900.0
 _TRIES_TO_REACH = 2
@@ -116,7 +117,7 @@ class Repository:
         # The caller shows progress; the library's bars would be mixed with it.
         disable_progress_bars()
         self.endpoint = (self.endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        self.token = self.token or get_token()
+        self.token = _checked_token(self.token) or get_token()
         self._api = HfApi(endpoint=self.endpoint, token=self.token or False)
         self._staged: dict[str, Any] = {}
         self._was_reached = False
@@ -125,7 +126,7 @@ class Repository:
     @property
     def link(self) -> str:
         """The address of its page."""
-        return f"{self.endpoint}/datasets/{self.name}"
+        return f"{redacted(self.endpoint)}/datasets/{self.name}"
 
     def user(self) -> str:
         """
@@ -337,7 +338,18 @@ class Repository:
 
     def _first_line(self, error: BaseException) -> str:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return line.replace(self.token, "***") if self.token else line
+        return redacted(line.replace(self.token, "***") if self.token else line)
+
+
+def _checked_token(token: str | None) -> str | None:
+    """Return a token without the line end that a file or a paste adds; no message shows a token."""
+    token = (token or "").strip()
+    if token and not _TOKEN.fullmatch(token):
+        raise UsageError(
+            "the token has a space, a line break or another character in it that no token has; copy it again, the "
+            "whole of it and nothing else"
+        )
+    return token or None
 
 
 def _line_error() -> type[Exception]:

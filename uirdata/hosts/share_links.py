@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from uirdata.hosts.web import WebClient
-from uirdata.transfer import Unreachable
+from uirdata.transfer import Unreachable, redacted
 
 _YANDEX = "https://cloud-api.yandex.net/v1/disk/public/resources/download?public_key="
 _ONEDRIVE = "https://my.microsoftpersonalcontent.com/_api/v2.0/shares/"
@@ -56,14 +56,16 @@ def _onedrive(link: str, client: WebClient) -> tuple[str, Mapping[str, str]]:
     answer = client.json(_ONEDRIVE_TOKEN, send={"appId": _ONEDRIVE_PAGE})
     token = answer.get("token") if isinstance(answer, dict) else None
     if not isinstance(token, str):
-        raise Unreachable(f"{link}: OneDrive returned no visitor token; open the link in a browser and use --from")
+        raise Unreachable(
+            f"{redacted(link)}: OneDrive returned no visitor token; open the link in a browser and use --from"
+        )
     headers = {"Authorization": f"Badger {token}", "Prefer": "autoredeem"}
     return f"{_ONEDRIVE}{share_id(link)}/driveitem/content", headers
 
 
 def _yandex(link: str, client: WebClient) -> str:
-    answer = client.json(_YANDEX + urllib.parse.quote(link, safe=""))
+    answer = client.json(_YANDEX + urllib.parse.quote(redacted(link), safe=""))
     href = answer.get("href") if isinstance(answer, dict) else None
     if not isinstance(href, str):
-        raise Unreachable(f"{link}: Yandex returned no download URL for it")
+        raise Unreachable(f"{redacted(link)}: Yandex returned no download URL for it")
     return href

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from http.cookiejar import CookieJar
 from typing import Any
 
-from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable
+from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, redacted
 
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524})
 """Statuses that may change after a while."""
@@ -100,14 +100,24 @@ class WebClient:
         try:
             return json.loads(text)
         except ValueError:
-            raise Unreachable(f"{url}: expected JSON, got {text[:80]!r}") from None
+            raise Unreachable(f"{redacted(url)}: expected JSON, got {text[:80]!r}") from None
 
     def _ask(
         self, url: str, headers: Mapping[str, str], secret_headers: Mapping[str, str], data: bytes | None = None
     ) -> http.client.HTTPResponse:
-        parts = urllib.parse.urlsplit(url)
+        name = redacted(url)
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:
+            raise Unreachable(f"{name!r} is not a valid URL") from None
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise Unreachable(f"{url!r} is not an http or https URL")
+            raise Unreachable(f"{name!r} is not an http or https URL")
+        login, _, host = parts.netloc.rpartition("@")
+        if login:
+            # urllib would take them as a part of the host's name.
+            url = urllib.parse.urlunsplit(parts._replace(netloc=host))
+            basic = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
+            secret_headers = {"Authorization": f"Basic {basic}", **secret_headers}
         request = urllib.request.Request(_quoted(url), data=data, headers=dict(headers))
         request.add_header("User-Agent", self._agent)
         # Unencoded, because a server that gzips the archive would make the offsets meaningless.
@@ -118,13 +128,16 @@ class WebClient:
             response = self._opener.open(request, timeout=self._stall_s)
         except urllib.error.HTTPError as error:
             with error:
-                raise _sorted_status(url, error) from None
+                raise _sorted_status(name, error) from None
         except urllib.error.URLError as error:
-            raise _sorted_reason(url, error.reason) from error
+            raise _sorted_reason(name, error.reason) from error
+        except http.client.InvalidURL:
+            # Its text quotes what it took for a port: the password, if the address has one with a colon or a slash.
+            raise Unreachable(f"{name}: this address, or that of the proxy, is not valid") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _sorted_reason(url, error) from error
+            raise _sorted_reason(name, error) from error
         if response is None:
-            raise Unreachable(f"{url}: redirects to a URL that is neither http nor https")
+            raise Unreachable(f"{name}: redirects to a URL that is neither http nor https")
         return response  # type: ignore[no-any-return]
 
 
@@ -151,10 +164,10 @@ def _incoming(response: http.client.HTTPResponse) -> Incoming:
         match = re.fullmatch(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", headers.get("Content-Range", ""))
         if not match:
             response.close()
-            raise Unreachable(f"{response.url}: answers 206 without a byte range")
+            raise Unreachable(f"{redacted(response.url)}: answers 206 without a byte range")
         start, total = int(match[1]), _number(match[3])
     return Incoming(
-        url=response.url,
+        url=redacted(response.url),
         start=start,
         total=total,
         validator=_validator(headers),
@@ -172,7 +185,7 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         while block := response.read1(1 << 18):
             yield block
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _sorted_reason(response.url, error) from error
+        raise _sorted_reason(redacted(response.url), error) from error
     finally:
         response.close()
 
@@ -216,7 +229,7 @@ def _sorted_reason(url: str, reason: object) -> Interrupted | Unreachable:
         return Unreachable(f"{url}: its certificate is not valid ({reason.verify_message})")
     if isinstance(reason, TimeoutError):
         return Interrupted(f"{url}: the connection timed out")
-    return Interrupted(f"{url}: the connection was lost ({reason or type(reason).__name__})")
+    return Interrupted(f"{url}: the connection was lost ({redacted(str(reason)) or type(reason).__name__})")
 
 
 def _retry_after(text: str) -> float | None:

@@ -18,7 +18,7 @@ from uirdata.storage.reading import ShardDataset, read_shard_folder
 from uirdata.storage.remote import Files, RemoteFolder, RemoteShards, mirror
 from uirdata.storage.shards import INFO
 from uirdata.subsets import Subset
-from uirdata.transfer import Interrupted, Opener
+from uirdata.transfer import Interrupted, Opener, redacted
 
 _HUB = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@]+?))?/?")
 _WAITS_S = (1.0, 2.0, 5.0, 15.0)
@@ -116,17 +116,20 @@ def _folder(place: str) -> tuple[RemoteFolder, _HostFiles]:
     if place.startswith("hf://"):
         match = _HUB.fullmatch(place)
         if not match:
-            raise UsageError(f"{place!r} is not a valid URL of shards; write it like hf://datasets/owner/name@revision")
+            raise UsageError(
+                f"{redacted(place)!r} is not a valid URL of shards; write it like hf://datasets/owner/name@revision"
+            )
         revision = match["revision"] or "main"
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
-        name = _name(f"{endpoint}-{match['repo']}" if endpoint else match["repo"])
+        name = _name(redacted(f"{endpoint}-{match['repo']}") if endpoint else match["repo"])
         return (
             RemoteFolder(place.rstrip("/"), _cache() / name, revision, limit=_cache_limit()),
             _HostFiles("huggingface", f"dataset:{match['repo']}@{revision}:"),
         )
     address = place.rstrip("/")
     host = "http" if place.startswith(("http://", "https://")) else "objects"
-    return RemoteFolder(address, _cache() / _name(address), limit=_cache_limit()), _HostFiles(host, address + "/")
+    shown = redacted(address)
+    return RemoteFolder(shown, _cache() / _name(shown), limit=_cache_limit()), _HostFiles(host, address + "/")
 
 
 def _files(where: _HostFiles) -> Files:
@@ -164,7 +167,7 @@ def _cache_limit() -> int | None:
 
 
 def _name(text: str) -> str:
-    return _NOT_IN_NAMES.sub("--", text).strip("-")
+    return _NOT_IN_NAMES.sub("--", text).strip("-.")
 
 
 def _offline() -> bool:

@@ -21,7 +21,7 @@ from uirdata.layout import Layout
 from uirdata.storage.downloads import DownloadSource, Expected, Pace, download
 from uirdata.storage.pool_info import INFO
 from uirdata.storage.shard_states import MANIFEST, ShardState, list_shards, part_path, shard_of
-from uirdata.transfer import Interrupted
+from uirdata.transfer import Interrupted, redacted
 from uirdata.validators import InvalidValue
 
 _REJECTED = "rejected.parquet"
@@ -50,8 +50,10 @@ def open_object_pool(place: str, layout: Layout) -> ObjectPool:
         StorageError: the root cannot be written.
     """
     if place.startswith(("hf://", "http://", "https://")):
-        raise UsageError(f"shards cannot be written to {place}; `uir push-hf` publishes a folder of them on the Hub")
-    pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / _NOT_IN_NAMES.sub("--", place).strip("-"))
+        raise UsageError(
+            f"shards cannot be written to {redacted(place)}; `uir push-hf` publishes a folder of them on the Hub"
+        )
+    pool = ObjectPool(place.rstrip("/"), layout.root / "objects" / _NOT_IN_NAMES.sub("--", redacted(place)).strip("-."))
     pool.download_manifest()
     return pool
 
@@ -117,7 +119,12 @@ class ObjectPool:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        download(target, [DownloadSource(address, functools.partial(Objects().open, address))], Expected(), pace=Pace())
+        download(
+            target,
+            [DownloadSource(redacted(address), functools.partial(Objects().open, address))],
+            Expected(),
+            pace=Pace(),
+        )
 
     def _put(self, folder: Path, name: str) -> None:
         try:

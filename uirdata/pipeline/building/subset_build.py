@@ -17,6 +17,7 @@ from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.pipeline.building.subset_plan import SubsetPlan
 from uirdata.progress import Progress
 from uirdata.storage.shards import Rejected
+from uirdata.transfer import redacted
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def run_build(
         pool=pool,
     )
     return BuildResult(
-        place=pool.place if pool is not None else str(todo.folder),
+        place=redacted(pool.place) if pool is not None else str(todo.folder),
         subset=subset.name,
         shards=report.shards,
         samples=report.samples,

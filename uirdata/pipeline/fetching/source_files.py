@@ -22,7 +22,7 @@ from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read
 from uirdata.storage.downloads import Arrived, DownloadSource, Expected, Listener, Pace, download, hash_file, mismatch
 from uirdata.storage.files import free_bytes, link_or_copy, storage_error, writing
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
-from uirdata.transfer import Interrupted
+from uirdata.transfer import Interrupted, redacted
 
 FileState = Literal["here", "arrived", "given", "by hand", "failed", "left"]
 
@@ -317,7 +317,7 @@ class SourceDownloader:
     def _place(self, mirror: Mirror) -> DownloadSource:
         host = self._hosts[mirror.host]
         name = mirror.where if mirror.where.startswith("http") else f"{mirror.host}:{mirror.where}"
-        return DownloadSource(name, functools.partial(host.open, mirror.where), host.connections)
+        return DownloadSource(redacted(name), functools.partial(host.open, mirror.where), host.connections)
 
 
 class _Bar(Listener):

@@ -7,6 +7,7 @@ from typing import Any
 from uirdata.pipeline.publishing.publication import TABLES, Publication
 from uirdata.records import RECORD_FIELDS, Record
 from uirdata.storage.shards import MANIFEST
+from uirdata.transfer import redacted
 
 _CONTEXT = {
     "@language": "en",
@@ -63,7 +64,7 @@ def croissant(publication: Publication, *, description: str, endpoint: str, lice
         endpoint: URL of the Hub.
         licences: licences of the images.
     """
-    url = f"{endpoint}/datasets/{publication.repository}"
+    url = f"{redacted(endpoint)}/datasets/{publication.repository}"
     shards = (
         []
         if publication.recipes_only

@@ -20,7 +20,10 @@ from uirdata.storage.downloads import hash_file
 from uirdata.storage.files import writing
 from uirdata.storage.image_tables import write_image_table
 from uirdata.storage.locks import locked
+from uirdata.storage.shard_states import read_rejected
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, part_path, write_json
+from uirdata.transfer import redacted
+from uirdata.validators import naming, path_below
 
 CARD, CROISSANT, EVALUATION, REJECTED = "README.md", "croissant.json", "eval.yaml", "rejected.parquet"
 
@@ -84,6 +87,9 @@ class Tables:
             PublishError: another push from this folder is running.
             StorageError: the folder cannot be written.
         """
+        # Tables are deleted in it.
+        if self._work.exists():
+            _inside(self._work.parent, _WORK)
         what = f"{self._work.parent} is being published by another command"
         with locked(self._work / "lock", what, error=PublishError):
             self._clear()
@@ -128,22 +134,24 @@ class Tables:
 def outgoing(publication: Publication, endpoint: str, tables: Tables) -> Iterator[OutFile]:
     """Yield all files of a publication."""
     folder = publication.folder
+    read_rejected(folder / REJECTED)  # raises ShardError for what is no such table
     for state in publication.shards:
         if not publication.recipes_only:
-            yield OutFile(state.path, folder / state.path, state.size, state.sha256)
-        part = part_path(folder, state.path)
-        yield _out(part, f"{MANIFEST}/{part.name}")
+            yield OutFile(state.path, _inside(folder, state.path), state.size, state.sha256)
+        name = f"{MANIFEST}/{part_path(folder, state.path).name}"
+        yield _out(_inside(folder, name), name)
     if publication.tables:
         yield from _tables(publication, tables)
     for name in (INFO, REJECTED):
         if (folder / name).exists():
-            yield _out(folder / name, name)
+            yield _out(_inside(folder, name), name)
     for name, data in pages(publication, endpoint).items():
         yield OutFile(name, data, len(data))
     if publication.recipes_only:
         for path in sorted((MANIFESTS / "overlaps").glob("*.txt")):
             yield _out(path, f"overlaps/{path.name}")
         for name, path in publication.manifests.items():
+            _refuse_passwords(path)
             yield _out(path, f"sources/{name}.toml")
 
 
@@ -227,6 +235,20 @@ def _tables(publication: Publication, tables: Tables) -> Iterator[OutFile]:
 
 def _out(path: Path, name: str) -> OutFile:
     return OutFile(name, path, path.stat().st_size)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return the path of a file to publish; a shard folder of others may hold links to private files."""
+    with naming(PublishError, f"{folder} is not published", "copy the file to where the link is"):
+        return path_below(folder, name)
+
+
+def _refuse_passwords(manifest: Path) -> None:
+    text = manifest.read_text(encoding="utf-8")
+    if redacted(text) != text:
+        raise PublishError(
+            f"{manifest}: an address in it has a password or a token, and the manifest would be published. Take it out"
+        )
 
 
 def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
