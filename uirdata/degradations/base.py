@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol, TypeVar
 
+import cv2
 import numpy as np
 
 from uirdata.errors import RecipeError, nearest
 from uirdata.images import RgbImage
+from uirdata.validators import load_json, shown
 
 RECIPE_VERSION = 1
 """Increases when the format of recipes changes. What an operation computes is versioned by its own `revision`."""
@@ -29,6 +31,12 @@ RELEASE = "0.1.0"
 
 LARGEST = 1_000_000
 """The upper limit of all numeric parameters, beyond any useful value."""
+
+MOST_STEPS = 32
+"""Most operations of a recipe; those of this project have up to eight."""
+
+MOST_RECIPE_BYTES = 1 << 16
+"""Longest JSON of a recipe; those of this project have less than a kilobyte."""
 
 Value = int | float | str | bool
 _T = TypeVar("_T")
@@ -299,7 +307,7 @@ class Recipe:
             RecipeError: the text is not a recipe, or has a newer format than this release can read.
         """
         try:
-            document = json.loads(text)
+            document = load_json(text, most_bytes=MOST_RECIPE_BYTES)
             version = _expect(document["version"], int, "version")
             release = _expect(document.get("release", ""), str, "release")
             if version > RECIPE_VERSION:
@@ -309,14 +317,19 @@ class Recipe:
                 )
             if version < 1 or not document.keys() <= _KEYS:
                 raise ValueError(f"format {version} and the keys {sorted(document)}; expected {sorted(_KEYS)}")
-            steps = tuple(_read_step(step) for step in _expect(document["steps"], list, "steps"))
+            written = _expect(document["steps"], list, "steps")
+            if len(written) > MOST_STEPS:
+                raise ValueError(f"it has {len(written)} steps, expected at most {MOST_STEPS}")
+            steps = tuple(_read_step(step) for step in written)
             seed = _expect(document["seed"], int, "seed")
             if not 0 <= seed < 2**63:
                 raise ValueError(f"the seed is {seed}, expected 0 to 2**63 - 1")
             kind, level = (_expect(document[name], str, name) for name in ("degradation", "level"))
             return Recipe(steps, seed, kind, level, release)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RecipeError(f"this is not a recipe: {text[:80]!r} ({error})") from error
+        except KeyError as error:
+            raise RecipeError(f"this is not a recipe: {shown(text)} (it lacks {error})") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RecipeError(f"this is not a recipe: {shown(text)} ({str(error)[:200]})") from error
 
 
 def _read_step(step: dict[str, Any]) -> Step:
@@ -366,6 +379,8 @@ def replay(image: RgbImage, recipe: Recipe, operations: Mapping[str, NamedOperat
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"expected (H, W, 3) uint8 with pixels, got {image.shape} {image.dtype}")
+    if len(recipe.steps) > MOST_STEPS:
+        raise RecipeError(f"the recipe has {len(recipe.steps)} steps, expected at most {MOST_STEPS}")
     _keep_freed_memory()
     result = image
     for index, step in enumerate(recipe.steps):
@@ -415,7 +430,7 @@ def _run(
         return operation.apply(image, rng, **parameters)
     except ValueError as error:
         raise RecipeError(f"{operation.name} refuses {dict(parameters)}: {error}") from error
-    except (OverflowError, MemoryError) as error:
+    except (ArithmeticError, MemoryError, cv2.error) as error:
         raise RecipeError(f"{operation.name} cannot compute {dict(parameters)} here: {error}") from error
 
 

@@ -15,6 +15,7 @@ from uirdata.images import RgbImage
 Layer = NDArray[np.float32]
 
 _PIXELS_AT_ONCE = 2**20
+_MOST_OVERLAPS = 300
 _DENSEST = 50_000
 _LARGEST = 1000
 # Half a grey level of a white mark.
@@ -39,6 +40,12 @@ def scatter(
     """
     if density > _DENSEST:
         raise ValueError(f"expected at most {_DENSEST:,} marks per 10,000 pixels")
+    overlaps = density / len(marks) / 10_000 * sum(int(np.count_nonzero(mark)) for mark in marks)
+    if overlaps > _MOST_OVERLAPS:
+        # A recipe of others must not take hours.
+        raise ValueError(
+            f"expected at most {_MOST_OVERLAPS} marks over a pixel, got {overlaps:.0f}: fewer or smaller ones"
+        )
     reach_y, reach_x = (max(mark.shape[axis] // 2 for mark in marks) for axis in (0, 1))
     # The centre of a mark is at most its radius outside; the canvas has room for the whole mark.
     top, left = 2 * reach_y, 2 * reach_x

@@ -17,6 +17,7 @@ from uirdata.degradations.resampling import look_up, resize, to_steps
 from uirdata.images import RgbImage
 
 # The scene is looked up in an image reduced by this factor: a drop shows nearly all of it on a few pixels.
+_MOST_OVERLAPS = 50
 _SHRINK = 8
 # Number of steps of the tables that depend on the distance from the centre of a drop.
 _RIM_STEPS = 4096
@@ -68,6 +69,12 @@ def raindrop(
     if density > 2000 or size > 300 or spread > 3:
         raise ValueError("expected a density up to 2,000, a size up to 300 and a spread up to 3")
     height, width = image.shape[:2]
+    overlaps = density / 100_000 * min(height * width, math.pi * size**2 * math.exp(2 * spread**2))
+    if overlaps > _MOST_OVERLAPS:
+        # A recipe of others must not take hours, or all memory.
+        raise ValueError(
+            f"expected at most {_MOST_OVERLAPS} drops over a pixel, got {overlaps:.0f}: fewer or smaller ones"
+        )
     light = to_light(image)
     drops = _draw_drops(height, width, rng, density=density, size=size, spread=spread, view=view)
     cover = drops.cover * np.float32(opacity)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from uirdata.degradations.base import MOST_RECIPE_BYTES
 from uirdata.errors import ShardError
 from uirdata.images import CODECS
 from uirdata.records import KEY, MOST_KEY_BYTES, RECORD_FIELDS, Record, check_columns
@@ -26,9 +27,6 @@ from uirdata.validators import InvalidValue, naming, shown
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 MANIFEST_SCHEMA = pa.schema([(field.name, _TYPES[str(field.type)]) for field in fields(Record)])
-
-MOST_RECIPE_BYTES = 1 << 16
-"""Longest recipe: the longest of this project have a hundredth of it."""
 
 _THREADS = 4
 _MOST_IMAGE_BYTES = 1 << 33

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS, Recipe, degrade
-from uirdata.errors import ImageError, NoSamplesError, ShardError, UsageError, nearest
+from uirdata.errors import ImageError, NoSamplesError, RecipeError, ShardError, UsageError, nearest
 from uirdata.fast_decoding import part_of
 from uirdata.images import RgbImage, Window, decode_image, pixel_sha256
 from uirdata.records import RECORD_FIELDS, Record, record_from_row
@@ -153,6 +153,7 @@ class ShardDataset(Sequence[ShardItem]):
 
         Raises:
             ShardError: the shard is missing, truncated or changed.
+            RecipeError: the recipe cannot be replayed.
         """
         remake = fresh is not None and bool(place.recipe)
         if place.lq_size and not remake:
@@ -160,8 +161,11 @@ class ShardDataset(Sequence[ShardItem]):
             return self._image(place, place.lq_offset, place.lq_size, "lq", window), gt
         # The LQ of a lazy sample is not stored; it is made from the whole GT, with the same bytes each time.
         gt = self._image(place, place.gt_offset, place.gt_size, "gt", None)
-        recipe = Recipe.from_json(place.recipe)
-        lq = degrade(gt, recipe if fresh is None else replace(recipe, seed=fresh))
+        try:
+            recipe = Recipe.from_json(place.recipe)
+            lq = degrade(gt, recipe if fresh is None else replace(recipe, seed=fresh))
+        except RecipeError as error:
+            raise RecipeError(f"{self.folder}/{place.shard}: {place.key}: {error}") from error
         parts = part_of(lq, window), part_of(gt, window)
         if parts[0] is None or parts[1] is None:
             raise ShardError(
