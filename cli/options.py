@@ -161,6 +161,9 @@ class ShardPlace(click.ParamType["str | Path"]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
         """Return a URL unchanged, and everything else as a path."""
         text = str(value)
+        if not text:
+            # Path("") is the current folder, which is nobody's pool.
+            self.fail("is empty; expected a folder of shards, or a URL", param, ctx)
         if "://" in text:
             return text
         path = Path(text)

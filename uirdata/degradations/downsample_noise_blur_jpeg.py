@@ -46,10 +46,13 @@ def rescale(
     if not 0 < factor <= 8 or method not in METHODS:
         raise ValueError(f"expected a factor above 0 and up to 8, and a method of {', '.join(METHODS)}")
     height, width = scaled(gt_height, factor), scaled(gt_width, factor)
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"expected a size of at most {_MOST_PIXELS:,} pixels")
     return image.copy() if (height, width) == image.shape[:2] else resize(image, height, width, method)
 
 
 _METHOD = Choice(METHODS)
+_MOST_PIXELS = 1 << 28
 _BACK = StepTemplate("rescale", {"factor": 1.0, "method": "bicubic"})
 
 

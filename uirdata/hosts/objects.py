@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from uirdata.errors import DownloadError
 from uirdata.hosts.base import Listed
 from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable, redacted
 
@@ -30,31 +33,22 @@ class Objects:
 
     def open(self, where: str, *, start: int = 0, stop: int | None = None, validator: str = "") -> Incoming:
         """Open an object, or a range of it."""
-        system, path = _system(where)
-        try:
+        with _answering(where):
+            system, path = _system(where)
             total = int(system.size(path))
             file = system.open(path, "rb")
             file.seek(start)
-        except FileNotFoundError:
-            raise Unreachable(f"{redacted(where)}: no such object") from None
-        except PermissionError as error:
-            raise Unreachable(
-                f"{redacted(where)}: permission denied ({redacted(str(error))}); check the keys in the environment"
-            ) from error
-        except OSError as error:
-            raise Interrupted(f"{redacted(where)}: {redacted(str(error))}") from error
         return Incoming(redacted(where), start, total, "", True, "", _blocks(file, start, stop, where), file.close)
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """Return the files below a folder; empty if there is no such folder."""
-        system, path = _system(where.rstrip("/"))
         try:
-            system.invalidate_cache()
-            found = system.find(path, detail=True)
-        except FileNotFoundError:
+            with _answering(where):
+                system, path = _system(where.rstrip("/"))
+                system.invalidate_cache()
+                found = system.find(path, detail=True)
+        except _NotThere:
             return ()
-        except OSError as error:
-            raise Interrupted(f"{redacted(where)}: {redacted(str(error))}") from error
         root = str(system._strip_protocol(path)).rstrip("/") + "/"
         names = {name: str(name).removeprefix(root) for name in sorted(found)}
         return tuple(
@@ -68,33 +62,58 @@ class Objects:
         Raises:
             Interrupted: it was not written.
         """
-        system, path = _system(where)
-        try:
+        with _answering(where, "cannot be written: "):
+            system, path = _system(where)
             system.makedirs(path.rpartition("/")[0], exist_ok=True)
             with system.open(path, "wb") as file:
                 while block := stream.read(_BLOCK):
                     file.write(block)
-        except OSError as error:
-            raise Interrupted(f"{redacted(where)}: cannot be written: {redacted(str(error))}") from error
 
     def delete(self, where: str) -> None:
         """Delete an object, if it exists."""
-        system, path = _system(where)
-        if system.exists(path):
-            system.rm_file(path)
+        with _answering(where):
+            system, path = _system(where)
+            if system.exists(path):
+                system.rm_file(path)
 
 
 def _blocks(file: Any, start: int, stop: int | None, where: str) -> Iterator[bytes]:
     left = None if stop is None else stop - start
     while left is None or left > 0:
-        try:
+        with _answering(where):
             block = file.read(_BLOCK if left is None else min(_BLOCK, left))
-        except OSError as error:
-            raise Interrupted(f"{redacted(where)}: {redacted(str(error))}") from error
         if not block:
             return
         yield block
         left = None if left is None else left - len(block)
+
+
+class _NotThere(Unreachable):
+    """There is no such object."""
+
+
+@contextmanager
+def _answering(where: str, what: str = "") -> Iterator[None]:
+    """Turn what the clients of storage services raise, which have classes of their own, into errors of a download."""
+    name = f"{redacted(where)}: {what}"
+    try:
+        yield
+    except DownloadError:
+        raise
+    except FileNotFoundError:
+        raise _NotThere(f"{name}no such object") from None
+    except PermissionError as error:
+        raise Unreachable(f"{name}permission denied ({_reason(error)}); check the keys in the environment") from error
+    except socket.gaierror as error:
+        raise Unreachable(f"{name}no such host") from error
+    except OSError as error:
+        raise Interrupted(f"{name}{_reason(error)}") from error
+    except Exception as error:
+        raise Unreachable(f"{name}{_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return redacted((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def _system(where: str) -> tuple[Any, str]:

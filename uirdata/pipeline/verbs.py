@@ -243,6 +243,8 @@ def build(
     _in_range(task=(task[1], 1, None))
     _in_range(task=(task[0], 1, task[1]))
     layout = layout_of(root)
+    if out == "":
+        raise UsageError("out is empty; expected a folder of shards, or a URL")
     pool = open_object_pool(str(out), layout) if out is not None and is_remote(out) else None
     folder = pool.folder if pool is not None else Path(out) if out is not None else layout.shards
     planned = plan_subset(layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant)
