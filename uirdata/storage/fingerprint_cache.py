@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from uirdata.errors import ShardError
 from uirdata.similarity.fingerprints import VERSION, WINDOWS, Fingerprint, Hashes
-from uirdata.storage.tables import read_table, write_rows
+from uirdata.storage.tables import read_typed, write_rows
 
 _SCHEMA = pa.schema(
     [
@@ -103,7 +104,9 @@ class FingerprintCache:
         Raises:
             ShardError: a part is broken.
         """
-        return {name for part in self._parts() for name in read_table(part, columns=["content"])["content"].to_pylist()}
+        return {
+            name for part in self._parts() for name in read_typed(part, _SCHEMA, ["content"])["content"].to_pylist()
+        }
 
     def add(self, seen: Iterable[Seen]) -> None:
         """
@@ -141,7 +144,7 @@ class FingerprintCache:
     def batches(self, wanted: Mapping[str, int], size: int = _PART) -> Iterator[Batch]:
         """Yield the windows of some contents, of at most `size` images at a time; otherwise as `wholes`."""
         for rows in self._rows(wanted, ["content", "height", "width", "windows"], size):
-            windows = [np.frombuffer(data, WINDOWS) for data in rows["windows"].to_pylist()]
+            windows = [_windows(data, self._folder) for data in rows["windows"].to_pylist()]
             yield Batch(
                 numbers=np.array([wanted[name] for name in rows["content"].to_pylist()], dtype=np.int64),
                 sizes=np.stack([rows[name].to_numpy() for name in ("height", "width")], axis=1).astype(np.int64),
@@ -164,7 +167,7 @@ class FingerprintCache:
         names = pa.array(list(wanted), type=pa.string())
         given: set[str] = set()
         for part in self._parts():
-            table = read_table(part, columns=columns).filter(pc.field("content").isin(names))
+            table = read_typed(part, _SCHEMA, columns, nullable=["whole"]).filter(pc.field("content").isin(names))
             for rows in table.to_batches(max_chunksize=size):
                 contents = rows["content"].to_pylist()
                 # Two audits at the same time may both have added an image.
@@ -175,6 +178,12 @@ class FingerprintCache:
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))
+
+
+def _windows(data: bytes, folder: Path) -> NDArray[np.void]:
+    if len(data) % WINDOWS.itemsize:
+        raise ShardError(f"{folder}: {len(data)} bytes are no list of windows; delete the folder, it is made again")
+    return np.frombuffer(data, WINDOWS)
 
 
 def _row(seen: Seen) -> dict[str, object]:

@@ -215,6 +215,13 @@ def _check_text(name: str, values: pa.Array) -> None:
         raise InvalidValue(f"{name} is {shown(values[unfit].as_py())}, expected {expected}")
 
 
+def check_paths(name: str, values: pa.Array) -> None:
+    """Check that texts are paths below a folder, or empty; InvalidValue says which is not."""
+    unfit = pc.index(_is_path_or_none(values), False).as_py()
+    if unfit >= 0:
+        raise InvalidValue(f"{name} is {shown(values[unfit].as_py())}, expected a path below the folder of the source")
+
+
 def _check_numbers(table: pa.Table) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count:

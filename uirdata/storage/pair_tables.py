@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from uirdata.errors import ShardError
 from uirdata.layout import Layout
 from uirdata.pairing import Pair
 from uirdata.planning import FoundPair
-from uirdata.storage.tables import read_table
+from uirdata.storage.manifest_rows import check_paths
+from uirdata.storage.tables import read_typed
+from uirdata.validators import InvalidValue, naming
 
 
 def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
@@ -33,10 +39,21 @@ def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
             row["height"],
             row["width"],
         )
-        for batch in read_table(path).to_batches(max_chunksize=10_000)
+        for batch in _checked(path).to_batches(max_chunksize=10_000)
         for row in batch.to_pylist()
         if row["ok"]
     ]
+
+
+def _checked(path: Path) -> pa.Table:
+    table = read_typed(path, PAIRS_SCHEMA)
+    with naming(ShardError, str(path), "run `uir verify` to write it again"):
+        for name in ("gt", "lq"):
+            for chunk in table[name].chunks:
+                check_paths(name, chunk)
+        if table.num_rows and min(pc.min(table[name]).as_py() for name in ("gt_border", "height", "width")) < 0:
+            raise InvalidValue("a size is negative")
+    return table
 
 
 PAIRS_SCHEMA = pa.schema(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from operator import attrgetter
@@ -79,6 +79,38 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         with open_parquet(file) as parquet:
             _check_columns(file, parquet, columns)
     return read_tables(files, path, columns)
+
+
+def read_typed(
+    path: Path, schema: pa.Schema, columns: Sequence[str] | None = None, *, nullable: Collection[str] = ()
+) -> pa.Table:
+    """
+    Return columns of a parquet file that have the types of a schema, valid texts, and a value in every row.
+
+    Args:
+        path: the file.
+        schema: its columns.
+        columns: names of the columns to read; None for all of the schema.
+        nullable: names of the columns that may lack values.
+
+    Raises:
+        ShardError: as in `read_table`, or a column is not as expected.
+    """
+    names = list(schema.names if columns is None else columns)
+    table = read_table(path, names)
+    for name in names:
+        column, expected = table[name], schema.field(name).type
+        if column.type != expected:
+            raise ShardError(
+                f"{path}: {name} is {column.type}, expected {expected}; another program or release wrote it"
+            )
+        if column.null_count and name not in nullable:
+            raise ShardError(f"{path}: {name} lacks a value in some rows; another program wrote it")
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise ShardError(f"{path}: {name}: {error}; another program wrote it") from error
+    return table
 
 
 def read_tables(

@@ -38,7 +38,7 @@ from uirdata.screening import (
     sharpness_energies,
 )
 from uirdata.sources import Source
-from uirdata.storage.tables import read_table, write_rows
+from uirdata.storage.tables import read_table, read_typed, write_rows
 
 SCREENING_SCHEMA = pa.schema(
     [
@@ -409,7 +409,7 @@ def _known_rows(path: Path, schema: pa.Schema) -> tuple[dict[tuple[str, int], li
 
 def _read_left_out(cut: Cut, layout: Layout) -> dict[tuple[str, Box], str]:
     columns = ["gt", "top", "left", "height", "width", "reason"]
-    table = read_table(cut.table(layout), columns=columns).filter(pc.field("reason") != "")
+    table = read_typed(cut.table(layout), SCREENING_SCHEMA, columns).filter(pc.field("reason") != "")
     found: dict[tuple[str, Box], str] = {}
     for row in table.to_pylist():
         reasons = _effective(row["reason"].split(","), screen=cut.screen)
