@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 from uirdata.layout import Layout
 from uirdata.sources import RemoteFile
 from uirdata.storage.archives import kind_of_name
+from uirdata.validators import load_json
 
 
 def journal_path(source: str, layout: Layout, name: str) -> Path:
@@ -34,10 +34,16 @@ def listing_path(source: str, layout: Layout, name: str) -> Path:
 def read_listing(path: Path) -> list[dict[str, str]] | None:
     """Return the stored listing of a folder of a host; None if there is none that can be read."""
     try:
-        rows = json.loads(path.read_text())["files"]
-        return [{"path": str(row["path"]), "where": str(row["where"]), "host": str(row["host"])} for row in rows]
+        rows = load_json(path.read_bytes())["files"]
+        found = [{"path": str(row["path"]), "where": str(row["where"]), "host": str(row["host"])} for row in rows]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found if all(is_below(row["path"]) for row in found) else None
+
+
+def is_below(path: str) -> bool:
+    """Return whether a path of a listing stays below the folder that was listed, whatever else is in its names."""
+    return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 _PIECE = re.compile(

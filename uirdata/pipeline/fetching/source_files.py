@@ -14,7 +14,14 @@ from typing import Literal
 from uirdata.errors import ArchiveError, DownloadError, StorageError, UirError
 from uirdata.hosts import Host, Listed
 from uirdata.layout import Layout
-from uirdata.pipeline.fetching.archive_names import archive_name, journal_path, listing_path, read_listing, whole_name
+from uirdata.pipeline.fetching.archive_names import (
+    archive_name,
+    is_below,
+    journal_path,
+    listing_path,
+    read_listing,
+    whole_name,
+)
 from uirdata.pipeline.fetching.plan import PlannedFile
 from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
@@ -352,8 +359,7 @@ def _archive(path: str) -> Literal["", "zip", "tar", "7z", "rar", "parquet", "ma
 
 def _refuse_outside(name: str, rows: list[dict[str, str]]) -> None:
     for row in rows:
-        parts = row["path"].split("/")
-        if row["path"].startswith("/") or ".." in parts or "\\" in row["path"] or "\x00" in row["path"]:
+        if not is_below(row["path"]) or "\\" in row["path"]:
             raise DownloadError(f"{name}: the host lists {row['path']!r}, which is not a path below a folder; refused")
 
 
