@@ -51,10 +51,10 @@ def redacted(text: str) -> str:
 _SECRET = (
     # A user name alone is no secret, but a token stands there, too. Elsewhere than in http it may be the name of a
     # container (abfs://container@account).
-    (re.compile(r"(?i)\b(https?://)[^\s/?#\"'<>]*@"), r"\1***@"),
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>:]*:[^\s/?#\"'<>]*@"), r"\1***@"),
+    (re.compile(r"(?i)\b(https?://)[^\s/?#\"<>]*@"), r"\1***@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"<>:]*:[^\s/?#\"<>]*@"), r"\1***@"),
     # A password with a slash in it ends the host for every reader; what stands before the slash is no port then.
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"'<>:@]*:(?!\d*[/?#])[^\s\"'<>@]*@"), r"\1***@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#\"<>:@]*:(?!\d*[/?#])[^\s\"<>]*@"), r"\1***@"),
     (
         re.compile(
             r"(?i)([?&](?:x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|signature|sig|"

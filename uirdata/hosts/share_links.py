@@ -24,7 +24,10 @@ def direct_address(link: str, client: WebClient) -> tuple[str, Mapping[str, str]
         Unreachable: the service does not know the link.
         Interrupted: the service is busy.
     """
-    parts = urllib.parse.urlsplit(link)
+    try:
+        parts = urllib.parse.urlsplit(link)
+    except ValueError:
+        raise Unreachable(f"{redacted(link)!r} is not a valid URL") from None
     host = (parts.hostname or "").lower()
     if host == "dropbox.com" or host.endswith(".dropbox.com"):
         return _with_query(parts, dl="1"), {}

@@ -70,8 +70,9 @@ def write_image_table(folder: Path, state: ShardState, target: Path) -> tuple[in
     with (
         writing(target) as partial,
         tar.open("rb") as file,
+        partial.open("wb") as table,
         pq.ParquetWriter(
-            partial,
+            table,
             SCHEMA,
             compression={**dict.fromkeys(plain, "zstd"), **{f"{name}.{part}": "none" for name, part in _leaves()}},
             use_dictionary=plain,

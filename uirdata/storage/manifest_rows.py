@@ -71,8 +71,7 @@ def checked_rows(folder: Path, parts: Sequence[ManifestPart], columns: Collectio
         parts: from `list_parts`.
         columns: names of the columns; None for all.
     """
-    # The columns that say where a row belongs are always read: other checks need them.
-    wanted = [name for name in RECORD_FIELDS if columns is None or name in columns or name in _PLACE]
+    wanted = [name for name in RECORD_FIELDS if columns is None or name in _needed(columns)]
     for part in parts:
         _check_types(part)
     table = read_tables([part.file for part in parts], folder / MANIFEST, wanted).combine_chunks()
@@ -109,6 +108,15 @@ def check_sizes(folder: Path, parts: Sequence[ManifestPart]) -> None:
             raise InvalidValue(f"has over {_EXPANSION} times as much text as bytes")
 
 
+def _needed(columns: Collection[str]) -> set[str]:
+    """Return columns, and those that their checks need: where a row belongs, where an image begins and ends."""
+    return {
+        *columns,
+        *_PLACE,
+        *(name for pair in _TOGETHER if set(pair) & set(columns) for name in pair),
+    }
+
+
 def _naming(folder: Path) -> AbstractContextManager[None]:
     return naming(ShardError, str(folder / MANIFEST), "these shards are damaged, or this project did not write them")
 
@@ -117,6 +125,7 @@ def _texts(names: Sequence[str]) -> list[str]:
     return [name for name in names if MANIFEST_SCHEMA.field(name).type == pa.string()]
 
 
+_TOGETHER = (("gt_offset", "gt_size"), ("lq_offset", "lq_size"), ("height", "width"))
 _PLACE = ("shard", "split", "degradation", "source")
 
 

@@ -60,7 +60,12 @@ def write_objects(path: Path, objects: Iterable[object], schema: pa.Schema) -> i
 
 def _write_tables(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
     rows = 0
-    with writing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    # Opened here: pyarrow opens only names that are UTF-8.
+    with (
+        writing(path) as partial,
+        partial.open("wb") as file,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for table in tables:
             writer.write_table(table)
             rows += table.num_rows
