@@ -10,13 +10,25 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
-from uirdata.storage.files import link_or_copy, storage_error, writing
-from uirdata.storage.formats.members import Limits, Names
-from uirdata.storage.formats.packed import Member, fault_of, kind_of_name, read_members, reading
+from uirdata.storage.downloads import hash_file
+from uirdata.storage.files import link_or_copy, storage_error
+from uirdata.storage.formats.members import Limits, Names, Skipped
+from uirdata.storage.formats.packed import Member, Readable, fault_of, kind_of_name, read_members, reading
+from uirdata.storage.journals import (
+    Unpacked,
+    boot_id,
+    entry_line,
+    head_line,
+    in_order,
+    load_journal,
+    read_journal,
+    rewrite_journal,
+    sync_disk,
+)
+from uirdata.storage.temporary_names import beside
 
 __all__ = [
     "Limits",
@@ -33,24 +45,6 @@ __all__ = [
 _BLOCK = 1 << 20
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """
-    A file that was unpacked from an archive.
-
-    Attributes:
-        path: below the source's folder, with "/".
-        size: bytes.
-        mtime_ns: modification time of the file when its sha256 was last verified.
-        sha256: hex.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-
-
 def unpack(
     kind: str,
     parts: Sequence[Path],
@@ -61,14 +55,16 @@ def unpack(
     archive_sha256: str,
     limits: Limits | None = None,
     on_bytes: Callable[[int], None] = lambda _: None,
+    on_skip: Callable[[str, str], None] = lambda *_: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Unpacked, ...]:
     """
     Unpack an archive into a folder of its source.
 
     A file gets its final name when it is complete, and then a line in the journal; a later call skips files that the
-    journal lists and that still have their size. If the archive turns out to be unsafe, all files unpacked from it are
-    removed. Links become copies of their targets.
+    journal lists and that still have their size; where the machine was started anew in between, their bytes, too. If
+    the archive turns out to be damaged or unsafe, all files unpacked from it are removed. Links become copies of their
+    targets. A harmless member that cannot be kept is skipped and named.
 
     Args:
         kind: zip, tar, 7z, rar, parquet or mat.
@@ -79,6 +75,7 @@ def unpack(
         archive_sha256: of the archive; the journal of another archive is ignored.
         limits: limits on what the archive may contain.
         on_bytes: called with the number of bytes written or skipped.
+        on_skip: called with the name of each member that is skipped, and why.
         stop: called between members; returning True interrupts the unpacking.
 
     Returns:
@@ -89,10 +86,14 @@ def unpack(
         StorageError: the disk is full or cannot be written.
     """
     limits = limits if limits is not None else Limits()
-    held, finished = _read(journal, archive_sha256)
-    if finished and all(_has_size(root / entry.path, entry.size) for entry in held.values()):
-        return _sorted(held)
-    work = _Work(parts, root, below, journal, limits, held)
+    known = load_journal(journal)
+    held = known.held if known.archive == archive_sha256 else {}
+    if known.complete and held and all(_has_size(root / entry.path, entry.size) for entry in held.values()):
+        return in_order(held)
+    if not known.complete and known.boot != boot_id():
+        # After a crash a file may have its size and no bytes: the journal was on the disk before it.
+        held = {path: entry for path, entry in held.items() if _is_whole(root / path, entry)}
+    work = _Work(parts, root, below, journal, limits, held, on_skip)
     try:
         work.start(archive_sha256)
         with reading(parts[0].name):
@@ -109,26 +110,7 @@ def unpack(
         raise StorageError(f"{parts[0].name}: unpacking was interrupted; run the command again to resume") from None
     finally:
         work.close()
-    return _sorted(work.done)
-
-
-def read_journal(journal: Path) -> tuple[tuple[Unpacked, ...], str]:
-    """Return the files of an archive, and its sha256; nothing and "" if it is not completely unpacked."""
-    held, finished = _read(journal, None)
-    return (_sorted(held), finished) if finished else ((), "")
-
-
-def rewrite_journal(journal: Path, entries: Sequence[Unpacked], archive_sha256: str) -> None:
-    """
-    Write a new journal of a completely unpacked archive.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    with writing(journal) as partial, partial.open("w") as file:
-        file.write(json.dumps({"archive": archive_sha256}) + "\n")
-        file.writelines(_line(entry) for entry in entries)
-        file.write(json.dumps({"files": len(entries)}) + "\n")
+    return in_order(work.done)
 
 
 def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None) -> tuple[str, ...]:
@@ -144,11 +126,11 @@ def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None
     found: list[str] = []
     with reading(parts[0].name):
         for member in read_members(kind, parts, limits):
-            if member.kind != "file" or names.safe(member.name) is None:
+            if member.kind != "file" or isinstance(names.safe(member.name), Skipped):
                 continue
             digest = hashlib.sha256()
             with contextlib.closing(member.open()) as stream:
-                while block := stream.read(_BLOCK):
+                while block := _next_block(stream):
                     budget -= len(block)
                     if budget < 0:
                         raise _bomb(parts[0].name, limits)
@@ -184,7 +166,9 @@ class _Work:
         journal: Path,
         limits: Limits,
         held: dict[str, Unpacked],
+        on_skip: Callable[[str, str], None],
     ) -> None:
+        self._on_skip = on_skip
         self._name = parts[0].name
         self._root = root
         self._below = below.strip("/")
@@ -205,8 +189,8 @@ class _Work:
             self._journal.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._journal.with_name(self._journal.name + ".new")
             with fresh.open("w") as file:
-                file.write(json.dumps({"archive": archive_sha256}) + "\n")
-                file.writelines(_line(entry) for entry in self._held.values())
+                file.write(head_line(archive_sha256))
+                file.writelines(entry_line(entry) for entry in self._held.values())
             fresh.replace(self._journal)
             self._lines = self._file.enter_context(self._journal.open("a"))
 
@@ -216,7 +200,9 @@ class _Work:
             self._names.safe(member.name)
             raise self._names.refuse_kind(member.name, "neither a file nor a folder")
         path = self._names.safe(member.name)
-        if path is None:
+        if isinstance(path, Skipped):
+            if path.why:
+                self._on_skip(member.name, path.why)
             return 0
         if member.kind != "file":
             target = self._names.link_target(path, member.target, from_root=member.kind == "hardlink")
@@ -241,7 +227,8 @@ class _Work:
                 target, hops = waiting[target], hops + 1
             whole = f"{self._below}/{target}" if self._below else target
             if whole not in self.done:
-                raise self._names.refuse_kind(path, f"a link to {first!r}, which is not in the archive")
+                self._on_skip(path, f"is a link to {first!r}, which is not in the archive")
+                continue
             held = self.done[whole]
             member = Member(path, "file", held.size, "", functools.partial(io.FileIO, self._root / whole))
             self._write(member, f"{self._below}/{path}" if self._below else path)
@@ -249,16 +236,22 @@ class _Work:
     def end(self) -> None:
         """Close the journal with a line that marks the archive as complete."""
         with _writing(self._journal):
+            sync_disk(self._root)
             self._lines.write(json.dumps({"files": len(self.done)}) + "\n")
             self._lines.flush()
             os.fsync(self._lines.fileno())
 
     def undo(self) -> None:
-        """Remove all files that were unpacked from the archive."""
+        """Remove all files that were unpacked from the archive, now and by an interrupted call before."""
         self.close()
-        for path in {*self.done, *self._held}:
-            (self._root / path).unlink(missing_ok=True)
-            for parent in (self._root / path).parents:
+        root = self._root.resolve()
+        for entry in {**self._held, **self.done}.values():
+            path = self._root / entry.path
+            # A file that has changed since, or is reached through a link, is not what was unpacked.
+            if not path.parent.resolve().is_relative_to(root) or not _is_unchanged(path, entry):
+                continue
+            path.unlink(missing_ok=True)
+            for parent in path.parents:
                 if parent == self._root:
                     break
                 with contextlib.suppress(OSError):
@@ -271,14 +264,14 @@ class _Work:
 
     def _write(self, member: Member, path: str) -> int:
         target = self._root / path
-        partial = target.with_name(f".{target.name[:200]}.part")
+        partial = beside(target, ".part", start=".")
         digest = hashlib.sha256()
         size = 0
         with _writing(target):
             self._make_folder(target.parent)
             try:
                 with contextlib.closing(member.open()) as stream, partial.open("wb") as file:
-                    while block := stream.read(_BLOCK):
+                    while block := _next_block(stream):
                         size += len(block)
                         self._budget -= len(block)
                         if self._budget < 0 or (member.size is not None and size > member.size):
@@ -294,7 +287,7 @@ class _Work:
                 partial.unlink(missing_ok=True)
                 raise
             entry = Unpacked(path, size, target.stat().st_mtime_ns, digest.hexdigest())
-            self._lines.write(_line(entry))
+            self._lines.write(entry_line(entry))
             self._lines.flush()
         self.done[path] = entry
         return size
@@ -312,37 +305,29 @@ class _Work:
         self._made.add(folder)
 
 
-def _read(journal: Path, archive_sha256: str | None) -> tuple[dict[str, Unpacked], str]:
-    """Return the files in a journal, and the sha256 of the archive if the journal is complete."""
+def _next_block(stream: Readable) -> bytes | None:
+    """Return the next bytes of a member; the libraries' errors about its bytes are no errors of the disk."""
     try:
-        lines = journal.read_text().splitlines()
-        head = json.loads(lines[0])["archive"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        return {}, ""
-    if archive_sha256 is not None and head != archive_sha256:
-        return {}, ""
-    held: dict[str, Unpacked] = {}
-    finished = ""
-    for line in lines[1:]:
-        try:
-            row = json.loads(line)
-            if "files" in row:
-                finished = str(head) if row["files"] == len(held) else ""
-                continue
-            held[row["path"]] = Unpacked(row["path"], row["size"], row["mtime_ns"], row["sha256"])
-        except (ValueError, KeyError, TypeError):
-            # Truncated in the middle of a line: that file is unpacked again.
-            break
-    return held, finished
+        return stream.read(_BLOCK)
+    except OSError as error:
+        if error.errno is None:
+            raise ValueError(str(error)) from error
+        raise
 
 
-def _line(entry: Unpacked) -> str:
-    row = {"path": entry.path, "size": entry.size, "mtime_ns": entry.mtime_ns, "sha256": entry.sha256}
-    return json.dumps(row) + "\n"
+def _is_whole(path: Path, entry: Unpacked) -> bool:
+    try:
+        return _has_size(path, entry.size) and hash_file(path)[0] == entry.sha256
+    except OSError:
+        return False
 
 
-def _sorted(held: dict[str, Unpacked]) -> tuple[Unpacked, ...]:
-    return tuple(held[path] for path in sorted(held))
+def _is_unchanged(path: Path, entry: Unpacked) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from uirdata.storage.archives import Unpacked, put_file, read_journal, rewrite_journal
+from uirdata.storage.archives import put_file
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.files import storage_error
+from uirdata.storage.journals import Unpacked, read_journal, rewrite_journal, sync_disk
 
 
 def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> None:
@@ -41,6 +42,7 @@ def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> N
         except OSError as error:
             raise storage_error(target, error) from error
         entries[path] = Unpacked(path, stat.st_size, stat.st_mtime_ns, sha256)
+    sync_disk(root)
     rewrite_journal(journal, [entries[path] for path in sorted(entries)], tree.as_uri())
 
 

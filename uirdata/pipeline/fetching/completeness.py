@@ -10,7 +10,7 @@ from typing import Literal
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import tree_journal
 from uirdata.sources import Source
-from uirdata.storage.archives import read_journal
+from uirdata.storage.journals import read_journal
 from uirdata.storage.tables import read_table
 
 Kind = tuple[str, str, bool]

@@ -10,8 +10,8 @@ from pathlib import Path
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import tree_journal
 from uirdata.sources import Source
-from uirdata.storage.archives import read_journal
 from uirdata.storage.files import storage_error
+from uirdata.storage.journals import read_journal
 from uirdata.storage.trees import release_tree
 
 

@@ -23,8 +23,8 @@ from uirdata.pipeline.fetching.completeness import adopted_state
 from uirdata.pipeline.fetching.tree_search import FoundTrees, GivenTree, Unwanted, find_trees
 from uirdata.pipeline.fetching.user_folder import UserFolder
 from uirdata.sources import Mirror, RemoteFile, Source, load_sources
-from uirdata.storage.archives import read_journal
 from uirdata.storage.files import free_bytes
+from uirdata.storage.journals import read_journal
 from uirdata.storage.transfers.partial import bytes_here
 from uirdata.storage.transfers.receipts import Receipts
 

@@ -25,9 +25,10 @@ from uirdata.pipeline.fetching.archive_names import (
 from uirdata.pipeline.fetching.plan import PlannedFile
 from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
-from uirdata.storage.archives import fault_of, kind_of_name, member_hashes, read_journal
+from uirdata.storage.archives import fault_of, kind_of_name, member_hashes
 from uirdata.storage.downloads import Arrived, DownloadSource, Expected, Listener, Pace, download, hash_file, mismatch
 from uirdata.storage.files import free_bytes, link_or_copy, storage_error, writing
+from uirdata.storage.journals import read_journal
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted, redacted
 

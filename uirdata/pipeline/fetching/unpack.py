@@ -19,9 +19,11 @@ from uirdata.pipeline.fetching.archive_names import (
 )
 from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
-from uirdata.storage.archives import Unpacked, kind_of_name, put_file, read_journal, unpack
+from uirdata.storage.archives import kind_of_name, put_file, unpack
 from uirdata.storage.downloads import Pace
+from uirdata.storage.journals import Unpacked, read_journal
 from uirdata.storage.transfers.receipts import Receipts
+from uirdata.validators import shown
 
 _DEPTH = 3
 
@@ -138,6 +140,7 @@ def _unpack(
 ) -> tuple[Unpacked, ...]:
     task = f"{source.id}: unpacking {package.name}"
     progress.begin(task, sum(path.stat().st_size for path in paths), "bytes")
+    skipped: list[tuple[str, str]] = []
     try:
         return unpack(
             package.kind,
@@ -147,10 +150,15 @@ def _unpack(
             journal_path(source.id, layout, package.name),
             archive_sha256=digest,
             on_bytes=functools.partial(progress.advance, task),
+            on_skip=lambda name, why: skipped.append((name, why)),
             stop=pace.cancel.is_set,
         )
     finally:
         progress.end(task)
+        if skipped:
+            name, why = skipped[0]
+            number = f"{len(skipped):,} member{'s' if len(skipped) > 1 else ''}"
+            progress.note(f"{source.id}: {package.name}: {number} skipped, such as {shown(name)}, which {why}")
 
 
 def _unpack_nested(

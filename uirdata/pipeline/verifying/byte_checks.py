@@ -13,9 +13,9 @@ from uirdata.pipeline.fetching.archive_names import below, journal_path, tree_jo
 from uirdata.pipeline.fetching.plan import is_here
 from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
-from uirdata.storage.archives import Unpacked, read_journal, rewrite_journal
 from uirdata.storage.checks import Checks
 from uirdata.storage.downloads import hash_file
+from uirdata.storage.journals import Unpacked, read_journal, rewrite_journal
 from uirdata.storage.transfers.receipts import Receipt, Receipts
 
 

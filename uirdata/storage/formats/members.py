@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,6 +11,15 @@ from uirdata.errors import ArchiveError
 
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 _LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git"})
+_OURS = re.compile(r"(?:.*/)?\.uir(?:/.*)?|pairs\.parquet|screening-\d+-\d+\.parquet")
+"""Files of ours in the folder of a source; a member of that name would be believed like them."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A member that is not unpacked: `why` in words, "" for files that systems leave behind."""
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Limits:
 
 
 class Names:
-    """The names of one archive: each is made safe, and two that are the same file on this disk are refused."""
+    """The names of one archive: each is made safe, and of two that are one file on this disk the first is kept."""
 
     def __init__(self, archive: str, limits: Limits, *, folds_case: bool) -> None:
         """
@@ -52,12 +62,12 @@ class Names:
         self._seen: dict[str, str] = {}
         self._count = 0
 
-    def safe(self, name: str) -> str | None:
+    def safe(self, name: str) -> str | Skipped:
         """
-        Return the path below the folder that a member may be written to; None for files that no data set needs.
+        Return the path below the folder that a member may be written to, or why it is skipped.
 
         Raises:
-            ArchiveError: it points outside, is not a name, there are too many, or another one is the same on this disk.
+            ArchiveError: it points outside, is not a name, or there are too many.
         """
         self.count_one()
         if "\x00" in name or len(name.encode("utf-8", "surrogateescape")) > self._limits.name_bytes:
@@ -70,14 +80,19 @@ class Names:
         if ".." in parts:
             raise self._refusal(name, "points outside of the archive")
         if not parts or any(part in _LEFTOVERS or part.startswith("._") for part in parts):
-            return None
-        if any(ord(c) < 32 for c in path):
-            raise self._refusal(name, "has a control character in its name")
-        if any(part.split(".")[0].lower() in _RESERVED or len(part.encode("utf-8", "replace")) > 255 for part in parts):
-            raise self._refusal(name, "has a name that some disks cannot hold")
+            return Skipped("")
         clean = "/".join(parts)
-        self._claim(clean)
-        return clean
+        if _OURS.fullmatch(unicodedata.normalize("NFKC", clean).casefold()):
+            return Skipped("has the name of a file that this program keeps")
+        if any(ord(c) < 32 or ord(c) == 127 for c in path):
+            return Skipped("has a control character in its name")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            return Skipped("has a name that is not Unicode")
+        if any(part.split(".")[0].lower() in _RESERVED or len(part.encode()) > 255 for part in parts):
+            return Skipped("has a name that some disks cannot hold")
+        return self._claimed(clean, name)
 
     def count_one(self) -> None:
         """
@@ -122,12 +137,13 @@ class Names:
         """Return the error for a member that is neither file, folder nor link."""
         return self._refusal(name, f"is {kind}")
 
-    def _claim(self, path: str) -> None:
-        # A file must not have the path of another member's folder either, so all folders of a path are claimed too.
+    def _claimed(self, path: str, name: str) -> str | Skipped:
+        """Return the path, unless another member has it in another writing; the same name twice is one file."""
         key = path.casefold() if self._folds_case else path
-        other = self._seen.setdefault(key, path)
-        if other != path:
-            raise self._refusal(path, f"and {other!r} are one file on this disk, which ignores case")
+        other = self._seen.setdefault(key, name)
+        if other != name:
+            return Skipped(f"and {other!r} are one file on this disk; the first of them is kept")
+        return path
 
     def _refusal(self, name: str, why: str) -> ArchiveError:
         return ArchiveError(

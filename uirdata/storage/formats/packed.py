@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, BinaryIO, Literal, Protocol
+from typing import IO, BinaryIO, Literal, Protocol, Self
 
 from uirdata.errors import ArchiveError
 from uirdata.manifest_syntax.patterns import is_image_name
@@ -135,16 +135,25 @@ def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[M
     return reader(parts, limits)
 
 
+class UnsupportedArchive(Exception):
+    """An archive that may be sound, in a form that is not read here."""
+
+
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
     """
     Turn the errors of the libraries about a broken archive into one error. Members must be read inside the block too.
 
     Raises:
-        ArchiveError: the archive is truncated or not of the format of its name.
+        ArchiveError: the archive is truncated, not of the format of its name, or in a form that is not read here.
     """
     try:
         yield
+    except (UnsupportedArchive, NotImplementedError) as error:
+        raise ArchiveError(
+            f"{name} cannot be unpacked: {error}. The archive may be whole: unpack it yourself (7-Zip reads most), and "
+            "run `uir fetch ID --from DIR` with its folder"
+        ) from error
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -152,11 +161,14 @@ def reading(name: str) -> Iterator[None]:
         lzma.LZMAError,
         zlib.error,
         gzip.BadGzipFile,
-        NotImplementedError,
         RuntimeError,
         ValueError,
         struct.error,
+        OSError,
     ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # Of the disk. pyarrow's and gzip's errors about the bytes have no number.
+            raise
         raise ArchiveError(
             f"{name} cannot be unpacked: {error or type(error).__name__}. It is truncated or not what its name says; "
             "delete it and download it again"
@@ -188,6 +200,10 @@ def fault_of(kind: str, parts: Sequence[Path]) -> str:
     return ""
 
 
+_ZIP_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+_OTHER_ZIP_METHODS: Mapping[int, str] = MappingProxyType(
+    {6: "implode", 9: "deflate64", 93: "zstd", 95: "xz", 98: "PPMd", 99: "AES"}
+)
 _ENDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "zip": (".zip",),
@@ -218,6 +234,9 @@ def _zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
                 if info.is_dir():
                     continue
                 mode = info.external_attr >> 16
+                if info.compress_type not in _ZIP_METHODS:
+                    method = _OTHER_ZIP_METHODS.get(info.compress_type, str(info.compress_type))
+                    raise UnsupportedArchive(f"{info.filename} is compressed by {method}, which is not read here")
                 if info.flag_bits & 1:
                     raise ArchiveError(f"{parts[0].name} is password-protected; unpack it yourself and use --from")
                 if stat.S_ISLNK(mode):
@@ -254,8 +273,40 @@ def _tar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
         yield from _tar_members(_decompressed(raw, stack), parts[0].name, limits)
 
 
+class _StrictHeader(tarfile.TarInfo):
+    """A header that must be whole: tarfile takes a damaged one for the end of the archive, without a word."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Return the next header."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            # A block of zeros: the end mark.
+            raise
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("its end mark is missing: it is cut short") from None
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"the header at byte {tarfile_.offset:,} is damaged ({error})") from None
+
+
+def _end(stream: IO[bytes]) -> None:
+    """Read what follows the end mark: zeros, up to where gzip, xz, bzip2 and zstd compare their own sums."""
+    padding = 0
+    while block := stream.read(1 << 20):
+        padding += len(block)
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("there are bytes after its end mark: a part in the middle is lost or overwritten")
+        if padding > _MOST_PADDING:
+            raise tarfile.ReadError(f"more than {_MOST_PADDING >> 20} MiB of zeros follow its end mark")
+
+
+_MOST_PADDING = 64 << 20
+"""Tapes are padded to blocks of some MiB at most."""
+
+
 def _tar_members(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader) as archive:
         # Folders count too: a tar of a million empty ones takes a long time.
         for entries, info in enumerate(archive, start=1):
             if entries > limits.entries:
@@ -270,6 +321,8 @@ def _tar_members(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Membe
                 yield Member(info.name, "symlink" if info.issym() else "hardlink", 0, info.linkname, io.BytesIO)
             elif not info.isdir():
                 yield Member(info.name, "device", 0, "", io.BytesIO)
+        assert archive.fileobj is not None
+        _end(archive.fileobj)  # type: ignore[arg-type]
 
 
 def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Readable:
@@ -302,7 +355,9 @@ def _seven_zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
         import py7zr
     except ModuleNotFoundError:
         raise ArchiveError(f"{parts[0].name} is a 7z archive: pip install py7zr, and run the command again") from None
-    with _joined(parts) as whole, py7zr.SevenZipFile(whole) as archive:
+    from uirdata.storage.formats.seven_zip import opened
+
+    with _joined(parts) as whole, opened(py7zr, whole) as archive:
         if archive.needs_password():
             raise ArchiveError(f"{parts[0].name} is password-protected; unpack it yourself and use --from")
         infos = [info for info in archive.files if not info.is_directory]

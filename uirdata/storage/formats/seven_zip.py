@@ -7,7 +7,7 @@ import io
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 _BLOCKS = 16
 
@@ -16,6 +16,14 @@ _Item = tuple[str, bytes | None]
 
 class _Stopped(Exception):
     """The reader has stopped."""
+
+
+def opened(py7zr: Any, whole: BinaryIO) -> Any:
+    """Return an open `py7zr.SevenZipFile`; its errors become those that the reader of archives knows."""
+    try:
+        return py7zr.SevenZipFile(whole)
+    except py7zr.exceptions.ArchiveError as error:
+        raise _readable(error) from error
 
 
 def pushed_members(archive: Any) -> Iterator[tuple[str, io.RawIOBase]]:
@@ -131,7 +139,7 @@ class _Stream(io.RawIOBase):
         item = self._items.get()
         if isinstance(item, BaseException):
             self._over = True
-            raise RuntimeError(f"py7zr: {item}") from item
+            raise _readable(item) from item
         if item is None:
             self._over = True
             return False
@@ -140,3 +148,10 @@ class _Stream(io.RawIOBase):
             return False
         self._block = item[1]
         return bool(self._block) or self._pull()
+
+
+def _readable(error: BaseException) -> Exception:
+    """Return an error of py7zr as one that the reader of archives knows."""
+    if type(error).__name__ == "UnsupportedCompressionMethodError":
+        return NotImplementedError(f"its compression is not read by py7zr ({error})")
+    return RuntimeError(f"py7zr: {error or type(error).__name__}")
