@@ -149,6 +149,8 @@ def reading(name: str) -> Iterator[None]:
     """
     try:
         yield
+    except InterruptedError:
+        raise
     except (UnsupportedArchive, NotImplementedError) as error:
         raise ArchiveError(
             f"{name} cannot be unpacked: {error}. The archive may be whole: unpack it yourself (7-Zip reads most), and "
