@@ -29,6 +29,7 @@ MOST_DEPTH = 50
 """Deepest nesting of JSON and TOML that is read; this project writes six levels."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _SHARD = re.compile(r"[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*-\d{5,}\.tar")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -114,6 +115,13 @@ def sha256_digest(value: object) -> str:
     """Return a sha256 of 64 lower-case hexadecimal digits."""
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         raise InvalidValue(f"{shown(value)} is no sha256: 64 hexadecimal digits")
+    return value
+
+
+def md5_digest(value: object) -> str:
+    """Return an MD5 of 32 lower-case hexadecimal digits."""
+    if not isinstance(value, str) or not _MD5.fullmatch(value):
+        raise InvalidValue(f"{shown(value)} is no MD5: 32 hexadecimal digits")
     return value
 
 

@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import shutil
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -18,7 +19,7 @@ from uirdata.storage.disk_errors import NOT_SUPPORTED, storage_error
 from uirdata.storage.locks import lock_file
 from uirdata.storage.temporary_names import beside
 
-__all__ = ["free_bytes", "link_or_copy", "move", "storage_error", "sync", "writing"]
+__all__ = ["file_of_uri", "free_bytes", "link_or_copy", "move", "storage_error", "sync", "writing"]
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +156,17 @@ def _remark(folder: Path, reason: str) -> None:
         folder,
         reason,
     )
+
+
+def file_of_uri(uri: str) -> Path | None:
+    """
+    Return the path of a file: address; None for any other address.
+
+    >>> file_of_uri("file:///data/a%20b.zip")
+    PosixPath('/data/a b.zip')
+    """
+    parts = urllib.parse.urlsplit(uri)
+    return Path(urllib.parse.unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else None
 
 
 def free_bytes(path: Path) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from uirdata.layout import Layout
 from uirdata.sources import RemoteFile
 from uirdata.storage.archives import kind_of_name
-from uirdata.validators import load_json
+from uirdata.validators import InvalidValue, json_list, json_object, load_json, relative_path, text
 
 
 def journal_path(source: str, layout: Layout, name: str) -> Path:
@@ -32,18 +32,19 @@ def listing_path(source: str, layout: Layout, name: str) -> Path:
 
 
 def read_listing(path: Path) -> list[dict[str, str]] | None:
-    """Return the stored listing of a folder of a host; None if there is none that can be read."""
+    """Return the stored listing of a folder of a host; None if it cannot be read and has to be requested again."""
     try:
-        rows = load_json(path.read_bytes())["files"]
-        found = [{"path": str(row["path"]), "where": str(row["where"]), "host": str(row["host"])} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
+        rows = json_list(json_object(load_json(path.read_bytes())).get("files"))
+        return [
+            {
+                "path": relative_path(json_object(row).get("path")),
+                "where": text(row.get("where")),
+                "host": text(row.get("host")),
+            }
+            for row in rows
+        ]
+    except (OSError, InvalidValue):
         return None
-    return found if all(is_below(row["path"]) for row in found) else None
-
-
-def is_below(path: str) -> bool:
-    """Return whether a path of a listing stays below the folder that was listed, whatever else is in its names."""
-    return "\x00" not in path and all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 _PIECE = re.compile(

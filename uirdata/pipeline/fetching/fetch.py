@@ -330,6 +330,7 @@ class _Run:
                     progress=self._progress,
                     prune=self._prune,
                 )
+            downloader.receipts.flush()
         except UirError as error:
             problems.append(str(error))
         if usable or source.local_dir is not None:

@@ -197,7 +197,11 @@ def _arrived(source: Source, name: str, placed: str, layout: Layout, receipts: R
     receipt = receipts.get(name)
     if receipt is None:
         return False
-    for path in (layout.downloads(source.id) / name, layout.source(source.id) / placed if placed else None):
+    downloaded = layout.downloads(source.id) / name
+    if not receipt.pinned_by and downloaded.is_file() and downloaded.stat().st_mtime_ns != receipt.mtime_ns:
+        # Nothing is known yet of a file that was replaced before the first one was unpacked.
+        return False
+    for path in (downloaded, layout.source(source.id) / placed if placed else None):
         if path is not None and path.is_file() and path.stat().st_size == receipt.bytes:
             return True
     # The archive was deleted after it was unpacked.

@@ -16,7 +16,6 @@ from uirdata.hosts import Host, Listed
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import (
     archive_name,
-    is_below,
     journal_path,
     listing_path,
     read_listing,
@@ -31,6 +30,7 @@ from uirdata.storage.files import free_bytes, link_or_copy, storage_error, writi
 from uirdata.storage.journals import read_journal
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted, redacted
+from uirdata.validators import naming, relative_path
 
 FileState = Literal["here", "arrived", "given", "by hand", "failed", "left"]
 
@@ -148,7 +148,7 @@ class SourceDownloader:
                 f"{file.name} came from {arrived.url}, but {fault}. It is kept as {rejected}; open the link in a "
                 "browser to see what is wrong, and use --from"
             )
-        self._sign(file, target, arrived.url, arrived.sha256, arrived.md5, arrived.bytes, quiet=quiet)
+        self._sign(file, target, arrived.url, arrived.sha256, arrived.md5, arrived.bytes)
         if arrived.differs:
             self._progress.note(
                 f"{task}: its bytes differ from the manifest, as expected for this file; sha256 {arrived.sha256}"
@@ -170,7 +170,7 @@ class SourceDownloader:
             raise ArchiveError(f"{given} is not {file.name}: {fault}; download it again")
         if given != target:
             link_or_copy(given, target)
-        self._sign(file, target, given.as_uri(), sha256, md5, size, quiet=False)
+        self._sign(file, target, given.as_uri(), sha256, md5, size)
         return FileOutcome(file.name, "given", f"from {given}")
 
     def _download_folder(self, planned: PlannedFile) -> FileOutcome:
@@ -216,7 +216,7 @@ class SourceDownloader:
         """Return the files of a folder, from the first mirror that answers; the listing is stored."""
         path = listing_path(self._source.id, self._layout, planned.file.name)
         stored = read_listing(path)
-        if stored:
+        if stored and all(row["host"] in self._hosts for row in stored):
             return stored
         errors: list[str] = []
         for mirror in planned.mirrors:
@@ -231,7 +231,9 @@ class SourceDownloader:
                 continue
             self._refuse_if_too_large(planned.file.name, sum(item.size or 0 for item in listed))
             rows = [{"path": item.path, "where": item.where, "host": mirror.host} for item in listed]
-            _refuse_outside(planned.file.name, rows)
+            for row in rows:
+                with naming(DownloadError, f"{planned.file.name}: the listing of {host.link(mirror.where)}"):
+                    relative_path(row["path"])
             with writing(path) as partial:
                 partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
             return rows
@@ -270,7 +272,7 @@ class SourceDownloader:
         if file.sha256 or file.md5:
             return Expected(file.size, file.sha256, file.md5, loose=file.repacked)
         receipt = self.receipts.get(file.name)
-        if receipt is None or file.repacked or self._accept_changed:
+        if receipt is None or not receipt.pinned_by or file.repacked or self._accept_changed:
             return Expected(file.size, loose=file.repacked)
         return Expected(receipt.bytes, receipt.sha256, said_by=f"the receipt of its first download ({receipt.when})")
 
@@ -303,24 +305,22 @@ class SourceDownloader:
             f"{sum((known - after).values())} of the {len(before)} files that are unpacked here are not in it; {advice}"
         )
 
-    def _sign(self, file: RemoteFile, target: Path, url: str, sha256: str, md5: str, size: int, *, quiet: bool) -> None:
-        published = bool(file.sha256 or file.md5)
+    def _sign(self, file: RemoteFile, target: Path, url: str, sha256: str, md5: str, size: int) -> None:
+        """Write the receipt of a file. Without a published hash it is pinned once it is unpacked (`unpack_all`)."""
         known = self.receipts.get(file.name)
+        same = known is not None and known.sha256 == sha256
+        pinned_by = known.pinned_by if known is not None and same else ""
         receipt = Receipt(
-            url=url,
+            # The address that it was downloaded from, if it only was hashed again.
+            url=known.url if known is not None and same and url == target.absolute().as_uri() else url,
             sha256=sha256,
             bytes=size,
             when=now(),
             md5=md5,
             mtime_ns=target.stat().st_mtime_ns,
-            pinned_by="manifest" if published else "first use",
+            pinned_by="manifest" if file.sha256 or file.md5 else pinned_by,
         )
         self.receipts.put(file.name, receipt)
-        if not published and known is None and not quiet:
-            self._progress.note(
-                f"{self._source.id}/{file.name}: no hash of it is published. Its sha256 {sha256} is stored in "
-                f"{self._layout.receipts(self._source.id)}, and later downloads are compared with it"
-            )
 
     def _place(self, mirror: Mirror) -> DownloadSource:
         host = self._hosts[mirror.host]
@@ -356,12 +356,6 @@ def _archive(path: str) -> Literal["", "zip", "tar", "7z", "rar", "parquet", "ma
         "mat": "mat",
     }
     return kinds.get(kind_of_name(path), "")
-
-
-def _refuse_outside(name: str, rows: list[dict[str, str]]) -> None:
-    for row in rows:
-        if not is_below(row["path"]) or "\\" in row["path"]:
-            raise DownloadError(f"{name}: the host lists {row['path']!r}, which is not a path below a folder; refused")
 
 
 __all__ = ["FileOutcome", "FileState", "SourceDownloader"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from uirdata.errors import SourceError
+from uirdata.errors import ArchiveError, SourceError
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import (
     archive_name,
@@ -21,6 +21,7 @@ from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
 from uirdata.storage.archives import kind_of_name, put_file, unpack
 from uirdata.storage.downloads import Pace
+from uirdata.storage.files import file_of_uri
 from uirdata.storage.journals import Unpacked, read_journal
 from uirdata.storage.transfers.receipts import Receipts
 from uirdata.validators import shown
@@ -38,12 +39,14 @@ class Package:
         kind: kind of archive; "" for a plain file.
         parts: its pieces, in order, below the downloads.
         below: target folder, below the folder of the source.
+        of_folder: it is one of the files of a folder of a host.
     """
 
     name: str
     kind: str
     parts: tuple[str, ...]
     below: str
+    of_folder: bool = False
 
 
 def packages(source: Source, files: Sequence[RemoteFile], layout: Layout) -> Iterator[Package]:
@@ -74,7 +77,8 @@ def unpack_all(
     """
     Unpack all downloaded files into the folder of the source; files that exist there are skipped.
 
-    Archives inside archives are unpacked too, to a depth of three.
+    Archives inside archives are unpacked too, to a depth of three. What could be unpacked is pinned: if no hash of it
+    is published, later downloads must have its bytes.
 
     Args:
         source: the source.
@@ -96,6 +100,7 @@ def unpack_all(
         if not package.kind:
             if paths[0].is_file():
                 put_file(paths[0], root, below(package.below, PurePosixPath(package.name).name))
+                _pin(source, layout, package, receipts, progress)
             continue
         journal = journal_path(source.id, layout, package.name)
         if not all(path.is_file() for path in paths):
@@ -105,8 +110,12 @@ def unpack_all(
         else:
             signed = [receipts.get(part) for part in package.parts]
             digest = "+".join(receipt.sha256 if receipt is not None else "" for receipt in signed)
-            entries = _unpack(source, layout, package, paths, digest, pace, progress)
-        _unpack_nested(source, layout, entries, pace, progress, depth=1)
+            try:
+                entries = _unpack(source, layout, package, paths, digest, pace, progress)
+                _unpack_nested(source, layout, entries, pace, progress, depth=1)
+            except ArchiveError as error:
+                raise ArchiveError(f"{error}. {_given_back(package, paths, receipts)}") from error
+            _pin(source, layout, package, receipts, progress)
         if prune:
             _remove(paths)
 
@@ -126,7 +135,7 @@ def _folder_packages(name: str, unpack_to: str, paths: Sequence[str]) -> Iterato
         kind = kind_of_name(path)
         inner = inner_folder(path, kind)
         folder = below(unpack_to, inner) if inner else unpack_to
-        yield Package(f"{name}/{path}", kind, tuple(f"{name}/{part}" for part in parts), folder)
+        yield Package(f"{name}/{path}", kind, tuple(f"{name}/{part}" for part in parts), folder, of_folder=True)
 
 
 def _unpack(
@@ -174,6 +183,31 @@ def _unpack_nested(
         path = layout.source(source.id) / entry.path
         inner = _unpack(source, layout, package, [path], entry.sha256, pace, progress)
         _unpack_nested(source, layout, inner, pace, progress, depth=depth + 1)
+
+
+def _pin(source: Source, layout: Layout, package: Package, receipts: Receipts, progress: Progress) -> None:
+    """Pin the hashes of what proved whole, and say so, except of each of the thousands of files of a folder."""
+    for name, receipt in receipts.pin(package.parts).items():
+        if not package.of_folder:
+            progress.note(
+                f"{source.id}/{name}: no hash of it is published. Its sha256 {receipt.sha256} is stored in "
+                f"{layout.receipts(source.id)}, and later downloads are compared with it"
+            )
+
+
+def _given_back(package: Package, paths: Sequence[Path], receipts: Receipts) -> str:
+    """Remove the links to files of the user that cannot be unpacked; return where the failed files are."""
+    where: list[Path] = []
+    for name, path in zip(package.parts, paths, strict=True):
+        receipt = receipts.get(name)
+        theirs = file_of_uri(receipt.url) if receipt is not None and not receipt.pinned_by else None
+        if theirs is not None and theirs != path and theirs.is_file():
+            path.unlink(missing_ok=True)
+            receipts.drop(name)
+            where.append(theirs)
+        else:
+            where.append(path)
+    return f"The file is {', '.join(map(str, where))}"
 
 
 def _remove(paths: Sequence[Path]) -> None:

@@ -124,7 +124,8 @@ def pin_lines(source: Source, layout: Layout) -> tuple[str, ...]:
     lines: list[str] = []
     for file in all_files(source):
         receipt = receipts.get(file.name)
-        if receipt is None or (file.sha256 == receipt.sha256 and file.size == receipt.bytes):
+        # What was never unpacked is not known to be whole.
+        if receipt is None or not receipt.pinned_by or (file.sha256 == receipt.sha256 and file.size == receipt.bytes):
             continue
         lines += ["[[files]]", f'name = "{file.name}"', f"size = {receipt.bytes}", f'sha256 = "{receipt.sha256}"', ""]
     return tuple(lines[:-1])

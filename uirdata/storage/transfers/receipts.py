@@ -5,18 +5,33 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from uirdata.errors import SourceError
 from uirdata.storage.files import writing
+from uirdata.validators import (
+    json_object,
+    load_json,
+    md5_digest,
+    naming,
+    one_of,
+    relative_path,
+    sha256_digest,
+    text,
+    whole_number,
+)
 
 _FORMAT = 1
 _FEW = 200
 _SECONDS = 2.0
+_MOST_TEXT = 1 << 16
+_ADVICE = (
+    "it holds the hashes that later downloads are checked against; delete it to accept the files that are here now"
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,8 @@ class Receipt:
         when: UTC, ISO 8601.
         md5: in hex, if the manifest states one; else "".
         mtime_ns: of the file when its hash was last verified; if it changes, the file is hashed again.
-        pinned_by: "manifest", or "first use": no hash is published, so later downloads must have this one.
+        pinned_by: "manifest", or "first use": no hash is published, so later downloads must have this one; "" until
+            the file was unpacked, because a broken first download must not keep out the right one.
     """
 
     url: str
@@ -41,9 +57,6 @@ class Receipt:
     md5: str = ""
     mtime_ns: int = 0
     pinned_by: str = "first use"
-
-
-_FIELDS = {field.name for field in fields(Receipt)}
 
 
 class Receipts:
@@ -64,13 +77,16 @@ class Receipts:
         if not path.exists():
             return
         try:
-            document = json.loads(path.read_text())
-            self._held = {name: _receipt(row) for name, row in document["files"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(
-                f"{path}: cannot be read ({error}). It holds the hashes that later downloads are checked against; "
-                "delete it to accept the files that are on the disk now"
-            ) from error
+            data = path.read_bytes()
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror or error}; {_ADVICE}") from error
+        with naming(SourceError, str(path), _ADVICE):
+            document = json_object(load_json(data))
+            one_of(str(document.get("format")), [str(_FORMAT)])
+            files = json_object(document.get("files"))
+        for name, row in files.items():
+            with naming(SourceError, f"{path}: files.{name[:200]!r}", _ADVICE):
+                self._held[relative_path(name)] = _receipt(json_object(row))
 
     def get(self, name: str) -> Receipt | None:
         """Return the receipt of a file, or None."""
@@ -94,6 +110,33 @@ class Receipts:
             if len(self._held) < _FEW or time.monotonic() - self._written_at > _SECONDS:
                 self._write()
 
+    def pin(self, names: Iterable[str]) -> Mapping[str, Receipt]:
+        """
+        Pin files that proved whole; return the receipts of those that were not pinned before.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        fresh = {
+            name: replace(receipt, pinned_by="first use")
+            for name in names
+            if (receipt := self._held.get(name)) is not None and not receipt.pinned_by
+        }
+        for name, receipt in fresh.items():
+            self.put(name, receipt)
+        return fresh
+
+    def drop(self, name: str) -> None:
+        """
+        Remove a receipt, if there is one.
+
+        Raises:
+            StorageError: the change cannot be written.
+        """
+        with self._lock:
+            if self._held.pop(name, None) is not None:
+                self._write()
+
     def flush(self) -> None:
         """Write to the disk what is not there yet."""
         with self._lock:
@@ -114,4 +157,14 @@ def now() -> str:
 
 
 def _receipt(row: Mapping[str, Any]) -> Receipt:
-    return Receipt(**{name: value for name, value in row.items() if name in _FIELDS})
+    """Return the receipt of a JSON object; fields that a later release added are ignored."""
+    md5 = row.get("md5", "")
+    return Receipt(
+        url=text(row.get("url"), most=_MOST_TEXT),
+        sha256=sha256_digest(row.get("sha256")),
+        bytes=whole_number(row.get("bytes")),
+        when=text(row.get("when"), most=_MOST_TEXT),
+        md5=md5_digest(md5) if md5 != "" else "",
+        mtime_ns=whole_number(row.get("mtime_ns", 0), least=-(2**63)),
+        pinned_by=one_of(row.get("pinned_by", "first use"), ("manifest", "first use", "")),
+    )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,61 @@ def test_receipts_that_cannot_be_read_are_not_discarded(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="hashes that later downloads are checked against"):
         Receipts(path)
     assert path.read_text() == "{"
+
+
+GOOD = {"url": "http://x/f", "sha256": "ab" * 32, "bytes": 5, "when": "2026-01-01T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"format": 1, "files": {"../victim": GOOD}},
+        {"format": 1, "files": {"/etc/passwd": GOOD}},
+        {"format": 1, "files": {"a.zip": GOOD | {"sha256": "../../x"}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"sha256": 5}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"bytes": -1}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"bytes": 10**400}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"bytes": True}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"mtime_ns": "now"}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"md5": ["x"]}}},
+        {"format": 1, "files": {"a.zip": GOOD | {"pinned_by": "a stranger"}}},
+        {"format": 1, "files": {"a.zip": {"url": "x"}}},
+        {"format": 1, "files": {"a.zip": [1]}},
+        {"format": 1, "files": [1]},
+        {"format": 2, "files": {}},
+        {"files": {}},
+        [],
+        None,
+    ],
+)
+def test_receipts_of_another_form_are_an_error_that_names_the_file(tmp_path: Path, document: object) -> None:
+    path = tmp_path / "receipts.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(SourceError, match=r"receipts\.json: .*hashes that later downloads are checked against"):
+        Receipts(path)
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"\xff\xfe\xfd", b'{"format": 1, "files": {"a": NaN}}', b""])
+def test_receipts_that_are_no_json_are_an_error(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "receipts.json").write_bytes(data)
+    with pytest.raises(SourceError, match=r"receipts\.json"):
+        Receipts(tmp_path / "receipts.json")
+
+
+def test_fields_of_a_later_release_are_ignored(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"format": 1, "files": {"a.zip": GOOD | {"colour": "red"}}}))
+    assert Receipts(tmp_path / "r.json").get("a.zip") == ONE
+
+
+def test_only_what_is_not_pinned_yet_is_pinned(tmp_path: Path) -> None:
+    book = Receipts(tmp_path / "r.json")
+    book.put("new.zip", replace(ONE, pinned_by=""))
+    book.put("old.zip", ONE)
+    assert list(book.pin(["new.zip", "old.zip", "none.zip"])) == ["new.zip"]
+    assert {name: row.pinned_by for name, row in Receipts(tmp_path / "r.json").all().items()} == {
+        "new.zip": "first use",
+        "old.zip": "first use",
+    }
 
 
 def test_checks_survive_a_truncated_line_and_another_run(tmp_path: Path) -> None:
