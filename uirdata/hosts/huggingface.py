@@ -8,7 +8,7 @@ from typing import Any
 
 from uirdata.errors import DownloadError
 from uirdata.hosts.base import Listed
-from uirdata.hosts.web import LATER, WebClient
+from uirdata.hosts.web import LATER, WebClient, retry_after
 from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable, redacted
 
 _TYPES = ("dataset", "model", "space")
@@ -193,7 +193,7 @@ def _through_hub(link: str, ask: Any) -> Any:
         what = f"{link}: the Hub answers {status}"
         if status in LATER:
             after = error.response.headers.get("Retry-After", "")
-            raise Interrupted(what, retry_after_s=float(after) if after.isdigit() else None) from None
+            raise Interrupted(what, retry_after_s=retry_after(after)) from None
         raise Unreachable(what) from None
     except errors.FileMetadataError as error:
         raise Unreachable(f"{link}: {_first_line(error)}") from None

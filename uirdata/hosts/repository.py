@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from uirdata.errors import PublishError, UsageError
+from uirdata.hosts.web import retry_after
 from uirdata.transfer import Interrupted, redacted
 
 T = TypeVar("T")
@@ -320,9 +321,7 @@ class Repository:
         answer = self._first_line(Exception(getattr(error, "server_message", None) or str(error)))
         if status in _LATER:
             after = error.response.headers.get("Retry-After", "")
-            return Interrupted(
-                f"{self.link}: the Hub answers {status}", retry_after_s=float(after) if after.isdigit() else None
-            )
+            return Interrupted(f"{self.link}: the Hub answers {status}", retry_after_s=retry_after(after))
         if status == 401:
             return PublishError(
                 f"{self.link}: the Hub does not accept the token; log in with `hf auth login`, or set HF_TOKEN"

@@ -6,6 +6,7 @@ import base64
 import urllib.parse
 from collections.abc import Mapping
 
+from uirdata.hosts.connections import split_url
 from uirdata.hosts.web import WebClient
 from uirdata.transfer import Unreachable, redacted
 
@@ -24,10 +25,7 @@ def direct_address(link: str, client: WebClient) -> tuple[str, Mapping[str, str]
         Unreachable: the service does not know the link.
         Interrupted: the service is busy.
     """
-    try:
-        parts = urllib.parse.urlsplit(link)
-    except ValueError:
-        raise Unreachable(f"{redacted(link)!r} is not a valid URL") from None
+    parts = split_url(link)
     host = (parts.hostname or "").lower()
     if host == "dropbox.com" or host.endswith(".dropbox.com"):
         return _with_query(parts, dl="1"), {}

@@ -22,6 +22,7 @@ from uirdata.transfer import Interrupted, Opener, redacted
 
 _HUB = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@]+?))?/?")
 _WAITS_S = (1.0, 2.0, 5.0, 15.0)
+_LONGEST_RETRY_AFTER_S = 900.0
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -143,7 +144,10 @@ def _files(where: _HostFiles) -> Files:
             pinned = host.pinned(where.prefix + INFO)
             break
         except Interrupted as error:
-            time.sleep(wait_s if error.retry_after_s is None else error.retry_after_s)
+            asked_s = error.retry_after_s
+            if asked_s is not None and asked_s > _LONGEST_RETRY_AFTER_S:
+                raise
+            time.sleep(wait_s if asked_s is None else asked_s)
     else:
         pinned = host.pinned(where.prefix + INFO)
     return _HostFiles(where.host, pinned.removesuffix(INFO))

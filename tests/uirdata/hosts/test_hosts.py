@@ -32,7 +32,7 @@ def body(incoming: Incoming) -> bytes:
 
 def test_every_host_file_is_listed() -> None:
     # repository is for publishing; the others are helper modules.
-    helpers = {"base", "web", "share_links", "repository"}
+    helpers = {"base", "web", "connections", "share_links", "repository"}
     files = {module.name for module in pkgutil.iter_modules(uirdata.hosts.__path__)} - helpers
     assert files == set(HOSTS)
 
@@ -59,9 +59,6 @@ def test_ranges_and_validators_go_both_ways() -> None:
         assert (changed.start, body(changed)) == (0, DATA)
         assert server.headers[1]["If-Range"] == whole.validator
         assert server.headers[0]["Accept-Encoding"] == "identity"
-        host.open(server.url + "/f", start=100, validator='W/"weak"').close()
-        # RFC 9110, 13.1.5: a weak validator must not be sent in If-Range.
-        assert "If-Range" not in server.headers[-1]
         with pytest.raises(RangeRefused):
             host.open(server.url + "/f", start=5000)
 
@@ -74,7 +71,8 @@ def test_the_validator_is_one_that_if_range_takes() -> None:
         for headers, validator in (
             ({"ETag": '"strong"', "Last_Modified": date}, '"strong"'),
             ({"ETag": 'W/"weak"', "Last_Modified": date}, date),
-            ({"ETag": 'W/"weak"'}, 'W/"weak"'),
+            ({"ETag": 'W/"weak"'}, ""),
+            ({"ETag": '"' + "x" * 2000 + '"'}, ""),
             ({}, ""),
         ):
             given.clear()
