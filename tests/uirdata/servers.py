@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -179,6 +179,39 @@ def serving(files: dict[str, bytes], habits: Habits | None = None) -> Iterator[F
         yield server
     finally:
         server.close()
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket, str], None]) -> Iterator[str]:
+    """
+    Answer each connection with raw bytes while the block runs; yield the URL.
+
+    Args:
+        answer: is given the connection and the head of the request; the connection is closed afterwards.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def one(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head and (block := connection.recv(65536)):
+                head += block
+            answer(connection, head.decode("latin-1"))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        # Closing alone would not wake the thread that accepts.
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 def send_bytes(ask: BaseHTTPRequestHandler, body: bytes, content_type: str, status: int = 200, **headers: str) -> None:

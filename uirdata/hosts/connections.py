@@ -174,7 +174,8 @@ def _target(here: str, location: str) -> str:
     try:
         # http.client decodes headers as ISO-8859-1; servers send UTF-8, or escape it.
         escaped = urllib.parse.quote(location.strip(), encoding="iso-8859-1", safe=_PUNCTUATION)
-        target = urllib.parse.urljoin(here, escaped)
+        # With the same scheme and no host urljoin would take it for a path of this host.
+        target = escaped if urllib.parse.urlsplit(escaped).scheme else urllib.parse.urljoin(here, escaped)
         parts = split_url(target)
     except (ValueError, Unreachable):
         raise Unreachable(

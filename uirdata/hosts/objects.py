@@ -12,6 +12,8 @@ from uirdata.hosts.base import Listed
 from uirdata.transfer import Incoming, Interrupted, Reach, Unreachable, redacted
 
 _BLOCK = 1 << 20
+_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "mtime")
+"""What stores call the version of an object, the best first."""
 
 
 class Objects:
@@ -35,10 +37,12 @@ class Objects:
         """Open an object, or a range of it."""
         with _answering(where):
             system, path = _system(where)
-            total = int(system.size(path))
+            info = system.info(path)
+            total = None if info.get("size") is None else int(info["size"])
             file = system.open(path, "rb")
             file.seek(start)
-        return Incoming(redacted(where), start, total, "", True, "", _blocks(file, start, stop, where), file.close)
+        version = next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
+        return Incoming(redacted(where), start, total, version, True, "", _blocks(file, start, stop, where), file.close)
 
     def files(self, where: str) -> tuple[Listed, ...]:
         """Return the files below a folder; empty if there is no such folder."""

@@ -217,7 +217,8 @@ def _packed(asked: str, response: Response) -> bool:
         return not any(name.endswith(_GZIP_NAMES) for name in names)
     response.close()
     raise Unreachable(
-        f"{redacted(response.url)}: sends the file with the encoding {_one_line(encoding)!r}, although it was asked for none"
+        f"{redacted(response.url)}: sends the file with the encoding {_one_line(encoding)!r}, although it was asked "
+        "for none"
     )
 
 

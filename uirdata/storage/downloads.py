@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from uirdata.errors import DownloadError
-from uirdata.storage.files import storage_error
+from uirdata.storage.files import move, storage_error
+from uirdata.storage.temporary_names import beside
 from uirdata.storage.transfers.download_types import (
     Arrived,
     DownloadSource,
@@ -15,6 +16,7 @@ from uirdata.storage.transfers.download_types import (
     Listener,
     Pace,
     RateLimit,
+    TooLong,
     WrongBytes,
     mismatch,
 )
@@ -68,7 +70,7 @@ def download(
     """
     pace = pace if pace is not None else Pace()
     listener = listener if listener is not None else Listener()
-    part = target.with_name(target.name + ".part")
+    part = beside(target, ".part")
     errors: list[str] = []
     for place in mirror_order(part, places, expected):
         try:
@@ -110,6 +112,9 @@ def _from_place(
         filling = Filling(part, target.name, place, expected, pace, listener, ranges=ranges)
         try:
             return filling.run(target)
+        except TooLong:
+            discard(part)
+            raise
         except (Contradiction, RangeRefused) as error:
             discard(part)
             ranges = ranges and getattr(error, "ranges", True)
@@ -119,13 +124,13 @@ def _from_place(
 
 
 def _rejected(target: Path) -> Path:
-    return target.with_name(target.name + ".rejected")
+    return beside(target, ".rejected")
 
 
 def _reject(part: Path, target: Path) -> Path:
     rejected = _rejected(target)
     try:
-        part.replace(rejected)
+        move(part, rejected)
     except OSError as error:
         raise storage_error(rejected, error) from error
     discard(part)

@@ -8,12 +8,13 @@ from pathlib import Path
 from uirdata.layout import Layout
 from uirdata.sources import RemoteFile
 from uirdata.storage.archives import kind_of_name
+from uirdata.storage.temporary_names import beside
 from uirdata.validators import InvalidValue, json_list, json_object, load_json, relative_path, text
 
 
 def journal_path(source: str, layout: Layout, name: str) -> Path:
     """Return the path of the journal of the files that were unpacked from an archive."""
-    return layout.source(source) / ".uir" / (name.replace("/", "__") + ".jsonl")
+    return beside(layout.source(source) / ".uir" / name.replace("/", "__"), ".jsonl")
 
 
 def tree_journal(source: str, layout: Layout) -> Path:
@@ -28,7 +29,7 @@ def archive_name(file: RemoteFile) -> str:
 
 def listing_path(source: str, layout: Layout, name: str) -> Path:
     """Return the path of the stored listing of a folder of a host."""
-    return layout.downloads(source) / (name + ".listing.json")
+    return beside(layout.downloads(source) / name, ".listing.json")
 
 
 def read_listing(path: Path) -> list[dict[str, str]] | None:

@@ -25,6 +25,7 @@ from uirdata.pipeline.fetching.user_folder import UserFolder
 from uirdata.sources import Mirror, RemoteFile, Source, load_sources
 from uirdata.storage.files import free_bytes
 from uirdata.storage.journals import read_journal
+from uirdata.storage.temporary_names import beside
 from uirdata.storage.transfers.partial import bytes_here
 from uirdata.storage.transfers.receipts import Receipts
 
@@ -331,7 +332,7 @@ def _plan_file(
     found = given.find(file) if given is not None else None
     if found is not None:
         return PlannedFile(file, "given", _size_of(found), 0, found, "", mirrors)
-    here = bytes_here(target.with_name(target.name + ".part"))
+    here = bytes_here(beside(target, ".part"))
     size = file.expected_size
     left = None if size is None else max(0, size - here)
     if not mirrors:

@@ -26,8 +26,9 @@ from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes
 from uirdata.storage.downloads import Arrived, DownloadSource, Expected, Listener, Pace, download, hash_file, mismatch
-from uirdata.storage.files import free_bytes, link_or_copy, storage_error, writing
+from uirdata.storage.files import free_bytes, link_or_copy, move, storage_error, writing
 from uirdata.storage.journals import read_journal
+from uirdata.storage.temporary_names import beside
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted, redacted
 from uirdata.validators import naming, relative_path
@@ -107,11 +108,8 @@ class SourceDownloader:
         except (DownloadError, ArchiveError) as error:
             if given != self._layout.downloads(self._source.id) / planned.file.name or not planned.mirrors:
                 raise
-            aside = given.with_name(given.name + ".aside")
-            try:
-                given.replace(aside)
-            except OSError as trouble:
-                raise storage_error(aside, trouble) from error
+            aside = beside(given, ".aside")
+            _rename(given, aside)
             self._progress.note(f"{error}. It is kept as {aside}, and the file is downloaded again")
             return self._download(planned)
 
@@ -142,8 +140,8 @@ class SourceDownloader:
                 self._progress.end(task)
         pinned = bool(file.sha256 or file.md5)
         if file.archive and not file.part_of and not pinned and (fault := fault_of(file.archive, [target])):
-            rejected = target.with_name(target.name + ".rejected")
-            target.replace(rejected)
+            rejected = beside(target, ".rejected")
+            _rename(target, rejected)
             raise ArchiveError(
                 f"{file.name} came from {arrived.url}, but {fault}. It is kept as {rejected}; open the link in a "
                 "browser to see what is wrong, and use --from"
@@ -356,6 +354,13 @@ def _archive(path: str) -> Literal["", "zip", "tar", "7z", "rar", "parquet", "ma
         "mat": "mat",
     }
     return kinds.get(kind_of_name(path), "")
+
+
+def _rename(path: Path, name: Path) -> None:
+    try:
+        move(path, name)
+    except OSError as error:
+        raise storage_error(name, error) from error
 
 
 __all__ = ["FileOutcome", "FileState", "SourceDownloader"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from uirdata.errors import DownloadError
-from uirdata.transfer import Opener
+from uirdata.transfer import Opener, Unreachable
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,15 @@ class RateLimit:
         self._lock = threading.Lock()
         self._free_at = 0.0
 
-    def take(self, size: int) -> None:
-        """Wait until this number of further bytes is allowed."""
+    def take(self, size: int) -> float:
+        """Wait until this number of further bytes is allowed; return for how many seconds."""
         with self._lock:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + size / self._bytes_per_s
             wait = self._free_at - now
         if wait > 0:
             time.sleep(wait)
+        return max(0.0, wait)
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,13 @@ class Pace:
         longest_retry_after_s: a server that states a longer time is given up.
         stall_s: a stream that sends less than `stall_bytes` in this time is reopened.
         stall_bytes: see `stall_s`.
+        grace_s: a download of this length is given up if it is slower than `slowest_bytes_per_s` on average, so that
+            the longest time of a download grows with its size.
+        slowest_bytes_per_s: see `grace_s`.
         piece_bytes: longer files are downloaded in several streams, if the server supports ranges.
         limit: shared speed limit, or None.
         cancel: set from outside to stop; the downloaded part is kept.
+        clock: seconds from any start; a test may set it.
     """
 
     attempts: int = 6
@@ -87,9 +93,12 @@ class Pace:
     longest_retry_after_s: float = 900.0
     stall_s: float = 60.0
     stall_bytes: int = 16 << 10
+    grace_s: float = 3600.0
+    slowest_bytes_per_s: float = 4096.0
     piece_bytes: int = 64 << 20
     limit: RateLimit | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,10 @@ class Arrived:
 
 class WrongBytes(DownloadError):
     """The download is complete, but its bytes are not the expected ones."""
+
+
+class TooLong(Unreachable):
+    """A place sends more bytes than the file can have; what it sent is not kept."""
 
 
 class Listener:

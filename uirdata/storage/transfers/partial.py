@@ -7,15 +7,66 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from uirdata.storage.files import storage_error
+from uirdata.storage.files import move, storage_error, sync
+from uirdata.storage.temporary_names import beside
+from uirdata.validators import InvalidValue, json_object, load_json, md5_digest, sha256_digest, text, whole_number
 
 _HEADER_BYTES = 8192
 _SLOT = struct.Struct("<QQ")
 _FORMAT = 1
-_ENDLESS = 1 << 62
+_HASHES = {"sha256": sha256_digest, "md5": md5_digest}
+ENDLESS = 1 << 62
+"""Length of a piece of a file of unknown length."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first part of a state file: see `Partial`; `boot` is the boot of the machine that wrote it."""
+
+    place: str
+    validator: str
+    total: int | None
+    piece_bytes: int
+    promised: Mapping[str, str]
+    boot: str
+
+    @property
+    def pieces(self) -> int:
+        """Number of pieces."""
+        return 1 if self.total is None else max(1, -(-self.total // self.piece_bytes))
+
+    def packed(self) -> bytes:
+        """Return its bytes, filled up to their fixed length."""
+        row = {"format": _FORMAT} | asdict(self)
+        if len(json.dumps(row)) > _HEADER_BYTES:
+            # With an address or a validator that long a download can be resumed by its hash only.
+            row |= {"place": "", "validator": "", "promised": {}}
+        return json.dumps(row).encode().ljust(_HEADER_BYTES)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> _Header:
+        """
+        Return the header of a state file.
+
+        Raises:
+            InvalidValue: it is not one, or of another format.
+        """
+        row = json_object(load_json(data))
+        whole_number(row.get("format"), _FORMAT, _FORMAT)
+        total = row.get("total")
+        promised = json_object(row.get("promised"))
+        return cls(
+            place=text(row.get("place")),
+            validator=text(row.get("validator")),
+            total=None if total is None else whole_number(total, 0, ENDLESS),
+            piece_bytes=whole_number(row.get("piece_bytes"), 1, ENDLESS),
+            promised={name: check(promised[name]) for name, check in _HASHES.items() if name in promised},
+            boot=text(row.get("boot")),
+        )
 
 
 class Partial:
@@ -35,15 +86,13 @@ class Partial:
         promised: hashes of the whole file, by name, as stated by that place.
     """
 
-    def __init__(self, path: Path, header: dict[str, object], done: list[int], synced: list[int]) -> None:
+    def __init__(self, path: Path, header: _Header, done: list[int], synced: list[int]) -> None:
         self.path = path
-        self.place = str(header["place"])
-        self.validator = str(header["validator"])
-        total = header["total"]
-        self.total: int | None = None if total is None else int(str(total))
-        self.piece_bytes = int(str(header["piece_bytes"]))
-        promised = header["promised"]
-        self.promised = {str(k): str(v) for k, v in promised.items()} if isinstance(promised, dict) else {}
+        self.place = header.place
+        self.validator = header.validator
+        self.total = header.total
+        self.piece_bytes = header.piece_bytes
+        self.promised = dict(header.promised)
         self._done = done
         self._synced = synced
         self._data = os.open(path, os.O_RDWR)
@@ -66,23 +115,17 @@ class Partial:
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
-        count = 1 if total is None else max(1, -(-total // piece_bytes))
-        header: dict[str, object] = {
-            "format": _FORMAT,
-            "place": place,
-            "validator": validator,
-            "total": total,
-            "piece_bytes": piece_bytes if total is not None else _ENDLESS,
-            "promised": dict(promised),
-            "boot": _boot(),
-        }
+        header = _Header(
+            place, validator, total, piece_bytes if total is not None else ENDLESS, dict(promised), _boot()
+        )
         with _writing(path):
+            count = header.pieces
             path.parent.mkdir(parents=True, exist_ok=True)
             _state_path(path).unlink(missing_ok=True)
             path.write_bytes(b"")
-            fresh = path.with_name(path.name + ".state.new")
-            fresh.write_bytes(json.dumps(header).encode().ljust(_HEADER_BYTES) + bytes(_SLOT.size * count))
-            fresh.replace(_state_path(path))
+            fresh = beside(path, ".state.new")
+            fresh.write_bytes(header.packed() + bytes(_SLOT.size * count))
+            move(fresh, _state_path(path))
         return cls(path, header, [0] * count, [0] * count)
 
     @classmethod
@@ -91,21 +134,23 @@ class Partial:
         try:
             state = _state_path(path).read_bytes()
             size = path.stat().st_size
-            header = json.loads(state[:_HEADER_BYTES])
-            if header["format"] != _FORMAT or "promised" not in header:
-                return None
+            header = _Header.unpacked(state[:_HEADER_BYTES])
             slots = list(_SLOT.iter_unpack(state[_HEADER_BYTES:]))
-        except (OSError, ValueError, KeyError, TypeError, struct.error):
+        except (OSError, InvalidValue, struct.error):
             return None
-        if not slots:
+        if len(slots) != header.pieces:
             return None
-        same_boot = bool(_boot()) and header["boot"] == _boot()
-        piece = int(header["piece_bytes"])
+        same_boot = bool(_boot()) and header.boot == _boot()
         done = []
         for index, (written, synced) in enumerate(slots):
             believed = written if same_boot else synced
-            done.append(max(0, min(believed, size - index * piece)))
-        return cls(path, header, done, list(done))
+            start = index * header.piece_bytes
+            length = header.piece_bytes if header.total is None else min(header.piece_bytes, header.total - start)
+            done.append(max(0, min(believed, length, size - start)))
+        try:
+            return cls(path, header, done, list(done))
+        except OSError as error:
+            raise storage_error(path, error) from error
 
     @property
     def pieces(self) -> int:
@@ -173,7 +218,7 @@ class Partial:
         """Sync the written bytes to the disk, and record that in the state file."""
         written = list(self._done)
         with _writing(self.path):
-            os.fsync(self._data)
+            sync(self._data)
             self._synced = written
             for piece in range(self.pieces):
                 self._write_slot(piece)
@@ -191,8 +236,8 @@ class Partial:
             StorageError: it cannot be written there.
         """
         with _writing(target):
-            os.fsync(self._data)
-            self.path.replace(target)
+            sync(self._data)
+            move(self.path, target)
             _state_path(self.path).unlink(missing_ok=True)
         self.close()
 
@@ -217,7 +262,7 @@ def bytes_here(path: Path) -> int:
 
 
 def _state_path(path: Path) -> Path:
-    return path.with_name(path.name + ".state")
+    return beside(path, ".state")
 
 
 def _boot() -> str:

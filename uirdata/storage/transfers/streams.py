@@ -17,16 +17,19 @@ from uirdata.storage.transfers.download_types import (
     Expected,
     Listener,
     Pace,
+    TooLong,
     WrongBytes,
     mismatch,
 )
-from uirdata.storage.transfers.partial import Partial
+from uirdata.storage.transfers.partial import ENDLESS, Partial
 from uirdata.transfer import Incoming, Interrupted, RangeRefused, Unreachable, looks_like_html, page_title
 
 _READ_BACK = 1 << 20
 _SYNC_EVERY = 64 << 20
 _OVERLAP = 4096
 _PROGRESS = 16 << 10
+_SPARE = 16 << 20
+_SHARE_OF_DISK = 0.9
 
 
 class Contradiction(Exception):
@@ -64,11 +67,16 @@ class Filling:
         self._errors: list[Exception] = []
         self._lock = threading.Lock()
         self._taken: set[int] = set()
+        self._begun = pace.clock()
+        self._came = 0
+        self._held_s = 0.0
+        self._most = ENDLESS
 
     def run(self, target: Path) -> Arrived:
         """Download the file, check it, and rename it to its final name."""
         partial = self._begin()
         try:
+            self._most = self._ceiling(partial.here)
             self._listener.start(partial.here, partial.total)
             sha256, md5 = self._fill(partial)
             for name, found in (("sha256", sha256), ("md5", md5)):
@@ -116,7 +124,9 @@ class Filling:
                     f"{self._url} has {opened.total:,} bytes, and {free:,} are free on the disk; free space and run "
                     "the same command again"
                 )
-            many = self._ranges and opened.ranges and self._place.connections > 1
+            # Pieces of two versions would be joined if neither a validator nor a hash could tell.
+            known = bool(opened.validator or self._expected.sha256)
+            many = self._ranges and opened.ranges and self._place.connections > 1 and known
             whole = max(1, opened.total or 1)
             # A bound on the number of slots in the state file.
             piece = max(self._pace.piece_bytes, whole // 4096) if many else whole
@@ -202,6 +212,7 @@ class Filling:
                 reason = error
             if partial.is_done(piece) or self._stopping():
                 return
+            self._refuse_if_slow()
             tries = 1 if partial.done(piece) - before >= _PROGRESS else tries + 1
             if tries >= self._pace.attempts:
                 raise Interrupted(f"{reason}; given up after {tries} attempts, the downloaded part is kept")
@@ -214,8 +225,8 @@ class Filling:
         with self._lock:
             if at == 0 and self._opened is not None:
                 opened, self._opened, self_opened = self._opened, None, True
-        # Without a validator, the last bytes on the disk are requested again and must be the same.
-        again = 0 if partial.validator else min(_OVERLAP, at - start)
+        # The last bytes on the disk are requested again and must be the same: servers state wrong validators.
+        again = min(_OVERLAP, at - start)
         if opened is None:
             stop = None if partial.total is None or end >= partial.total else end
             opened = self._place.open(start=at - again, stop=stop, validator=partial.validator)
@@ -224,11 +235,13 @@ class Filling:
                 self._note(opened)
             skip = self._agreed(partial, opened, at - again)
             overlap = partial.read(at - again, again)
-            blocks = _skipping(self._watched(opened), skip)
+            blocks = _skipping(_peeked(self._watched(opened)), skip)
             for block in _after_overlap(blocks, overlap):
                 if at == 0:
                     self._refuse_page(block)
                 block = block[: end - at]
+                if partial.total is None and at + len(block) > self._most:
+                    raise TooLong(f"{self._url}: the server does not state a length, and {self._why_too_long()}")
                 partial.write(piece, block)
                 at += len(block)
                 self._listener.advance(len(block))
@@ -261,16 +274,44 @@ class Filling:
 
     def _watched(self, opened: Incoming) -> Iterator[bytes]:
         """Yield the received blocks, at the allowed speed; raise Interrupted if the stream is too slow."""
-        window, came = time.monotonic(), 0
-        for block in _peeked(opened.chunks):
+        clock = self._pace.clock
+        window, came = clock(), 0
+        for block in opened.chunks:
             if self._pace.limit is not None:
-                self._pace.limit.take(len(block))
+                held_s = self._pace.limit.take(len(block))
+                window += held_s
+                with self._lock:
+                    self._held_s += held_s
             came += len(block)
+            with self._lock:
+                self._came += len(block)
             yield block
             if came >= self._pace.stall_bytes:
-                window, came = time.monotonic(), 0
-            elif time.monotonic() - window > self._pace.stall_s:
+                window, came = clock(), 0
+            elif clock() - window > self._pace.stall_s:
                 raise Interrupted(f"{self._url}: only {came} bytes in {self._pace.stall_s:.0f} seconds")
+            self._refuse_if_slow()
+
+    def _refuse_if_slow(self) -> None:
+        """Refuse a download that is slow for so long that it would not end; waits for the user's limit do not count."""
+        taken_s = self._pace.clock() - self._begun - self._held_s
+        if taken_s > self._pace.grace_s + self._came / self._pace.slowest_bytes_per_s:
+            raise Unreachable(
+                f"{self._url}: only {self._came:,} bytes in {taken_s / 60:.0f} minutes; given up, the downloaded part "
+                "is kept"
+            )
+
+    def _ceiling(self, here: int) -> int:
+        """Return how many bytes a file of unstated length may have at most."""
+        if self._expected.size is not None:
+            # More than expected: only a whole file can be compared with the one that was expected.
+            return 2 * self._expected.size + _SPARE
+        return here + int(_SHARE_OF_DISK * free_bytes(self._part.parent))
+
+    def _why_too_long(self) -> str:
+        if self._expected.size is not None:
+            return f"sent over {self._most:,} bytes; {self._expected.said_by} says {self._expected.size:,}"
+        return f"sent over {self._most:,} bytes, most of the free space of the disk; nothing of it is kept"
 
     def _refuse_page(self, block: bytes) -> None:
         if looks_like_html(block) and not self._name.lower().endswith((".html", ".htm")):
