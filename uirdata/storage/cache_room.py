@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,8 @@ class CacheRoom:
         if tar not in self._mine:
             self._mine.add(tar)
             # Other readers of the cache see from the time when a shard was last used.
-            os.utime(tar)
+            with contextlib.suppress(OSError):  # a shared cache may be read-only
+                os.utime(tar)
 
     def make(self, tar: Path, size: int) -> bool:
         """Delete least recently used shards until one of this size fits; return whether it does."""

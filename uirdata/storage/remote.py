@@ -34,6 +34,7 @@ RANGE_READS = 8
 
 _AT_ONCE = 8
 _LONGEST_WAIT_S = 3600.0
+_MOST_TABLE_BYTES = 4 << 30
 _REJECTED = "rejected.parquet"
 _VERSION = re.compile(r"[0-9a-f]{16}")
 
@@ -258,7 +259,8 @@ def _read_short(path: Path) -> bytes:
 
 def _download(target: Path, folder: RemoteFolder, files: Files, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    download(target, [DownloadSource(f"{folder.name}/{name}", files(name))], Expected(), pace=Pace())
+    expected = Expected(most=MOST_JSON_BYTES if name == INFO else _MOST_TABLE_BYTES)
+    download(target, [DownloadSource(f"{folder.name}/{name}", files(name))], expected, pace=Pace())
 
 
 def _alone(path: Path) -> AbstractContextManager[None]:

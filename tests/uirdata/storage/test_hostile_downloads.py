@@ -178,6 +178,13 @@ def test_a_body_of_no_length_is_bounded_by_the_expected_size(tmp_path: Path, loo
     assert download(tmp_path / "f", places, Expected(len(CONTENT)), pace=QUICK).bytes == len(CONTENT)
 
 
+@pytest.mark.parametrize("total", [None, 10_000_000])
+def test_a_file_of_unknown_size_may_have_a_limit(tmp_path: Path, total: int | None) -> None:
+    with pytest.raises(DownloadError, match=r"at most 1,000,000|over 1,000,000 bytes, which are too many"):
+        download(tmp_path / "f", [sending(endless, total)], Expected(most=1_000_000), pace=QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_more_bytes_than_the_stated_length_are_not_read(tmp_path: Path) -> None:
     def too_many(start: int) -> Iterator[bytes]:
         yield CONTENT

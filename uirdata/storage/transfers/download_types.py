@@ -38,6 +38,7 @@ class Expected:
         md5: hex, or "".
         said_by: where the values come from, for messages: "the manifest" or "the receipt of its first download".
         loose: a mismatch is reported, and is not an error.
+        most: bytes that it may have at most, where its size is not known; None for no limit but that of the disk.
     """
 
     size: int | None = None
@@ -45,6 +46,7 @@ class Expected:
     md5: str = ""
     said_by: str = "the manifest"
     loose: bool = False
+    most: int | None = None
 
 
 class RateLimit:

@@ -124,6 +124,8 @@ class Filling:
                     f"{self._url} has {opened.total:,} bytes, and {free:,} are free on the disk; free space and run "
                     "the same command again"
                 )
+            if opened.total is not None and opened.total > (self._expected.most or ENDLESS):
+                raise Unreachable(f"{self._url} has {opened.total:,} bytes, expected at most {self._expected.most:,}")
             # Pieces of two versions would be joined if neither a validator nor a hash could tell.
             known = bool(opened.validator or self._expected.sha256)
             many = self._ranges and opened.ranges and self._place.connections > 1 and known
@@ -306,11 +308,13 @@ class Filling:
         if self._expected.size is not None:
             # More than expected: only a whole file can be compared with the one that was expected.
             return 2 * self._expected.size + _SPARE
-        return here + int(_SHARE_OF_DISK * free_bytes(self._part.parent))
+        return min(self._expected.most or ENDLESS, here + int(_SHARE_OF_DISK * free_bytes(self._part.parent)))
 
     def _why_too_long(self) -> str:
         if self._expected.size is not None:
             return f"sent over {self._most:,} bytes; {self._expected.said_by} says {self._expected.size:,}"
+        if self._expected.most == self._most:
+            return f"sent over {self._most:,} bytes, which are too many"
         return f"sent over {self._most:,} bytes, most of the free space of the disk; nothing of it is kept"
 
     def _refuse_page(self, block: bytes) -> None:
