@@ -130,10 +130,10 @@ def _take(file: int, path: Path, held: ExitStack, *, shared: bool, warn: bool) -
     """Try to take a lock, which is released with `held`; return whether it was free."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
     except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
+        if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        if error.errno not in NOT_SUPPORTED | {errno.EPERM}:
             raise storage_error(path, error) from error
         if warn:
             _remark(path.parent, errno.errorcode.get(error.errno or 0, ""))

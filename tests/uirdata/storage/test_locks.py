@@ -15,7 +15,7 @@ import pytest
 from uirdata.errors import ShardError, StorageError
 from uirdata.storage.locks import holder, locked
 
-NO_LOCKS = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL]
+NO_LOCKS = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM]
 
 
 def without_flock(monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSYS) -> None:
@@ -78,14 +78,16 @@ def test_a_lock_file_replaces_missing_locks_and_that_is_said(
     assert not (tmp_path / ".lock.held").exists()
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = tmp_path / ".lock.held"
+@pytest.mark.parametrize("name", [".lock.held", ".lock.held-here-1-1"])
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    held = tmp_path / name
     code = "import os, sys, filelock; one = filelock.SoftFileLock(sys.argv[1]); one.acquire(); os._exit(9)"
     subprocess.run([sys.executable, "-c", code, str(held)], check=False)
     assert held.exists()
     without_flock(monkeypatch)
     with locked(tmp_path / ".lock"):
-        assert held.read_text().startswith(f"{os.getpid()}\n")
+        assert (tmp_path / ".lock.held").read_text().startswith(f"{os.getpid()}\n")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_the_lock_of_another_machine_is_respected_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -380,6 +380,27 @@ def test_two_builds_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
             run(tmp_path, tmp_path / "out")
 
 
+def test_slices_share_a_folder_and_keep_a_whole_build_out_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+    import fcntl
+
+    from uirdata.pipeline.building.build import only_builder
+    from uirdata.pipeline.building.build_plan import Slice
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with only_builder(tmp_path, Slice(1, 2)), only_builder(tmp_path, Slice(2, 2)):
+        for task in (Slice(), Slice(1, 2)):
+            with pytest.raises(ShardError, match="another build is writing here"), only_builder(tmp_path, task):
+                pass
+    with only_builder(tmp_path, Slice()):
+        pass
+
+
 def test_nothing_fetched_is_an_error_with_the_command_to_run(tmp_path: Path) -> None:
     _, sources = small_source(tmp_path)
     with pytest.raises(SourceError, match="not fetched; run `uir fetch here`"):

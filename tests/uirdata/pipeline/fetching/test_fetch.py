@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -381,6 +383,19 @@ def test_two_commands_at_once_do_not_write_one_file(tmp_path: Path) -> None:
 
 def _run_report(source: Source, root: Path) -> FetchReport:
     return fetch(plan_fetch([source], Layout(root)), jobs=1, progress=Silent(), pace=QUICK)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_source_is_fetched_where_the_file_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with serving({"/s.zip": zipped(images())}) as server:
+        assert run(source_of(http_file(server.url, "s.zip")), tmp_path).state == "done"
+    assert not list(tmp_path.rglob("*.held*"))
 
 
 def test_a_folder_of_the_users_becomes_a_source_and_stays_where_it_is(tmp_path: Path) -> None:
