@@ -90,6 +90,20 @@ def relative_path(value: object) -> str:
     return path
 
 
+def disk_path(value: object) -> str:
+    """
+    Return a relative path, with / between its parts, of a file on this machine that stays below its folder.
+
+    Its names may hold whatever a file system allows: users have files with tabs and backslashes in their names, and
+    with bytes that are not UTF-8.
+    """
+    if not isinstance(value, str) or len(value) > _MOST_PATH_BYTES:
+        raise InvalidValue(f"{shown(value)} is not a path of at most {_MOST_PATH_BYTES} characters")
+    if "\0" in value or any(part in ("", ".", "..") for part in value.split("/")):
+        raise InvalidValue(f"{shown(value)} leaves its folder, or is not in its shortest form")
+    return value
+
+
 def path_below(root: Path, value: object) -> Path:
     """
     Return the path of a file below a folder, none of whose existing parents is a link out of it.

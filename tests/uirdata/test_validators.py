@@ -16,9 +16,11 @@ from uirdata.validators import (
     InvalidValue,
     byte_range,
     decoded,
+    disk_path,
     finite_number,
     load_json,
     load_toml,
+    md5_digest,
     naming,
     one_of,
     path_below,
@@ -125,6 +127,24 @@ def test_a_range_that_passes_lies_in_its_file(start: int, length: int, size: int
 def test_json_that_cannot_be_used_is_refused(data: str | bytes, words: str) -> None:
     with pytest.raises(InvalidValue, match=words):
         load_json(data)
+
+
+@pytest.mark.parametrize("path", ["a", "a/b\tc.png", "a\\b", "C:x", "\udcff/\n"])
+def test_names_of_files_of_this_machine_may_be_odd(path: str) -> None:
+    assert disk_path(path) == path
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", ".", "../a", "a/..", "a\0b", 5, None, "a" * 5000])
+def test_a_path_of_this_machine_stays_below_its_folder(path: object) -> None:
+    with pytest.raises(InvalidValue):
+        disk_path(path)
+
+
+@pytest.mark.parametrize("value", ["", "ab" * 15, "AB" * 16, "ab" * 32, "../" * 10, 5, None])
+def test_an_md5_has_32_digits(value: object) -> None:
+    assert md5_digest("ab" * 16) == "ab" * 16
+    with pytest.raises(InvalidValue):
+        md5_digest(value)
 
 
 def test_json_and_toml_have_a_largest_size() -> None:

@@ -9,7 +9,7 @@ from uirdata.layout import Layout
 from uirdata.sources import RemoteFile
 from uirdata.storage.archives import kind_of_name
 from uirdata.storage.temporary_names import beside
-from uirdata.validators import InvalidValue, json_list, json_object, load_json, relative_path, text
+from uirdata.validators import InvalidValue, disk_path, json_list, json_object, load_json, text
 
 
 def journal_path(source: str, layout: Layout, name: str) -> Path:
@@ -38,7 +38,7 @@ def read_listing(path: Path) -> list[dict[str, str]] | None:
         rows = json_list(json_object(load_json(path.read_bytes())).get("files"))
         return [
             {
-                "path": relative_path(json_object(row).get("path")),
+                "path": disk_path(json_object(row).get("path")),
                 "where": text(row.get("where")),
                 "host": text(row.get("host")),
             }

@@ -14,12 +14,12 @@ from typing import Any
 from uirdata.errors import SourceError
 from uirdata.storage.files import writing
 from uirdata.validators import (
+    disk_path,
     json_object,
     load_json,
     md5_digest,
     naming,
     one_of,
-    relative_path,
     sha256_digest,
     text,
     whole_number,
@@ -86,7 +86,7 @@ class Receipts:
             files = json_object(document.get("files"))
         for name, row in files.items():
             with naming(SourceError, f"{path}: files.{name[:200]!r}", _ADVICE):
-                self._held[relative_path(name)] = _receipt(json_object(row))
+                self._held[disk_path(name)] = _receipt(json_object(row))
 
     def get(self, name: str) -> Receipt | None:
         """Return the receipt of a file, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,19 @@ def test_a_published_hash_is_a_pin_at_once(tmp_path: Path) -> None:
     found = receipt(tmp_path, "s.zip")
     assert found is not None
     assert found.pinned_by == "manifest"
+
+
+@pytest.mark.parametrize("name", ["tab\there", "back\\slash", "line\nbreak", os.fsdecode(b"not-utf8-\xff")])
+def test_a_folder_of_the_users_may_hold_files_of_any_name(tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / "theirs" / "set"
+    for path, data in {**images(), f"set/gt/{name}.png": b"x"}.items():
+        target = tmp_path / "theirs" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    mirror = Mirror("manual", "https://pan.example/s/1", "official", "by-hand")
+    source = source_of(RemoteFile("set", (mirror,), archive="folder", unpack_to="set"))
+    for _ in range(2):
+        outcome = run(source, tmp_path / "root", from_dir=theirs.parent)
+        assert outcome.state == "done", outcome
+    assert outcome.inventory is not None
+    assert outcome.inventory.total == 3
