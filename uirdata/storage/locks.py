@@ -118,6 +118,9 @@ def holder(path: Path) -> Holder | None:
 def _open(path: Path, held: ExitStack) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            # We make no links, so somebody else put it there.
+            path.unlink()
         # Neither truncated nor reached through a link: the file may not be a lock at all.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as trouble:

@@ -31,7 +31,7 @@ from uirdata.storage.journals import read_journal
 from uirdata.storage.temporary_names import beside
 from uirdata.storage.transfers.receipts import Receipt, Receipts, now
 from uirdata.transfer import Interrupted, redacted
-from uirdata.validators import naming, relative_path
+from uirdata.validators import InvalidValue, disk_path, naming, shown
 
 FileState = Literal["here", "arrived", "given", "by hand", "failed", "left"]
 
@@ -231,7 +231,8 @@ class SourceDownloader:
             rows = [{"path": item.path, "where": item.where, "host": mirror.host} for item in listed]
             for row in rows:
                 with naming(DownloadError, f"{planned.file.name}: the listing of {host.link(mirror.where)}"):
-                    relative_path(row["path"])
+                    if "\\" in disk_path(row["path"]):
+                        raise InvalidValue(f"{shown(row['path'])} has a backslash")
             with writing(path) as partial:
                 partial.write_text(json.dumps({"files": rows}, indent=1) + "\n")
             return rows
