@@ -21,7 +21,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.weights.checkpoints import FORMAT, MODEL, STATE, CheckpointError, checkpoint_folders
 from maskdcpt.weights.load import read_safetensors
 from uirdata.errors import StorageError
-from uirdata.storage.files import storage_error
+from uirdata.storage.files import storage_error, sync
 
 MODEL_SHA256 = "model_sha256"
 """The key of state.pt whose value is the sha256 of the `model.safetensors` beside it."""
@@ -167,6 +167,6 @@ def _sha256(path: Path) -> str:
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)

@@ -150,7 +150,7 @@ class WebClient:
             # A host name or a port that no name server is asked for.
             raise Unreachable(f"{name}: {redacted(_one_line(error))}") from error
         assert isinstance(response, Response)
-        if response.status not in (200, 206):
+        if response.status not in (200, 203, 206):
             response.close()
             raise Unreachable(f"{name}: the server answers {response.status} {_one_line(response.reason)}, and no file")
         return response

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from uirdata.storage.files import storage_error
+from uirdata.storage.files import move, storage_error
 
 _FORMAT = 1
 
@@ -181,7 +181,7 @@ class Checks:
                 file.write(json.dumps({"format": _FORMAT}) + "\n")
                 for known in (self._files, self._pairs):
                     file.writelines(json.dumps(asdict(c), separators=(",", ":")) + "\n" for c in known.values())
-            fresh.replace(self._path)
+            move(fresh, self._path)
         except OSError as error:
             self._give_up(error)
 

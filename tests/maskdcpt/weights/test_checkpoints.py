@@ -103,6 +103,17 @@ def test_a_full_disk_is_an_error_and_the_earlier_checkpoint_stays(
     assert load_checkpoint(tmp_path).step == 2
 
 
+def test_a_checkpoint_is_written_where_folders_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    folder = save_checkpoint(tmp_path, 5, {"x": torch.zeros(2)}, metadata_for(TrainConfig(), (), 5, None), {"step": 5})
+    assert load_state(folder)["step"] == 5
+
+
 def test_a_disk_that_returns_other_bytes_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module.save_file
 
