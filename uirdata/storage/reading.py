@@ -24,6 +24,7 @@ from uirdata.storage.manifest_rows import checked_rows
 from uirdata.storage.pool_info import read_info
 from uirdata.storage.remote import RemoteShards
 from uirdata.storage.shard_states import ManifestPart, list_parts
+from uirdata.storage.subset_rows import in_subset
 from uirdata.subsets import Subset
 
 _OPEN_FILES = 128
@@ -370,28 +371,6 @@ def _classes(folder: Path, present: set[str]) -> Sequence[Sequence[str]]:
         if present <= {name for types in classes for name in types}:
             return [tuple(types) for types in classes]
     return [(name,) for name in DEGRADATIONS if name in present]
-
-
-def in_subset(subset: Subset) -> pc.Expression:
-    """
-    Return the filter of a manifest that keeps a subset's samples.
-
-    Raises:
-        UsageError: the subset has no sources.
-    """
-    wanted: pc.Expression | None = None
-    for use in subset.uses:
-        one = (
-            (pc.field("source") == use.source)
-            & (pc.field("degradation") == use.degradation)
-            & (pc.field("split") == use.split)
-        )
-        if use.levels:
-            one &= pc.field("level").isin(list(use.levels))
-        wanted = one if wanted is None else wanted | one
-    if wanted is None:
-        raise UsageError(f"the subset {subset.name} has no sources")
-    return wanted
 
 
 def _check_shards(folder: Path, parts: Sequence[ManifestPart]) -> None:

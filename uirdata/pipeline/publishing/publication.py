@@ -14,8 +14,9 @@ from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import PublishError, ShardError, UsageError
 from uirdata.sources import Source, load_sources, manifest_paths
 from uirdata.storage.manifest_rows import read_manifest
-from uirdata.storage.reading import in_subset, read_shard_folder
+from uirdata.storage.reading import read_shard_folder
 from uirdata.storage.shards import INFO, MANIFEST, ShardState, list_shards, read_info
+from uirdata.storage.subset_rows import in_subset
 from uirdata.subsets import Subset, load_subset
 
 TABLES = "parquet"
