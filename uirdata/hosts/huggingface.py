@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,8 +198,18 @@ def _through_hub(link: str, ask: Any) -> Any:
         raise Unreachable(what) from None
     except errors.FileMetadataError as error:
         raise Unreachable(f"{link}: {_first_line(error)}") from None
+    except invalid_address():
+        # Its text quotes what it took for a port: a password with a slash in it.
+        raise Unreachable(f"{link}: the address of the Hub, or that of the proxy, is not valid") from None
     except _line_errors() as error:
         raise Interrupted(f"{link}: the connection was lost ({_first_line(error)})") from None
+
+
+def invalid_address() -> type[Exception]:
+    """Return the error of the HTTP client for an address that is none; it has no base class in common with others."""
+    client = sys.modules[_line_errors().__module__.partition(".")[0]]
+    found: type[Exception] = client.InvalidURL
+    return found
 
 
 def _line_errors() -> type[Exception]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from uirdata.errors import PublishError, UsageError
+from uirdata.hosts.huggingface import invalid_address
 from uirdata.hosts.web import retry_after
 from uirdata.transfer import Interrupted, redacted
 
@@ -306,6 +307,8 @@ class Repository:
             if isinstance(cause, (_line_error(), ConnectionError, TimeoutError)):
                 raise Interrupted(f"{self.link}: the connection was lost ({self._first_line(cause)})") from error
             raise PublishError(f"{self.link}: {self._first_line(error)} {self._first_line(cause)}") from error
+        except invalid_address():
+            raise PublishError(f"{self.link}: the address of the Hub, or that of the proxy, is not valid") from None
         except _line_error() as error:
             raise Interrupted(
                 f"{self.link}: cannot be reached, or the connection was lost ({self._first_line(error)})"

@@ -13,6 +13,7 @@ from tests.cli.commands import uir
 from tests.uirdata.servers import serving
 from uirdata.errors import PublishError, UirError, UsageError
 from uirdata.hosts.http import Http
+from uirdata.hosts.huggingface import HuggingFace
 from uirdata.hosts.kaggle import Kaggle
 from uirdata.hosts.objects import Objects
 from uirdata.hosts.package import Package
@@ -118,6 +119,18 @@ def test_the_cache_of_remote_shards_has_no_password_in_its_name(
     assert SECRET not in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if SECRET in str(path)]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("endpoint", [f"http://me:{SECRET}/x@127.0.0.1:1", f"http://me:{SECRET}@127.0.0.1:1"])
+def test_no_error_of_the_hub_quotes_the_password_of_its_address(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises((PublishError, DownloadError)) as one:
+        Repository("me/mine", token="hf_a", endpoint=endpoint, waits_s=()).read()
+    with pytest.raises(DownloadError) as other:
+        HuggingFace(WebClient(), endpoint=endpoint).open("dataset:me/mine@main:info.json")
+    assert SECRET not in str(one.value) + str(other.value)
 
 
 MANIFEST = """
