@@ -1,7 +1,8 @@
 """
 Decoders for the image formats of shards: faster than Pillow, and limited to the usual variants.
 
-Each returns None for data that it does not support or cannot read; Pillow then decodes them or reports the error.
+Each returns None for data that it does not support or cannot read; `uirdata.decoding` then decodes them or reports the
+error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from uirdata.decoding.formats import MOST_PIXELS
 
 # Signature and header chunk of a PNG of 8-bit RGB, not interlaced; the dots are width and height.
 _PNG_HEAD = re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR(.{4})(.{4})\x08\x02\0\0\0", re.DOTALL)
@@ -50,6 +53,9 @@ def part_of(image: NDArray[np.uint8], window: tuple[int, int, int, int] | None) 
 def _webp(data: bytes, window: tuple[int, int, int, int] | None) -> NDArray[np.uint8] | None:
     """Decode a bare lossless WebP, which cannot have an orientation."""
     if data[8:16] != b"WEBPVP8L" or len(data) != 8 + int.from_bytes(data[4:8], "little"):
+        return None
+    bits = int.from_bytes(data[21:25], "little")
+    if (1 + (bits & 0x3FFF)) * (1 + ((bits >> 14) & 0x3FFF)) > MOST_PIXELS:
         return None
     if window is not None and _window_options_work():
         return _webp_window(data, window)
@@ -97,15 +103,17 @@ def _png(data: bytes) -> NDArray[np.uint8] | None:
     if head is None or not _is_whole_and_plain(data):
         return None
     width, height = (int.from_bytes(side, "big") for side in head.groups())
-    if width * height > (Image.MAX_IMAGE_PIXELS or 0):
+    if width * height > MOST_PIXELS:
         return None
     # Imported here to keep commands that read no PNG fast.
     from kornia_rs.io import decode_image_png_u8
 
     try:
         image: NDArray[np.uint8] = decode_image_png_u8(data, (height, width), "rgb")
-    except Exception:
-        # kornia-rs raises bare exceptions; Pillow reports the reason.
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # kornia-rs raises bare exceptions, and panics of Rust, which are no Exception; Pillow reports the reason.
+    except BaseException:
         return None
     return image
 

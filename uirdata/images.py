@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from uirdata.decoding import decode, stored_size, to_eight_bits
 from uirdata.errors import ImageError
 from uirdata.fast_decoding import decode_fast, part_of
 
@@ -65,26 +66,11 @@ def decode_image(data: bytes, *, name: str, window: Window | None = None) -> Rgb
     """
     image = decode_fast(data, window)
     if image is None:
-        whole = _decode_any(data, name)
+        whole = to_eight_bits(decode(data, name).pixels)
         image = part_of(whole, window)
         if image is None:
             raise ImageError(f"{name}: has {whole.shape[0]} x {whole.shape[1]} pixels, in which {window} does not lie")
     return image
-
-
-def _decode_any(data: bytes, name: str) -> RgbImage:
-    try:
-        return _to_rgb(Image.open(io.BytesIO(data)))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        what = "is empty" if not data else f"is cut short or no image ({reason(error)})"
-        raise ImageError(f"{name}: {what}; fetch or copy it again") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error}; no published source has such a picture") from error
-
-
-def reason(error: Exception) -> str:
-    """Return why Pillow could not read an image; its message for an unknown format contains an object address."""
-    return "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -94,20 +80,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing, empty or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Orientations 5 to 8 swap height and width.
-            # getexif() of a PNG without EXIF data in its header decodes the whole image.
-            tags = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-            if tags.get(0x0112, 1) >= 5:
-                width, height = height, width
-            return height, width
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        what = "is empty" if path.exists() and path.stat().st_size == 0 else f"is no image ({error})"
-        raise ImageError(f"{path}: {what}; fetch or copy it again") from error
+    return stored_size(path)
 
 
 def encode_image(image: RgbImage, codec: Codec) -> bytes:
@@ -142,17 +115,3 @@ def to_uint8(values: NDArray[np.floating]) -> RgbImage:
     """Round to the nearest grey level and clip to 0..255. A bare cast truncates, which darkens by half a level."""
     rounded: RgbImage = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
-
-
-def _to_rgb(image: Image.Image) -> RgbImage:
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
-        gray = np.asarray(image, dtype=np.float64)
-        # 16-bit files hold 0..65535; "F" files hold grey levels.
-        scaled = to_uint8(gray if image.mode == "F" else gray / 257.0)
-        return np.repeat(scaled[:, :, None], 3, axis=2)
-    if image.mode == "P" or "transparency" in image.info:
-        image = image.convert("RGBA")
-    # The alpha channel is dropped, not blended: in sources that have one (LFDOF, RainDS), the colours hold the scene.
-    return np.array(image.convert("RGB"), dtype=np.uint8)

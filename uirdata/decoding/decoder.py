@@ -1,0 +1,279 @@
+"""The pixels of image files, upright, RGB, with 8 or 16 bits; any failure is an ImageError that names the file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+
+from uirdata.decoding import jpeg, netpbm, png, tiff, webp
+from uirdata.decoding.deep_tiff import deep_tiff
+from uirdata.decoding.formats import HEAD_BYTES, MOST_PIXELS, Format, NotReadError, sniffed
+from uirdata.decoding.metadata import Metadata
+from uirdata.decoding.octets import InMemory, Octets, OnDisk
+from uirdata.errors import ImageError
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_BMP_HEADER_BYTES = 1 << 16
+_DEEP_MODES = {0: "I;16", 2: "RGB", 4: "LA", 6: "RGBA"}
+# Channels of OpenCV in the order of RGB and RGBA.
+_TO_RGB = [2, 1, 0, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """
+    An image file, decoded.
+
+    Attributes:
+        pixels: (H, W, 3) RGB, upright; uint8, or uint16 where the file has more than 8 bits.
+        alpha: (H, W) of the same depth; None where the file has none, or it was not asked for.
+        mode: Pillow's name of how the pixels are stored.
+        frames: number of images in the file; `pixels` are those of the first.
+        icc: the colour profile of the file; b"" if there is none.
+        exif: the EXIF block, in the form of a TIFF file; b"" if there is none.
+        remarks: what was dropped or converted, and why.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None
+    mode: str
+    frames: int
+    icc: bytes
+    exif: bytes
+    remarks: tuple[str, ...]
+
+
+def decode(data: bytes, name: str, *, full: bool = False, most_pixels: int = MOST_PIXELS) -> Decoded:
+    """
+    Return the pixels and the metadata of an image file.
+
+    Args:
+        data: bytes of the file.
+        name: name of the file, for error messages.
+        full: return the alpha channel, too, and convert CMYK by its colour profile.
+        most_pixels: larger images are not decoded.
+
+    Raises:
+        ImageError: the data are empty, truncated, no image of a format that is read, or too large.
+    """
+    with _naming(name, is_empty=not data):
+        octets = InMemory(data)
+        form = sniffed(data[:HEAD_BYTES])
+        height, width = _size(octets, form)
+        if not 0 < height * width <= most_pixels:
+            raise ImageError(
+                f"{name}: its header says {width} x {height} pixels, expected 1 to {most_pixels} in all; "
+                "a picture that large is not decoded"
+            )
+        about, frames = _metadata(octets, form)
+        layers, mode = _layers(data, octets, form, about, full=full)
+        layers = _upright(layers, _orientation(octets, form, about))
+        return Decoded(
+            pixels=_compact(layers[:, :, :3]),
+            alpha=_compact(layers[:, :, 3]) if full and layers.shape[2] == 4 else None,
+            mode=mode,
+            frames=frames,
+            icc=about.icc,
+            exif=data if form == "TIFF" else about.exif,
+            remarks=tuple(about.remarks),
+        )
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """
+    Return the (height, width) of the upright image in a file, from its header and its orientation.
+
+    Raises:
+        ImageError: the file is missing, empty, or no image of a format that is read.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with file:
+        octets = OnDisk(file)
+        with _naming(str(path), is_empty=octets.size == 0):
+            form = sniffed(octets.part(0, HEAD_BYTES))
+            height, width = _size(octets, form)
+            if not height or not width:
+                raise ValueError("its header says that it has no pixels")
+            about, _ = _metadata(octets, form)
+            return (width, height) if _orientation(octets, form, about) >= 5 else (height, width)
+
+
+def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return pixels with 8 bits: of 16 bits the nearest grey level, not the next lower one."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, dtype=np.uint8)
+    return _NEAREST[pixels]
+
+
+_NEAREST = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)
+
+
+@contextmanager
+def _naming(name: str, *, is_empty: bool) -> Iterator[None]:
+    """Turn any failure of a decoder into an ImageError that names the file."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except NotReadError as error:
+        raise ImageError(f"{name}: is no image that is read: {error}") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory to decode it") from error
+    # Decoders raise whatever a damaged file makes of them: struct.error, KeyError, OverflowError, cv2.error, ...
+    except Exception as error:
+        what = "is empty" if is_empty else f"is cut short or no image ({error or type(error).__name__})"
+        raise ImageError(f"{name}: {what}; fetch or copy it again") from error
+
+
+def _size(octets: Octets, form: Format) -> tuple[int, int]:
+    """Return (height, width) as stored, from the header."""
+    if form == "PNG":
+        header = png.header(octets)
+        return header.height, header.width
+    if form == "WebP":
+        return webp.size(octets)
+    if form == "TIFF":
+        return tiff.layout(octets).size
+    if form == "PPM":
+        ppm = netpbm.header(octets.part(0, _BMP_HEADER_BYTES))
+        return ppm.height, ppm.width
+    if form == "BMP":
+        width, height = BmpImageFile(io.BytesIO(octets.part(0, _BMP_HEADER_BYTES))).size
+        return height, width
+    found = jpeg.size(octets)
+    if found is None:
+        raise ValueError("its header is damaged")
+    return found
+
+
+def _metadata(octets: Octets, form: Format) -> tuple[Metadata, int]:
+    """Return metadata and number of images; of a photograph with a second one behind it (MPO), the first counts."""
+    if form == "PNG":
+        return png.metadata(octets)
+    if form == "JPEG":
+        return jpeg.metadata(octets), 1
+    if form == "WebP":
+        return webp.metadata(octets)
+    if form == "TIFF":
+        return tiff.metadata(octets, tiff.layout(octets).directory)
+    return Metadata(), 1
+
+
+def _orientation(octets: Octets, form: Format, about: Metadata) -> int:
+    return tiff.orientation(tiff.layout(octets).directory, about) if form == "TIFF" else about.orientation()
+
+
+def _layers(data: bytes, octets: Octets, form: Format, about: Metadata, *, full: bool) -> tuple[Pixels, str]:
+    """Return pixels as stored, (H, W, 3) or with alpha (H, W, 4), and Pillow's mode."""
+    if form == "PNG":
+        header = png.header(octets)
+        if header.depth == 16:
+            return _deep_png(data, octets), _DEEP_MODES[header.colour]
+        image: ImageFile.ImageFile = PngImageFile(io.BytesIO(png.bare(data, octets)))
+        image.load()
+        # Rows that are missing are black; to unpack the file again takes time.
+        if (header.interlaced or not np.asarray(image)[-1].any()) and not png.has_all_rows(octets):
+            raise ValueError("rows are missing")
+    elif form == "JPEG":
+        image = JpegImageFile(io.BytesIO(jpeg.bare(data, octets)))
+    elif form == "WebP":
+        from PIL.WebPImagePlugin import WebPImageFile
+
+        image = WebPImageFile(io.BytesIO(data))
+    elif form == "TIFF":
+        found = tiff.layout(octets)
+        if found.is_deep:
+            return deep_tiff(data, found, about)
+        from PIL.TiffImagePlugin import TiffImageFile
+
+        image = TiffImageFile(io.BytesIO(tiff.bare(data, found.directory)))
+    elif form == "BMP":
+        image = BmpImageFile(io.BytesIO(data))
+    else:
+        ppm = netpbm.header(data[:_BMP_HEADER_BYTES])
+        if ppm.most > 255:
+            return _deep_ppm(data, ppm), _DEEP_MODES[2 if ppm.kind in (3, 6) else 0]
+        image = PpmImageFile(io.BytesIO(data))
+    image.load()
+    return _shallow(image, about, full=full), image.mode
+
+
+def _shallow(image: Image.Image, about: Metadata, *, full: bool) -> NDArray[np.uint8]:
+    if full and image.mode == "CMYK" and about.icc:
+        try:
+            srgb = ImageCms.createProfile("sRGB")
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(about.icc))
+            turned = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:
+            about.remarks.append(f"its colour profile does not fit and was not used ({error})")
+            turned = None
+        about.icc = b""
+        if turned is not None:
+            return np.array(turned, dtype=np.uint8)
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    if has_alpha and full:
+        return np.array(image.convert("RGBA"), dtype=np.uint8)
+    if image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA")
+    # The alpha channel is dropped, not blended: in sources that have one (LFDOF, RainDS), the colours hold the scene.
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _deep_png(data: bytes, octets: Octets) -> NDArray[np.uint16]:
+    """Return the pixels of a PNG of 16 bits, of which Pillow keeps eight."""
+    # cv2 is slow to import.
+    import cv2
+
+    transparent = png.transparent_colour(octets)
+    found: Any = cv2.imdecode(np.frombuffer(png.bare(data, octets, without=(b"tRNS",)), np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16:
+        raise ValueError("its rows are damaged")
+    layers = np.repeat(found[:, :, None], 3, axis=2) if found.ndim == 2 else found[:, :, _TO_RGB[: found.shape[2]]]
+    if transparent is not None and layers.shape[2] == 3:
+        shown = (layers != np.array(transparent, dtype=np.uint16)).any(axis=2)
+        layers = np.dstack([layers, np.where(shown, np.uint16(65535), np.uint16(0))])
+    return np.asarray(layers, dtype=np.uint16)
+
+
+def _deep_ppm(data: bytes, header: netpbm.Header) -> NDArray[np.uint16]:
+    """Return the pixels of a PGM or PPM of more than 8 bits; white becomes 65535."""
+    grey = PpmImageFile(io.BytesIO(netpbm.as_grey(data, header) if header.kind in (3, 6) else data))
+    grey.load()
+    values = np.asarray(grey).astype(np.uint16)
+    if header.kind in (3, 6):
+        return values.reshape(header.height, header.width, 3)
+    return np.repeat(values[:, :, None], 3, axis=2)
+
+
+def _upright(layers: Pixels, orientation: int) -> Pixels:
+    """Return pixels in upright orientation; EXIF: 2 mirrored, 3 rotated by 180, 4 flipped, 5 to 8 these transposed."""
+    if orientation in (5, 6, 7, 8):
+        layers = layers.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        layers = layers[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        layers = layers[::-1]
+    return layers
+
+
+def _compact(pixels: Pixels) -> Pixels:
+    """Return pixels in row order, without a copy where they are already."""
+    return pixels if pixels.flags.c_contiguous else pixels.copy()
