@@ -3,6 +3,7 @@ Decoding of image files, for both packages: the one door through which pixels of
 
 - `formats`: the formats that are read, told by their first bytes and never by the ending of a name.
 - `octets`: the bytes of a file, in memory or on the disk.
+- `pixels`: pixels of 8 and of 16 bits.
 - `metadata`: orientation, colour profile, EXIF; what is damaged there is dropped with a remark.
 - `directories`: the directories of TIFF files and EXIF blocks.
 - `png`, `jpeg`, `webp`, `tiff`, `netpbm`: the files taken apart; a decoder receives only what describes pixels.
@@ -10,7 +11,8 @@ Decoding of image files, for both packages: the one door through which pixels of
 - `decoder`: the pixels, upright, RGB, with 8 or 16 bits.
 """
 
-from uirdata.decoding.decoder import Decoded, Pixels, decode, stored_size, to_eight_bits
+from uirdata.decoding.decoder import Decoded, decode, stored_size
 from uirdata.decoding.formats import MOST_PIXELS
+from uirdata.decoding.pixels import Pixels, to_eight_bits
 
 __all__ = ["MOST_PIXELS", "Decoded", "Pixels", "decode", "stored_size", "to_eight_bits"]

@@ -22,9 +22,8 @@ from uirdata.decoding.deep_tiff import deep_tiff
 from uirdata.decoding.formats import HEAD_BYTES, MOST_PIXELS, Format, NotReadError, sniffed
 from uirdata.decoding.metadata import Metadata
 from uirdata.decoding.octets import InMemory, Octets, OnDisk
+from uirdata.decoding.pixels import Pixels, compact, upright
 from uirdata.errors import ImageError
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _BMP_HEADER_BYTES = 1 << 16
 _DEEP_MODES = {0: "I;16", 2: "RGB", 4: "LA", 6: "RGBA"}
@@ -80,10 +79,10 @@ def decode(data: bytes, name: str, *, full: bool = False, most_pixels: int = MOS
             )
         about, frames = _metadata(octets, form)
         layers, mode = _layers(data, octets, form, about, full=full)
-        layers = _upright(layers, _orientation(octets, form, about))
+        layers = upright(layers, _orientation(octets, form, about))
         return Decoded(
-            pixels=_compact(layers[:, :, :3]),
-            alpha=_compact(layers[:, :, 3]) if full and layers.shape[2] == 4 else None,
+            pixels=compact(layers[:, :, :3]),
+            alpha=compact(layers[:, :, 3]) if full and layers.shape[2] == 4 else None,
             mode=mode,
             frames=frames,
             icc=about.icc,
@@ -114,16 +113,6 @@ def stored_size(path: Path) -> tuple[int, int]:
                 raise ValueError("its header says that it has no pixels")
             about, _ = _metadata(octets, form)
             return (width, height) if _orientation(octets, form, about) >= 5 else (height, width)
-
-
-def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
-    """Return pixels with 8 bits: of 16 bits the nearest grey level, not the next lower one."""
-    if pixels.dtype == np.uint8:
-        return np.asarray(pixels, dtype=np.uint8)
-    return _NEAREST[pixels]
-
-
-_NEAREST = ((np.arange(65536, dtype=np.uint32) + 128) // 257).astype(np.uint8)
 
 
 @contextmanager
@@ -200,7 +189,7 @@ def _layers(data: bytes, octets: Octets, form: Format, about: Metadata, *, full:
         image = WebPImageFile(io.BytesIO(data))
     elif form == "TIFF":
         found = tiff.layout(octets)
-        if found.is_deep:
+        if found.needs_care:
             return deep_tiff(data, found, about)
         from PIL.TiffImagePlugin import TiffImageFile
 
@@ -261,19 +250,3 @@ def _deep_ppm(data: bytes, header: netpbm.Header) -> NDArray[np.uint16]:
     if header.kind in (3, 6):
         return values.reshape(header.height, header.width, 3)
     return np.repeat(values[:, :, None], 3, axis=2)
-
-
-def _upright(layers: Pixels, orientation: int) -> Pixels:
-    """Return pixels in upright orientation; EXIF: 2 mirrored, 3 rotated by 180, 4 flipped, 5 to 8 these transposed."""
-    if orientation in (5, 6, 7, 8):
-        layers = layers.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        layers = layers[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        layers = layers[::-1]
-    return layers
-
-
-def _compact(pixels: Pixels) -> Pixels:
-    """Return pixels in row order, without a copy where they are already."""
-    return pixels if pixels.flags.c_contiguous else pixels.copy()

@@ -1,4 +1,4 @@
-"""Pixels of TIFF files with more than 8 bits."""
+"""Pixels of TIFF files with more than 8 bits, and of grey ones with alpha in a plane of its own."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from uirdata.decoding import tiff
 from uirdata.decoding.directories import shorts
 from uirdata.decoding.formats import NotReadError
 from uirdata.decoding.metadata import Metadata
+from uirdata.decoding.pixels import Pixels
 
-_DTYPES = {16: np.uint16, 32: np.float32}
+_DTYPES = {8: np.uint8, 16: np.uint16, 32: np.float32}
 # Channels of OpenCV in the order of RGB and RGBA.
 _TO_RGB = [2, 1, 0, 3]
 
 
-def deep_tiff(data: bytes, found: tiff.Layout, about: Metadata) -> tuple[NDArray[np.uint16], str]:
+def deep_tiff(data: bytes, found: tiff.Layout, about: Metadata) -> tuple[Pixels, str]:
     """
-    Return the pixels of a TIFF with more than 8 bits, as stored, and Pillow's name of their mode.
+    Return the pixels of a TIFF, as stored, and Pillow's name of their mode.
 
     Neither Pillow nor OpenCV reads all of them right: each receives only what it does, one grey plane or RGB with the
     channels together, without an orientation and min-is-black.
@@ -39,34 +40,37 @@ def deep_tiff(data: bytes, found: tiff.Layout, about: Metadata) -> tuple[NDArray
     values = _together(data, found) if found.samples > 1 and not found.apart else _apart(data, found)
     if values.shape[:2] != found.size:
         raise ValueError("its rows are damaged")
-    layers = values if values.dtype == np.uint16 else _scaled(values, found, about)
+    layers = values if found.bits <= 16 else _scaled(values, found, about)
+    white = np.iinfo(layers.dtype).max
     colours, extra = layers[:, :, : found.colours], layers[:, :, found.colours :]
     if found.photometric == 0:
-        colours = 65535 - colours
+        colours = white - colours
     if found.extra == (1,):
         # The colours were multiplied with alpha.
-        alpha = np.maximum(extra.astype(np.float64), 1) / 65535
-        colours = np.clip(np.rint(colours / alpha), 0, 65535).astype(np.uint16)
+        alpha = np.maximum(extra.astype(np.float64), 1) / white
+        colours = np.clip(np.rint(colours / alpha), 0, white)
     if found.colours == 1:
         colours = np.repeat(colours, 3, axis=2)
-    mode = {(1, 0): "I;16", (1, 1): "LA", (3, 0): "RGB", (3, 1): "RGBA"}[found.colours, len(found.extra)]
-    return np.concatenate([colours, extra], axis=2).astype(np.uint16, copy=False), mode
+    grey = "L" if found.bits == 8 else "I;16"
+    mode = {(1, 0): grey, (1, 1): "LA", (3, 0): "RGB", (3, 1): "RGBA"}[found.colours, len(found.extra)]
+    return np.concatenate([colours.astype(layers.dtype, copy=False), extra], axis=2), mode
 
 
 def _apart(data: bytes, found: tiff.Layout) -> NDArray[Any]:
     """Return the values of grey planes, (H, W, C)."""
-    planes = []
-    for file in tiff.grey_planes(data, found):
-        image = TiffImageFile(io.BytesIO(file))
-        image.load()
-        planes.append(np.asarray(image).astype(_DTYPES[found.bits]))
-    return np.dstack(planes)
+    return np.dstack([_read(file, found) for file in tiff.grey_planes(data, found)])
+
+
+def _read(file: bytes, found: tiff.Layout) -> NDArray[Any]:
+    image = TiffImageFile(io.BytesIO(file))
+    image.load()
+    return np.asarray(image).astype(_DTYPES[found.bits])
 
 
 def _together(data: bytes, found: tiff.Layout) -> NDArray[Any]:
     """Return the values of channels that are stored together, (H, W, C)."""
     if found.colours != 3:
-        raise NotReadError(f"it has {found.samples} channels of {found.bits} bits; save it as grey or RGB")
+        return _read(tiff.as_grey(data, found), found).reshape(*found.size, found.samples)
     # cv2 is slow to import.
     import cv2
 

@@ -147,36 +147,35 @@ def _entry(octets: Octets, order: str, kind: int, number: int, field: bytes, off
     return Entry(kind, number, raw) if len(raw) == size else None
 
 
-def written(start: int, order: str, entries: Iterable[tuple[int, Entry]], *, big: bool) -> bytes:
+def written(start: int, order: str, entries: Iterable[tuple[int, Entry]]) -> bytes:
     """
-    Return the bytes of a directory without a next one, and of its values.
+    Return the bytes of a directory of a classic TIFF, without a next one, and of its values.
 
     Args:
         start: offset at which it will stand.
         order: "<" or ">".
         entries: the tags.
-        big: with offsets of 64 bits.
     """
-    listed = sorted(entries)
-    inline, offset_form = (8, "Q") if big else (4, "I")
-    table = struct.pack(order + ("Q" if big else "H"), len(listed))
+    listed = sorted(entries, key=lambda item: item[0])
+    table = struct.pack(order + "H", len(listed))
     values = b""
-    at = start + len(table) + len(listed) * (20 if big else 12) + inline
-    for tag, entry in listed:
-        field = entry.raw.ljust(inline, b"\0")
-        if len(entry.raw) > inline:
-            field = struct.pack(order + offset_form, at + len(values))
+    at = start + len(table) + len(listed) * 12 + 4
+    for tag, given in listed:
+        entry = given
+        if given.kind == _LONG8:
+            entry = longs(struct.unpack(f"{order}{given.count}Q", given.raw), order)
+        field = entry.raw.ljust(4, b"\0")
+        if len(entry.raw) > 4:
+            field = struct.pack(order + "I", at + len(values))
             values += entry.raw + b"\0" * (len(entry.raw) % 2)
-        table += struct.pack(order + "HH" + offset_form, tag, entry.kind, entry.count) + field
-    return table + bytes(inline) + values
+        table += struct.pack(order + "HHI", tag, entry.kind, entry.count) + field
+    return table + bytes(4) + values
 
 
-def longs(values: Iterable[int], order: str, *, big: bool) -> Entry:
+def longs(values: Iterable[int], order: str) -> Entry:
     """Return an entry of offsets or sizes."""
     listed = list(values)
-    return Entry(
-        _LONG8 if big else LONG, len(listed), struct.pack(f"{order}{len(listed)}{'Q' if big else 'I'}", *listed)
-    )
+    return Entry(LONG, len(listed), struct.pack(f"{order}{len(listed)}I", *listed))
 
 
 def shorts(values: Iterable[int], order: str) -> Entry:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from uirdata.decoding.directories import Directory, Entry, all_directories, first_directory, longs, shorts, written
+from uirdata.decoding.formats import NotReadError
 from uirdata.decoding.metadata import MOST_BYTES, Metadata
 from uirdata.decoding.octets import Octets
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIPS, ORIENTATION, SAMPLES, ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
 PLANES, TILES, TILE_SIZES, EXTRA, SAMPLE_FORMAT, LEAST, MOST = 284, 324, 325, 338, 339, 340, 341
-_XMP, _ICC = 700, 34675
+_XMP, _ICC, _PREDICTOR, _TILE_WIDTH = 700, 34675, 317, 322
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
 # Values of a pixel by the kind of its colours: RGB, CMYK, YCbCr, Lab; 1 for grey and palettes.
@@ -59,9 +61,9 @@ class Layout:
         return self.samples - len(self.extra)
 
     @property
-    def is_deep(self) -> bool:
-        """Whether the values have more than eight bits."""
-        return self.bits > 8 or self.form == _FLOAT
+    def needs_care(self) -> bool:
+        """Whether Pillow cannot be trusted with it: more than eight bits, or grey with alpha in planes of their own."""
+        return self.bits > 8 or self.form == _FLOAT or (self.apart and self.bits == 8 and self.colours == 1)
 
     @property
     def range_stated(self) -> tuple[float, float] | None:
@@ -141,24 +143,21 @@ def bare(data: bytes, directory: Directory, **changed: Entry | None) -> bytes:
         entries.pop(tag, None)
         if entry is not None:
             entries[tag] = entry
-    order, big = directory.order, directory.big
+    # A classic TIFF, also of a BigTIFF: Pillow reads only half of those.
     start = len(data) + len(data) % 2
-    if not big and start > 0xFFFF_FFFF:
-        raise ValueError("it is larger than its format allows")
-    field = start.to_bytes(8 if big else 4, "little" if order == "<" else "big")
-    head = data[:8] + field if big else data[:4] + field
-    return head + data[len(head) :].ljust(start - len(head), b"\0") + written(start, order, entries.items(), big=big)
+    head = data[:2] + struct.pack(directory.order + "HI", 42, start)
+    return head + data[8:].ljust(start - 8, b"\0") + written(start, directory.order, entries.items())
 
 
 def refusal(found: Layout) -> str:
     """Return why a deep file is not read; "" if it is."""
-    if found.bits not in (16, 32, 64) or (found.bits > 16 and found.range_stated is None):
+    if found.bits not in (8, 16, 32, 64) or (found.bits > 16 and found.range_stated is None):
         kind = "floating point" if found.form == _FLOAT else "whole"
         return (
             f"its values are {kind} numbers of {found.bits} bits without the tags SMinSampleValue and SMaxSampleValue, "
             "which say what is black and what is white; save it with 16 bits"
         )
-    if found.bits == 16 and found.form not in (_UNSIGNED, _UNDEFINED):
+    if found.bits <= 16 and found.form not in (_UNSIGNED, _UNDEFINED):
         return "its values are not unsigned numbers; save it with 16 unsigned bits"
     if found.bits > 16 and (found.bits, found.form) != (32, _FLOAT):
         return f"its values have {found.bits} bits; save it with 16 bits"
@@ -169,6 +168,24 @@ def refusal(found: Layout) -> str:
     return ""
 
 
+def as_grey(data: bytes, found: Layout) -> bytes:
+    """
+    Return a file whose channels are stored together as a grey one that is wider, one value beside the next.
+
+    Raises:
+        NotReadError: the values are stored as differences from pixel to pixel.
+    """
+    directory = found.directory
+    if directory.integer(_PREDICTOR, 1) != 1:
+        raise NotReadError(f"it has {found.samples} channels of {found.bits} bits; save it as grey or RGB")
+    wide = {
+        f"t{tag}": longs([found.samples * directory.integer(tag, 0)], directory.order)
+        for tag in (WIDTH, _TILE_WIDTH)
+        if tag in directory.entries
+    }
+    return bare(data, directory, t338=None, **_grey(found), **wide)
+
+
 def grey_planes(data: bytes, found: Layout) -> Iterator[bytes]:
     """
     Yield each channel of a file as a grey file, min-is-black.
@@ -177,9 +194,6 @@ def grey_planes(data: bytes, found: Layout) -> Iterator[bytes]:
         ValueError: the planes are not of equal parts.
     """
     directory = found.directory
-    one = {"t258": shorts([found.bits], directory.order), "t277": shorts([1], directory.order)}
-    one |= {"t262": shorts([_MIN_IS_BLACK], directory.order), "t284": shorts([1], directory.order)}
-    one |= {"t339": shorts([found.form], directory.order)}
     offsets_tag, sizes_tag = (TILES, TILE_SIZES) if TILES in directory.entries else (STRIPS, STRIP_SIZES)
     offsets, sizes = directory.integers(offsets_tag), directory.integers(sizes_tag)
     count = len(offsets) // found.samples
@@ -187,7 +201,13 @@ def grey_planes(data: bytes, found: Layout) -> Iterator[bytes]:
         raise ValueError("its planes are not of equal parts")
     for first in range(0, len(offsets), count):
         places = {
-            f"t{tag}": longs(values[first : first + count], directory.order, big=directory.big)
+            f"t{tag}": longs(values[first : first + count], directory.order)
             for tag, values in ((offsets_tag, offsets), (sizes_tag, sizes))
         }
-        yield bare(data, directory, t338=None, **one, **places)
+        yield bare(data, directory, t338=None, **_grey(found), **places)
+
+
+def _grey(found: Layout) -> dict[str, Entry | None]:
+    """Return the tags of one channel, min-is-black."""
+    values = {BITS: found.bits, SAMPLES: 1, PHOTOMETRIC: _MIN_IS_BLACK, PLANES: 1, SAMPLE_FORMAT: found.form}
+    return {f"t{tag}": shorts([value], found.directory.order) for tag, value in values.items()}
