@@ -22,7 +22,8 @@ The message is one to three sentences: what happened, to which thing, what was e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UirError(Exception):
@@ -94,6 +95,28 @@ class PartlyDone(UirError):
     """A part of the work is done and some is left; running the same command again continues it."""
 
     exit_code = 3
+
+
+@contextmanager
+def one_file(name: object) -> Iterator[None]:
+    """
+    Turn an unforeseen failure at one of many files into an ImageError that names it, so that the others are still done.
+
+    Args:
+        name: of the file.
+
+    Raises:
+        ImageError: something failed that is not a UirError.
+    """
+    try:
+        yield
+    except UirError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory for it") from error
+    # Whatever it is, a file of a hundred thousand must not end the work on the rest.
+    except Exception as error:
+        raise ImageError(f"{name}: failed in a way that was not foreseen ({type(error).__name__}: {error})") from error
 
 
 def nearest(name: object, choices: Iterable[str]) -> str:

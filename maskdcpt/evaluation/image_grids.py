@@ -11,7 +11,7 @@ from maskdcpt.evaluation.cases import Case
 from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import ImageScore
 from maskdcpt.images import image_grid, image_tensor, to_rgb, write_image
-from uirdata.errors import ImageError, PairError, ShardError
+from uirdata.errors import ImageError, PairError, ShardError, one_file
 from uirdata.html_pages import centre
 from uirdata.images import RgbImage
 
@@ -66,7 +66,8 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
         lines = []
         for place, position in extremes([rows[index] for index in members]).items():
             try:
-                loaded = cases[members[position]].load()
+                with one_file(cases[members[position]].key):
+                    loaded = cases[members[position]].load()
             except (ShardError, ImageError, PairError):
                 # It could be read before; a file that was removed since has its row, but no image.
                 continue

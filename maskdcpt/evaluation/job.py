@@ -15,7 +15,7 @@ from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.score_files import ScoreRows
 from maskdcpt.evaluation.scores import ImageScore, Protocol
 from maskdcpt.metrics.learned import Engine, learned_metrics
-from uirdata.errors import ImageError, PairError, ShardError, UsageError
+from uirdata.errors import ImageError, PairError, ShardError, UsageError, one_file
 from uirdata.progress import Progress
 
 
@@ -144,7 +144,8 @@ def _batches(
     loaded: list[Loaded] = []
     for case in cases:
         try:
-            item = case.load()
+            with one_file(case.key):
+                item = case.load()
         except (ShardError, ImageError, PairError) as error:
             unreadable[case.key] = str(error)
             progress.note(str(error))

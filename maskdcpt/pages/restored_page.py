@@ -6,13 +6,11 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from maskdcpt.pages.slider import SLIDER_STYLE, slider
 from maskdcpt.restoring.files import Restored
 from maskdcpt.restoring.image_files import ImageFile, Pixels
+from uirdata.decoding import to_eight_bits
 from uirdata.html_pages import html_table, write_page
-from uirdata.images import RgbImage
 
 
 class RestoredPage:
@@ -33,7 +31,7 @@ class RestoredPage:
         """Add an image."""
         seen = f", classified as {result.degradation}" if result.degradation else ""
         title = f"{result.source.name}: {result.width} x {result.height}{seen}"
-        self._parts.append(f"<h2>{html.escape(title)}</h2>{slider(_eight_bits(before.pixels), _eight_bits(after))}")
+        self._parts.append(f"<h2>{html.escape(title)}</h2>{slider(to_eight_bits(before.pixels), to_eight_bits(after))}")
 
     def write(self, results: Sequence[Restored]) -> None:
         """
@@ -47,7 +45,3 @@ class RestoredPage:
         if bad:
             body.append(f"<h2>Not restored</h2>{html_table(bad)}")
         write_page(self._target, "Restored images", body)
-
-
-def _eight_bits(pixels: Pixels) -> RgbImage:
-    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from maskdcpt.restoring.image_files import ImageFile, Pixels, decode_image_file, encode_image_file
 from maskdcpt.restoring.restorer import Restorer
-from uirdata.errors import ImageError, StorageError, UirError, UsageError
+from uirdata.decoding import to_eight_bits
+from uirdata.errors import ImageError, StorageError, UirError, UsageError, one_file
 from uirdata.images import IMAGE_SUFFIXES
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import storage_error, writing
@@ -88,7 +87,8 @@ def restore_files(
         try:
             if plan.problem:
                 raise UsageError(plan.problem)
-            results.append(_restore_file(plan, restorer, overwrite, on_image))
+            with one_file(plan.source):
+                results.append(_restore_file(plan, restorer, overwrite, on_image))
         except UirError as error:
             listener.note(str(error))
             results.append(replace(plan, target=None, problem=str(error)))
@@ -177,8 +177,7 @@ def _check_writable(folder: Path) -> None:
 
 def _described(plan: Restored, image: ImageFile, restorer: Restorer) -> Restored:
     height, width = image.pixels.shape[:2]
-    eight_bits = image.pixels if image.most == 255 else image.pixels // 257
-    degradation = restorer.name(np.asarray(eight_bits, dtype=np.uint8))
+    degradation = restorer.name(to_eight_bits(image.pixels))
     return replace(plan, height=height, width=width, degradation=degradation, remark=image.remark)
 
 

@@ -115,6 +115,25 @@ def stored_size(path: Path) -> tuple[int, int]:
             return (width, height) if _orientation(octets, form, about) >= 5 else (height, width)
 
 
+def revision(data: bytes) -> str:
+    """
+    Return what is added to the sha256 of an image file where it stands for the pixels in stored results.
+
+    Releases up to 0.1 cut 16 bits to 8 instead of rounding them, and turned or inverted some TIFF files.
+
+    Returns:
+        "" for a file whose pixels have been the same in all releases.
+    """
+    try:
+        octets = InMemory(data)
+        form = sniffed(data[:HEAD_BYTES])
+        if form == "PNG":
+            return "-2" if png.header(octets).depth == 16 else ""
+        return "-2" if form == "TIFF" and tiff.layout(octets).needs_care else ""
+    except ValueError:
+        return ""
+
+
 @contextmanager
 def _naming(name: str, *, is_empty: bool) -> Iterator[None]:
     """Turn any failure of a decoder into an ImageError that names the file."""

@@ -12,7 +12,10 @@ from typing import IO, Any
 
 from uirdata.storage.files import move, storage_error
 
-_FORMAT = 1
+_FORMAT = 2
+_FIRST_FORMAT = 1
+# Releases that wrote the first format read deep and turned TIFF images differently, and called some whole files broken.
+_READ_ANEW = frozenset({"I", "F", "I;16", "I;16L", "I;16B"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,15 @@ class Checks:
         self._lines = 0
         self._out: IO[str] | None = None
         self.unwritten = ""
+        self._is_old = _format(self._path) == _FIRST_FORMAT
         for row in _rows(self._path):
             self._lines += 1
             if "key" in row:
                 self._pairs[row["key"]] = PairCheck(**row)
             else:
-                self._files[row["path"]] = FileCheck(**row)
+                check = FileCheck(**row)
+                if not (self._is_old and _is_outdated(check)):
+                    self._files[check.path] = check
 
     def __enter__(self) -> Checks:
         return self
@@ -153,6 +159,9 @@ class Checks:
     def _append(self, row: dict[str, Any]) -> None:
         if self.unwritten:
             return
+        if self._is_old:
+            self._rewrite()
+            self._is_old = False
         try:
             if self._out is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,18 +195,30 @@ class Checks:
             self._give_up(error)
 
 
+def _format(path: Path) -> int:
+    """Return the format of a file of checks; 0 if there is none."""
+    try:
+        with path.open() as file:
+            head = json.loads(file.readline())
+    except (OSError, ValueError):
+        return 0
+    return int(head["format"]) if head in ({"format": _FORMAT}, {"format": _FIRST_FORMAT}) else 0
+
+
+def _is_outdated(check: FileCheck) -> bool:
+    return bool(check.problem) or check.mode in _READ_ANEW or check.path.lower().endswith((".tif", ".tiff"))
+
+
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of a file; none if it has another format, since checks can always be repeated."""
+    if not _format(path):
+        return
     try:
         file = path.open()
     except OSError:
         return
     with file:
-        try:
-            if json.loads(file.readline()) != {"format": _FORMAT}:
-                return
-        except ValueError:
-            return
+        file.readline()
         for line in file:
             try:
                 row = json.loads(line)

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from uirdata.errors import ImageError
+from uirdata.errors import ImageError, one_file
 from uirdata.pipeline.auditing.gt_images import GtImage, look_at
 from uirdata.pipeline.building.sample_plan import Left
 from uirdata.pipeline.building.sample_reader import describe_failure
@@ -333,9 +333,14 @@ def _check_pair(task: tuple[_Proposal, GtImage, GtImage]) -> tuple[float, Part, 
     """Return similarity, common parts and kind of two images; a message if an image can no longer be read."""
     proposal, one, other = task
     try:
-        first, second = one.place.pixels(), other.place.pixels()
+        with one_file(f"{one.place.path} and {other.place.path}"):
+            return _compared(proposal, one, other)
     except ImageError as error:
         return describe_failure(error)
+
+
+def _compared(proposal: _Proposal, one: GtImage, other: GtImage) -> tuple[float, Part, Part, Kind]:
+    first, second = one.place.pixels(), other.place.pixels()
     first = flip_image(first, proposal.flip)
     one_part, other_part = common_parts(first.shape[:2], second.shape[:2], proposal.placement)
     if min(*one_part[2:], *other_part[2:]) < _SMALLEST_PART_PX:

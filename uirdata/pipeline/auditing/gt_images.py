@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uirdata.errors import ImageError, ShardError
+from uirdata.decoding import revision
+from uirdata.errors import ImageError, ShardError, one_file
 from uirdata.images import RgbImage, decode_image, pixel_sha256
 from uirdata.layout import Layout
 from uirdata.pipeline.building.sample_plan import Left
@@ -179,7 +180,8 @@ def _good(
 def _file_content(place: ImageLocation) -> tuple[str, str]:
     """Return the content key of a file and "", or "" and the reason why it cannot be read."""
     try:
-        return f"{hashlib.sha256(place.data()).hexdigest()}-{place.border}", ""
+        data = place.data()
+        return f"{hashlib.sha256(data).hexdigest()}{revision(data)}-{place.border}", ""
     except ImageError as error:
         return "", describe_failure(error)
 
@@ -187,12 +189,14 @@ def _file_content(place: ImageLocation) -> tuple[str, str]:
 def _see(gt: GtImage) -> Seen | str:
     """Return the fingerprint of an image, or the reason for a failure: among a million images one is to be expected."""
     try:
-        image = gt.place.pixels()
-        pixels = pixel_sha256(image)
-        if gt.pool and pixels != gt.content:
-            raise ShardError(
-                f"{gt.place.path}: the GT of {gt.source}/{gt.gt_path} has other pixels than when the shard was written"
-            )
-        return Seen(gt.content, pixels, fingerprint(image))
+        with one_file(gt.place.path):
+            image = gt.place.pixels()
+            pixels = pixel_sha256(image)
+            if gt.pool and pixels != gt.content:
+                raise ShardError(
+                    f"{gt.place.path}: the GT of {gt.source}/{gt.gt_path} has other pixels than when the shard was "
+                    "written"
+                )
+            return Seen(gt.content, pixels, fingerprint(image))
     except (ImageError, ShardError) as error:
         return describe_failure(error)

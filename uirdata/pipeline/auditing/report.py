@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from uirdata.errors import ImageError
+from uirdata.errors import ImageError, one_file
 from uirdata.facts.overlaps import parse_overlaps
 from uirdata.html_pages import data_uri, html_table, write_page
 from uirdata.images import RgbImage
@@ -197,7 +197,8 @@ def _examples(hits: Sequence[Hit]) -> list[Hit]:
 
 def _figure(hit: Hit) -> str:
     try:
-        shown = [_shown(hit.one, hit.one_part, hit), _shown(hit.other, hit.other_part, None)]
+        with one_file(f"{_name(hit.one)} and {_name(hit.other)}"):
+            shown = [_shown(hit.one, hit.one_part, hit), _shown(hit.other, hit.other_part, None)]
     except ImageError as error:
         return f"<p>{html.escape(str(error))}</p>"
     images = "".join(f'<img alt="" src="{data_uri(image)}">' for image in shown)

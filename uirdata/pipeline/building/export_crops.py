@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-from uirdata.errors import ImageError, PairError
+from uirdata.errors import ImageError, PairError, one_file
 from uirdata.images import encode_image
 from uirdata.pipeline.building.sample_plan import Left, Plan
 from uirdata.pipeline.building.sample_reader import SampleReader
@@ -50,7 +50,8 @@ def export_crops(
         failures = []
         for sample in samples:
             try:
-                _export(sample, reader, out)
+                with one_file(sample.lq_path or sample.gt_path):
+                    _export(sample, reader, out)
             except (ImageError, PairError) as error:
                 failures.append(Left(sample.key, str(error)))
             listener.advance("crops")

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from uirdata.cropping import Box
-from uirdata.errors import ImageError, ShardError
+from uirdata.decoding import revision
+from uirdata.errors import ImageError, ShardError, one_file
 from uirdata.images import decode_image, pixel_sha256
 from uirdata.layout import Layout
 from uirdata.pipeline.building.sample_plan import Left, Plan
@@ -308,10 +309,18 @@ def _results(tasks: Sequence[_Task], workers: int, trust_files: bool) -> Iterato
 
 def _score_image(task: _Task) -> _Scored:
     try:
+        with one_file(task.path):
+            return _scored(task)
+    except ImageError as error:
+        return _Scored("", (), describe_failure(error))
+
+
+def _scored(task: _Task) -> _Scored:
+    try:
         data = task.path.read_bytes()
     except OSError as error:
         return _Scored("", (), f"{task.path}: cannot be read: {error.strerror or error}")
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = hashlib.sha256(data).hexdigest() + revision(data)
     if sha256 == task.known_sha256:
         return _Scored(sha256, None)
     try:

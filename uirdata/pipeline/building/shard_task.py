@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from uirdata.errors import ImageError, PairError, RecipeError
+from uirdata.errors import ImageError, PairError, RecipeError, one_file
 from uirdata.images import Codec, RgbImage, encode_image, pixel_sha256
 from uirdata.pipeline.building.build_plan import BuildSettings
 from uirdata.pipeline.building.object_pool import ObjectPool
@@ -88,7 +88,8 @@ def _encode_samples(
     encoded_gt, gt_sha256, last = b"", "", None
     for sample in task.shard.samples:
         try:
-            gt, lq, recipe = reader.pixels(sample)
+            with one_file(sample.lq_path or sample.gt_path):
+                gt, lq, recipe = reader.pixels(sample)
         except (ImageError, PairError, RecipeError) as error:
             rejected.append(
                 Rejected(

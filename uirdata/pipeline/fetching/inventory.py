@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uirdata.errors import ImageError, SourceError
+from uirdata.errors import ImageError, SourceError, one_file
 from uirdata.images import image_size
 from uirdata.layout import Layout
 from uirdata.manifest_syntax.patterns import is_image_name
@@ -313,7 +313,8 @@ def _header(root: Path, path: str, checks: Checks) -> FileCheck | None:
             if hash_file(root / path)[0] == before.sha256:
                 return replace(before, mtime_ns=stat.st_mtime_ns)
     try:
-        height, width = image_size(root / path)
+        with one_file(root / path):
+            height, width = image_size(root / path)
     except ImageError as error:
         problem = str(error).removeprefix(f"{root / path}: ").removesuffix("; fetch or copy it again")
         return FileCheck(path=path, size=stat.st_size, mtime_ns=stat.st_mtime_ns, problem=problem)

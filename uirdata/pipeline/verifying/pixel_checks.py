@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from uirdata.errors import ImageError
-from uirdata.images import RgbImage, decode_image
+from uirdata.decoding import decode, to_eight_bits
+from uirdata.errors import ImageError, one_file
+from uirdata.fast_decoding import decode_fast
+from uirdata.images import RgbImage
 from uirdata.storage.checks import FileCheck, PairCheck, pair_key
 
 Gray = NDArray[np.float32]
@@ -62,21 +62,24 @@ class Seen:
     pairs: tuple[PairCheck, ...]
 
 
-def inspect_groups(groups: Sequence[Group]) -> list[Seen]:
-    """Return the results of some groups, one after another."""
-    # The workers run in parallel; threads of OpenCV would only compete for the cores.
-    cv2.setNumThreads(1)
-    return [inspect_group(group) for group in groups]
+def inspect_group(group: Group, on_file: Callable[[str], object] | None = None) -> Seen:
+    """
+    Decode the files of a group, compare each LQ with the GT, and return the results.
 
-
-def inspect_group(group: Group) -> Seen:
-    """Decode the files of a group, compare each LQ with the GT, and return the results."""
+    Args:
+        group: the files.
+        on_file: called with the path of each file before it is read.
+    """
+    tell = on_file or str
     files: list[FileCheck] = []
     pairs: list[PairCheck] = []
-    gt_check, gt = (None, None) if not group.gt else inspect_file(group.root, group.gt)
-    if gt_check is not None:
+    gt_check, gt = None, None
+    if group.gt:
+        tell(group.gt)
+        gt_check, gt = inspect_file(group.root, group.gt)
         files.append(gt_check)
     for path in group.lqs:
+        tell(path)
         lq_check, lq = inspect_file(group.root, path)
         files.append(lq_check)
         if gt_check is None or gt is None or lq is None or gt_check.problem or lq_check.problem:
@@ -84,7 +87,7 @@ def inspect_group(group: Group) -> Seen:
         border = group.gt_border
         inner = gt[border : gt.shape[0] - border, border : gt.shape[1] - border]
         if inner.shape == lq.shape:
-            pairs.append(compare(gt_check, lq_check, border, inner, lq))
+            pairs.append(_compared(gt_check, lq_check, border, inner, lq))
     return Seen(tuple(files), tuple(pairs))
 
 
@@ -103,19 +106,34 @@ def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
     sha256 = hashlib.sha256(data).hexdigest()
     check = FileCheck(path, stat.st_size, stat.st_mtime_ns, sha256=sha256)
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            mode = opened.mode
-        pixels = decode_image(data, name=path)
-    except (ImageError, UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        with one_file(path):
+            pixels, mode = _pixels(data, path)
+            # A few pixels are enough to exclude nearly every image.
+            constant = bool((pixels[::16, ::16] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
+    except ImageError as error:
         why = str(error).removeprefix(f"{path}: ").removesuffix("; fetch or copy it again")
-        return replace(
-            check, mode="?", problem=why if isinstance(error, ImageError) else f"is no image ({error})"
-        ), None
-    # A few pixels are enough to exclude nearly every image.
-    constant = bool((pixels[::16, ::16] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
+        return replace(check, mode="?", problem=why), None
     height, width = pixels.shape[:2]
     problem = "all its pixels are equal" if constant else ""
     return replace(check, height=height, width=width, mode=mode, constant=constant, problem=problem), pixels
+
+
+def _pixels(data: bytes, path: str) -> tuple[RgbImage, str]:
+    """Return the pixels, and how they are stored."""
+    fast = decode_fast(data)
+    if fast is not None:
+        return fast, "RGB"
+    decoded = decode(data, path)
+    return to_eight_bits(decoded.pixels), decoded.mode
+
+
+def _compared(gt_check: FileCheck, lq_check: FileCheck, border: int, gt: RgbImage, lq: RgbImage) -> PairCheck:
+    try:
+        with one_file(lq_check.path):
+            return compare(gt_check, lq_check, border, gt, lq)
+    except ImageError as error:
+        key = pair_key(gt_check, lq_check, border)
+        return PairCheck(key, identical=False, shift=0.0, likeness=0.0, problem=f"cannot be compared: {error}")
 
 
 def compare(gt_check: FileCheck, lq_check: FileCheck, border: int, gt: RgbImage, lq: RgbImage) -> PairCheck:

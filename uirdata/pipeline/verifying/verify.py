@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +20,9 @@ from uirdata.pipeline.fetching.inventory import (
     read_headers,
     write_inventory,
 )
-from uirdata.pipeline.parallel import look_ahead, worker_pool
 from uirdata.pipeline.verifying.byte_checks import Fault, all_files, compare_hashes, verify_bytes
-from uirdata.pipeline.verifying.pixel_checks import Group, Seen, inspect_groups
+from uirdata.pipeline.verifying.limited_workers import inspect_limited
+from uirdata.pipeline.verifying.pixel_checks import Group
 from uirdata.progress import Progress
 from uirdata.sources import Feed, Source
 from uirdata.storage.checks import Checks, FileCheck, pair_key
@@ -34,9 +34,8 @@ _BROKEN = ("no GT", "no LQ belongs to this GT", "sizes differ")
 """Reasons to leave out a pair that an archive may have, and a folder of unpacked files should not."""
 
 _LQS_AT_ONCE = 16
-_GROUPS_AT_ONCE = 8
 FEW_GROUPS = 16
-"""Up to so many groups are checked faster in this process than other processes start."""
+"""Up to so many groups are checked faster by one process than others start."""
 
 
 @dataclass(frozen=True)
@@ -235,35 +234,20 @@ def _todo(
 def _inspect(
     source: Source, layout: Layout, pairing: Pairing, checks: Checks, *, jobs: int, progress: Progress
 ) -> None:
-    """Check every pixel of new files; at most a few groups per worker are in memory at the same time."""
+    """Check every pixel of new files, in processes that can be lost without the rest."""
     groups = list(_new_groups(source, layout, pairing, checks))
     task = f"{source.id}: checking pixels"
     progress.begin(task, sum(max(1, len(group.lqs)) for group in groups))
-    batches = (groups[i : i + _GROUPS_AT_ONCE] for i in range(0, len(groups), _GROUPS_AT_ONCE))
-    for seen in _spread(batches, jobs if len(groups) > FEW_GROUPS else 1):
-        for check in seen.files:
-            checks.put_file(check)
-        for pair in seen.pairs:
-            checks.put_pair(pair)
-        checks.flush()
-        progress.advance(task, max(1, len(seen.files) - 1))
+    # Closed at once when something fails, so that no worker is left.
+    with closing(inspect_limited(groups, jobs if len(groups) > FEW_GROUPS else 1)) as results:
+        for seen in results:
+            for check in seen.files:
+                checks.put_file(check)
+            for pair in seen.pairs:
+                checks.put_pair(pair)
+            checks.flush()
+            progress.advance(task, max(1, len(seen.files) - 1))
     progress.end(task)
-
-
-def _spread(batches: Iterator[list[Group]], jobs: int) -> Iterator[Seen]:
-    if jobs <= 1:
-        for batch in batches:
-            yield from inspect_groups(batch)
-        return
-    try:
-        with worker_pool(jobs) as pool:
-            for seen in look_ahead(pool, inspect_groups, batches, ahead=3 * jobs, as_finished=True):
-                yield from seen
-    except BrokenProcessPool:
-        raise SourceError(
-            "a worker process ended unexpectedly: it ran out of memory, or a script of yours that calls this lacks "
-            '`if __name__ == "__main__":`. Results so far are kept; run it again with --jobs 1'
-        ) from None
 
 
 def _new_groups(source: Source, layout: Layout, pairing: Pairing, checks: Checks) -> Iterator[Group]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-import signal
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from uirdata.pipeline.verifying.pixel_checks import (
     Group,
     Seen,
     clarity,
-    inspect_groups,
+    inspect_group,
     likeness,
     registration,
 )
@@ -134,11 +134,12 @@ def test_a_second_run_checks_only_what_changed(tmp_path: Path, monkeypatch: pyte
     source, layout = local(tmp_path)
     looked: list[str] = []
 
-    def watching(groups: list[Group]) -> list[Seen]:
-        looked.extend(path for group in groups for path in (group.gt, *group.lqs))
-        return inspect_groups(groups)
+    def watching(groups: Iterable[Group], jobs: int) -> Iterator[Seen]:
+        for group in groups:
+            looked.extend((group.gt, *group.lqs))
+            yield inspect_group(group)
 
-    monkeypatch.setattr(verify_module, "inspect_groups", watching)
+    monkeypatch.setattr(verify_module, "inspect_limited", watching)
     check(source, layout)
     assert len(looked) == 8
     table = layout.pairs("mine").read_bytes()
@@ -161,14 +162,15 @@ def test_a_run_that_is_stopped_is_resumed(tmp_path: Path, monkeypatch: pytest.Mo
     source, layout = local(tmp_path)
     looked = 0
 
-    def stopping(groups: list[Group]) -> list[Seen]:
+    def stopping(groups: Iterable[Group], jobs: int) -> Iterator[Seen]:
         nonlocal looked
-        looked += len(groups)
-        if looked > 10 and looked <= 20:
-            raise KeyboardInterrupt
-        return inspect_groups(groups)
+        for group in groups:
+            looked += 1
+            if looked == 9:
+                raise KeyboardInterrupt
+            yield inspect_group(group)
 
-    monkeypatch.setattr(verify_module, "inspect_groups", stopping)
+    monkeypatch.setattr(verify_module, "inspect_limited", stopping)
     with pytest.raises(KeyboardInterrupt):
         check(source, layout)
     looked = 20
@@ -187,22 +189,6 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path: Path) -
     assert check(source, layout, jobs=2) == one
     assert layout.pairs("mine").read_bytes() == table
     assert list(reasons(layout)) == ["lq/05.png"]
-
-
-def dying(groups: list[Group]) -> list[Seen]:
-    """Kill the worker, as a system does that is out of memory."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    return []
-
-
-def test_a_worker_that_dies_is_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_module, "FEW_GROUPS", 0)
-    make_pair(tmp_path / "mine", "a", hazy(scene(1)), scene(1))
-    source, layout = local(tmp_path)
-    monkeypatch.setattr(verify_module, "inspect_groups", dying)
-    result = check(source, layout, jobs=2)
-    assert result.state == "faulty"
-    assert "ran out of memory" in result.todo[0]
 
 
 def published(tmp_path: Path, pruned: bool = False, ending: str = "png") -> tuple[Source, Layout]:

@@ -130,13 +130,34 @@ def test_a_pair_is_known_by_both_contents_and_the_border() -> None:
     assert len({pair_key(gt, lq, 0), pair_key(gt, lq, 4), pair_key(lq, gt, 0), pair_key(gt, gt, 0)}) == 4
 
 
-@pytest.mark.parametrize("head", ['{"format": 2}', '{"format": 0}', "no JSON", "[]"])
+@pytest.mark.parametrize("head", ['{"format": 3}', '{"format": 0}', "no JSON", "[]"])
 def test_what_is_known_in_another_format_is_not_known(tmp_path: Path, head: str) -> None:
     with Checks(tmp_path) as checks:
         checks.put_file(FileCheck("c", 5, 6))
     file = tmp_path / ".uir/checks.jsonl"
     known, *lines = file.read_text().splitlines()
-    assert known == '{"format": 1}'
+    assert known == '{"format": 2}'
     file.write_text("\n".join([head, *lines]) + "\n")
     with Checks(tmp_path) as checks:
         assert checks.file("c") is None
+
+
+def test_results_of_the_first_format_are_kept_but_for_images_that_are_read_differently_now(tmp_path: Path) -> None:
+    old = [
+        FileCheck("gt/a.png", 1, 2, 3, 4, sha256="a" * 64, mode="RGB"),
+        FileCheck("gt/deep.png", 1, 2, 3, 4, sha256="b" * 64, mode="I;16"),
+        FileCheck("gt/long-text.png", 1, 2, problem="is cut short or no image (text too long)"),
+        FileCheck("gt/turned.TIF", 1, 2, 3, 4),
+    ]
+    with Checks(tmp_path) as checks:
+        for check in old:
+            checks.put_file(check)
+    file = tmp_path / ".uir/checks.jsonl"
+    file.write_text(file.read_text().replace('{"format": 2}', '{"format": 1}'))
+    for new in ("x", "y"):
+        with Checks(tmp_path) as checks:
+            assert [checks.file(check.path) for check in old] == [old[0], None, None, None]
+            checks.put_file(FileCheck(new, 5, 6, problem="is empty"))
+    with Checks(tmp_path) as checks:
+        assert checks.file("x") == FileCheck("x", 5, 6, problem="is empty")
+    assert file.read_text().splitlines()[0] == '{"format": 2}'
