@@ -106,7 +106,7 @@ def stored_size(path: Path) -> tuple[int, int]:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
     with file:
         octets = OnDisk(file)
-        with _naming(str(path), is_empty=octets.size == 0):
+        with _naming(str(path), is_empty=octets.size == 0, otherwise="is no image"):
             form = sniffed(octets.part(0, HEAD_BYTES))
             height, width = _size(octets, form)
             if not height or not width:
@@ -135,7 +135,7 @@ def revision(data: bytes) -> str:
 
 
 @contextmanager
-def _naming(name: str, *, is_empty: bool) -> Iterator[None]:
+def _naming(name: str, *, is_empty: bool, otherwise: str = "is cut short or no image") -> Iterator[None]:
     """Turn any failure of a decoder into an ImageError that names the file."""
     try:
         yield
@@ -147,7 +147,7 @@ def _naming(name: str, *, is_empty: bool) -> Iterator[None]:
         raise ImageError(f"{name}: there is not enough memory to decode it") from error
     # Decoders raise whatever a damaged file makes of them: struct.error, KeyError, OverflowError, cv2.error, ...
     except Exception as error:
-        what = "is empty" if is_empty else f"is cut short or no image ({error or type(error).__name__})"
+        what = "is empty" if is_empty else f"{otherwise} ({error or type(error).__name__})"
         raise ImageError(f"{name}: {what}; fetch or copy it again") from error
 
 

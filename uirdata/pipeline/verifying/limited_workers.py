@@ -152,9 +152,9 @@ class _Worker:
     def give(self, group: Group) -> None:
         """Hand it a group."""
         self.group, self.path = group, group.gt or group.lqs[0]
-        self.deadline = time.monotonic() + (
-            self._limits.file_s if self._is_ready else max(_START_S, self._limits.file_s)
-        )
+        # The start of an interpreter is no part of the file's time.
+        allowed_s = self._limits.file_s if self._is_ready else max(_START_S, self._limits.file_s)
+        self.deadline = time.monotonic() + allowed_s
         with contextlib.suppress(OSError):
             # If it has ended, `receive` finds out.
             self.pipe.send(group)

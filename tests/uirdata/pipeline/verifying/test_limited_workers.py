@@ -27,7 +27,7 @@ DYING = (
 )
 
 
-def problems(root: Path, groups: list[Group], limits: Limits, jobs: int = 1) -> dict[str, str]:
+def problems(groups: list[Group], limits: Limits, jobs: int = 1) -> dict[str, str]:
     return {check.path: check.problem for seen in inspect_limited(groups, jobs, limits) for check in seen.files}
 
 
@@ -48,7 +48,7 @@ def test_a_file_that_takes_too_long_is_one_row_and_the_others_are_checked(tmp_pa
     groups = pairs(tmp_path, "a", "b", "c")
     (tmp_path / "lq/b.png").unlink()
     os.mkfifo(tmp_path / "lq/b.png")
-    found = problems(tmp_path, groups, Limits(file_s=0.5))
+    found = problems(groups, Limits(file_s=0.5))
     assert found.pop("lq/b.png") == "its check took longer than 0.5 s"
     assert found == dict.fromkeys(["gt/a.png", "lq/a.png", "gt/c.png", "lq/c.png"], "")
 
@@ -56,7 +56,7 @@ def test_a_file_that_takes_too_long_is_one_row_and_the_others_are_checked(tmp_pa
 def test_a_file_that_needs_too_much_memory_is_one_row(tmp_path: Path) -> None:
     groups = pairs(tmp_path, "a", "b")
     write_png(tmp_path / "gt/a.png", np.zeros((8000, 8000, 3), np.uint8))
-    found = problems(tmp_path, groups, Limits(memory_bytes=100 << 20))
+    found = problems(groups, Limits(memory_bytes=100 << 20))
     assert "memory" in found.pop("gt/a.png")
     assert found == dict.fromkeys(["lq/a.png", "gt/b.png", "lq/b.png"], "")
 
