@@ -71,12 +71,7 @@ def decode(data: bytes, name: str, *, full: bool = False, most_pixels: int = MOS
     with _naming(name, is_empty=not data):
         octets = InMemory(data)
         form = sniffed(data[:HEAD_BYTES])
-        height, width = _size(octets, form)
-        if not 0 < height * width <= most_pixels:
-            raise ImageError(
-                f"{name}: its header says {width} x {height} pixels, expected 1 to {most_pixels} in all; "
-                "a picture that large is not decoded"
-            )
+        _size(octets, form, name, most_pixels)
         about, frames = _metadata(octets, form)
         layers, mode = _layers(data, octets, form, about, full=full)
         layers = upright(layers, _orientation(octets, form, about))
@@ -108,9 +103,7 @@ def stored_size(path: Path) -> tuple[int, int]:
         octets = OnDisk(file)
         with _naming(str(path), is_empty=octets.size == 0, otherwise="is no image"):
             form = sniffed(octets.part(0, HEAD_BYTES))
-            height, width = _size(octets, form)
-            if not height or not width:
-                raise ValueError("its header says that it has no pixels")
+            height, width = _size(octets, form, str(path), MOST_PIXELS)
             about, _ = _metadata(octets, form)
             return (width, height) if _orientation(octets, form, about) >= 5 else (height, width)
 
@@ -151,8 +144,17 @@ def _naming(name: str, *, is_empty: bool, otherwise: str = "is cut short or no i
         raise ImageError(f"{name}: {what}; fetch or copy it again") from error
 
 
-def _size(octets: Octets, form: Format) -> tuple[int, int]:
-    """Return (height, width) as stored, from the header."""
+def _size(octets: Octets, form: Format, name: str, most_pixels: int) -> tuple[int, int]:
+    """Return (height, width) as stored, from the header; a header that promises too much is an ImageError."""
+    height, width = _size_in_header(octets, form)
+    if not 0 < height * width <= most_pixels:
+        raise ImageError(
+            f"{name}: its header says {width} x {height} pixels, expected 1 to {most_pixels} in all; it was not decoded"
+        )
+    return height, width
+
+
+def _size_in_header(octets: Octets, form: Format) -> tuple[int, int]:
     if form == "PNG":
         header = png.header(octets)
         return header.height, header.width

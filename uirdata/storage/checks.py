@@ -33,6 +33,7 @@ class FileCheck:
         sha256: of the file's bytes; "" if only the header was read.
         mode: Pillow's mode; "" if only the header was read.
         constant: whether all pixels are equal.
+        remark: what of its metadata was dropped; "" for nothing.
     """
 
     path: str
@@ -44,6 +45,7 @@ class FileCheck:
     sha256: str = ""
     mode: str = ""
     constant: bool = False
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

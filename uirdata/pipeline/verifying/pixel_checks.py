@@ -107,7 +107,7 @@ def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
     check = FileCheck(path, stat.st_size, stat.st_mtime_ns, sha256=sha256)
     try:
         with one_file(path):
-            pixels, mode = _pixels(data, path)
+            pixels, mode, remark = _pixels(data, path)
             # A few pixels are enough to exclude nearly every image.
             constant = bool((pixels[::16, ::16] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
     except ImageError as error:
@@ -115,16 +115,17 @@ def inspect_file(root: Path, path: str) -> tuple[FileCheck, RgbImage | None]:
         return replace(check, mode="?", problem=why), None
     height, width = pixels.shape[:2]
     problem = "all its pixels are equal" if constant else ""
-    return replace(check, height=height, width=width, mode=mode, constant=constant, problem=problem), pixels
+    about = replace(check, height=height, width=width, mode=mode, constant=constant, problem=problem, remark=remark)
+    return about, pixels
 
 
-def _pixels(data: bytes, path: str) -> tuple[RgbImage, str]:
-    """Return the pixels, and how they are stored."""
+def _pixels(data: bytes, path: str) -> tuple[RgbImage, str, str]:
+    """Return the pixels, how they are stored, and what of the metadata was dropped."""
     fast = decode_fast(data)
     if fast is not None:
-        return fast, "RGB"
+        return fast, "RGB", ""
     decoded = decode(data, path)
-    return to_eight_bits(decoded.pixels), decoded.mode
+    return to_eight_bits(decoded.pixels), decoded.mode, "; ".join(decoded.remarks)
 
 
 def _compared(gt_check: FileCheck, lq_check: FileCheck, border: int, gt: RgbImage, lq: RgbImage) -> PairCheck:

@@ -34,6 +34,7 @@ _BROKEN = ("no GT", "no LQ belongs to this GT", "sizes differ")
 """Reasons to leave out a pair that an archive may have, and a folder of unpacked files should not."""
 
 _LQS_AT_ONCE = 16
+_METADATA = "damaged metadata"
 FEW_GROUPS = 16
 """Up to so many groups are checked faster by one process than others start."""
 
@@ -283,6 +284,10 @@ def _collect_warnings(pairing: Pairing, checks: Checks, warnings: Counter[str], 
         gt, lq = checks.file(pair.gt), checks.file(pair.lq)
         if gt is None or lq is None or not gt.sha256 or not lq.sha256:
             continue
+        for check in (gt, lq):
+            if check.remark:
+                warnings[_METADATA] += 1
+                examples.setdefault(_METADATA, f"{check.path}: {check.remark}")
         known = checks.pair(pair_key(gt, lq, pair.gt_border))
         if known is None or not known.warning or (known.identical and pair.drop_identical):
             continue
