@@ -90,7 +90,9 @@ def restore(
         memory=memory,
     )
     if out is None:
-        png, _ = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
+        png, result = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
+        if result.remark:
+            console.remark(f"stdin: {result.remark}")
         sys.stdout.buffer.write(png)
         return
     from maskdcpt.pages.restored_page import RestoredPage

@@ -11,7 +11,7 @@ from maskdcpt.evaluation.cases import Case
 from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import ImageScore
 from maskdcpt.images import image_grid, image_tensor, to_rgb, write_image
-from uirdata.errors import ImageError, PairError, ShardError, one_file
+from uirdata.errors import UirError, one_file
 from uirdata.html_pages import centre
 from uirdata.images import RgbImage
 
@@ -68,7 +68,7 @@ def write_grids(folder: Path, cases: Sequence[Case], rows: Sequence[ImageScore],
             try:
                 with one_file(cases[members[position]].key):
                     loaded = cases[members[position]].load()
-            except (ShardError, ImageError, PairError):
+            except UirError:
                 # It could be read before; a file that was removed since has its row, but no image.
                 continue
             shown = {"lq": to_rgb(image_tensor(loaded.lq)[0]), "restored": evaluator.restore(loaded.lq)}

@@ -15,7 +15,7 @@ from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.score_files import ScoreRows
 from maskdcpt.evaluation.scores import ImageScore, Protocol
 from maskdcpt.metrics.learned import Engine, learned_metrics
-from uirdata.errors import ImageError, PairError, ShardError, UsageError, one_file
+from uirdata.errors import ShardError, UirError, UsageError, one_file
 from uirdata.progress import Progress
 
 
@@ -146,7 +146,7 @@ def _batches(
         try:
             with one_file(case.key):
                 item = case.load()
-        except (ShardError, ImageError, PairError) as error:
+        except UirError as error:
             unreadable[case.key] = str(error)
             progress.note(str(error))
             continue

@@ -172,3 +172,23 @@ def test_a_checkpoint_in_memory_is_as_good_as_one_on_disk(shards: Path, fine: Pa
     loaded = load_checkpoint(fine)
     assert isinstance(loaded, Checkpoint)
     assert evaluate(loaded, shards).mean == evaluate(fine, shards).mean
+
+
+def test_an_image_that_fails_in_a_way_that_nobody_foresaw_is_reported_and_the_others_are_scored(
+    shards: Path, fine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from maskdcpt.evaluation.cases import Loaded, _SampleLoader
+
+    real = _SampleLoader.__call__
+
+    def failing(self: _SampleLoader) -> Loaded:
+        if self.index == 0:
+            raise KeyError("a bug")
+        return real(self)
+
+    whole = evaluate(fine, shards)
+    monkeypatch.setattr(_SampleLoader, "__call__", failing)
+    report = evaluate(fine, shards)
+    assert len(report.unreadable) == 1
+    assert "KeyError" in next(iter(report.unreadable.values()))
+    assert len(report.images) == len(whole.images) - 1

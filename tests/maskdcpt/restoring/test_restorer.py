@@ -108,6 +108,25 @@ def test_bad_files_are_told_of_and_the_others_restored(restorer: Restorer, tmp_p
     assert read_image(out / "a.png").shape == (20, 30, 3)
 
 
+def test_a_failure_that_nobody_foresaw_ends_one_image_alone(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        Image.fromarray(random_image(1, 16, 16)).save(tmp_path / "in" / f"{name}.png")
+
+    def failing(data: bytes, name: str) -> ImageFile:
+        if name.endswith("b.png"):
+            raise TypeError("a bug")
+        return decode_image_file(data, name)
+
+    monkeypatch.setattr("maskdcpt.restoring.files.decode_image_file", failing)
+    results = restore_files([tmp_path / "in"], tmp_path / "out", restorer)
+    assert [bool(result.problem) for result in results] == [False, True, False]
+    assert "b.png" in results[1].problem
+    assert "TypeError" in results[1].problem
+
+
 def test_existing_files_are_not_overwritten_without_the_option(restorer: Restorer, tmp_path: Path) -> None:
     source = write_images(tmp_path / "in")["a.png"]
     out = tmp_path / "out"
