@@ -104,7 +104,7 @@ def stored_size(path: Path) -> tuple[int, int]:
         with _naming(str(path), is_empty=octets.size == 0, otherwise="is no image"):
             form = sniffed(octets.part(0, HEAD_BYTES))
             height, width = _size(octets, form, str(path), MOST_PIXELS)
-            about, _ = _metadata(octets, form)
+            about, _ = _metadata(octets, form, quick=True)
             return (width, height) if _orientation(octets, form, about) >= 5 else (height, width)
 
 
@@ -174,10 +174,10 @@ def _size_in_header(octets: Octets, form: Format) -> tuple[int, int]:
     return found
 
 
-def _metadata(octets: Octets, form: Format) -> tuple[Metadata, int]:
+def _metadata(octets: Octets, form: Format, *, quick: bool = False) -> tuple[Metadata, int]:
     """Return metadata and number of images; of a photograph with a second one behind it (MPO), the first counts."""
     if form == "PNG":
-        return png.metadata(octets)
+        return png.metadata(octets, quick=quick)
     if form == "JPEG":
         return jpeg.metadata(octets), 1
     if form == "WebP":

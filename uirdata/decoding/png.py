@@ -17,6 +17,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column, first row and steps of the seven passes of an interlaced image.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PIECE = 1 << 20
+_TAIL = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,23 @@ def chunks(octets: Octets) -> Iterator[tuple[bytes, int, int]]:
             return
 
 
-def metadata(octets: Octets) -> tuple[Metadata, int]:
-    """Return the metadata and the number of images: more than 1 for an animation."""
+def metadata(octets: Octets, *, quick: bool = False) -> tuple[Metadata, int]:
+    """
+    Return the metadata and the number of images: more than 1 for an animation.
+
+    Args:
+        octets: the file.
+        quick: read what stands behind the pixels only if the end of the file looks as if it were metadata; otherwise
+            nearly the whole of a large file would be read from the disk.
+    """
     found = Metadata()
     frames = 1
     profile_text = b""
+    tail = octets.part(max(0, octets.size - _TAIL), _TAIL) if quick else b""
+    ends_at_pixels = quick and not any(word in tail for word in (b"eXIf", _RAW_PROFILE, _XMP))
     for name, start, length in chunks(octets):
+        if name == b"IDAT" and ends_at_pixels:
+            break
         if name == b"acTL" and length >= 4:
             frames = max(1, int.from_bytes(octets.part(start, 4), "big"))
         elif name in (b"eXIf", b"iCCP", b"tEXt", b"zTXt", b"iTXt"):

@@ -172,3 +172,12 @@ def test_a_jpeg_profile_with_a_missing_part_is_dropped() -> None:
     data, part = buffer.getvalue(), b"ICC_PROFILE\0\1\3" + bytes(100)
     data = data[:2] + b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part + data[2:]
     assert decode(data, "x").remarks == ("its colour profile is damaged and was dropped",)
+
+
+def test_exif_behind_the_pixels_of_a_png_counts_for_its_size_too(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "PNG")
+    end = buffer.getvalue()[-12:]
+    path = tmp_path / "late.png"
+    path.write_bytes(buffer.getvalue()[:-12] + with_chunk(bytes(33), b"eXIf", block(SIX))[33:] + end)
+    assert read_image(path).shape[:2] == image_size(path) == (40, 30)
