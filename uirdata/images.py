@@ -14,6 +14,7 @@ from PIL import Image
 from uirdata.decoding import decode, stored_size, to_eight_bits
 from uirdata.errors import ImageError
 from uirdata.fast_decoding import decode_fast, part_of
+from uirdata.file_kinds import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 
 RgbImage = NDArray[np.uint8]
 
@@ -29,8 +30,6 @@ class Window(NamedTuple):
 
 Codec = Literal["webp", "png"]
 CODECS: tuple[Codec, ...] = ("webp", "png")
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
 
 def read_image(path: Path) -> RgbImage:

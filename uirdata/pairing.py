@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from uirdata.file_kinds import count_unread
 from uirdata.manifest_syntax.pair_rules import (
     TYPES,
     UNSEEN,
@@ -71,12 +72,14 @@ class Pairing:
         left_out: files that matched some rule but were not paired, sorted.
         skipped: number of files that are skipped on purpose (masks, other views).
         unknown: images that match no rule and no `skip` pattern, sorted. Many of them indicate a different layout.
+        unread: number of images of kinds that are not read, by suffix, the most frequent first.
     """
 
     pairs: tuple[Pair, ...]
     left_out: tuple[LeftOut, ...]
     skipped: int = 0
     unknown: tuple[str, ...] = ()
+    unread: Mapping[str, int] = field(default_factory=dict)
 
 
 class HasRules(Protocol):
@@ -156,7 +159,7 @@ def find_pairs(source: HasRules, names: Sequence[str], read_text: Callable[[str]
             )
     left = tuple(LeftOut(path, reasons[path]) for path in sorted(reasons) if path not in used)
     unknown = tuple(name for name in images if name not in used and name not in reasons)
-    return Pairing(tuple(pairs.values()), left, len(ordered) - len(kept), unknown)
+    return Pairing(tuple(pairs.values()), left, len(ordered) - len(kept), unknown, count_unread(kept))
 
 
 def _not_again(

@@ -16,7 +16,8 @@ from maskdcpt.restoring.image_files import ImageFile, Pixels, decode_image_file,
 from maskdcpt.restoring.restorer import Restorer
 from uirdata.decoding import to_eight_bits
 from uirdata.errors import ImageError, StorageError, UirError, UsageError, one_file
-from uirdata.images import IMAGE_SUFFIXES
+from uirdata.file_kinds import is_image_name, unread_reason
+from uirdata.folders import list_files
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import storage_error, writing
 
@@ -59,6 +60,9 @@ def restore_files(
 
     Results are PNG files with the name of the source; files of a folder keep their path below `out`. They are upright;
     16 bits, colour profile, EXIF and an alpha channel are kept.
+
+    In a folder, hidden files and what systems leave there (thumbnails, bins) are no images; a file of a kind that is
+    not read, such as RAW, has a result with that problem.
 
     Args:
         files: images, folders of images, or patterns such as photos/*.jpg.
@@ -185,17 +189,23 @@ def _images(files: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
     """Yield each image, its path below the argument, and the problem of the argument."""
     for path in files:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-            yield from ((p, p.relative_to(path), "") for p in inside)
+            inside = [name for name in list_files(path) if is_image_name(name) or unread_reason(name)]
+            yield from ((path / name, Path(name), _unread_problem(path / name)) for name in inside)
             if not inside:
                 yield path, Path(path.name), f"{path}: no image in this folder"
         elif not path.exists() and glob.has_magic(str(path)):
             found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())  # noqa: PTH207
-            yield from ((p, Path(p.name), "") for p in found)
+            yield from ((p, Path(p.name), _unread_problem(p)) for p in found)
             if not found:
                 yield path, Path(path.name), f"{path}: no file matches this pattern"
         else:
-            yield path, Path(path.name), "" if path.exists() else f"{path}: no such file"
+            yield path, Path(path.name), _unread_problem(path) if path.exists() else f"{path}: no such file"
+
+
+def _unread_problem(path: Path) -> str:
+    """Return why a file of a kind that is not read is not restored; "" for any other file."""
+    reason = unread_reason(path.name)
+    return f"{path}: is not read: it is {reason}" if reason else ""
 
 
 def _same_file(source: Path, target: Path) -> bool:

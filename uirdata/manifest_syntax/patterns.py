@@ -22,13 +22,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from uirdata.errors import ManifestError
-from uirdata.images import IMAGE_SUFFIXES
+from uirdata.file_kinds import IMAGE_SUFFIXES, is_image_name
 
 PREFIX = "**"
 """Name of the hole that "**/" at the front of a pattern fills."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PREFIX_GROUP = "prefix_"
+
+__all__ = ["PREFIX", "Pattern", "compile_pattern", "fill_template", "is_image_name", "template_holes"]
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,6 @@ def fill_template(template: str, holes: Sequence[str], values: Sequence[str]) ->
 def template_holes(template: str) -> tuple[str, ...]:
     """Return the names of the holes of a template: `{name}`, or `{**}` for the folders at the front."""
     return tuple(re.findall(r"\{([^{}]*)\}", template))
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether a name has the suffix of an image file."""
-    dot = name.rfind(".")
-    return dot >= 0 and name[dot:].lower() in IMAGE_SUFFIXES
 
 
 def _fill_hole(text: str, name: str, value: str) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uirdata.errors import ImageError, SourceError, one_file
+from uirdata.errors import ImageError, one_file
+from uirdata.folders import list_files
 from uirdata.images import image_size
 from uirdata.layout import Layout
 from uirdata.manifest_syntax.patterns import is_image_name
@@ -40,6 +40,7 @@ class Inventory:
         skipped: number of files that the manifest skips on purpose.
         unknown: images that match no rule; the first hundred.
         unknown_count: number of images that match no rule.
+        unread: number of images of kinds that are not read, by suffix, the most frequent first.
     """
 
     found: Mapping[PairKind, int]
@@ -49,6 +50,7 @@ class Inventory:
     skipped: int
     unknown: tuple[str, ...]
     unknown_count: int
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -59,40 +61,6 @@ class Inventory:
 def files_root(source: Source, layout: Layout) -> Path:
     """Return the folder that the paths of a source's pairs are relative to."""
     return source.local_dir if source.local_dir is not None else layout.source(source.id)
-
-
-def list_files(root: Path) -> list[str]:
-    """
-    Return the paths of all files below a folder, sorted, with "/"; without hidden files and pairs.parquet.
-
-    Raises:
-        SourceError: the folder cannot be read.
-    """
-    found: list[str] = []
-    waiting = [""]
-    seen: set[tuple[int, int]] = set()
-    try:
-        while waiting:
-            prefix = waiting.pop()
-            stat = (root / prefix).stat()
-            # Links to folders are followed, because users store data sets so; a link to a parent folder only once.
-            if (stat.st_dev, stat.st_ino) in seen:
-                continue
-            seen.add((stat.st_dev, stat.st_ino))
-            with os.scandir(root / prefix) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    path = prefix + entry.name
-                    if entry.is_dir():
-                        waiting.append(path + "/")
-                    elif entry.is_file() and path != "pairs.parquet":
-                        found.append(path)
-    except FileNotFoundError:
-        raise SourceError(f"{root}: no such folder; run `uir fetch`") from None
-    except OSError as error:
-        raise SourceError(f"{root}: cannot be read: {error.strerror or error}") from error
-    return sorted(found)
 
 
 def pair_files(source: Source, layout: Layout) -> Pairing:
@@ -211,6 +179,7 @@ def write_inventory(
         skipped=pairing.skipped,
         unknown=pairing.unknown[:100],
         unknown_count=len(pairing.unknown),
+        unread=pairing.unread,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from uirdata.errors import ArchiveError, DownloadError, StorageError, UirError
+from uirdata.folders import list_files
 from uirdata.hosts import Host, Listed
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import (
@@ -258,8 +259,8 @@ class SourceDownloader:
 
     def _take_folder(self, file: RemoteFile, given: Path) -> FileOutcome:
         rows = []
-        for path in sorted(p for p in given.rglob("*") if p.is_file() and not p.name.startswith(".")):
-            relative = path.relative_to(given).as_posix()
+        for relative in list_files(given):
+            path = given / relative
             self._take(RemoteFile(f"{file.name}/{relative}", (), archive=_archive(relative)), path)
             rows.append({"path": relative, "where": path.as_uri(), "host": "manual"})
         with writing(listing_path(self._source.id, self._layout, file.name)) as partial:

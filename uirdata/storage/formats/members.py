@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from uirdata.errors import ArchiveError
+from uirdata.file_kinds import is_of_the_system
 
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
-_LEFTOVERS = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git"})
-_OURS = re.compile(r"(?:.*/)?\.uir(?:/.*)?|pairs\.parquet|screening-\d+-\d+\.parquet")
+_OURS = re.compile(r"(?:.*/)?\\.uir(?:/.*)?|pairs\\.parquet|screening-\\d+-\\d+\\.parquet")
 """Files of ours in the folder of a source; a member of that name would be believed like them."""
 
 
@@ -79,7 +79,7 @@ class Names:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise self._refusal(name, "points outside of the archive")
-        if not parts or any(part in _LEFTOVERS or part.startswith("._") for part in parts):
+        if not parts or is_of_the_system("/".join(parts)):
             return Skipped("")
         clean = "/".join(parts)
         if _OURS.fullmatch(unicodedata.normalize("NFKC", clean).casefold()):
