@@ -30,6 +30,15 @@ from .source_views import show_found, show_plan, show_report
 @click.option("--lq", metavar="NAME", default="", help="Folder of your LQ images, below --from.")
 @click.option("--gt", metavar="NAME", default="", help="Folder of your GT images, below --from.")
 @click.option(
+    "--pair",
+    "patterns",
+    nargs=2,
+    multiple=True,
+    metavar="LQ GT",
+    help="Patterns of the file names of your LQ and GT, such as 'Low/low{id}.png' 'Normal/normal{id}.png'; may repeat.",
+)
+@click.option("--clean", is_flag=True, help="All images are clean photographs, whatever their names say.")
+@click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
@@ -52,6 +61,8 @@ def fetch(
     degradation: str,
     lq: str,
     gt: str,
+    patterns: tuple[tuple[str, str], ...],
+    clean: bool,
     test_share: float,
     licence: str,
     fetch_missing: bool,
@@ -80,6 +91,7 @@ def fetch(
       uir fetch gopro --from ~/Downloads
       uir fetch my-photos --from ~/Pictures --test-share 0.1
       uir fetch my-haze --from ~/haze --lq hazy --gt clear --degradation haze
+      uir fetch my-dark --from ~/LOL-v2 --pair 'Low/low{id}.png' 'Normal/normal{id}.png' --degradation low-light
     """
     from uirdata.pipeline.fetching.fetch import fetch as run_fetch
     from uirdata.pipeline.fetching.wanted import OwnFolder, is_own_folder, plan_wanted
@@ -87,7 +99,7 @@ def fetch(
     layout = Layout(root)
     if dry_run and is_own_folder(layout, ids, subset, from_dir):
         raise UsageError(f"{ids[0]} is your own folder: nothing would be downloaded, so --dry-run has nothing to show")
-    own = OwnFolder(degradation, lq, gt, test_share, licence)
+    own = OwnFolder(degradation, lq, gt, test_share, licence, patterns, clean)
     plan = plan_wanted(
         layout, ids, subset, from_dir=from_dir, own=own, alternative=alternative, fetch_missing=fetch_missing
     )

@@ -205,6 +205,7 @@ def show_report(console: Console, report: FetchReport) -> None:
                 "left_out": dict(outcome.inventory.left_out) if outcome.inventory else {},
                 "files": [asdict(file) for file in outcome.files],
                 "problems": list(outcome.problems),
+                "taken": outcome.taken,
             }
             for outcome in report.sources
         ]
@@ -222,6 +223,10 @@ def show_report(console: Console, report: FetchReport) -> None:
         right=["fetched"],
     )
     for outcome in report.sources:
+        if outcome.taken:
+            console.line(f"{outcome.id}: {outcome.taken}")
+        for remark in outcome.remarks:
+            console.warning(f"{outcome.id}: {remark}")
         if outcome.inventory is not None:
             _show_left_out(console, outcome.id, outcome.inventory)
         for todo in outcome.todo:

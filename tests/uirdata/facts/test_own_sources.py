@@ -20,6 +20,7 @@ def folders(tmp_path: Path) -> Callable[..., Path]:
         root.mkdir(exist_ok=True)
         for name in names:
             (root / name).mkdir(parents=True)
+            (root / name / "0.png").touch()
         return root
 
     return make

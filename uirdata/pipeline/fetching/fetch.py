@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import http.cookiejar
+import inspect
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from uirdata.errors import SourceError, UirError, UsageError
-from uirdata.facts.own_sources import local_source, source_to_toml
+from uirdata.facts.own_sources import local_source
 from uirdata.hosts import Host, WebClient, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import archive_name, tree_journal
 from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.inventory import Inventory, take_inventory
+from uirdata.pipeline.fetching.own_manifest import kept_source, refuse_options, write_manifest
+from uirdata.pipeline.fetching.own_taken import refuse_swapped, taken_remarks, taken_text
 from uirdata.pipeline.fetching.plan import FetchPlan, PlannedFile, PlannedSource, by_hand_todo, plan_fetch
 from uirdata.pipeline.fetching.source_files import FileOutcome, SourceDownloader
 from uirdata.pipeline.fetching.tree_search import Unwanted, expected_layouts
@@ -26,7 +29,6 @@ from uirdata.pipeline.fetching.unpack import unpack_all
 from uirdata.progress import Progress
 from uirdata.sources import MANIFESTS, Source
 from uirdata.storage.downloads import Pace, RateLimit
-from uirdata.storage.files import writing
 from uirdata.storage.locks import locked
 from uirdata.storage.trees import adopt_tree, release_tree
 
@@ -58,6 +60,8 @@ class SourceOutcome:
         files: the result for each of its files.
         problems: failures of the source as a whole, such as an archive that cannot be unpacked.
         inventory: the pairs that were found; None if nothing was paired.
+        taken: of the user's own folder, what was taken from it, in one sentence; "" for published sources.
+        remarks: of the user's own folder, what looks wrong but was taken.
     """
 
     id: str
@@ -65,6 +69,8 @@ class SourceOutcome:
     files: tuple[FileOutcome, ...]
     problems: tuple[str, ...]
     inventory: Inventory | None
+    taken: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def todo(self) -> tuple[str, ...]:
@@ -161,32 +167,52 @@ def add_local_source(
     test_share: float = 0.0,
     title: str = "",
     licence: str = "unknown",
+    patterns: Sequence[tuple[str, str]] = (),
+    clean: bool = False,
 ) -> Source:
     """
     Write the manifest of a user's folder, ROOT/manifests/<name>.toml, and return the source. Its images are not copied.
 
     The arguments are those of `facts.own_sources.local_source`. `plan_fetch` and `fetch` of the source pair its files.
+    A manifest that the user has edited is kept, and its source returned.
 
     Raises:
-        UsageError: the name is taken or not a valid id, or the folder is missing or cannot be interpreted.
+        UsageError: the name is taken or not a valid id, the folder is missing, empty or cannot be interpreted, LQ and
+            GT look swapped, or the manifest was edited and does not agree with the arguments.
+        SourceError: the folder cannot be read.
+        ManifestError: the edited manifest is invalid.
         StorageError: the manifest cannot be written.
     """
     if (MANIFESTS / "sources" / f"{name}.toml").exists():
         raise UsageError(f"{name} is a published source; choose another name for {folder}")
-    source = local_source(
-        name,
-        folder,
-        lq=lq,
-        gt=gt,
-        degradation=degradation,
-        real=real,
-        test_share=test_share,
-        title=title,
-        licence=licence,
-    )
-    with writing(layout.manifests / f"{name}.toml") as partial:
-        partial.write_text(source_to_toml(source), encoding="utf-8")
+    path = layout.manifests / f"{name}.toml"
+    given: dict[str, Any] = {
+        "lq": lq,
+        "gt": gt,
+        "degradation": degradation,
+        "real": real,
+        "test_share": test_share,
+        "title": title,
+        "licence": licence,
+        "patterns": tuple(patterns),
+        "clean": clean,
+    }
+    kept = kept_source(path, folder)
+    if kept is not None:
+        options = {key: value for key, value in given.items() if value != _DEFAULTS[key]}
+        if options and local_source(name, folder, **given) != kept:
+            raise refuse_options(path, options)
+        return kept
+    source = local_source(name, folder, **given)
+    if not patterns:
+        refuse_swapped(source, layout)
+    write_manifest(path, source)
     return source
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    name: parameter.default for name, parameter in inspect.signature(local_source).parameters.items()
+}
 
 
 def hosts_of_environment() -> Mapping[str, Host]:
@@ -348,7 +374,12 @@ class _Run:
             problems.append(_not_in(self._from_dir, self._unwanted, source))
         elif state != "done" and planned.tree is None:
             problems += self._other_ways(planned)
-        return SourceOutcome(source.id, state, tuple(files), tuple(problems), inventory)
+        outcome = SourceOutcome(source.id, state, tuple(files), tuple(problems), inventory)
+        if source.local_dir is None or inventory is None or not inventory.total:
+            return outcome
+        return replace(
+            outcome, taken=taken_text(source, inventory, self._layout), remarks=taken_remarks(source, self._layout)
+        )
 
     def _may_unpack(self, planned: PlannedSource, usable: set[str]) -> bool:
         """Return whether archives may be unpacked: not beside a tree of the user's, which whole archives replace."""
@@ -393,6 +424,11 @@ def _state(files: list[FileOutcome], problems: list[str], inventory: Inventory |
 
 
 def _nothing_found(source: Source, inventory: Inventory) -> str:
+    if inventory.left_out and all(reason.startswith("sizes differ") for reason in inventory.left_out):
+        return (
+            f"{source.id}: no pair can be used, because each LQ has another size than its GT, as in super-resolution. "
+            "Both must have one size: enlarge the LQ to the size of the GT"
+        )
     some = ", ".join(inventory.unknown[:3])
     seen = f"; {inventory.unknown_count} images match no rule, such as {some}" if some else ""
     return f"{source.id}: no pair was found{seen}. The layout of the files may differ from that in the manifest"

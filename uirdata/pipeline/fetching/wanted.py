@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from uirdata.errors import UsageError
+from uirdata.facts.own_sources import check_degradation
 from uirdata.layout import Layout
 from uirdata.pipeline.choosing import all_sources, chosen_sources
 from uirdata.pipeline.fetching.fetch import add_local_source
@@ -30,6 +32,9 @@ class OwnFolder:
         gt: folder of its GT images, below it.
         test_share: share of its scenes for the test split.
         licence: licence of its images.
+        patterns: pattern of its LQ and pattern of its GT, once for each way in which its files pair; see
+            `uirdata.manifest_syntax.patterns`.
+        clean: its images are clean photographs, whatever their names say.
     """
 
     degradation: str = ""
@@ -37,11 +42,13 @@ class OwnFolder:
     gt: str = ""
     test_share: float = 0.0
     licence: str = "unknown"
+    patterns: Sequence[tuple[str, str]] = ()
+    clean: bool = False
 
     @property
     def is_described(self) -> bool:
         """Whether any field is set that only such a folder needs."""
-        return bool(self.lq or self.gt or self.degradation or self.test_share)
+        return bool(self.lq or self.gt or self.degradation or self.test_share or self.patterns or self.clean)
 
 
 def is_own_folder(
@@ -80,11 +87,15 @@ def plan_wanted(
         UsageError: neither ids nor a subset is given, one is unknown, or the folder cannot be a source.
         StorageError: the manifest cannot be written.
     """
+    if own is not None:
+        check_degradation(own.degradation)
     if not ids and subset is None:
         raise UsageError("nothing to fetch: give IDs, or --subset NAME; `uir sources` lists the sources")
     about = own or OwnFolder()
     if is_own_folder(layout, ids, subset, from_dir):
         assert from_dir is not None
+        if not about.is_described:
+            _refuse_misspelt(layout, ids[0])
         source = add_local_source(
             ids[0],
             from_dir,
@@ -94,10 +105,15 @@ def plan_wanted(
             degradation=about.degradation,
             test_share=about.test_share,
             licence=about.licence,
+            patterns=about.patterns,
+            clean=about.clean,
         )
         return plan_fetch([source], layout, alternative=alternative)
     if about.is_described:
-        raise UsageError("--lq, --gt, --degradation and --test-share describe your own folder: they need ID --from DIR")
+        raise UsageError(
+            "--lq, --gt, --pair, --clean, --degradation and --test-share describe your own folder: they need ID --from "
+            "DIR, with an ID that no source has"
+        )
     return plan_fetch(
         chosen_sources(layout, ids, subset),
         layout,
@@ -106,3 +122,16 @@ def plan_wanted(
         fetch_missing=fetch_missing,
         known=all_sources(layout),
     )
+
+
+def _refuse_misspelt(layout: Layout, name: str) -> None:
+    """Refuse a new id that is almost that of a published source, whose files would become the user's photographs."""
+    known = all_sources(layout)
+    if name in known or name.startswith("my-"):
+        return
+    published = [other for other in known if known[other].local_dir is None]
+    if similar := difflib.get_close_matches(name, published, n=1, cutoff=0.8):
+        raise UsageError(
+            f"there is no source {name!r}: did you mean {similar[0]!r}? For a folder of your own, choose an id that is "
+            f"less like it, such as my-{name}"
+        )

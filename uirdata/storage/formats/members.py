@@ -11,7 +11,7 @@ from uirdata.errors import ArchiveError
 from uirdata.file_kinds import is_of_the_system
 
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
-_OURS = re.compile(r"(?:.*/)?\\.uir(?:/.*)?|pairs\\.parquet|screening-\\d+-\\d+\\.parquet")
+_OURS = re.compile(r"(?:.*/)?\.uir(?:/.*)?|pairs\.parquet|screening-\d+-\d+\.parquet")
 """Files of ours in the folder of a source; a member of that name would be believed like them."""
 
 
