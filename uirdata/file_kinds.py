@@ -19,20 +19,15 @@ _RAW_KINDS = (
 )
 
 
-def _has_heif() -> bool:
-    return find_spec("pillow_heif") is not None
-
-
-def _has_avif() -> bool:
-    return find_spec("PIL._avif") is not None
-
+HAS_AVIF = find_spec("PIL._avif") is not None
+HAS_HEIF = find_spec("pillow_heif") is not None
 
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm"}
-    | ({".avif"} if _has_avif() else set())
-    | (HEIF_SUFFIXES if _has_heif() else set())
+    | ({".avif"} if HAS_AVIF else set())
+    | (HEIF_SUFFIXES if HAS_HEIF else set())
 )
 """Suffixes of the images that are read, in lower case; AVIF where Pillow reads it, HEIF with the extra `heif`."""
 
@@ -50,6 +45,9 @@ _NOT_READ: Mapping[str, str] = {
     **dict.fromkeys((".exr", ".hdr", ".pfm"), "an image of floating-point values; tone-map it, and save it as PNG"),
     **dict.fromkeys((".svg", ".eps", ".ai"), "a drawing, which has no pixels of its own; export it as PNG"),
 }
+
+RAW = _DEVELOP
+"""What a file of the sensor data of a camera is, and what to do with it."""
 
 NOT_READ: Mapping[str, str] = MappingProxyType({k: v for k, v in _NOT_READ.items() if k not in IMAGE_SUFFIXES})
 """Suffixes of images that are not read, in lower case: what such a file is, and what to do."""
@@ -142,7 +140,7 @@ _PAGE = "a web page, saved under the name of an image; open its address in a bro
 _OTHER_FILES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"version https://git-lfs\.github\.com/|version https://hawser\."), _LFS),
     (re.compile(rb"/?annex/objects/|(\.\./)*\.git/annex/objects/"), _ANNEX),
-    (re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL), _PAGE),
+    (re.compile(rb"\s*<(!--|!doctype\s+html\b|html\b|head\b|body\b)", re.IGNORECASE), _PAGE),
     (re.compile(rb"\s*(<\?xml[^>]*>\s*)?<(svg|!doctype\s+svg)\b", re.IGNORECASE), _NOT_READ[".svg"]),
     (
         re.compile(rb"\s*<(\?xml|error)\b", re.IGNORECASE),
@@ -151,9 +149,12 @@ _OTHER_FILES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb'\s*\{\s*"'), "a JSON file, often a server's error message; download it again"),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf\x27\x1c|Rar!|\xfd7zXZ"), "an archive; unpack it"),
     (re.compile(rb"%PDF"), "a PDF file; export its pages as PNG"),
-    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "" if _has_avif() else _AVIF),
-    (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "" if _has_heif() else _HEIF),
-    (re.compile(rb"....ftypcrx ", re.DOTALL), _DEVELOP),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "PostScript; export it as PNG"),
+    (re.compile(rb"\x76\x2f\x31\x01|#\?R|P[Ff]\s"), _NOT_READ[".exr"]),
+    (re.compile(rb"\0\0[\x01\x02]\0"), "an icon or a TGA image; save it as PNG"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "" if HAS_AVIF else _AVIF),
+    (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "" if HAS_HEIF else _HEIF),
+    (re.compile(rb"....ftypcrx |II\*\0\x10\0\0\0CR\x02\0|IIRO|IIRS|IIU\0|FUJIFILMCCD-RAW|FOVb", re.DOTALL), _DEVELOP),
     (re.compile(rb"GIF8"), _NOT_READ[".gif"]),
     (re.compile(rb"\0\0\0\x0cjP |\xff\x4f\xff\x51"), _NOT_READ[".jp2"]),
     (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), _NOT_READ[".jxl"]),

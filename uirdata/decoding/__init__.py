@@ -6,6 +6,7 @@ Decoding of image files, for both packages: the one door through which pixels of
 - `pixels`: pixels of 8 and of 16 bits.
 - `metadata`: orientation, colour profile, EXIF; what is damaged there is dropped with a remark.
 - `directories`: the directories of TIFF files and EXIF blocks.
+- `heif`: AVIF and HEIF, by Pillow and by an extra.
 - `png`, `jpeg`, `webp`, `tiff`, `netpbm`: the files taken apart; a decoder receives only what describes pixels.
 - `deep_tiff`: the pixels of TIFF files with more than 8 bits.
 - `decoder`: the pixels, upright, RGB, with 8 or 16 bits.

@@ -17,15 +17,17 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 
-from uirdata.decoding import jpeg, netpbm, png, tiff, webp
+from uirdata.decoding import heif, jpeg, netpbm, png, tiff, webp
 from uirdata.decoding.deep_tiff import deep_tiff
 from uirdata.decoding.formats import HEAD_BYTES, MOST_PIXELS, Format, NotReadError, sniffed
 from uirdata.decoding.metadata import Metadata
 from uirdata.decoding.octets import InMemory, Octets, OnDisk
 from uirdata.decoding.pixels import Pixels, compact, upright
 from uirdata.errors import ImageError
+from uirdata.file_kinds import RAW
 
 _BMP_HEADER_BYTES = 1 << 16
+_DNG_VERSION = 0xC612
 _DEEP_MODES = {0: "I;16", 2: "RGB", 4: "LA", 6: "RGBA"}
 # Channels of OpenCV in the order of RGB and RGBA.
 _TO_RGB = [2, 1, 0, 3]
@@ -161,12 +163,18 @@ def _size_in_header(octets: Octets, form: Format) -> tuple[int, int]:
     if form == "WebP":
         return webp.size(octets)
     if form == "TIFF":
-        return tiff.layout(octets).size
+        found_tiff = tiff.layout(octets)
+        if _DNG_VERSION in found_tiff.directory.entries:
+            raise NotReadError(f"it is {RAW}")
+        return found_tiff.size
     if form == "PPM":
         ppm = netpbm.header(octets.part(0, _BMP_HEADER_BYTES))
         return ppm.height, ppm.width
     if form == "BMP":
         width, height = BmpImageFile(io.BytesIO(octets.part(0, _BMP_HEADER_BYTES))).size
+        return height, width
+    if form in ("AVIF", "HEIF"):
+        width, height = heif.opened(octets.part(0, octets.size), form).size
         return height, width
     found = jpeg.size(octets)
     if found is None:
@@ -184,6 +192,8 @@ def _metadata(octets: Octets, form: Format, *, quick: bool = False) -> tuple[Met
         return webp.metadata(octets)
     if form == "TIFF":
         return tiff.metadata(octets, tiff.layout(octets).directory)
+    if form in ("AVIF", "HEIF"):
+        return heif.metadata(heif.opened(octets.part(0, octets.size), form))
     return Metadata(), 1
 
 
@@ -215,6 +225,8 @@ def _layers(data: bytes, octets: Octets, form: Format, about: Metadata, *, full:
         from PIL.TiffImagePlugin import TiffImageFile
 
         image = TiffImageFile(io.BytesIO(tiff.bare(data, found.directory)))
+    elif form in ("AVIF", "HEIF"):
+        image = heif.opened(data, form)
     elif form == "BMP":
         image = BmpImageFile(io.BytesIO(data))
     else:

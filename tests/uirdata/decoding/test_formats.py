@@ -86,7 +86,7 @@ def test_no_program_is_started_whatever_the_name(tmp_path: Path, monkeypatch: py
     path = tmp_path / name
     path.write_bytes(EPS)
     for read in (read_image, image_size, lambda path: decode_image_file(path.read_bytes(), str(path))):
-        with pytest.raises(ImageError, match=rf"{name}: is no image that is read: it holds PostScript data"):
+        with pytest.raises(ImageError, match=rf"{name}: is no image that is read: it is PostScript"):
             read(path)
     assert not started
 
@@ -96,15 +96,13 @@ def test_no_program_is_started_whatever_the_name(tmp_path: Path, monkeypatch: py
     [
         (b"GIF89a" + bytes(100), "GIF"),
         (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000"),
-        (b"\0\0\0\x20ftypheic" + bytes(100), "HEIF"),
-        (b"\0\0\0\x20ftypavif" + bytes(100), "AVIF"),
         (b"8BPS\0\1" + bytes(100), "Photoshop"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"Pf\n3 3\n-1.0\n" + bytes(36), "PFM"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "drawing"),
+        (b"Pf\n3 3\n-1.0\n" + bytes(36), "floating-point"),
     ],
 )
 def test_formats_that_are_not_read_are_named(data: bytes, what: str) -> None:
-    with pytest.raises(ImageError, match=f"x.png: is no image that is read: it holds {what}"):
+    with pytest.raises(ImageError, match=f"x.png: is no image that is read: it is .*{what}"):
         decode_image(data, name="x.png")
 
 
