@@ -7,7 +7,7 @@ values, numbers by their limits, places by the size of their tar.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -29,6 +29,7 @@ _TYPES = {"str": pa.string(), "int": pa.int64(), "bool": pa.bool_()}
 MANIFEST_SCHEMA = pa.schema([(field.name, _TYPES[str(field.type)]) for field in fields(Record)])
 
 _THREADS = 4
+_BLOCK = 1 << 17
 _MOST_IMAGE_BYTES = 1 << 33
 _MOST_PX = 1 << 20
 _MOST_PIXELS = 1 << 32
@@ -146,15 +147,16 @@ def _known(choices: Collection[str]) -> _Check:
 
 
 def _is_key(values: pa.Array) -> pa.Array:
-    if len(_bytes(values).translate(None, _NOT_IN_KEYS)) == len(_bytes(values)):
+    if all(len(block.translate(None, _NOT_IN_KEYS)) == len(block) for block in _blocks(values)):
         return pc.greater(pc.binary_length(values), 0)
     return pc.match_substring_regex(values, f"^{KEY}$")
 
 
 def _is_path(values: pa.Array) -> pa.Array:
-    data = _bytes(values)
-    # No text has one of these if their joined bytes have none, which is found in a tenth of the time.
-    if not any(part in data for part in (b"\0", b"//", b"./")):
+    data = np.frombuffer(b"".join(_blocks(values)), np.uint8)
+    slash = data == ord("/")
+    # No text has a zero byte, // or ./ if their joined bytes have none, which is found in a tenth of the time.
+    if data.all() and not (slash[1:] & (slash | (data == ord(".")))[:-1]).any():
         ends = [pc.starts_with(values, "/"), pc.ends_with(values, "/"), pc.ends_with(values, ".")]
         if not any(pc.any(odd).as_py() for odd in ends):
             return pc.greater(pc.binary_length(values), 0)
@@ -168,18 +170,18 @@ def _is_path_or_none(values: pa.Array) -> pa.Array:
 
 def _is_sha256(values: pa.Array) -> pa.Array:
     # In a tenth of the time of an expression, and a manifest has millions.
-    if not _bytes(values).translate(None, b"0123456789abcdef"):
+    if not any(block.translate(None, b"0123456789abcdef") for block in _blocks(values)):
         return pc.equal(pc.binary_length(values), 64)
     return pc.match_substring_regex(values, "^[0-9a-f]{64}$")
 
 
-def _bytes(values: pa.Array) -> bytes:
-    """Return the bytes of all texts, joined."""
+def _blocks(values: pa.Array) -> Iterator[bytes]:
+    """Yield the bytes of all texts, joined, in blocks that fit into the cache of a processor."""
     _, offsets, data = values.buffers()
-    if data is None:
-        return b""
-    places = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
-    return bytes(memoryview(data)[places[0] : places[-1]])
+    if data is not None:
+        places = np.frombuffer(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
+        for start in range(places[0], places[-1], _BLOCK):
+            yield bytes(memoryview(data)[start : min(start + _BLOCK, places[-1])])
 
 
 _TEXTS: dict[str, tuple[int, _Check | None, str]] = {
