@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from uirdata.storage.files import move, storage_error
+from uirdata.validators import InvalidValue, disk_path, load_json, load_typed
 
 _FORMAT = 2
 _FIRST_FORMAT = 1
@@ -102,12 +103,10 @@ class Checks:
         self._is_old = _format(self._path) == _FIRST_FORMAT
         for row in _rows(self._path):
             self._lines += 1
-            if "key" in row:
-                self._pairs[row["key"]] = PairCheck(**row)
-            else:
-                check = FileCheck(**row)
-                if not (self._is_old and _is_outdated(check)):
-                    self._files[check.path] = check
+            if isinstance(row, PairCheck):
+                self._pairs[row.key] = row
+            elif not (self._is_old and _is_outdated(row)):
+                self._files[row.path] = row
 
     def __enter__(self) -> Checks:
         return self
@@ -200,9 +199,9 @@ class Checks:
 def _format(path: Path) -> int:
     """Return the format of a file of checks; 0 if there is none."""
     try:
-        with path.open() as file:
-            head = json.loads(file.readline())
-    except (OSError, ValueError):
+        with path.open("rb") as file:
+            head = load_json(file.readline(1 << 16))
+    except (OSError, InvalidValue):
         return 0
     return int(head["format"]) if head in ({"format": _FORMAT}, {"format": _FIRST_FORMAT}) else 0
 
@@ -211,19 +210,25 @@ def _is_outdated(check: FileCheck) -> bool:
     return bool(check.problem) or check.mode in _READ_ANEW or check.path.lower().endswith((".tif", ".tiff"))
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a file; none if it has another format, since checks can always be repeated."""
+def _rows(path: Path) -> Iterator[FileCheck | PairCheck]:
+    """
+    Yield the checks of a file; none if it has another format.
+
+    A line that does not fit, such as one that a crash cut, is left out: its check is made again.
+    """
     if not _format(path):
         return
     try:
-        file = path.open()
+        file = path.open("rb")
     except OSError:
         return
     with file:
         file.readline()
         for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            yield row
+            with contextlib.suppress(InvalidValue):
+                if b'"key":' in line:
+                    yield load_typed(line, PairCheck)
+                else:
+                    check = load_typed(line, FileCheck)
+                    disk_path(check.path)
+                    yield check
