@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from uirdata.decoding.directories import Directory, Entry, all_directories, first_directory, longs, shorts, written
 from uirdata.decoding.formats import NotReadError
@@ -14,12 +14,14 @@ from uirdata.decoding.octets import Octets
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIPS, ORIENTATION, SAMPLES, ROWS, STRIP_SIZES = 273, 274, 277, 278, 279
 PLANES, TILES, TILE_SIZES, EXTRA, SAMPLE_FORMAT, LEAST, MOST = 284, 324, 325, 338, 339, 340, 341
-_XMP, _ICC, _PREDICTOR, _TILE_WIDTH = 700, 34675, 317, 322
+_XMP, _ICC, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT = 700, 34675, 317, 322, 323
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
 # Values of a pixel by the kind of its colours: RGB, CMYK, YCbCr, Lab; 1 for grey and palettes.
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}
 
+# JPEG and two names of Deflate: decoders notice that the end is missing.
+_KNOW_THEIR_END = (7, 8, 32946)
 # Everything that describes pixels: size, compression and its tables, strips and tiles, palette, subsampling.
 _OF_PIXELS = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 318, 319, 320, 322, 323, 324, 325, 332, 334}
@@ -143,6 +145,7 @@ def bare(data: bytes, directory: Directory, **changed: Entry | None) -> bytes:
         entries.pop(tag, None)
         if entry is not None:
             entries[tag] = entry
+    entries |= _parts_within(replace(directory, entries=entries), len(data))
     # A classic TIFF, also of a BigTIFF: Pillow reads only half of those.
     start = len(data) + len(data) % 2
     head = data[:2] + struct.pack(directory.order + "HI", 42, start)
@@ -205,6 +208,41 @@ def grey_planes(data: bytes, found: Layout) -> Iterator[bytes]:
             for tag, values in ((offsets_tag, offsets), (sizes_tag, sizes))
         }
         yield bare(data, directory, t338=None, **_grey(found), **places)
+
+
+def _parts_within(directory: Directory, length: int) -> dict[int, Entry]:
+    """
+    Return the sizes of strips or tiles, none beyond the end of the file, behind which the new directory follows.
+
+    Raises:
+        ValueError: the file is cut short.
+    """
+    is_tiled = TILES in directory.entries
+    offsets = directory.integers(TILES if is_tiled else STRIPS)
+    sizes_tag = TILE_SIZES if is_tiled else STRIP_SIZES
+    sizes = directory.integers(sizes_tag)
+    needed = _uncompressed_sizes(directory, len(offsets), is_tiled=is_tiled)
+    if directory.integer(COMPRESSION, 1) not in (1, *_KNOW_THEIR_END) and len(sizes) == len(offsets):
+        needed = list(sizes)
+    if not offsets or any(start + size > length for start, size in zip(offsets, needed, strict=True)):
+        raise ValueError("parts of its pixels lie behind its end")
+    within = [min(size, length - start) for start, size in zip(offsets, sizes, strict=False)]
+    return {sizes_tag: longs(within, directory.order)} if sizes else {}
+
+
+def _uncompressed_sizes(directory: Directory, count: int, *, is_tiled: bool) -> list[int]:
+    """Return the bytes that each strip or tile must have at least; 1 where that depends on how it is compressed."""
+    subsampled = 6
+    if directory.integer(COMPRESSION, 1) != 1 or directory.integer(PHOTOMETRIC, 0) == subsampled:
+        return [1] * count
+    bits, samples = directory.integers(BITS) or (1,), directory.integer(SAMPLES, 1)
+    pixel = bits[0] if directory.integer(PLANES, 1) == 2 else sum(bits) if len(bits) == samples else bits[0] * samples
+    height, width = directory.integer(HEIGHT, 0), directory.integer(WIDTH, 0)
+    if is_tiled:
+        return [directory.integer(_TILE_HEIGHT, 0) * ((directory.integer(_TILE_WIDTH, 0) * pixel + 7) // 8)] * count
+    rows = min(directory.integer(ROWS, height), height) or height
+    strips = -(-height // rows)
+    return [min(rows, height - index % strips * rows) * ((width * pixel + 7) // 8) for index in range(count)]
 
 
 def _grey(found: Layout) -> dict[str, Entry | None]:

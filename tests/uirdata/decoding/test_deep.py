@@ -168,3 +168,21 @@ def test_stored_results_of_files_that_are_decoded_differently_are_not_taken_agai
     Image.fromarray((DEEP[:, :, :3] >> 8).astype(np.uint8)).save(shallow, "PNG")
     assert revision(shallow.getvalue()) == ""
     assert revision(cv2.imencode(".png", DEEP)[1].tobytes()) == revision(tiff(DEEP[:, :, 0])) == "-2"
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_tiff_cut_anywhere_is_an_error_and_never_other_pixels(compression: int, depth: int) -> None:
+    rgb = DEEP[:, :, :3] if depth == 16 else (DEEP[:, :, :3] >> 8).astype(np.uint8)
+    planes = tiff(np.moveaxis(rgb, 2, 0), photometric="rgb", planarconfig="separate", rowsperstrip=7)
+    together = cv2.imencode(".tif", rgb, [cv2.IMWRITE_TIFF_COMPRESSION, compression])[1].tobytes()
+    behind = tiff(rgb, photometric="rgb", rowsperstrip=7)
+    grey = cv2.imencode(".tif", rgb[:, :, 0], [cv2.IMWRITE_TIFF_COMPRESSION, compression])[1].tobytes()
+    for data in (planes, together, behind, grey):
+        whole = decode(data, "x").pixels
+        for length in [*range(0, len(data), 97), *range(len(data) - 20, len(data))]:
+            try:
+                read = decode(data[:length], "x").pixels
+            except ImageError:
+                continue
+            assert np.array_equal(read, whole)
