@@ -47,6 +47,7 @@ class Directory:
         entries: by the number of the tag.
         following: offset of the next directory; 0 if there is none.
         damaged: tags that were left out.
+        is_cut: whether tags are missing at its end.
     """
 
     order: str
@@ -54,6 +55,7 @@ class Directory:
     entries: Mapping[int, Entry]
     following: int
     damaged: tuple[int, ...] = ()
+    is_cut: bool = False
 
     def integers(self, tag: int) -> tuple[int, ...]:
         """Return the values of a tag of whole numbers; none if it is missing or of another type."""
@@ -121,7 +123,7 @@ def directory_at(octets: Octets, start: int, order: str, *, big: bool) -> Direct
     count = struct.unpack(order + count_form, counted)[0]
     table = octets.part(start + count_size, min(count, _MOST_TAGS) * entry_size + offset_size)
     # Of a directory that is cut short, the tags that are there count.
-    count = min(count, len(table) // entry_size)
+    announced, count = count, min(count, len(table) // entry_size)
     if not count:
         raise ValueError("its directory is empty or cut short")
     entries: dict[int, Entry] = {}
@@ -135,7 +137,7 @@ def directory_at(octets: Octets, start: int, order: str, *, big: bool) -> Direct
     # EXIF blocks often end before the offset of the next directory.
     rest = table[count * entry_size :]
     following = struct.unpack(order + offset_form, rest)[0] if len(rest) == offset_size else 0
-    return Directory(order, big, entries, following, tuple(damaged))
+    return Directory(order, big, entries, following, tuple(damaged), is_cut=count < announced)
 
 
 def _entry(octets: Octets, order: str, kind: int, number: int, field: bytes, offset_form: str) -> Entry | None:

@@ -84,6 +84,9 @@ def layout(octets: Octets) -> Layout:
         ValueError: the file has no directory, or one that makes no sense.
     """
     directory = first_directory(octets)
+    # Pixels decoded without one of these tags, such as the predictor, are other pixels.
+    if directory.is_cut or _OF_PIXELS.intersection(directory.damaged):
+        raise ValueError("its directory is cut short or damaged")
     samples = directory.integer(SAMPLES, 1)
     bits, forms = set(directory.integers(BITS) or (1,)), set(directory.integers(SAMPLE_FORMAT) or (_UNSIGNED,))
     if not 1 <= samples <= 64:
