@@ -197,16 +197,16 @@ def add_local_source(
         "patterns": tuple(patterns),
         "clean": clean,
     }
-    kept = kept_source(path, folder)
+    options = {key: value for key, value in given.items() if value != _DEFAULTS[key]}
+    kept = kept_source(path, folder, told=bool(options))
     if kept is not None:
-        options = {key: value for key, value in given.items() if value != _DEFAULTS[key]}
         if options and local_source(name, folder, **given) != kept:
             raise refuse_options(path, options)
         return kept
     source = local_source(name, folder, **given)
     if not patterns:
         refuse_swapped(source, layout)
-    write_manifest(path, source)
+    write_manifest(path, source, said=bool(lq or patterns or clean or degradation))
     return source
 
 
@@ -378,7 +378,9 @@ class _Run:
         if source.local_dir is None or inventory is None or not inventory.total:
             return outcome
         return replace(
-            outcome, taken=taken_text(source, inventory, self._layout), remarks=taken_remarks(source, self._layout)
+            outcome,
+            taken=taken_text(source, inventory, self._layout),
+            remarks=taken_remarks(source, inventory, self._layout),
         )
 
     def _may_unpack(self, planned: PlannedSource, usable: set[str]) -> bool:

@@ -37,10 +37,9 @@ def taken_text(source: Source, inventory: Inventory, layout: Layout) -> str:
     return f"{sentence}; {unread}" if unread else sentence
 
 
-def taken_remarks(source: Source, layout: Layout) -> tuple[str, ...]:
+def taken_remarks(source: Source, inventory: Inventory, layout: Layout) -> tuple[str, ...]:
     """Return what looks wrong: kinds of files that are not read, and LQ and GT that look swapped."""
-    kinds = pair_files(source, layout).unread
-    unread = (f"{suffix} is not read: it is {NOT_READ[suffix]}" for suffix in kinds)
+    unread = (f"{suffix} is not read: it is {NOT_READ[suffix]}" for suffix in inventory.unread)
     swapped = (f"{why}: LQ and GT may be swapped. They are taken as said" for *_, why in _swapped(source, layout))
     return (*unread, *swapped)
 

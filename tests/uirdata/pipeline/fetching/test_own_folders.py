@@ -175,6 +175,22 @@ def test_an_edited_manifest_is_kept_and_used(tmp_path: Path) -> None:
     assert manifest.read_text() == edited
 
 
+def test_what_options_said_is_remembered_for_the_same_folder(tmp_path: Path) -> None:
+    folder, root = make(tmp_path / "mine", "a/{}.png", "b/{}.png"), tmp_path / "root"
+    own = OwnFolder("noise", patterns=(("a/{id}.png", "b/{id}.png"),))
+    assert fetched("mine", folder, root, own).taken == "taken as 3 pairs (noise) from a/b"
+    assert not is_edited(root / "manifests/mine.toml")
+    assert fetched("mine", folder, root).taken == "taken as 3 pairs (noise) from a/b"
+    # Other options replace them, and so does another folder.
+    assert fetched("mine", folder, root, OwnFolder(clean=True)).taken == "taken as 6 clean photographs"
+    assert fetched("mine", folder, root).taken == "taken as 6 clean photographs"
+    album = tmp_path / "album"
+    write(album / "1.png", synthetic_image(64, 72, 1))
+    assert fetched("mine", album, root).taken == "taken as 1 clean photograph"
+    with pytest.raises(UsageError, match="equal names"):
+        fetched("mine", folder, root)
+
+
 def test_a_manifest_of_an_earlier_release_is_used_as_it_is(tmp_path: Path) -> None:
     folder, root = make(tmp_path / "mine", "noisy/{}.png", "gt/{}.png"), tmp_path / "root"
     source = add_local_source("mine", folder, Layout(root), test_share=0.25)
