@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import http.cookiejar
-import inspect
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from uirdata.errors import SourceError, UirError, UsageError
-from uirdata.facts.own_sources import local_source
 from uirdata.hosts import Host, WebClient, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import archive_name, tree_journal
 from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.inventory import Inventory, take_inventory
-from uirdata.pipeline.fetching.own_manifest import kept_source, refuse_options, write_manifest
-from uirdata.pipeline.fetching.own_taken import refuse_swapped, taken_remarks, taken_text
+from uirdata.pipeline.fetching.own_folder import add_local_source
+from uirdata.pipeline.fetching.own_taken import taken_remarks, taken_text
 from uirdata.pipeline.fetching.plan import FetchPlan, PlannedFile, PlannedSource, by_hand_todo, plan_fetch
 from uirdata.pipeline.fetching.source_files import FileOutcome, SourceDownloader
 from uirdata.pipeline.fetching.tree_search import Unwanted, expected_layouts
 from uirdata.pipeline.fetching.unpack import unpack_all
 from uirdata.progress import Progress
-from uirdata.sources import MANIFESTS, Source
+from uirdata.sources import Source
 from uirdata.storage.downloads import Pace, RateLimit
 from uirdata.storage.locks import locked
 from uirdata.storage.trees import adopt_tree, release_tree
@@ -153,66 +151,6 @@ def fetch(
         unwanted=plan.unwanted,
     )
     return run.all(plan.sources)
-
-
-def add_local_source(
-    name: str,
-    folder: Path,
-    layout: Layout,
-    *,
-    lq: str = "",
-    gt: str = "",
-    degradation: str = "",
-    real: bool = True,
-    test_share: float = 0.0,
-    title: str = "",
-    licence: str = "unknown",
-    patterns: Sequence[tuple[str, str]] = (),
-    clean: bool = False,
-) -> Source:
-    """
-    Write the manifest of a user's folder, ROOT/manifests/<name>.toml, and return the source. Its images are not copied.
-
-    The arguments are those of `facts.own_sources.local_source`. `plan_fetch` and `fetch` of the source pair its files.
-    A manifest that the user has edited is kept, and its source returned.
-
-    Raises:
-        UsageError: the name is taken or not a valid id, the folder is missing, empty or cannot be interpreted, LQ and
-            GT look swapped, or the manifest was edited and does not agree with the arguments.
-        SourceError: the folder cannot be read.
-        ManifestError: the edited manifest is invalid.
-        StorageError: the manifest cannot be written.
-    """
-    if (MANIFESTS / "sources" / f"{name}.toml").exists():
-        raise UsageError(f"{name} is a published source; choose another name for {folder}")
-    path = layout.manifests / f"{name}.toml"
-    given: dict[str, Any] = {
-        "lq": lq,
-        "gt": gt,
-        "degradation": degradation,
-        "real": real,
-        "test_share": test_share,
-        "title": title,
-        "licence": licence,
-        "patterns": tuple(patterns),
-        "clean": clean,
-    }
-    options = {key: value for key, value in given.items() if value != _DEFAULTS[key]}
-    kept = kept_source(path, folder, told=bool(options))
-    if kept is not None:
-        if options and local_source(name, folder, **given) != kept:
-            raise refuse_options(path, options)
-        return kept
-    source = local_source(name, folder, **given)
-    if not patterns:
-        refuse_swapped(source, layout)
-    write_manifest(path, source, said=bool(lq or patterns or clean or degradation))
-    return source
-
-
-_DEFAULTS: Mapping[str, Any] = {
-    name: parameter.default for name, parameter in inspect.signature(local_source).parameters.items()
-}
 
 
 def hosts_of_environment() -> Mapping[str, Host]:

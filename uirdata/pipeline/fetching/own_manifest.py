@@ -14,8 +14,8 @@ from uirdata.sources import Source, read_source
 from uirdata.storage.files import storage_error, writing
 
 _HEAD = (
-    "# Written by `uir fetch`{by}. Edit it freely: an edited file is kept as it is. Delete it to have the folder looked at "
-    "anew. Digest: {digest}\n"
+    "# Written by `uir fetch`{by}. Edit it freely: an edited file is kept as it is. "
+    "Delete it to have the folder looked at anew. Digest: {digest}\n"
 )
 _BY_OPTIONS = " from its options"
 _DIGEST = re.compile(rf"# Written by `uir fetch`({_BY_OPTIONS})?\.[^\n]*Digest: ([0-9a-f]{{64}})\n")

@@ -9,11 +9,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from uirdata.errors import UsageError
+from uirdata.file_kinds import is_of_the_system
 from uirdata.sources import RemoteFile
 from uirdata.storage.downloads import hash_file
-
-JUNK = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
-"""Names that systems put beside pictures, in lower case."""
 
 _COPY = re.compile(r"(.+?)(?: ?\(\d+\)|_\d+)?((?:\.tar)?\.[A-Za-z0-9]+)")
 """How browsers name a second download: "train (1).zip"."""
@@ -113,16 +111,13 @@ class UserFolder:
                 folders.clear()
                 continue
             seen.add((stat.st_dev, stat.st_ino))
-            folders[:] = sorted(n for n in folders if not is_junk(n) and Path(folder, n).absolute() != self._root)
+            folders[:] = sorted(
+                n for n in folders if not is_of_the_system(n) and Path(folder, n).absolute() != self._root
+            )
             for name in names:
                 path = Path(folder, name)
-                if not is_junk(name) and _is_utf8(path) and path.is_file():
+                if not is_of_the_system(name) and _is_utf8(path) and path.is_file():
                     yield path, path.stat().st_size
-
-
-def is_junk(name: str) -> bool:
-    """Return whether a file or folder is one that a system made, or is hidden."""
-    return name.startswith(".") or name.lower() in JUNK
 
 
 def _is_utf8(path: Path) -> bool:
