@@ -9,9 +9,13 @@ from uirdata.errors import SourceError
 from uirdata.file_kinds import is_of_the_system
 
 
-def list_files(root: Path) -> list[str]:
+def list_files(root: Path, *, without: Path | None = None) -> list[str]:
     """
     Return the paths of all files below a folder, sorted, with "/"; without files of the system and pairs.parquet.
+
+    Args:
+        root: the folder.
+        without: a folder that is left out if it is below, such as our data folder inside an album.
 
     Raises:
         SourceError: the folder cannot be read.
@@ -20,6 +24,9 @@ def list_files(root: Path) -> list[str]:
     waiting = [""]
     seen: set[tuple[int, int]] = set()
     try:
+        if without is not None and without.is_dir():
+            stat = without.stat()
+            seen.add((stat.st_dev, stat.st_ino))
         while waiting:
             prefix = waiting.pop()
             stat = (root / prefix).stat()

@@ -206,6 +206,7 @@ def show_report(console: Console, report: FetchReport) -> None:
                 "files": [asdict(file) for file in outcome.files],
                 "problems": list(outcome.problems),
                 "taken": outcome.taken,
+                "remarks": list(outcome.remarks),
             }
             for outcome in report.sources
         ]

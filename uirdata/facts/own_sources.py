@@ -32,6 +32,7 @@ def local_source(
     licence: str = "unknown",
     patterns: Sequence[tuple[str, str]] = (),
     clean: bool = False,
+    without: Path | None = None,
 ) -> Source:
     """
     Return a source that describes a folder. Its files are not moved.
@@ -51,6 +52,7 @@ def local_source(
         licence: of the images.
         patterns: pattern of the LQ and pattern of the GT, once for each way in which files pair.
         clean: every image is a clean photograph, whatever its name says.
+        without: a folder that is left out if it is below `folder`, such as our data folder.
 
     Raises:
         UsageError: the name cannot be an id, the folder does not exist or holds no image, or it is not certain which
@@ -69,7 +71,7 @@ def local_source(
         raise UsageError("LQ and GT folders must be given together; give both, or neither for clean photographs")
     if sum((bool(lq), bool(patterns), clean)) > 1 or (clean and degradation):
         raise UsageError("--clean, --pair, and --lq with --gt exclude each other, and --clean has no --degradation")
-    images = _images_of(folder)
+    images = _images_of(folder, without)
     if clean:
         found: Sequence[FoundPairs] = ()
     elif patterns:
@@ -111,8 +113,8 @@ def source_to_toml(source: Source) -> str:
     return toml_text(_plain(source), sections=sections)
 
 
-def _images_of(folder: Path) -> list[str]:
-    names = list_files(folder)
+def _images_of(folder: Path, without: Path | None) -> list[str]:
+    names = list_files(folder, without=without)
     # A name that is not UTF-8 is left out, and named, where the files are paired.
     images = [name for name in names if is_image_name(name) and _is_utf8(name)]
     if any(is_image_name(name) for name in names):

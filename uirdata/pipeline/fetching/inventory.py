@@ -77,7 +77,7 @@ def pair_files(source: Source, layout: Layout) -> Pairing:
 
     names: list[str] = []
     odd: list[str] = []
-    for name in list_files(root):
+    for name in list_files(root, without=layout.root if source.local_dir is not None else None):
         (odd if _unwritable(name) else names).append(name)
     found = find_pairs(source, names, read_text)
     left = [LeftOut(_unwritable(name), "its name is not UTF-8: rename the file") for name in odd if is_image_name(name)]

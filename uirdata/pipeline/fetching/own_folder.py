@@ -60,10 +60,10 @@ def add_local_source(
     options = {key: value for key, value in given.items() if value != _DEFAULTS[key]}
     kept = kept_source(path, folder, told=bool(options))
     if kept is not None:
-        if options and local_source(name, folder, **given) != kept:
+        if options and local_source(name, folder, without=layout.root, **given) != kept:
             raise refuse_options(path, options)
         return kept
-    source = local_source(name, folder, **given)
+    source = local_source(name, folder, without=layout.root, **given)
     if not patterns:
         refuse_swapped(source, layout)
     write_manifest(path, source, said=bool(lq or patterns or clean or degradation))

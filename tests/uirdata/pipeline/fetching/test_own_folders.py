@@ -175,6 +175,14 @@ def test_an_edited_manifest_is_kept_and_used(tmp_path: Path) -> None:
     assert manifest.read_text() == edited
 
 
+def test_our_data_folder_inside_an_album_is_no_part_of_it(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"album/{number}.png", synthetic_image(64, 72, number))
+        write(tmp_path / f"album/uir-data/sources/gopro/{number}.png", synthetic_image(64, 72, number))
+    outcome = fetched("mine", tmp_path / "album", tmp_path / "album/uir-data")
+    assert outcome.taken == "taken as 3 clean photographs"
+
+
 def test_what_options_said_is_remembered_for_the_same_folder(tmp_path: Path) -> None:
     folder, root = make(tmp_path / "mine", "a/{}.png", "b/{}.png"), tmp_path / "root"
     own = OwnFolder("noise", patterns=(("a/{id}.png", "b/{id}.png"),))
