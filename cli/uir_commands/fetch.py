@@ -49,6 +49,7 @@ from .source_views import show_found, show_plan, show_report
 @click.option("--prune", is_flag=True, help="Delete archives after they are unpacked.")
 @click.option("--limit", type=Size(), metavar="SIZE", help="Rate limit in bytes per second, over all files.")
 @click.option("--accept-changed", is_flag=True, help="Accept files that differ from their first download.")
+@click.option("--ignore-estimates", is_flag=True, help="Start although files of unknown size may not fit on the disk.")
 @click.option("--alternative", metavar="NAME", default="", help="Use the file set of this name, where a source has it.")
 @ROOT
 @JOBS
@@ -69,6 +70,7 @@ def fetch(
     prune: bool,
     limit: int | None,
     accept_changed: bool,
+    ignore_estimates: bool,
     alternative: str,
     root: Path,
     jobs: int,
@@ -107,7 +109,10 @@ def fetch(
         show_found(console, plan)
     if dry_run:
         show_plan(console, plan)
-        plan.refuse_if_too_large(prune=prune)
+        # Nothing is downloaded: what is only estimated is a remark here, and a refusal when it is meant.
+        plan.refuse_if_too_large(prune=prune, ignore_estimates=True)
+        if not ignore_estimates and (doubt := plan.too_large(prune=prune)):
+            console.warning(doubt)
         return
     with console.progress() as progress:
         report = run_fetch(
@@ -117,5 +122,6 @@ def fetch(
             prune=prune,
             limit_bytes_per_s=limit,
             accept_changed=accept_changed,
+            ignore_estimates=ignore_estimates,
         )
     show_report(console, report)

@@ -112,6 +112,7 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
             ],
             "bytes_to_fetch": plan.bytes_to_fetch,
             "unknown_sizes": plan.unknown_sizes,
+            "estimated_bytes": plan.estimated_bytes,
             "bytes_on_disk": plan.bytes_on_disk,
             "bytes_on_disk_pruned": plan.bytes_pruned,
             "free_bytes": plan.free_bytes,
@@ -125,6 +126,8 @@ def show_plan(console: Console, plan: FetchPlan) -> None:
         if names := [entry.source.id for entry in plan.sources if entry.gate == gate]:
             console.line(f"{meaning}: {', '.join(names)}")
     unknown = f" and {_of_unknown_size(plan.unknown_sizes)}" if plan.unknown_sizes else ""
+    if plan.estimated_bytes:
+        unknown += f" (about {size_text(plan.estimated_bytes)} by their published numbers of images)"
     console.line(
         f"to download: {size_text(plan.bytes_to_fetch)}{unknown}; on disk after unpacking: "
         f"{size_text(plan.bytes_on_disk)} ({size_text(plan.bytes_pruned)} with --prune); "

@@ -50,6 +50,7 @@ def fetch(
     prune: bool = False,
     limit_bytes_per_s: float | None = None,
     accept_changed: bool = False,
+    ignore_estimates: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> FetchReport:
@@ -74,6 +75,7 @@ def fetch(
         prune: delete archives after they are unpacked.
         limit_bytes_per_s: rate limit over all files together.
         accept_changed: accept files that differ from their first download.
+        ignore_estimates: start although files of unknown size may not fit on the disk.
         jobs: files downloaded at the same time; when None, the number of cores.
         progress: receives progress.
 
@@ -98,6 +100,7 @@ def fetch(
         prune=prune,
         limit_bytes_per_s=limit_bytes_per_s,
         accept_changed=accept_changed,
+        ignore_estimates=ignore_estimates,
     )
 
 

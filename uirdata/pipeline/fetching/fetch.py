@@ -20,7 +20,8 @@ from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.inventory import Inventory, take_inventory
 from uirdata.pipeline.fetching.own_folder import add_local_source
 from uirdata.pipeline.fetching.own_taken import taken_remarks, taken_text
-from uirdata.pipeline.fetching.plan import FetchPlan, PlannedFile, PlannedSource, by_hand_todo, plan_fetch
+from uirdata.pipeline.fetching.plan import by_hand_todo, plan_fetch
+from uirdata.pipeline.fetching.plan_values import FetchPlan, PlannedFile, PlannedSource
 from uirdata.pipeline.fetching.source_files import FileOutcome, SourceDownloader
 from uirdata.pipeline.fetching.tree_search import Unwanted, expected_layouts
 from uirdata.pipeline.fetching.unpack import unpack_all
@@ -114,6 +115,7 @@ def fetch(
     prune: bool = False,
     limit_bytes_per_s: float | None = None,
     accept_changed: bool = False,
+    ignore_estimates: bool = False,
     hosts: Mapping[str, Host] | None = None,
     pace: Pace | None = None,
 ) -> FetchReport:
@@ -127,6 +129,7 @@ def fetch(
         prune: delete archives after they are unpacked.
         limit_bytes_per_s: rate limit over all files together.
         accept_changed: accept files that differ from their first download, if the manifest has no hash.
+        ignore_estimates: do not refuse because of estimated sizes that the disk is too small for.
         hosts: hosts by name; those of `hosts_of_environment` by default.
         pace: retries, waiting times and cancellation.
 
@@ -134,7 +137,7 @@ def fetch(
         StorageError: the disk is too small for the plan. Nothing has been written.
         UsageError: UIR_COOKIES cannot be read.
     """
-    plan.refuse_if_too_large(prune=prune)
+    plan.refuse_if_too_large(prune=prune, ignore_estimates=ignore_estimates)
     hosts = hosts if hosts is not None else hosts_of_environment()
     pace = pace if pace is not None else Pace()
     if limit_bytes_per_s is not None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from uirdata.errors import StorageError, UsageError, nearest
+from uirdata.errors import UsageError, nearest
 from uirdata.hosts import Host, open_hosts
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import (
@@ -20,7 +19,9 @@ from uirdata.pipeline.fetching.archive_names import (
     whole_name,
 )
 from uirdata.pipeline.fetching.completeness import adopted_state
-from uirdata.pipeline.fetching.tree_search import FoundTrees, GivenTree, Unwanted, find_trees
+from uirdata.pipeline.fetching.plan_values import FetchPlan, PlannedFile, PlannedSource
+from uirdata.pipeline.fetching.remembered_sizes import estimated_bytes, remembered_sizes
+from uirdata.pipeline.fetching.tree_search import FoundTrees, Unwanted, find_trees
 from uirdata.pipeline.fetching.user_folder import UserFolder
 from uirdata.sources import Mirror, RemoteFile, Source, load_sources
 from uirdata.storage.files import free_bytes
@@ -28,103 +29,6 @@ from uirdata.storage.journals import read_journal
 from uirdata.storage.temporary_names import beside
 from uirdata.storage.transfers.partial import bytes_here
 from uirdata.storage.transfers.receipts import Receipts
-
-State = Literal["here", "partial", "given", "missing", "by hand", "left"]
-
-
-@dataclass(frozen=True)
-class PlannedFile:
-    """
-    A file of a source, and what has to be done for it.
-
-    Attributes:
-        file: the file, from the manifest.
-        state: here; partial (some bytes are here); given (it is in the user's folder); missing (it will be downloaded);
-            by hand (the user has to download it); left (it is not in the user's folder, and --from does not download).
-        here_bytes: number of bytes that need not be downloaded again.
-        to_fetch: number of bytes to download, 0 if none; None if the size is unknown.
-        given: its path in the user's folder.
-        todo: what the user has to do, now (by hand) or before the download (a token); "" if nothing.
-        mirrors: mirrors that a program can use, in order.
-    """
-
-    file: RemoteFile
-    state: State
-    here_bytes: int
-    to_fetch: int | None
-    given: Path | None
-    todo: str
-    mirrors: tuple[Mirror, ...]
-
-
-@dataclass(frozen=True)
-class PlannedSource:
-    """
-    A source, and what has to be done for it.
-
-    Attributes:
-        source: the source, from its manifest.
-        files: all files of the chosen file set, in the order of the manifest.
-        file_set: name of the chosen alternative; "" for the source's own files.
-        tree: its unpacked files in the user's folder; None if there are none.
-        doubts: why files in the user's folder that look like it are not taken.
-        gate: the largest effort of the user: "", "token", "login", "form" or "by hand".
-    """
-
-    source: Source
-    files: tuple[PlannedFile, ...]
-    file_set: str
-    tree: GivenTree | None
-    gate: str
-    doubts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class FetchPlan:
-    """
-    The plan of a fetch.
-
-    Attributes:
-        layout: the folders to write to.
-        sources: in the requested order.
-        bytes_to_fetch: bytes to download, as far as sizes are known.
-        unknown_sizes: number of files to download whose size is unknown.
-        bytes_on_disk: additional bytes on disk after unpacking, archives kept; as far as sizes are known.
-        bytes_pruned: the same with archives deleted.
-        free_bytes: free bytes on the disk of the root.
-        from_dir: the user's folder; None without one.
-        unwanted: files in it that were not taken.
-    """
-
-    layout: Layout
-    sources: tuple[PlannedSource, ...]
-    bytes_to_fetch: int
-    unknown_sizes: int
-    bytes_on_disk: int
-    bytes_pruned: int
-    free_bytes: int
-    from_dir: Path | None = None
-    unwanted: tuple[Unwanted, ...] = ()
-
-    @property
-    def by_hand(self) -> tuple[tuple[Source, PlannedFile], ...]:
-        """All files that the user has to download."""
-        return tuple((s.source, f) for s in self.sources for f in s.files if f.state == "by hand")
-
-    def refuse_if_too_large(self, *, prune: bool = False) -> None:
-        """
-        Check that the plan fits on the disk.
-
-        Raises:
-            StorageError: it does not fit.
-        """
-        needed = self.bytes_pruned if prune else self.bytes_on_disk
-        if needed > self.free_bytes:
-            advice = "" if prune else "; --prune, which deletes archives after they are unpacked, needs less"
-            raise StorageError(
-                f"{self.layout.root}: this needs about {needed / 1e9:.1f} GB, and {self.free_bytes / 1e9:.1f} GB "
-                f"are free. Nothing was downloaded. Fetch fewer sources, or use --root on a larger disk{advice}"
-            )
 
 
 def plan_fetch(
@@ -175,9 +79,19 @@ def plan_fetch(
         bytes_on_disk=sum(kept for kept, _, _ in needs),
         bytes_pruned=sum(pruned for _, pruned, _ in needs) + max((largest for _, _, largest in needs), default=0),
         free_bytes=free_bytes(layout.root),
+        estimated_bytes=sum(_estimate(entry) for entry in planned),
         from_dir=None if given is None else given.folder,
         unwanted=unwanted,
     )
+
+
+def _estimate(entry: PlannedSource) -> int:
+    unknown = [file.file for file in entry.files if file.to_fetch is None]
+    if not unknown:
+        return 0
+    whole = estimated_bytes(entry.source, [file.file for file in entry.files])
+    # Of one estimate for all files of unknown size, the share of those that are not here.
+    return whole * len(unknown) // max(1, sum(file.file.expected_size is None for file in entry.files))
 
 
 def is_here(source: Source, file: RemoteFile, layout: Layout, receipts: Receipts) -> bool:
@@ -220,9 +134,15 @@ def _plan_source(
         return PlannedSource(source, (), "", None, "")
     receipts = Receipts(layout.receipts(source.id))
     adopted = adopted_state(source, layout) == "whole"
+    sizes = remembered_sizes(layout)
     sets = [("", source.files), *((a.name, a.files) for a in source.alternatives)]
     planned = [
-        (name, tuple(_plan_file(source, file, layout, receipts, given, hosts, adopted=adopted) for file in files))
+        (
+            name,
+            tuple(
+                _plan_file(source, file, layout, receipts, given, hosts, adopted=adopted, sizes=sizes) for file in files
+            ),
+        )
         for name, files in sets
     ]
     if alternative and any(name == alternative for name, _ in planned):
@@ -321,6 +241,7 @@ def _plan_file(
     hosts: Mapping[str, Host],
     *,
     adopted: bool,
+    sizes: Mapping[tuple[str, str], int],
 ) -> PlannedFile:
     mirrors = tuple(m for m in file.mirrors if _is_automatic(m, hosts))
     if adopted or is_here(source, file, layout, receipts):
@@ -333,7 +254,7 @@ def _plan_file(
     if found is not None:
         return PlannedFile(file, "given", _size_of(found), 0, found, "", mirrors)
     here = bytes_here(beside(target, ".part"))
-    size = file.expected_size
+    size = file.expected_size if file.expected_size is not None else sizes.get((source.id, file.name))
     left = None if size is None else max(0, size - here)
     if not mirrors:
         return PlannedFile(file, "by hand", here, 0, None, by_hand_todo(source, file, layout, hosts), mirrors)

@@ -22,7 +22,7 @@ from uirdata.pipeline.fetching.archive_names import (
     read_listing,
     whole_name,
 )
-from uirdata.pipeline.fetching.plan import PlannedFile
+from uirdata.pipeline.fetching.plan_values import PlannedFile
 from uirdata.progress import Progress
 from uirdata.sources import Mirror, RemoteFile, Source
 from uirdata.storage.archives import fault_of, kind_of_name, member_hashes

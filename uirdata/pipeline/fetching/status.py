@@ -12,7 +12,8 @@ from uirdata.errors import UirError
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.inventory import files_root
-from uirdata.pipeline.fetching.plan import PlannedSource, plan_fetch
+from uirdata.pipeline.fetching.plan import plan_fetch
+from uirdata.pipeline.fetching.plan_values import PlannedSource
 from uirdata.sources import Source
 from uirdata.storage.tables import read_table
 

@@ -12,7 +12,8 @@ from uirdata.facts.own_sources import check_degradation
 from uirdata.layout import Layout
 from uirdata.pipeline.choosing import all_sources, chosen_sources
 from uirdata.pipeline.fetching.own_folder import add_local_source
-from uirdata.pipeline.fetching.plan import FetchPlan, plan_fetch
+from uirdata.pipeline.fetching.plan import plan_fetch
+from uirdata.pipeline.fetching.plan_values import FetchPlan
 from uirdata.subsets import Subset
 
 
