@@ -126,6 +126,6 @@ class FetchPlan:
             )
         return (
             f"{self.layout.root}: this needs about {(known + estimated) / 1e9:.1f} GB, and "
-            f"{self.free_bytes / 1e9:.1f} GB are free.{guessed} Nothing was downloaded. Fetch fewer sources, or use --root "
-            f"on a larger disk{advice}"
+            f"{self.free_bytes / 1e9:.1f} GB are free.{guessed} Nothing was downloaded. Fetch fewer sources, or use "
+            f"--root on a larger disk{advice}"
         )
