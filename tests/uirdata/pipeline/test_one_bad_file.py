@@ -76,7 +76,7 @@ def test_fetch_and_verify_go_past_bombs_programs_and_odd_metadata(tmp_path: Path
     assert (found.total, found.unreadable) == (2, 3)
     rows = {row["lq"]: row["reason"] for row in read_table(layout.pairs("mine")).to_pylist()}
     assert "its header says 60000 x 60000 pixels" in rows["lq/bomb.png"]
-    assert "it holds PostScript data" in rows["lq/program.png"]
+    assert "it is PostScript" in rows["lq/program.png"]
     result = verify([source], layout, deep=True, jobs=1, progress=Silent()).sources[0]
     assert result.inventory is not None
     assert result.inventory.unreadable == 3
