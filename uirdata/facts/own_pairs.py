@@ -42,7 +42,9 @@ class FoundPairs:
     @property
     def options(self) -> str:
         """The options that say the same."""
-        pairs = " ".join(pair_option(lq, gt) for _, lq, gt in self.rules)
+        # A rule that pairs nothing would be refused when it is typed.
+        used = [(lq, gt) for _, lq, gt in self.rules if any(compile_pattern(lq).match(name) for name in self.pairs)]
+        pairs = " ".join(pair_option(lq, gt) for lq, gt in used)
         return f"{pairs} --degradation {self.degradation or 'TYPE'}"
 
 

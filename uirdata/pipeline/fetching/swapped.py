@@ -25,24 +25,24 @@ _NOISY = 3.0
 _LAPLACE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
     """
     What tells a degraded image from a clean one.
 
     Attributes:
         noise: standard deviation of the noise in its calmest blocks, in grey levels.
-        texture: the same over the whole image, which streaks and flakes raise, too.
         blur: 0 (sharp) to 1; `screening.blur_effect`.
         light: mean grey level.
         veil: 5th percentile of the smallest channel, which haze raises.
+        grey: the grey levels that were measured.
     """
 
     noise: float
-    texture: float
     blur: float
     light: float
     veil: float
+    grey: NDArray[np.uint8]
 
 
 def look_at(image: RgbImage) -> Look:
@@ -53,10 +53,10 @@ def look_at(image: RgbImage) -> Look:
     response = np.abs(cv2.filter2D(grey.astype(np.float32), cv2.CV_32F, _LAPLACE)) * np.float32(np.sqrt(np.pi / 2) / 6)
     return Look(
         noise=float(np.percentile(_block_means(response), 10)),
-        texture=float(response.mean()),
         blur=blur_effect(grey),
         light=float(grey.mean()),
         veil=float(np.percentile(part.min(axis=2), 5)),
+        grey=grey,
     )
 
 
@@ -69,11 +69,16 @@ def _block_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _noisier(gt: Look, lq: Look) -> bool:
-    return gt.noise > 1.5 * lq.noise and gt.noise > lq.noise + _NOISY
+    return gt.noise > max(1.5 * lq.noise, lq.noise + 1.0)
 
 
-def _busier(gt: Look, lq: Look) -> bool:
-    return gt.texture > 1.3 * lq.texture and gt.light > lq.light
+def _brightened(gt: Look, lq: Look) -> bool:
+    # Streaks and flakes add light to the GT; seen the other way round, nearly all that differs is darker.
+    if gt.grey.shape != lq.grey.shape:
+        return False
+    added = lq.grey.astype(np.int32) - gt.grey
+    more, less = float(added.clip(0).mean()), float((-added).clip(0).mean())
+    return less > 0.5 and less > 4 * more
 
 
 def _blurrier(gt: Look, lq: Look) -> bool:
@@ -96,8 +101,8 @@ _SIGNS: dict[str, tuple[Callable[[Look, Look], bool], str]] = {
     "defocus-blur": (_blurrier, "more blurred"),
     "gaussian-blur": (_blurrier, "more blurred"),
     "haze": (_hazier, "hazier"),
-    "rain-streak": (_busier, "busier and brighter"),
-    "snow": (_busier, "busier and brighter"),
+    "rain-streak": (_brightened, "brighter"),
+    "snow": (_brightened, "brighter"),
     "low-light": (_darker, "darker"),
 }
 """For types whose direction can be measured: how to tell that the GT is the degraded one, and the word for it."""

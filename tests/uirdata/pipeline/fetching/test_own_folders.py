@@ -99,6 +99,10 @@ def test_every_layout_becomes_shards_whose_gt_are_clean(tmp_path: Path) -> None:
     [
         ("noise", lambda image: degraded(image, 1)),
         ("low-light", lambda image: (image * 0.3).astype(np.uint8)),
+        (
+            "rain-streak",
+            lambda image: np.maximum(image, np.where(np.arange(128)[:, None] % 9, 0, 220)).astype(np.uint8),
+        ),
         ("haze", lambda image: (image * 0.5 + 110).astype(np.uint8)),
         ("motion-blur", lambda image: np.mean([np.roll(image, n, 1) for n in range(9)], axis=0).astype(np.uint8)),
     ],
