@@ -15,7 +15,7 @@ from uirdata.layout import Layout
 
 from ..console import Console
 from ..options import DRY_RUN, ROOT, SEED, SUBSET, ShardPlace, Size, common
-from .plan_options import SIZE, STRIDE, VARIANT, expected_of, remark_left, show_plan
+from .plan_options import SIZE, STRIDE, VARIANT, expected_of, narrowing_of, narrowing_options, remark_left, show_plan
 from .screen_option import SCREEN, remark_unscreened, show_screened
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Part(click.ParamType["Slice"]):
     show_default=True,
     help="Both are lossless: webp is smaller; png is 10 times faster to write and 3 times faster to read.",
 )
+@narrowing_options
 @SIZE
 @STRIDE
 @VARIANT
@@ -106,6 +107,9 @@ def build_shards(
     codec: Codec,
     size: int | None,
     stride: int | None,
+    degradation: str,
+    level: str,
+    per_image: int | None,
     variant: Variant,
     screen: bool,
     seed: int,
@@ -133,6 +137,7 @@ def build_shards(
       uir build-shards --subset 5d --dry-run
       uir build-shards --from-hub OWNER/NAME --out rebuilt
       uir build-shards --from-hub OWNER/NAME --out rebuilt --task $SLURM_ARRAY_TASK_ID/8
+      uir build-shards my-photos --degradation noise,jpeg --level 'gaussian-*,q*' --per-image 4
       uir build-shards --subset full --lazy --task $SLURM_ARRAY_TASK_ID/64
     """
     from uirdata.pipeline.building.build_plan import BuildSettings
@@ -155,7 +160,15 @@ def build_shards(
         rebuild_from(console, from_hub, layout, folder, _engine(engine, workers), task=task, dry_run=dry_run)
         return
     planned = plan_subset(
-        layout, ids, subset, size=size, stride=stride, seed=seed, variant=variant, may_be_empty=dry_run
+        layout,
+        ids,
+        subset,
+        size=size,
+        stride=stride,
+        seed=seed,
+        variant=variant,
+        narrowing=narrowing_of(degradation, level, per_image),
+        may_be_empty=dry_run,
     )
     settings = BuildSettings(seed=seed, codec=codec, shard_bytes=shard_size, lazy=lazy)
     with console.progress() as progress:

@@ -12,7 +12,7 @@ from uirdata.layout import Layout
 
 from ..console import Console
 from ..options import DRY_RUN, JOBS, ROOT, SEED, SUBSET, common
-from .plan_options import SIZE, STRIDE, VARIANT, expected_of, remark_left, show_plan
+from .plan_options import SIZE, STRIDE, VARIANT, expected_of, narrowing_of, narrowing_options, remark_left, show_plan
 from .screen_option import SCREEN, remark_unscreened, show_screened
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @SUBSET
+@narrowing_options
 @SIZE
 @STRIDE
 @VARIANT
@@ -42,6 +43,9 @@ def crop(
     subset: str | None,
     size: int | None,
     stride: int | None,
+    degradation: str,
+    level: str,
+    per_image: int | None,
     variant: Variant,
     screen: bool,
     seed: int,
@@ -72,7 +76,15 @@ def crop(
 
     layout = Layout(root)
     planned = plan_subset(
-        layout, ids, subset, size=size, stride=stride, seed=seed, variant=variant, may_be_empty=dry_run
+        layout,
+        ids,
+        subset,
+        size=size,
+        stride=stride,
+        seed=seed,
+        variant=variant,
+        narrowing=narrowing_of(degradation, level, per_image),
+        may_be_empty=dry_run,
     )
     sources = planned.sources
     screened: list[Screened] = []

@@ -41,8 +41,7 @@ from .source_views import show_found, show_plan, show_report
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
-    default=0.0,
-    help="Share of your scenes for the test split.",
+    help="Share of your scenes for the test split. [default: as before, else 0]",
 )
 @click.option("--licence", default="unknown", help="Licence of your images.")
 @click.option("--fetch-missing", is_flag=True, help="With --from: download what is not in DIR.")
@@ -64,7 +63,7 @@ def fetch(
     gt: str,
     patterns: tuple[tuple[str, str], ...],
     clean: bool,
-    test_share: float,
+    test_share: float | None,
     licence: str,
     fetch_missing: bool,
     prune: bool,

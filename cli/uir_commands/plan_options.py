@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..console import Console, size_text
 
 if TYPE_CHECKING:
+    from uirdata.pipeline.building.narrowed import Narrowing
     from uirdata.pipeline.building.sample_plan import Plan
     from uirdata.pipeline.building.screen import Screened
     from uirdata.pipeline.building.subset_plan import SubsetPlan
     from uirdata.planning import GroupKey
     from uirdata.sources import Source
     from uirdata.subsets import Subset
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 SIZE = click.option(
     "--size", type=click.IntRange(1), help="Side of training crops in pixels. [default: that of the subset, or 512]"
@@ -33,6 +36,30 @@ VARIANT = click.option(
     show_default=True,
     help="`clean` leaves out training scenes that are known to be in a benchmark.",
 )
+
+
+def narrowing_options(command: F) -> F:
+    """Add --degradation, --level and --per-image to a command."""
+    for option in (
+        click.option(
+            "--per-image", type=click.IntRange(1), metavar="N", help="LQ that are made of each crop of a clean image."
+        ),
+        click.option("--level", metavar="PATTERN,...", default="", help="Levels to make, such as 'gaussian-*'."),
+        click.option("--degradation", metavar="NAME,...", default="", help="Make only these degradations."),
+    ):
+        command = option(command)
+    return command
+
+
+def narrowing_of(degradation: str, level: str, per_image: int | None) -> Narrowing:
+    """Return the part of a subset that the options ask for."""
+    from uirdata.pipeline.building.narrowed import Narrowing
+
+    return Narrowing(_names(degradation), _names(level), per_image)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @dataclass(frozen=True)

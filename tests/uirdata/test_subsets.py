@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import synthetic_image, write_png
 from uirdata.degradations import DEGRADATIONS
 from uirdata.errors import ManifestError, UsageError
 from uirdata.facts.own_sources import local_source
@@ -156,7 +157,7 @@ def test_a_source_is_a_subset_too() -> None:
 
 
 def test_a_folder_of_ones_own_is_a_subset_with_a_test_share(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
+    write_png(tmp_path / "photos/a.png", synthetic_image(8, 8, 1))
     source = local_source("mine", tmp_path / "photos", test_share=0.2)
     splits = {use.split for use in load_subset("mine", {"mine": source}).uses}
     assert splits == {"train", "test"}

@@ -13,6 +13,7 @@ from uirdata.hosts.repository import Repository, repository_name
 from uirdata.images import CODECS, Codec
 from uirdata.pipeline.building.build_plan import BuildSettings, Slice
 from uirdata.pipeline.building.engines import Engine, LocalEngine, RayEngine
+from uirdata.pipeline.building.narrowed import Narrowing
 from uirdata.pipeline.building.object_pool import open_object_pool
 from uirdata.pipeline.building.sample_plan import Plan
 from uirdata.pipeline.building.screen import plan_with_known_scores
@@ -146,6 +147,9 @@ def plan(
     stride: int | None = None,
     seed: int = 0,
     variant: Variant = "paper",
+    degradations: Sequence[str] = (),
+    levels: Sequence[str] = (),
+    per_image: int | None = None,
     screen: bool = False,
 ) -> Plan:
     """
@@ -166,6 +170,9 @@ def plan(
         stride: step between crops in pixels; half the size when None and a size is given.
         seed: seed of levels and recipes.
         variant: `clean` leaves out training scenes that are known to be in a benchmark.
+        degradations: make only these degradations of the subset.
+        levels: make only levels whose names fit one of these patterns, such as "gaussian-*".
+        per_image: LQ that are made of each crop of a clean image; when None, that of the subset.
         screen: leave out crops whose GT is flat, blurred or dark, and duplicate crops of clean images.
 
     Raises:
@@ -174,7 +181,10 @@ def plan(
     """
     _in_range(size=(size, 1, None), stride=(stride, 1, None), seed=(seed, 0, MAX_SEED))
     layout = layout_of(root)
-    planned = plan_subset(layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant)
+    narrowing = Narrowing(tuple(degradations), tuple(levels), per_image)
+    planned = plan_subset(
+        layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant, narrowing=narrowing
+    )
     return plan_with_known_scores(planned.plan, planned.sources, layout, screen=screen)[0]
 
 
@@ -188,6 +198,9 @@ def build(
     stride: int | None = None,
     seed: int = 0,
     variant: Variant = "paper",
+    degradations: Sequence[str] = (),
+    levels: Sequence[str] = (),
+    per_image: int | None = None,
     screen: bool = False,
     codec: Codec = "webp",
     lazy: bool = False,
@@ -219,6 +232,9 @@ def build(
         stride: as in `plan`.
         seed: as in `plan`.
         variant: as in `plan`.
+        degradations: make only these degradations of the subset.
+        levels: make only levels whose names fit one of these patterns, such as "gaussian-*".
+        per_image: LQ that are made of each crop of a clean image; when None, that of the subset.
         screen: as in `plan`.
         codec: webp or png; both are lossless.
         lazy: store recipes instead of generated LQ; readers generate the LQ.
@@ -250,7 +266,10 @@ def build(
         raise UsageError("out is empty; expected a folder of shards, or a URL")
     pool = open_object_pool(str(out), layout) if out is not None and is_remote(out) else None
     folder = pool.folder if pool is not None else Path(out) if out is not None else layout.shards
-    planned = plan_subset(layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant)
+    narrowing = Narrowing(tuple(degradations), tuple(levels), per_image)
+    planned = plan_subset(
+        layout, _several(ids), subset, size=size, stride=stride, seed=seed, variant=variant, narrowing=narrowing
+    )
     prepared = prepare_build(
         planned,
         layout,

@@ -9,6 +9,7 @@ from typing import Any
 
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import Codec
+from uirdata.pipeline.building.kept_splits import refuse_moved_pictures
 from uirdata.pipeline.building.sample_plan import Plan
 from uirdata.planning import GroupKey, PlannedSample, PlannedShard, deal, estimated_bytes, parse_shard_path
 from uirdata.storage.shards import MANIFEST, list_shards, read_info, shard_keys, shard_state
@@ -107,10 +108,12 @@ def plan_build(
         task: build only this part of what is to be built.
 
     Raises:
-        ShardError: the pool was built with another seed, codec or crop, which would mix two data sets in one.
+        ShardError: the pool was built with another seed, codec or crop, which would mix two data sets in one; or it has
+            a picture in another split.
     """
     info = read_info(folder)
     _check_same_settings(folder, info, plan, settings)
+    refuse_moved_pictures(folder, plan)
     mine = task or Slice()
     todo: set[str] = set()
     counts = {"todo": 0, "left": 0}

@@ -9,6 +9,7 @@ from typing import Literal
 from uirdata.errors import UsageError, nearest
 from uirdata.facts.overlaps import load_overlaps
 from uirdata.layout import Layout
+from uirdata.pipeline.building.narrowed import Narrowing, narrowed
 from uirdata.pipeline.building.sample_plan import Plan, make_plan
 from uirdata.pipeline.choosing import all_sources, chosen_subset
 from uirdata.planning import CropSetting
@@ -45,6 +46,7 @@ def plan_subset(
     stride: int | None = None,
     seed: int = 0,
     variant: Variant = "paper",
+    narrowing: Narrowing | None = None,
     may_be_empty: bool = False,
 ) -> SubsetPlan:
     """
@@ -58,16 +60,19 @@ def plan_subset(
         stride: step between crops in pixels; half the size when None and a size is given.
         seed: seed of levels and recipes.
         variant: `clean` leaves out training scenes that are known to be in a benchmark.
+        narrowing: the part of the subset that is made.
         may_be_empty: return a plan without samples if no source has been fetched.
 
     Raises:
-        UsageError: an id, the subset or the variant is unknown.
+        UsageError: an id, the subset, the variant, a degradation or a level is unknown.
         SourceError: none of the sources has been fetched.
     """
     if variant not in ("paper", "clean"):
         raise UsageError(f"there is no variant {variant!r}: {nearest(variant, ('paper', 'clean'))}")
     sources = all_sources(layout)
     chosen = chosen_subset(layout, ids, subset, sources)
+    if narrowing is not None:
+        chosen = narrowed(chosen, narrowing, [sources[name] for name in chosen.sources if name in sources])
     plan = make_plan(
         chosen,
         sources,

@@ -12,7 +12,7 @@ from uirdata.facts.own_sources import local_source
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.own_manifest import kept_source, refuse_options, write_manifest
 from uirdata.pipeline.fetching.own_taken import refuse_swapped
-from uirdata.sources import MANIFESTS, Source
+from uirdata.sources import MANIFESTS, Source, read_source
 
 
 def add_local_source(
@@ -24,7 +24,7 @@ def add_local_source(
     gt: str = "",
     degradation: str = "",
     real: bool = True,
-    test_share: float = 0.0,
+    test_share: float | None = None,
     title: str = "",
     licence: str = "unknown",
     patterns: Sequence[tuple[str, str]] = (),
@@ -33,7 +33,8 @@ def add_local_source(
     """
     Write the manifest of a user's folder, ROOT/manifests/<name>.toml, and return the source. Its images are not copied.
 
-    The arguments are those of `facts.own_sources.local_source`. `plan_fetch` and `fetch` of the source pair its files.
+    The arguments are those of `facts.own_sources.local_source`; a `test_share` of None is that of an earlier fetch of
+    the same folder, so that no scene changes its split unasked. `plan_fetch` and `fetch` of the source pair its files.
     A manifest that the user has edited is kept, and its source returned.
 
     Raises:
@@ -46,6 +47,8 @@ def add_local_source(
     if (MANIFESTS / "sources" / f"{name}.toml").exists():
         raise UsageError(f"{name} is a published source; choose another name for {folder}")
     path = layout.manifests / f"{name}.toml"
+    if test_share is None:
+        test_share = _share_before(path, folder)
     given: dict[str, Any] = {
         "lq": lq,
         "gt": gt,
@@ -68,6 +71,16 @@ def add_local_source(
         refuse_swapped(source, layout)
     write_manifest(path, source, said=bool(lq or patterns or clean or degradation))
     return source
+
+
+def _share_before(path: Path, folder: Path) -> float:
+    """Return the test share of an earlier manifest of a folder; 0 if there is none, or it is of another folder."""
+    if not path.exists():
+        return 0.0
+    before = read_source(path)
+    if before.local_dir is None or before.local_dir.expanduser().resolve() != folder.expanduser().resolve():
+        return 0.0
+    return max((rule.test_share for rule in before.pairs), default=0.0)
 
 
 _DEFAULTS: Mapping[str, Any] = {

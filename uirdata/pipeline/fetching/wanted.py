@@ -31,7 +31,7 @@ class OwnFolder:
         degradation: degradation of its LQ images: one of the nineteen types; "" for clean images.
         lq: folder of its LQ images, below it.
         gt: folder of its GT images, below it.
-        test_share: share of its scenes for the test split.
+        test_share: share of its scenes for the test split; when None, that of an earlier fetch, else 0.
         licence: licence of its images.
         patterns: pattern of its LQ and pattern of its GT, once for each way in which its files pair; see
             `uirdata.manifest_syntax.patterns`.
@@ -41,7 +41,7 @@ class OwnFolder:
     degradation: str = ""
     lq: str = ""
     gt: str = ""
-    test_share: float = 0.0
+    test_share: float | None = None
     licence: str = "unknown"
     patterns: Sequence[tuple[str, str]] = ()
     clean: bool = False

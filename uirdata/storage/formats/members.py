@@ -79,11 +79,11 @@ class Names:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise self._refusal(name, "points outside of the archive")
-        if not parts or is_of_the_system("/".join(parts)):
-            return Skipped("")
         clean = "/".join(parts)
         if _OURS.fullmatch(unicodedata.normalize("NFKC", clean).casefold()):
             return Skipped("has the name of a file that this program keeps")
+        if not parts or is_of_the_system(clean):
+            return Skipped("")
         if any(ord(c) < 32 or ord(c) == 127 for c in path):
             return Skipped("has a control character in its name")
         try:

@@ -1,0 +1,124 @@
+"""A scene keeps its split over adding, removing, other shares and subsets; what is made can be chosen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from uir_cli.uir import program
+
+import uirdata
+from tests.conftest import synthetic_image, write_png
+from uirdata.errors import ShardError, UsageError
+from uirdata.pipeline.building.narrowed import Narrowing, narrowed
+from uirdata.sources import load_sources
+from uirdata.subsets import load_subset, subset_of
+
+SMALL: dict[str, Any] = {"size": 48, "stride": 48, "degradations": ["jpeg"], "levels": ["q10"], "workers": 1}
+
+
+def photographs(folder: Path, numbers: range) -> Path:
+    for number in numbers:
+        write_png(folder / f"p{number:02}.png", synthetic_image(48, 48, number))
+    return folder
+
+
+def fetch(root: Path, folder: Path, share: float | None = None) -> None:
+    own = None if share is None else uirdata.OwnFolder(test_share=share)
+    assert uirdata.fetch("mine", from_dir=folder, own=own, root=root).is_complete
+
+
+def splits_of(pool: Path) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for record in uirdata.open_shards(pool).records:
+        found.setdefault(record.gt_path, set()).add(record.split)
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    fetch(tmp_path / "root", photographs(tmp_path / "photos", range(12)), 0.4)
+    uirdata.build("mine", root=tmp_path / "root", **SMALL)
+    splits = splits_of(tmp_path / "root/shards")
+    assert {split for some in splits.values() for split in some} == {"train", "test"}
+    return tmp_path / "root"
+
+
+def test_a_second_fetch_without_the_share_keeps_it(root: Path, tmp_path: Path) -> None:
+    before = splits_of(root / "shards")
+    fetch(root, tmp_path / "photos")
+    uirdata.build("mine", root=root, **SMALL)
+    assert splits_of(root / "shards") == before
+
+
+def test_photographs_that_are_added_or_removed_leave_the_others_where_they_are(root: Path, tmp_path: Path) -> None:
+    before = splits_of(root / "shards")
+    photographs(tmp_path / "photos", range(12, 20))
+    (tmp_path / "photos/p00.png").unlink()
+    fetch(root, tmp_path / "photos")
+    uirdata.build("mine", root=root, **SMALL)
+    after = splits_of(root / "shards")
+    assert len(after) == 20
+    assert {path: after[path] for path in before} == before
+    assert all(len(splits) == 1 for splits in after.values())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+def test_another_share_is_refused_by_the_pool_and_taken_by_another(root: Path, tmp_path: Path, share: float) -> None:
+    before = splits_of(root / "shards")
+    fetch(root, tmp_path / "photos", share)
+    with pytest.raises(ShardError, match=r"pictures that are (test|train) here would be .*--test-share"):
+        uirdata.build("mine", root=root, **SMALL)
+    assert splits_of(root / "shards") == before
+    assert uirdata.build("mine", root=root, out=tmp_path / "other", **SMALL).samples == 12
+
+
+def test_a_subset_of_the_user_cannot_move_them_either(root: Path, tmp_path: Path) -> None:
+    fetch(root, tmp_path / "photos", 0.0)
+    (root / "manifests/subsets.toml").write_text(
+        '[[subset]]\nname = "all"\ntitle = "t"\nclasses = [["jpeg"]]\n[[subset.use]]\nsources = ["mine"]\n'
+        'degradations = ["jpeg"]\nsplits = ["train"]\nlevels = ["q10"]\nsize = 48\nstride = 48\n'
+    )
+    with pytest.raises(ShardError, match="would be train"):
+        uirdata.build(subset="all", root=root, workers=1)
+
+
+def uir(*arguments: object) -> Result:
+    return CliRunner().invoke(program, [str(argument) for argument in arguments])
+
+
+def test_what_is_made_is_chosen_on_the_command_line(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "chosen"
+    shared = ["mine", "--root", root, "--size", 48, "--stride", 48]
+    chosen = ["--degradation", "noise,jpeg", "--level", "gaussian-1*,q10", "--per-image", 2]
+    assert uir("build-shards", *shared, *chosen, "--out", out, "--workers", 1, "-q").exit_code == 0
+    records = list(uirdata.open_shards(out).records)
+    assert {(r.degradation, r.level) for r in records} <= {
+        ("noise", "gaussian-10"),
+        ("noise", "gaussian-15"),
+        ("noise", "gaussian-100"),
+        ("jpeg", "q10"),
+    }
+    assert len(records) == 12 * 2 * 2
+    planned = json.loads(uir("crop", *shared, *chosen, "--dry-run", "--json").output)
+    assert planned["samples"] == 48
+    wrong = uir("build-shards", *shared, "--degradation", "noize", "--out", tmp_path / "none")
+    assert (wrong.exit_code, "did you mean 'noise'?" in wrong.output.replace("\n", " ")) == (2, True)
+
+
+def test_a_pattern_narrows_what_has_such_levels() -> None:
+    sources = load_sources()
+    whole = subset_of(sources["wed"])
+    noise = narrowed(whole, Narrowing(levels=("gaussian-15",)), [sources["wed"]])
+    assert (noise.classes, {use.levels for use in noise.uses}) == ((("noise",),), {("gaussian-15",)})
+    both = narrowed(whole, Narrowing(("jpeg", "noise"), ("gaussian-15",)), [sources["wed"]])
+    assert both.classes == (("noise",), ("jpeg",))
+    assert {use.degradation: use.levels for use in both.uses} == {"noise": ("gaussian-15",), "jpeg": ()}
+    assert narrowed(whole, Narrowing()) is whole
+    with pytest.raises(UsageError, match="no level of noise is called 'gausian-15': did you mean 'gaussian-15'"):
+        narrowed(whole, Narrowing(("noise",), ("gausian-15",)), [sources["wed"]])
+    published = narrowed(load_subset("5d"), Narrowing(("haze",)), list(sources.values()))
+    assert {use.source for use in published.uses} == {"reside-ots", "sots-outdoor"}
