@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from maskdcpt.backbones import Backbone
 from maskdcpt.config.train_config import WeightKind
@@ -12,6 +13,9 @@ from maskdcpt.networks.classifier import classifier_for
 from maskdcpt.networks.networks import Networks, Part, build_backbone
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
 from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.metadata import MOST_MULTIPLE, check_blocks
+from uirdata.errors import UirError
+from uirdata.validators import InvalidValue, naming
 
 
 def load_backbone(path: str | Path | Checkpoint, *, weights: WeightKind = "params_ema") -> Backbone:
@@ -74,6 +78,8 @@ def networks_of(source: Checkpoint, kind: WeightKind = "params_ema") -> Networks
     backbone = _backbone_of(source, kind)
     classifier = None
     if source.weights("classifier", kind):
+        with torch.device("meta"):
+            _check_shapes(classifier_for(backbone, len(source.class_names)), source, "classifier", kind)
         classifier = classifier_for(backbone, len(source.class_names))
         load_exactly(classifier, source, "classifier", kind)
     return Networks(backbone, classifier, objective=source.config.objective if source.config else None)
@@ -93,6 +99,11 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: Weight
         CheckpointError: the part is missing or has another size.
         UsageError: `part` or `kind` is not one of these.
     """
+    module.load_state_dict(_check_shapes(module, source, part, kind))
+
+
+def _check_shapes(module: nn.Module, source: Checkpoint, part: Part, kind: WeightKind) -> dict[str, Tensor]:
+    """Return one part's weights, whose names and shapes are those of a module; its weights may be on `meta`."""
     weights = source.weights(part, kind)
     own = module.state_dict()
     wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
@@ -103,10 +114,26 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: Weight
             f"{len(wrong)} weights are missing, unexpected or of another shape, such as {wrong[0]}. Set "
             "model.backbone and model.size to those of the checkpoint"
         )
-    module.load_state_dict(weights)
+    return weights
 
 
 def _backbone_of(source: Checkpoint, kind: WeightKind) -> Backbone:
+    # The size may be a stranger's, so nothing is allocated for it before its shapes are known to be those of the file.
+    with naming(CheckpointError, str(source.path)):
+        check_blocks(source.size, len(source.weights("backbone", kind)))
+        with torch.device("meta"):
+            planned = _planned(source)
+    _check_shapes(planned, source, "backbone", kind)
     backbone = build_backbone(source.backbone, source.size)
     load_exactly(backbone, source, "backbone", kind)
     return backbone
+
+
+def _planned(source: Checkpoint) -> Backbone:
+    try:
+        planned = build_backbone(source.backbone, source.size)
+    except (UirError, ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise InvalidValue(f"its size {dict(source.size)} is none of {source.backbone}: {error}") from error
+    if planned.multiple > MOST_MULTIPLE:
+        raise InvalidValue(f"its network pads to multiples of {planned.multiple}, expected at most {MOST_MULTIPLE}")
+    return planned

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from maskdcpt.config.train_config import SizeValue
 
+_MOST_STAGES = 16
+"""Each stage halves the image: with more there would be nothing left of the largest one."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -51,6 +54,8 @@ def _known(weights: Mapping[str, Tensor]) -> Identity | None:
 
 def _nafnet(weights: Mapping[str, Tensor]) -> Identity:
     stages = _count(weights, r"encoders\.(\d+)\.")
+    if stages > _MOST_STAGES:
+        raise IndexError(stages)
     size: dict[str, SizeValue] = {
         "width": weights["intro.weight"].shape[0],
         "enc_blk_nums": tuple(_count(weights, rf"encoders\.{i}\.blocks\.(\d+)\.") for i in range(stages)),
@@ -91,5 +96,8 @@ def _transformer(weights: Mapping[str, Tensor]) -> dict[str, SizeValue]:
 
 
 def _count(keys: Iterable[str], pattern: str) -> int:
-    numbers = [int(match[1]) for key in keys if (match := re.match(pattern, key))]
-    return max(numbers) + 1 if numbers else 0
+    """Return how many members a list of layers has, by the numbers in keys; LookupError for numbers with gaps."""
+    numbers = {match[1] for key in keys if (match := re.match(pattern, key))}
+    if any(str(number) not in numbers for number in range(len(numbers))):
+        raise IndexError(pattern)
+    return len(numbers)

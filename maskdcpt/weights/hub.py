@@ -13,7 +13,8 @@ WEIGHTS = "model.safetensors"
 
 
 _PLACE = re.compile(
-    r"hf://(?:models/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@/]+))?(?:/(?P<file>[^@]+\.(?:pth|safetensors)))?"
+    r"(?i)hf://(?:models/)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@/]+))?(?:/(?P<file>[^@]+\.(?:"
+    r"pth|safetensors|pt|ckpt|bin|pkl|pth\.tar)))?"
 )
 
 

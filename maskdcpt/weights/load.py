@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from maskdcpt.config.toml import config_from_toml
 from maskdcpt.config.train_config import SizeValue
 from maskdcpt.weights.checkpoints import FORMAT, MODEL, Checkpoint, CheckpointError, checkpoint_folders
 from maskdcpt.weights.convert import RELEASES, Release, WeightsError, foreign_backbone, import_weights, release_of
 from maskdcpt.weights.detect import identify
 from maskdcpt.weights.hub import fetch_model
+from maskdcpt.weights.metadata import read_metadata
+from maskdcpt.weights.pickled import is_pickled, read_pickled
+from maskdcpt.weights.state_dicts import find_state_dicts
+from uirdata.validators import naming
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -41,25 +41,33 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         path = fetch_model(str(path))
     release, place = split_release(str(path))
     file = _find_model(Path(place))
-    if file.suffix in (".pth", ".pt", ".ckpt"):
-        return _load_pickled(file, release)
+    if is_pickled(file):
+        content = read_pickled(file)
+        if not isinstance(content, Mapping):
+            raise CheckpointError(f"{file}: contains a {type(content).__name__}, expected a dict of weights by name")
+        return _from_plain(file, content, release)
     tensors, metadata = read_safetensors(file)
     if metadata.get("format") != FORMAT:
-        return _from_plain(file, tensors, {}, release)
-    try:
-        size = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["size"]).items()}
-        return Checkpoint(
-            path=file,
-            backbone=metadata["backbone"],
-            size=size,
-            class_names=tuple(json.loads(metadata["class_names"])),
-            step=int(metadata["step"]),
-            config=config_from_toml(metadata["config"], where=f"{file} (metadata)", drop_unknown=True),
-            params=_under(tensors, "params."),
-            params_ema=_under(tensors, "params_ema."),
-        )
-    except (KeyError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: its metadata cannot be read ({error!r}); another program changed it") from error
+        if metadata.get("format", "").startswith(_OURS):
+            raise CheckpointError(
+                f"{file}: was written by a later release ({metadata['format'][:40]}); update this one"
+            )
+        return _from_plain(file, tensors, release)
+    with naming(CheckpointError, str(file)):
+        known = read_metadata(metadata)
+    return Checkpoint(
+        path=file,
+        backbone=known.backbone,
+        size=known.size,
+        class_names=known.class_names,
+        step=known.step,
+        config=known.config,
+        params=_under(tensors, "params."),
+        params_ema=_under(tensors, "params_ema."),
+    )
+
+
+_OURS = FORMAT.partition("-")[0] + "-"
 
 
 def _find_model(path: Path) -> Path:
@@ -84,8 +92,10 @@ def read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: is truncated or not a safetensors file ({error}); copy it again") from error
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # beside its own class, those of torch for dtypes and sizes that it does not support
+        raise CheckpointError(f"{file}: {_why_unread(file, error)}") from error
 
 
 def split_release(place: str) -> tuple[Release | None, str]:
@@ -95,25 +105,24 @@ def split_release(place: str) -> tuple[Release | None, str]:
     return (release, rest) if colon and release else (None, place)
 
 
-def _load_pickled(file: Path, release: Release | None) -> Checkpoint:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler raises exceptions of many classes
-        raise CheckpointError(
-            f"{file}: is not a file of weights, is truncated, or contains objects other than tensors, which are not "
-            f"loaded ({type(error).__name__}); download it again, or save its state dict alone"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file}: contains a {type(content).__name__}, expected a dict of weights by name")
-    parts = {key: content[key] for key in ("params", "params_ema") if isinstance(content.get(key), dict)}
-    plain = parts.get("params") or parts.get("params_ema") or content.get("state_dict") or content
-    return _from_plain(file, plain, parts.get("params_ema", {}), release)
+def _why_unread(file: Path, error: Exception) -> str:
+    """Return why a file is not read as safetensors: it begins with the length of its header, and the header."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        head = opened.read(9)
+    if not size:
+        return "is empty; copy or download it again"
+    if len(head) < 9 or head[8:] != b"{":
+        return f"is not a safetensors file: it begins with {head!r}"
+    if size < 8 + int.from_bytes(head[:8], "little") or "IncompleteMetadata" in str(error):
+        return f"is truncated ({error}); copy or download it again"
+    return f"cannot be read as a safetensors file ({error})"
 
 
-def _from_plain(
-    file: Path, params: Mapping[str, Any], params_ema: Mapping[str, Any], release: Release | None
-) -> Checkpoint:
-    cleaned, averaged = _cleaned(params), _cleaned(params_ema)
+def _from_plain(file: Path, content: Mapping[object, object], release: Release | None) -> Checkpoint:
+    with naming(CheckpointError, str(file)):
+        state_dicts = find_state_dicts(content, str(file))
+    cleaned, averaged = state_dicts.params, state_dicts.params_ema
     arguments: Mapping[str, SizeValue] = {}
     foreign = foreign_backbone(cleaned)
     if foreign is not None:
@@ -128,7 +137,7 @@ def _from_plain(
         raise CheckpointError(f"{file}: its names are not those of {release}'s files; omit {release}:")
     found = identify(cleaned)
     if found is None:
-        some = ", ".join(list(params)[:3])
+        some = ", ".join(str(key)[:80] for key in list(cleaned or content)[:3])
         raise CheckpointError(
             f"{file}: no nafnet, swinir, restormer or promptir in the published layout (its first keys are {some})"
         )
@@ -142,10 +151,6 @@ def _from_plain(
         params={f"backbone.{key}": value for key, value in cleaned.items()},
         params_ema={f"backbone.{key}": value for key, value in averaged.items()},
     )
-
-
-def _cleaned(weights: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {key.removeprefix("module."): value for key, value in weights.items() if isinstance(value, Tensor)}
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

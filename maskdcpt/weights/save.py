@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -36,7 +37,7 @@ def metadata_for(config: TrainConfig, class_names: tuple[str, ...], step: int, s
         "class_names": json.dumps(class_names),
         "step": str(step),
         "objective": config.objective.kind,
-        "score": "" if score is None else repr(score),
+        "score": repr(score) if score is not None and math.isfinite(score) else "",
         "config": to_toml(config),
     }
 
@@ -125,13 +126,23 @@ def load_state(folder: Path) -> dict[str, Any]:
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints and the one with the best score."""
     folders = checkpoint_folders(run)
-    scored = [(float(text), folder) for folder in folders if (text := _read_metadata(folder / MODEL).get("score"))]
+    scores = ((_score(_read_metadata(folder / MODEL).get("score", "")), folder) for folder in folders)
+    scored = [(score, folder) for score, folder in scores if score is not None]
     best = max(scored)[1] if scored else None
     for folder in folders[:-keep]:
         if folder != best:
             # Renamed first: a folder that is partly deleted must not look like a checkpoint.
             old = folder.rename(folder.with_name(f".{folder.name}.old"))
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _score(text: str) -> float | None:
+    """Return the score in metadata; None where there is none, or it is no finite number, which is never the best."""
+    try:
+        score = float(text)
+    except ValueError:
+        return None
+    return score if math.isfinite(score) else None
 
 
 def _read_metadata(file: Path) -> dict[str, str]:

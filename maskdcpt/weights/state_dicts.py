@@ -1,0 +1,141 @@
+"""The weights of a network in what a program saved: wrapped in dicts of many names, under prefixes of many wrappers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uirdata.validators import InvalidValue, shown
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LAYERS = ("intro.weight", "conv_first.weight", "patch_embed.proj.weight")
+"""The first layers of the networks, in all releases: what stands before such a name is a prefix of all names."""
+
+_WRAPPERS = (
+    "params", "state_dict", "model_state_dict", "model", "net", "network", "params_g", "net_g", "netG", "generator",
+    "module", "weights",
+)  # fmt: skip
+"""Names of a dict of weights, in the order of preference where there are several."""
+
+_MOST_LEVELS = 3
+
+
+@dataclass(frozen=True)
+class StateDicts:
+    """
+    The weights of one network.
+
+    Attributes:
+        params: the raw weights, by their own names; where no network was found, what has tensors.
+        params_ema: their EMA; empty if there is none.
+    """
+
+    params: Mapping[str, Tensor]
+    params_ema: Mapping[str, Tensor]
+
+
+def find_state_dicts(content: Mapping[object, object], where: str) -> StateDicts:
+    """
+    Return the weights in the content of a file.
+
+    The prefixes `module.` (DataParallel), `_orig_mod.` (torch.compile), and those of Lightning modules such as `net.`
+    are removed. Weights beside those of the network, such as those of a loss, are left out with a warning.
+
+    Args:
+        content: a state dict, or a dict that holds one, such as {"state_dict": ..., "epoch": 3}.
+        where: the file, for the warning.
+
+    Raises:
+        InvalidValue: there are several networks, or a tensor is not one of weights.
+    """
+    holders = {path: tensors for path, tensors in _dicts(content, ()) if _prefixes(tensors)}
+    if not holders:
+        tensors = next((tensors for _, tensors in _dicts(content, ()) if tensors), {})
+        return StateDicts(_checked(tensors), {})
+    averaged = {path: tensors for path, tensors in holders.items() if _is_ema(".".join(path))}
+    raw = {path: tensors for path, tensors in holders.items() if path not in averaged}
+    one = _without_prefix(_chosen(raw or averaged), where)
+    if averaged:
+        return StateDicts(one.params, _without_prefix(_chosen(averaged), where).params)
+    return one
+
+
+def _dicts(
+    content: Mapping[object, object], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield each dict with the tensors that are directly in it."""
+    yield (
+        path,
+        {k.replace("_orig_mod.", ""): v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)},
+    )
+    if len(path) < _MOST_LEVELS:
+        for name, value in content.items():
+            if isinstance(name, str) and isinstance(value, Mapping):
+                yield from _dicts(value, (*path, name))
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    found = {key.removesuffix(layer) for key in tensors for layer in _FIRST_LAYERS if key.endswith(layer)}
+    return sorted(prefix for prefix in found if not prefix or prefix.endswith("."))
+
+
+def _is_ema(name: str) -> bool:
+    return "ema" in name.lower().replace("-", "_").replace(".", "_").split("_") or name.lower().endswith("ema")
+
+
+def _chosen(holders: Mapping[tuple[str, ...], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    if len(holders) == 1:
+        return next(iter(holders.values()))
+    ranked = sorted(holders, key=lambda path: (len(path), _rank(path)))
+    first, second = ranked[:2]
+    if first and (len(first), _rank(first)) == (len(second), _rank(second)):
+        names = ", ".join(".".join(path) for path in ranked)
+        raise InvalidValue(f"contains several networks ({names}); save the state dict of one alone")
+    return holders[first]
+
+
+def _rank(path: tuple[str, ...]) -> int:
+    return _WRAPPERS.index(path[-1]) if path and path[-1] in _WRAPPERS else len(_WRAPPERS)
+
+
+def _without_prefix(tensors: Mapping[str, Tensor], where: str) -> StateDicts:
+    prefixes = _prefixes(tensors)
+    averaged = [prefix for prefix in prefixes if _is_ema(prefix.rstrip("."))]
+    raw = [prefix for prefix in prefixes if prefix not in averaged] or averaged
+    if "" in raw:
+        raw = [""]
+    if len(raw) > 1 or len(averaged) > 1:
+        names = ", ".join(prefix.rstrip(".") for prefix in prefixes)
+        raise InvalidValue(f"contains several networks ({names}); save the state dict of one alone")
+    kept = {key.removeprefix(raw[0]): value for key, value in tensors.items() if key.startswith(raw[0])}
+    ema = (
+        {key.removeprefix(averaged[0]): v for key, v in tensors.items() if key.startswith(averaged[0])}
+        if averaged
+        else {}
+    )
+    if not raw[0] and averaged:
+        kept = {key: value for key, value in kept.items() if not key.startswith(averaged[0])}
+    others = [key for key in tensors if not key.startswith((raw[0], *averaged))]
+    if others:
+        logger.warning(
+            "%s: %d weights beside those of the network are left out; the first is %s", where, len(others), others[0]
+        )
+    return StateDicts(_checked(kept), _checked(ema))
+
+
+def _checked(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Refuse tensors that are no floats, and those that claim more elements than the file holds for them."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InvalidValue(f"{shown(name)} is of {kind}, expected floats; quantised weights cannot be loaded")
+        if tensor.layout != torch.strided or tensor.device.type == "meta":
+            raise InvalidValue(f"{shown(name)} is a {tensor.layout} tensor on {tensor.device}, expected all its values")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise InvalidValue(f"{shown(name)} has {tensor.numel()} elements, more than the file holds for it")
+    return tensors
