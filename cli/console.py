@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ class Console:
     def data(self, document: Any) -> None:
         """Print the JSON document with `--json`; print nothing without it."""
         if self.as_json:
-            sys.stdout.write(redacted(json.dumps(document, indent=2, ensure_ascii=False, default=str)) + "\n")
+            text = json.dumps(_without_nan(document), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+            sys.stdout.write(redacted(text) + "\n")
 
     def line(self, text: str = "") -> None:
         """Print a line of the result; nothing with `--json`."""
@@ -99,6 +101,15 @@ class Console:
         from rich.console import Console as RichConsole
 
         return RichConsole(file=sys.stderr)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a document with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def cell(value: Any) -> str:

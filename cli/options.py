@@ -45,6 +45,11 @@ BACKBONE = click.option(
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1.")
 
 
+SKIP_BROKEN = click.option(
+    "--skip-broken", is_flag=True, help="Leave out images whose output or score is NaN or infinite; exit code 3."
+)
+
+
 _TRAINING_PACKAGES = frozenset({"torch", "safetensors"})
 """What the extra `train` installs, and all of `maskdcpt` imports."""
 

@@ -30,7 +30,7 @@ from maskdcpt.training.loop import TrainResult, train
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.load import load_checkpoint
 from uirdata import open_shards
-from uirdata.errors import SourceError
+from uirdata.errors import SourceError, UirError
 from uirdata.html_pages import centre
 from uirdata.images import RgbImage, to_uint8
 from uirdata.layout import Layout
@@ -286,14 +286,20 @@ def _rows(judged: EvalReport, compared: EvalReport, subset: Subset) -> list[Demo
             DemoRow(
                 degradation=one.name,
                 images=one.images,
-                lq=one.lq_psnr or 0.0,
-                restored=one.psnr or 0.0,
-                scratch=other.psnr or 0.0,
-                lq_ssim=one.lq_ssim or 0.0,
-                restored_ssim=one.ssim or 0.0,
+                lq=_known(one.lq_psnr),
+                restored=_known(one.psnr),
+                scratch=_known(other.psnr),
+                lq_ssim=_known(one.lq_ssim),
+                restored_ssim=_known(one.ssim),
             )
         )
     return rows
+
+
+def _known(value: float | None) -> float:
+    if value is None:
+        raise UirError("the demo's networks have outputs that are NaN or infinite, so there is no score to show")
+    return value
 
 
 def _curves(runs: Mapping[str, Path]) -> dict[str, dict[str, Sequence[tuple[float, float]]]]:

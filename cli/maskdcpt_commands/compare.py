@@ -6,15 +6,18 @@ from pathlib import Path
 
 import click
 
+from uirdata.errors import PartlyDone
+
 from ..console import Console
-from ..options import common
+from ..options import SKIP_BROKEN, common
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("--metric", default="psnr", show_default=True, metavar="NAME", help="psnr, ssim, lpips, ...")
+@SKIP_BROKEN
 @common
-def compare(runs: tuple[Path, ...], metric: str, console: Console) -> None:
+def compare(runs: tuple[Path, ...], metric: str, skip_broken: bool, console: Console) -> None:
     """
     Compare evaluations image by image, and test whether the differences are significant.
 
@@ -30,7 +33,7 @@ def compare(runs: tuple[Path, ...], metric: str, console: Console) -> None:
     """
     from maskdcpt.evaluation.compare import compare_runs
 
-    comparison = compare_runs(runs, metric)
+    comparison = compare_runs(runs, metric, skip_broken=skip_broken)
     console.data([row.to_document() for row in comparison])
     rows = []
     for row in comparison:
@@ -41,7 +44,7 @@ def compare(runs: tuple[Path, ...], metric: str, console: Console) -> None:
             {
                 "group": row.group,
                 "runs": f"{row.second} minus {row.first}",
-                "images": test.images,
+                "images": f"{test.images:,}" + (f", {row.broken:,} skipped" if row.broken else ""),
                 "scenes": test.scenes,
                 metric: f"{test.difference:+.{digits}f}",
                 "95 %": "" if low is None else f"{low:+.{digits}f} to {high:+.{digits}f}",
@@ -50,4 +53,7 @@ def compare(runs: tuple[Path, ...], metric: str, console: Console) -> None:
                 "p (ranks)": f"{row.p_ranks:.2g}",
             }
         )
-    console.table(rows, right=[metric, "95 %", "larger in", "p (mean)", "p (ranks)"])
+    console.table(rows, right=["images", metric, "95 %", "larger in", "p (mean)", "p (ranks)"])
+    broken = max(row.broken for row in comparison)
+    if broken:
+        raise PartlyDone(f"{broken} images are skipped, because their {metric} is NaN or infinite in one of the runs")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from uirdata.errors import PartlyDone, UsageError
+from uirdata.errors import PartlyDone, UirError, UsageError
 
 from ..console import Console
 from ..options import (
@@ -17,6 +17,7 @@ from ..options import (
     DEVICE,
     DRY_RUN,
     ROOT,
+    SKIP_BROKEN,
     CheckpointPlace,
     ShardPlace,
     common,
@@ -56,6 +57,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--tile", "tile_px", type=click.IntRange(0), default=0, help="Side of tiles, px; 0 uses whole images.")
 @click.option("--limit", type=click.IntRange(0), default=0, help="Images per degradation or test set; 0 uses all.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images of the same size at once.")
+@SKIP_BROKEN
 @DEVICE
 @ROOT
 @DRY_RUN
@@ -79,6 +81,7 @@ def evaluate(
     tile_px: int,
     limit: int,
     batch: int,
+    skip_broken: bool,
     device: str,
     root: Path,
     dry_run: bool,
@@ -127,7 +130,7 @@ def evaluate(
         "limit": limit,
         "swapped_mosaic": swapped_mosaic,
     }
-    setting = Setting(device, batch, weights)
+    setting = Setting(device, batch, weights, skip_broken=skip_broken)
     with console.progress() as progress:
         if bench_name is not None:
             bench: Bench | None = find_bench(bench_name)
@@ -163,7 +166,7 @@ def evaluate(
     _show(report, console)
     if bench is not None:
         _show_beside_paper(report, bench, console)
-    _raise_for(report)
+    _raise_for(report, skip_broken)
 
 
 def _named(metrics: tuple[str, ...]) -> list[str] | None:
@@ -261,6 +264,8 @@ def _row(report: EvalReport, means: Means, metrics: list[str]) -> dict[str, Any]
             row["gain"] = "" if means.gain is None else f"{means.gain:+.2f}"
     if report.mean.accuracy is not None:
         row["accuracy"] = "" if means.accuracy is None else f"{means.accuracy:.0%}"
+    if report.mean.broken:
+        row["NaN or infinite"] = means.broken
     if any(group.contamination for group in report.groups):
         row["overlap"] = "known" if means.contamination else ""
     return row
@@ -299,7 +304,13 @@ def _protocol_text(protocol: Protocol) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _raise_for(report: EvalReport) -> None:
+def _raise_for(report: EvalReport, skip_broken: bool) -> None:
+    if report.broken:
+        first, what = next(iter(report.broken.items()))
+        text = f"{len(report.broken)} images have outputs or scores that are NaN or infinite, such as {first} ({what})"
+        if skip_broken:
+            raise PartlyDone(f"{text}; the means are over the others")
+        raise UirError(f"{text}; their means are refused. --skip-broken averages the others, and counts these")
     if report.unreadable:
         raise PartlyDone(f"{len(report.unreadable)} images cannot be read; the scores are those of the others")
     if report.missing:

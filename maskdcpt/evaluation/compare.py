@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from maskdcpt.evaluation.score_files import TABLE
 from maskdcpt.evaluation.significance import PairedTest, holm, paired_test
 from uirdata.errors import UirError, UsageError, nearest
 
-_OF_IMAGES = ("key", "degradation", "level", "source", "height", "width", "named", "test_set", "scene")
+_OF_IMAGES = ("key", "degradation", "level", "source", "height", "width", "named", "test_set", "scene", "broken")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Compared:
         test: the result.
         p_mean: `test.p_mean`, adjusted for the number of comparisons (Holm).
         p_ranks: `test.p_ranks`, adjusted likewise.
+        broken: how many images are left out because one of the two is NaN or infinite.
     """
 
     group: str
@@ -37,6 +39,7 @@ class Compared:
     test: PairedTest
     p_mean: float
     p_ranks: float
+    broken: int = 0
 
     def to_document(self) -> dict[str, Any]:
         """Return plain values; p values adjusted."""
@@ -50,20 +53,21 @@ class _Run:
     rows: dict[str, dict[str, Any]]
 
 
-def compare_runs(runs: Sequence[str | Path], metric: str = "psnr") -> list[Compared]:
+def compare_runs(runs: Sequence[str | Path], metric: str = "psnr", *, skip_broken: bool = False) -> list[Compared]:
     """
     Compare evaluations with the first of them, on the images for which both have a score.
 
     Args:
         runs: folders that `maskdcpt eval --out` wrote, two at least, or NAME=FOLDER.
         metric: a column of images.parquet.
+        skip_broken: leave out images for which one of the two is NaN or infinite.
 
     Returns:
         One comparison for each run and each group of images, and one for all images.
 
     Raises:
         UsageError: fewer than two runs, no such metric, or no image in common.
-        UirError: a run cannot be read.
+        UirError: a run cannot be read, or a value is NaN or infinite and `skip_broken` is not set.
     """
     if len(runs) < 2:
         raise UsageError("name two evaluations at least: the folders that `maskdcpt eval --out` wrote")
@@ -73,10 +77,15 @@ def compare_runs(runs: Sequence[str | Path], metric: str = "psnr") -> list[Compa
         keys = [key for key, row in first.rows.items() if _known(row, other.rows.get(key), metric)]
         if not keys:
             raise UsageError(f"{first.name} and {other.name} have no image in common with a {metric} in both")
+        broken = [key for key in first.rows if key in other.rows and _is_broken(key, metric, first, other)]
+        if broken and not skip_broken:
+            raise UirError(
+                f"{first.name} and {other.name}: {len(broken)} images have no {metric} because it is NaN or infinite "
+                f"in one of them, such as {broken[0]}; --skip-broken compares the others, and counts these"
+            )
         groups: dict[str, list[str]] = {}
         for key in keys:
-            row = first.rows[key]
-            groups.setdefault(row["test_set"] or row["degradation"], []).append(key)
+            groups.setdefault(_group(first.rows[key]), []).append(key)
         if len(groups) > 1:
             groups["all"] = keys
         for group, members in groups.items():
@@ -85,13 +94,33 @@ def compare_runs(runs: Sequence[str | Path], metric: str = "psnr") -> list[Compa
                 [other.rows[key][metric] for key in members],
                 [first.rows[key]["scene"] or key for key in members],
             )
-            found.append(Compared(group, first.name, other.name, test, test.p_mean, test.p_ranks))
+            lost = sum(group in ("all", _group(first.rows[key])) for key in broken)
+            found.append(Compared(group, first.name, other.name, test, test.p_mean, test.p_ranks, lost))
     means, ranks = holm([row.p_mean for row in found]), holm([row.p_ranks for row in found])
     return [replace(row, p_mean=m, p_ranks=r) for row, m, r in zip(found, means, ranks, strict=True)]
 
 
 def _known(row: dict[str, Any], other: dict[str, Any] | None, metric: str) -> bool:
-    return other is not None and row[metric] is not None and other[metric] is not None
+    return other is not None and all(
+        value is not None and math.isfinite(value) for value in (row[metric], other[metric])
+    )
+
+
+def _group(row: dict[str, Any]) -> str:
+    group: str = row["test_set"] or row["degradation"]
+    return group
+
+
+def _is_broken(key: str, metric: str, *runs: _Run) -> bool:
+    return any(_is_broken_row(run.rows[key], metric) for run in runs)
+
+
+def _is_broken_row(row: dict[str, Any], metric: str) -> bool:
+    if row[metric] is not None:
+        return not math.isfinite(row[metric])
+    # The tables of earlier releases have no such column.
+    what = (row.get("broken") or "").split(", ")
+    return metric in what or ("output" in what and not metric.startswith("lq_"))
 
 
 def _read(text: str, metric: str) -> _Run:

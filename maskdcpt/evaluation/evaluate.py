@@ -9,6 +9,7 @@ set and then over those. `lq_psnr` and `lq_ssim` are the same scores of the LQ, 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +126,12 @@ def evaluate(
         done = run_job(Job(evaluator, cases, chosen, how, out, process), {**digests, **place}, progress or Silent())
         names = list(dict.fromkeys(row.degradation for row in done.rows))
         parts = tuple(
-            _with_set_metrics(means_of((r for r in done.rows if r.degradation == name), name), name, done)
+            _with_set_metrics(
+                means_of((r for r in done.rows if r.degradation == name), name, skip_broken=how.skip_broken),
+                name,
+                done,
+                how.skip_broken,
+            )
             for name in names
         )
         report = EvalReport(
@@ -140,6 +146,7 @@ def evaluate(
             unreadable=done.unreadable,
             training=training_data(restoring).sentences,
             backbone=restoring.backbone,
+            broken=_broken(done),
             **_learned_facts(learned, digests),
         )
         _finish(report, done, evaluator, out, process, grids=how.grids)
@@ -208,7 +215,12 @@ def evaluate_bench(
         known = {test_set.name: test_set for test_set in bench.sets}
         parts = tuple(
             replace(
-                _with_set_metrics(means_of((r for r in done.rows if r.test_set == name), name), name, done),
+                _with_set_metrics(
+                    means_of((r for r in done.rows if r.test_set == name), name, skip_broken=how.skip_broken),
+                    name,
+                    done,
+                    how.skip_broken,
+                ),
                 expected=known[name].images,
                 contamination=tuple(contamination(known[name], training.sources, layout, overlaps)),
             )
@@ -222,15 +234,19 @@ def evaluate_bench(
             protocol=chosen,
             class_names=evaluator.class_names,
             images=done.rows,
-            by_degradation=tuple(means_of((r for r in done.rows if r.degradation == kind), kind) for kind in kinds),
+            by_degradation=tuple(
+                means_of((r for r in done.rows if r.degradation == kind), kind, skip_broken=how.skip_broken)
+                for kind in kinds
+            ),
             mean=mean_of_means(parts),
             unreadable=done.unreadable,
             bench=bench.name,
             by_set=parts,
-            cells=tuple(_cell(bench, cell, parts, done.rows) for cell in bench.cells),
+            cells=tuple(_cell(bench, cell, parts, done.rows, how.skip_broken) for cell in bench.cells),
             missing=missing,
             training=training.sentences,
             backbone=restoring.backbone,
+            broken=_broken(done),
             **_learned_facts(learned, digests),
         )
         _finish(report, done, evaluator, out, process, grids=how.grids)
@@ -310,21 +326,40 @@ def _scorer(protocol: Protocol, setting: Setting, process: Process) -> LearnedSc
     return LearnedScorer(learned_metrics(protocol.learned), setting.weights, process.device, setting.engine)
 
 
-def _with_set_metrics(means: Means, group: str, done: Done) -> Means:
-    return replace(means, learned={**means.learned, **done.set_metrics.get(group, {})})
+def _with_set_metrics(means: Means, group: str, done: Done, skip_broken: bool) -> Means:
+    found = done.set_metrics.get(group, {})
+    # Of an output that is not finite no picture was written: the metric is that of the others.
+    outputs = any(row.is_broken("psnr") for row in done.rows if (row.test_set or row.degradation) == group)
+    refused = outputs and not skip_broken
+    known = {name: None if refused or not _is_finite(value) else value for name, value in found.items()}
+    return replace(means, learned={**means.learned, **known})
 
 
-def _cell(bench: Bench, cell: Cell, parts: Sequence[Means], rows: Sequence[ImageScore]) -> CellMeans:
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _broken(done: Done) -> dict[str, str]:
+    """Return what is not finite: by the key of the image, and of metrics of sets by the group."""
+    groups = {
+        group: ", ".join(name for name, value in found.items() if value is not None and not math.isfinite(value))
+        for group, found in done.set_metrics.items()
+    }
+    return {row.key: row.broken for row in done.rows if row.broken} | {k: v for k, v in groups.items() if v}
+
+
+def _cell(bench: Bench, cell: Cell, parts: Sequence[Means], rows: Sequence[ImageScore], skip_broken: bool) -> CellMeans:
     names = [test_set.name for test_set in cell.sets]
     mine = [part for part in parts if part.name in names]
     images = [row for row in rows if row.test_set in names]
+    over = means_of(images, cell.name, intervals=False, skip_broken=skip_broken)
     values, pooled = {}, {}
     for metric in bench.metrics:
         # A metric that was not computed for every set has no value: a mean of fewer sets is not that of the cell.
         each = [part.value(metric) for part in mine]
         if each and None not in each:
             values[metric] = mean_of(each) or 0.0
-        over_all = mean_of(row.value(metric) for row in images)
+        over_all = over.value(metric)
         if over_all is not None:
             pooled[metric] = over_all
     missing = tuple(name for name in names if name not in {part.name for part in mine})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from maskdcpt.evaluation.cases import Case, Loaded
 from maskdcpt.evaluation.scores import ImageScore, Protocol
 from maskdcpt.images import Image, image_tensor, to_rgb, write_image
 from maskdcpt.metrics import psnr, ssim
-from maskdcpt.metrics.base import MOST_DB, rounded
+from maskdcpt.metrics.base import finite_images, mean_db, rounded
 from maskdcpt.metrics.learned import LearnedScorer
 from maskdcpt.networks.classify import named_classes
 from maskdcpt.restoring.tiling import check_tile, restored_image
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import Checkpoint
-from uirdata.errors import UsageError
+from uirdata.errors import UirError, UsageError
 
 
 class Evaluator:
@@ -90,7 +91,10 @@ class Evaluator:
         lq = self._batch([item.lq for item in loaded])
         gts = [item.gt for item in loaded if item.gt is not None]
         gt = self._batch(gts) if gts else None
-        restored = self._restored(lq)
+        output = self._restored(lq)
+        finite = [True] * len(cases) if output is None else finite_images(output)
+        # Black in place of what is no image, so that the metrics of the others can be computed; it gets no score.
+        restored = None if output is None else torch.where(_by_image(finite, output), output, 0.0).clamp(0, 1)
         values: dict[str, list[float | None]] = {}
         for prefix, image in (("", restored), ("lq_", lq)):
             values |= {prefix + name: scores for name, scores in self._compared(image, gt, len(cases)).items()}
@@ -99,36 +103,54 @@ class Evaluator:
             for prefix, image in (("", restored), ("lq_", lq.clamp(0, 1))):
                 learned |= {prefix + name: scores for name, scores in self.learned.score(image, gt).items()}
         for index, (restored_file, gt_file) in enumerate(image_files):
-            if restored is not None and gt is not None:
+            if restored is not None and gt is not None and finite[index]:
                 write_image(restored_file, to_rgb(restored[index]))
                 write_image(gt_file, to_rgb(gt[index]))
         names = self._names(lq)
-        return [
-            ImageScore(
-                key=case.key,
-                degradation=case.degradation,
-                level=case.level,
-                source=case.source,
-                height=lq.shape[-2],
-                width=lq.shape[-1],
-                psnr=values["psnr"][index],
-                ssim=values["ssim"][index],
-                lq_psnr=values["lq_psnr"][index],
-                lq_ssim=values["lq_ssim"][index],
-                named=names[index],
-                test_set=case.test_set,
-                scene=case.scene,
-                learned={name: scores[index] for name, scores in learned.items()},
+        found = []
+        for index, case in enumerate(cases):
+            own = {name: scores[index] for name, scores in (values | learned).items()}
+            broken = [name for name, value in own.items() if value is not None and not math.isfinite(value)]
+            if not finite[index]:
+                broken = ["output", *(name for name in broken if name.startswith("lq_"))]
+            broken += ["class"] if names[index] is None else []
+            for name in own:
+                if name in broken or (not finite[index] and not name.startswith("lq_")):
+                    own[name] = None
+            found.append(
+                ImageScore(
+                    key=case.key,
+                    degradation=case.degradation,
+                    level=case.level,
+                    source=case.source,
+                    height=lq.shape[-2],
+                    width=lq.shape[-1],
+                    psnr=own["psnr"],
+                    ssim=own["ssim"],
+                    lq_psnr=own["lq_psnr"],
+                    lq_ssim=own["lq_ssim"],
+                    named=names[index] or "",
+                    test_set=case.test_set,
+                    scene=case.scene,
+                    learned={name: own[name] for name in learned},
+                    broken=", ".join(broken),
+                )
             )
-            for index, case in enumerate(cases)
-        ]
+        return found
 
     @torch.inference_mode()
     def restore(self, lq: Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Restore one image as it is scored: (H, W, 3) to RGB uint8 of the same size; the LQ if nothing restores."""
+        """
+        Restore one image as it is scored: (H, W, 3) to RGB uint8 of the same size; the LQ if nothing restores.
+
+        Raises:
+            UirError: the output of the network is not finite.
+        """
         batch = self._batch([lq])
-        restored = self._restored(batch)
-        return to_rgb((batch if restored is None else restored)[0])
+        output = self._restored(batch)
+        if output is not None and not all(finite_images(output)):
+            raise UirError("the output of the network is NaN or infinite; it is no image")
+        return to_rgb((batch if output is None else output.clamp(0, 1))[0])
 
     def _batch(self, images: Sequence[Image]) -> Tensor:
         batch = torch.cat([image_tensor(image) for image in images]).to(self._device)
@@ -137,7 +159,7 @@ class Evaluator:
     def _restored(self, lq: Tensor) -> Tensor | None:
         if self._restorer is None:
             return None
-        return restored_image(self._restorer, lq, self._protocol.tile_px).clamp(0, 1)
+        return restored_image(self._restorer, lq, self._protocol.tile_px)
 
     def _compared(self, image: Tensor | None, gt: Tensor | None, count: int) -> dict[str, list[float | None]]:
         if image is None or gt is None:
@@ -152,11 +174,16 @@ class Evaluator:
             )
         fits = min(height, width) - 2 * p.crop_border >= 11
         return {
-            "psnr": [min(MOST_DB, value) for value in psnr(image, gt, **how).tolist()],
+            "psnr": [mean_db(value) for value in psnr(image, gt, **how).tolist()],
             "ssim": ssim(image, gt, **how).tolist() if fits else [None] * count,
         }
 
-    def _names(self, lq: Tensor) -> list[str]:
+    def _names(self, lq: Tensor) -> list[str | None]:
+        """Return the class of each image; "" without a classifier, None where its logits are not finite."""
         if self._namer is None:
             return [""] * len(lq)
-        return [self.class_names[label] for label in named_classes(self._namer, lq)]
+        return [None if label is None else self.class_names[label] for label in named_classes(self._namer, lq)]
+
+
+def _by_image(values: Sequence[bool], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device)[:, None, None, None]

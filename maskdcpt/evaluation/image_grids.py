@@ -89,6 +89,8 @@ def _square(image: RgbImage) -> RgbImage:
 
 
 def _goodness(row: ImageScore) -> float | None:
+    if row.broken:
+        return None
     if row.psnr is not None and row.lq_psnr is not None:
         return row.psnr - row.lq_psnr
     known = [value for name, value in row.learned.items() if not name.startswith("lq_") and value is not None]

@@ -30,6 +30,8 @@ class Setting:
         weights: folder of the learned metrics' weights; torch's cache when None.
         engine: of learned metrics; pyiqa when None.
         grids: write the best, the median and the worst image of each group.
+        skip_broken: average over the other images where outputs or scores are NaN or infinite; otherwise the means that
+            these belong to are refused.
     """
 
     device: str = "auto"
@@ -37,6 +39,7 @@ class Setting:
     weights: Path | None = None
     engine: Engine | None = None
     grids: bool = True
+    skip_broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ def _score_share(job: Job, kept: ScoreRows, folder: Path, progress: Progress) ->
             image_files = [_image_paths(case, folder) for case in cases] if draws else []
             for score in job.evaluator.score(cases, loaded, image_files):
                 kept.add(score)
+                if score.broken:
+                    progress.note(f"{score.key}: NaN or infinite: {score.broken}; it has no score")
             progress.advance("evaluate", len(cases))
     finally:
         progress.end("evaluate")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from maskdcpt.evaluation.scores import EvalReport
 from maskdcpt.evaluation.test_sets import Bench
 from uirdata.errors import UirError, UsageError, nearest
+from uirdata.validators import json_object, load_json, naming
 
 NUMBERS = "paper_tables.toml"
 _DIGITS = {"psnr": 2, "accuracy": 0, "ssim": 3, "lpips": 3, "fid": 2, "piqe": 2, "brisque": 2}
@@ -150,11 +150,16 @@ def own_row(table: PaperTable, name: str, report: Path) -> Row:
     """
     file = report / "report.json" if report.is_dir() else report
     try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        with naming(UirError, str(file)):
+            document = json_object(load_json(file.read_bytes()))
         means: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in document["by_degradation"]}
         of_bench = {cell["name"]: cell for cell in document.get("cells", ()) if cell["table"] == table.number}
-        short = {part["name"] for part in document.get("by_set", ()) if part["expected"] not in (0, part["images"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        short = {
+            part["name"]
+            for part in (*document.get("by_set", ()), *document["by_degradation"])
+            if part.get("expected", 0) not in (0, part.get("images")) or part.get("broken", 0)
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UirError(f"{file}: cannot be read as a report of `maskdcpt eval --out` ({error})") from error
     cells, partial = {}, set()
     for column in table.columns:
@@ -165,7 +170,9 @@ def own_row(table: PaperTable, name: str, report: Path) -> Row:
             value = means.get(column.degradation, {}).get(column.metric)
         if isinstance(value, (int, float)):
             cells[column.id] = float(value)
-        if cell and (cell["missing"] or short.intersection(cell["sets"])):
+        if (cell and (cell["missing"] or short.intersection(cell["sets"]))) or (
+            not document.get("bench") and column.degradation in short
+        ):
             partial.add(column.id)
     if not cells:
         raise UirError(f"{file}: has no value for any column of table {table.number}")
@@ -182,7 +189,7 @@ def beside_paper(report: EvalReport, bench: Bench) -> list[dict[str, str]]:
     candidates = [row for row in table.rows if "MaskDCPT" in row.method]
     alike = [row for row in candidates if report.backbone in row.method.lower()]
     theirs = (alike or candidates)[0]
-    short = {means.name for means in report.by_set if means.expected not in (0, means.images)}
+    short = {means.name for means in report.by_set if means.expected not in (0, means.images) or means.broken}
     lines = []
     for cell in report.cells:
         for column in (column for column in table.columns if column.cell == cell.name):

@@ -89,7 +89,7 @@ class ScoreRows:
         with writing(self._folder / TABLE) as partial:
             pq.write_table(pa.Table.from_pylist([row.flat() for row in report.images]), partial)
         with writing(self._folder / REPORT) as partial:
-            partial.write_text(json.dumps(report.to_document(), indent=2) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(report.to_document(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     def _read(self, path: Path) -> dict[str, ImageScore]:
         if not path.exists():
@@ -121,7 +121,7 @@ class ScoreRows:
 
 
 def _line(score: ImageScore) -> str:
-    return json.dumps(asdict(score)) + "\n"
+    return json.dumps(asdict(score), allow_nan=False) + "\n"
 
 
 def _identity(line: bytes) -> object:

@@ -62,6 +62,8 @@ class ImageScore:
         test_set: name of the test set; "" for samples of shards.
         scene: name of the scene.
         learned: learned metrics by name; those of the LQ begin with "lq_".
+        broken: what is NaN or infinite, and has no score therefore: "output", of the network; "class", of the
+            classifier; or names of metrics. "" for nothing.
     """
 
     key: str
@@ -78,6 +80,13 @@ class ImageScore:
     test_set: str = ""
     scene: str = ""
     learned: Mapping[str, float | None] = field(default_factory=dict)
+    broken: str = ""
+
+    def is_broken(self, metric: str) -> bool:
+        """Return whether a metric, or accuracy, has no value because something is NaN or infinite."""
+        what = self.broken.split(", ")
+        of_output = not metric.startswith("lq_") and metric != "accuracy"
+        return metric in what or (of_output and "output" in what) or (metric == "accuracy" and "class" in what)
 
     def value(self, metric: str) -> float | None:
         """Return a score by name, such as psnr, lq_ssim or lpips."""
@@ -100,7 +109,7 @@ class Means:
 
     Attributes:
         name: of the degradation or test set; "mean" for the mean over them.
-        images: how many.
+        images: how many the means are over.
         psnr: of the restored images, in dB.
         lq_psnr: of the LQ, in dB.
         ssim: of the restored images.
@@ -111,6 +120,8 @@ class Means:
         intervals: 95 % intervals of the restored images' means, by metric.
         expected: number of images as published; 0 where it is not known.
         contamination: what is known of its scenes in the training data.
+        broken: how many images have outputs or scores that are NaN or infinite. Without `Setting.skip_broken` the means
+            that they belong to are None; with it they are over the other images, which `images` counts.
     """
 
     name: str
@@ -125,6 +136,7 @@ class Means:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     expected: int = 0
     contamination: tuple[str, ...] = ()
+    broken: int = 0
 
     @property
     def gain(self) -> float | None:
@@ -192,6 +204,7 @@ class EvalReport:
         variants: of the learned metrics, as they are pinned.
         digests: sha256 of the weights of learned metrics, and of the checkpoint.
         backbone: of the checkpoint.
+        broken: what is NaN or infinite, by the key of the image, or the name of the group for metrics of sets.
     """
 
     checkpoint: str
@@ -212,6 +225,7 @@ class EvalReport:
     variants: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     backbone: str = ""
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[Means, ...]:
@@ -241,36 +255,59 @@ class EvalReport:
         return document
 
 
-def means_of(images: Iterable[ImageScore], name: str, *, intervals: bool = True) -> Means:
-    """Average the rows of one degradation or test set."""
+def means_of(images: Iterable[ImageScore], name: str, *, intervals: bool = True, skip_broken: bool = False) -> Means:
+    """
+    Average the rows of one degradation or test set.
+
+    Args:
+        images: the rows.
+        name: of the degradation or test set.
+        intervals: compute their 95 % intervals too.
+        skip_broken: leave out images with outputs or scores that are not finite. Otherwise the means of what is not
+            finite are None: a mean over the other images alone would be that of another set.
+    """
     rows = list(images)
+    broken = sum(bool(row.broken) for row in rows)
+    if skip_broken:
+        rows = [row for row in rows if not row.broken]
+
+    def mean(metric: str, values: Iterable[float | None]) -> float | None:
+        return None if any(row.is_broken(metric) for row in rows) else mean_of(values)
+
+    def mean_value(metric: str) -> float | None:
+        return mean(metric, (row.value(metric) for row in rows))
+
     named = [(row.degradation, row.named) for row in rows if row.named]
     learned = list(dict.fromkeys(metric for row in rows for metric in row.learned))
     found: dict[str, tuple[float, float]] = {}
     for metric in ("psnr", "ssim", *(name for name in learned if not name.startswith("lq_"))):
         known = [(value, row.scene) for row in rows if (value := row.value(metric)) is not None]
-        interval = confidence_interval([v for v, _ in known], [s for _, s in known]) if known and intervals else None
+        wanted = known and intervals and not any(row.is_broken(metric) for row in rows)
+        interval = confidence_interval([v for v, _ in known], [s for _, s in known]) if wanted else None
         if interval is not None:
             found[metric] = interval
     degradations = {row.degradation for row in rows}
     return Means(
         name=name,
         images=len(rows),
-        psnr=mean_of(row.psnr for row in rows),
-        lq_psnr=mean_of(row.lq_psnr for row in rows),
-        ssim=mean_of(row.ssim for row in rows),
-        lq_ssim=mean_of(row.lq_ssim for row in rows),
-        accuracy=mean_of(float(truth in class_name.split("+")) for truth, class_name in named),
+        psnr=mean_value("psnr"),
+        lq_psnr=mean_value("lq_psnr"),
+        ssim=mean_value("ssim"),
+        lq_ssim=mean_value("lq_ssim"),
+        accuracy=mean("accuracy", (float(truth in class_name.split("+")) for truth, class_name in named)),
         degradation=degradations.pop() if len(degradations) == 1 else "",
-        learned={metric: mean_of(row.learned.get(metric) for row in rows) for metric in learned},
+        learned={metric: mean_value(metric) for metric in learned},
         intervals=found,
+        broken=broken,
     )
 
 
 def mean_of_means(parts: Sequence[Means]) -> Means:
-    """Average means, each with the same weight however many images it has."""
+    """Average means, each with the same weight however many images it has; None where one is refused."""
 
     def over(value: Callable[[Means], float | None]) -> float | None:
+        if any(part.broken and value(part) is None for part in parts):
+            return None
         return mean_of(value(part) for part in parts)
 
     learned = list(dict.fromkeys(metric for part in parts for metric in part.learned))
@@ -282,7 +319,8 @@ def mean_of_means(parts: Sequence[Means]) -> Means:
         ssim=over(lambda part: part.ssim),
         lq_ssim=over(lambda part: part.lq_ssim),
         accuracy=over(lambda part: part.accuracy),
-        learned={metric: mean_of(part.learned.get(metric) for part in parts) for metric in learned},
+        learned={metric: over(lambda part, metric=metric: part.learned.get(metric)) for metric in learned},  # type: ignore[misc]
+        broken=sum(part.broken for part in parts),
     )
 
 

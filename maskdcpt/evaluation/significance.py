@@ -33,7 +33,11 @@ def confidence_interval(values: Sequence[float], groups: Sequence[str]) -> tuple
 
     Returns:
         None where there are fewer than two scenes.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
     """
+    _check_finite(values)
     sums, counts = _grouped(values, groups)
     if len(sums) < 2:
         return None
@@ -84,10 +88,11 @@ def paired_test(first: Sequence[float], second: Sequence[float], groups: Sequenc
         groups: the scene of each image; a scene is flipped as a whole.
 
     Raises:
-        ValueError: the lengths differ, or there is nothing to compare.
+        ValueError: the lengths differ, there is nothing to compare, or a value is NaN or infinite.
     """
     if not len(first) == len(second) == len(groups) or not first:
         raise ValueError(f"cannot pair {len(first)}, {len(second)} and {len(groups)} values")
+    _check_finite([*first, *second])
     differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     sums, _ = _grouped(differences.tolist(), groups)
     ranks, _ = _grouped(_signed_ranks(differences).tolist(), groups)
@@ -168,7 +173,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
     Returns:
         None for fewer than two values.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
     """
+    _check_finite(values)
     count = len(values)
     if count < 2:
         return None
@@ -176,6 +185,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     error = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1) / count)
     reach = _student_t(count - 1) * error
     return mean - reach, mean + reach
+
+
+def _check_finite(values: Sequence[float]) -> None:
+    broken = sum(not math.isfinite(value) for value in values)
+    if broken:
+        raise ValueError(f"{broken} of {len(values)} values are NaN or infinite; leave these images out by name")
 
 
 _FEW = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -111,3 +112,20 @@ def _prepared(x: Tensor, quantise: bool, y_channel: bool, crop_border: int) -> T
 
 MOST_DB = 100.0
 """The PSNR in dB used in means for an image that equals its GT, whose PSNR is infinite."""
+
+
+def mean_db(psnr: float) -> float | None:
+    """
+    Return a PSNR as it is averaged: infinity, of equal images, as 100 dB; None for what is no number.
+
+    >>> mean_db(31.5), mean_db(math.inf), mean_db(math.nan)
+    (31.5, 100.0, None)
+    """
+    # Not min(MOST_DB, psnr), which is 100 for NaN.
+    return min(psnr, MOST_DB) if psnr > -math.inf else None
+
+
+def finite_images(x: Tensor) -> list[bool]:
+    """Return for each image of (B, C, H, W), before it is clipped, whether all its values are finite."""
+    found: list[bool] = torch.isfinite(x).flatten(1).all(1).tolist()
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -78,7 +77,8 @@ class LearnedScorer:
             gt: the same; None where there is none.
 
         Returns:
-            One value per image, by metric; None where there is no GT to compare with, or the image is too small.
+            One value per image, by metric; None where there is no GT to compare with, or the image is too small; NaN or
+            an infinity where the metric computed that.
         """
         found: dict[str, list[float | None]] = {}
         for metric in self.of_images:
@@ -88,18 +88,13 @@ class LearnedScorer:
             images = (restored, gt if metric.needs_gt else None)
             a, b = (rounded(x) if metric.rounded and x is not None else x for x in images)
             assert a is not None
-            values = self._scores[metric.name](a, b).tolist()
-            found[metric.name] = [value if math.isfinite(value) else None for value in values]
+            found[metric.name] = self._scores[metric.name](a, b).tolist()
         return found
 
     def distances(self, restored: Path, gt: Path) -> dict[str, float | None]:
-        """Compare two folders of PNG files; None for fewer than two images, which have no covariance."""
+        """Compare two folders of PNG files; None for fewer than two images, which have no covariance. May be NaN."""
         few = len(list(restored.glob("*.png"))) < 2
-        found: dict[str, float | None] = {}
-        for name, distance in self._distances.items():
-            value = math.nan if few else distance(restored, gt)
-            found[name] = value if math.isfinite(value) else None
-        return found
+        return {name: None if few else distance(restored, gt) for name, distance in self._distances.items()}
 
 
 def learned_metrics(names: Sequence[str]) -> tuple[LearnedMetric, ...]:

@@ -12,9 +12,9 @@ from maskdcpt.masking import MASK_KINDS, PatchMask
 from maskdcpt.networks.networks import Networks
 
 
-def named_classes(networks: Networks, lq: Tensor) -> list[int]:
+def named_classes(networks: Networks, lq: Tensor) -> list[int | None]:
     """
-    Return the label with the largest logit for each image of (B, 3, H, W).
+    Return the label with the largest logit for each image of (B, 3, H, W); None where a logit is NaN or infinite.
 
     A classifier that was trained on masked images is applied to masked images, with the same mask for every image. A
     whole image has other statistics than its training images: the accuracy of five short pre-trainings on the sample
@@ -30,4 +30,5 @@ def named_classes(networks: Networks, lq: Tensor) -> list[int]:
         drawn = draw(1, *image.shape[-2:], objective.mask_patch, objective.mask_ratio, generator)
         mask = PatchMask(drawn.visible.expand(len(lq), -1, -1, -1)).to(lq.device)
     logits = networks.classify(networks.encode(image, mask).features)
-    return [int(label) for label in logits.argmax(dim=1)]
+    finite = torch.isfinite(logits).all(dim=1).tolist()
+    return [int(label) if known else None for label, known in zip(logits.argmax(dim=1), finite, strict=True)]

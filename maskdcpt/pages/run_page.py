@@ -188,7 +188,11 @@ def _evaluation(folder: Path, report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _line(group: Mapping[str, Any]) -> dict[str, object]:
-    line: dict[str, object] = {"": group["name"], "images": group["images"]}
+    broken = f" ({group['broken']:,} more are NaN or infinite)" if group.get("broken") else ""
+    line: dict[str, object] = {
+        "": group["name"],
+        "images": f"{group['images']:,}{broken}" if broken else group["images"],
+    }
     learned: Mapping[str, float | None] = group.get("learned", {})
     for metric in ("psnr", "ssim", *(name for name in learned if not name.startswith("lq_"))):
         digits = 3 if metric in ("ssim", "lpips") else 2

@@ -147,22 +147,31 @@ class Restorer:
             (H, W, 3) RGB of the image's depth, clipped and rounded.
 
         Raises:
-            UirError: out of memory, even for the smallest tile.
+            UirError: out of memory, even for the smallest tile, or the output of the network is not finite.
         """
         scaled = torch.from_numpy(image.pixels.astype(np.float32)).permute(2, 0, 1)[None] / image.most
-        restored = self._restored(scaled.to(self.device))[0].clamp_(0, 1)
+        output = self._restored(scaled.to(self.device))[0]
+        broken = int((~torch.isfinite(output)).any(dim=0).sum())
+        if broken:
+            # Clipped, infinities would be white, and NaN black.
+            raise UirError(
+                f"the output of the network is NaN or infinite in {broken:,} of {image.pixels.shape[0]} x "
+                f"{image.pixels.shape[1]} pixels, so nothing is written; check the weights, or choose --device cpu"
+            )
+        restored = output.clamp_(0, 1)
         values = restored.permute(1, 2, 0).cpu().numpy().astype(np.float64) * image.most
         rounded = np.rint(values)
         return rounded.astype(np.uint8) if image.most == 255 else rounded.astype(np.uint16)
 
     @torch.inference_mode()
     def name(self, image: RgbImage) -> str:
-        """Return the class of (H, W, 3) RGB uint8, from its middle 1024 x 1024 at most; "" without a classifier."""
+        """Return the class of (H, W, 3) RGB uint8, from its middle 1024 x 1024 at most; "" where no class is known."""
         if self._namer is None:
             return ""
         top, left = max(0, image.shape[0] - NAMED_PX) // 2, max(0, image.shape[1] - NAMED_PX) // 2
         window = to_tensor(image[top : top + NAMED_PX, left : left + NAMED_PX]).to(self.device)
-        return self.class_names[named_classes(self._namer, window)[0]]
+        (label,) = named_classes(self._namer, window)
+        return "" if label is None else self.class_names[label]
 
     def tile_for(self, height: int, width: int) -> int:
         """

@@ -245,7 +245,9 @@ def _evaluate(comparison: Comparison, task: Task, config: TrainConfig, checkpoin
     accuracy: float | None = None
     if checkpoint is not None and load_checkpoint(checkpoint).weights("classifier", "params"):
         accuracy = read_curves(checkpoint)["validation/accuracy"].values[-1]
-    curve = read_curves(run)["validation/psnr"]
+    curve = read_curves(run).get("validation/psnr")
+    if curve is None:
+        raise UirError(f"{run}: no validation has a PSNR; the outputs of the network are NaN or infinite")
     return Outcome(
         task=task,
         psnr=_number(report.mean.psnr),
@@ -262,7 +264,9 @@ def _evaluate(comparison: Comparison, task: Task, config: TrainConfig, checkpoin
 
 def _number(value: float | None) -> float:
     if value is None:
-        raise UirError("a run could not be evaluated: its checkpoint does not restore")
+        raise UirError(
+            "a run could not be evaluated: its checkpoint does not restore, or has outputs that are NaN or infinite"
+        )
     return value
 
 

@@ -7,6 +7,7 @@ of a run is its weights, its optimiser state, and the number of samples it has s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ from uirdata.errors import UirError, UsageError
 from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.progress import Progress, Silent
 from uirdata.subsets import Subset
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -349,6 +352,13 @@ class _Loop:
                     f"{name} {values[name]:.4g}" for name in ("psnr", "lq_psnr", "accuracy", "pixel") if name in values
                 ]
                 self.progress.note(f"step {self.state.step:,}, held-out samples: {', '.join(scores)}")
+            if values.get("broken"):
+                logger.warning(
+                    "step %s: the outputs for %.0f held-out samples are NaN or infinite; there is no mean, and this "
+                    "checkpoint is not the best",
+                    self.state.step,
+                    values["broken"],
+                )
         self.process.wait()
 
     def _track(self, values: dict[str, Any]) -> None:

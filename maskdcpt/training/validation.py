@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from maskdcpt.data.batches import Batch, pack
 from maskdcpt.data.crops import middle_window
 from maskdcpt.data.samples import Samples, open_samples
 from maskdcpt.metrics import psnr
-from maskdcpt.metrics.base import MOST_DB
+from maskdcpt.metrics.base import finite_images, mean_db
 from maskdcpt.networks.networks import Networks
 from maskdcpt.objectives import OBJECTIVES
 from maskdcpt.objectives.step_masks import step_mask
@@ -62,6 +63,8 @@ class Validator:
             For fine-tuning: `psnr` and `lq_psnr`, the mean over degradations, and `psnr/<degradation>`, in dB.
             For pre-training: `accuracy` of the classifier on unmasked images, and `pixel`, the mean absolute difference
             of the reconstruction under the masks of step 0.
+            Where outputs are NaN or infinite, `broken` counts these images, and the means that they belong to are
+            missing: the checkpoint has no score, and is not the best.
             {} without held-out samples.
         """
         if not self._samples or not self._indices:
@@ -71,40 +74,48 @@ class Validator:
         return self._restoration(networks, self._samples)
 
     def _restoration(self, networks: Networks, samples: Samples) -> dict[str, float]:
-        restored: dict[str, list[float]] = {}
-        given: dict[str, list[float]] = {}
+        restored: dict[str, list[float | None]] = {}
+        given: dict[str, list[float | None]] = {}
         for index in self._indices:
             item = samples[index]
             batch = _whole(item.lq, item.gt, VALIDATION_CROP, self._device)
             name = str(samples.degradations[index])
-            image = networks.backbone.restore(batch.lq).clamp(0, 1)
-            restored.setdefault(name, []).append(_db(image, batch.gt))
+            output = networks.backbone.restore(batch.lq)
+            # Clipped, an infinity would look like a white pixel.
+            value = _db(output.clamp(0, 1), batch.gt) if all(finite_images(output)) else None
+            restored.setdefault(name, []).append(value)
             given.setdefault(name, []).append(_db(batch.lq, batch.gt))
-        means = {name: float(np.mean(values)) for name, values in restored.items()}
-        return {
-            "psnr": float(np.mean(list(means.values()))),
-            "lq_psnr": float(np.mean([np.mean(values) for values in given.values()])),
-            **{f"psnr/{name}": value for name, value in means.items()},
-        }
+        means = {name: _mean(values) for name, values in restored.items()}
+        return _without_none(
+            {
+                "psnr": _mean(list(means.values())),
+                "lq_psnr": _mean([_mean(values) for values in given.values()]),
+                **{f"psnr/{name}": value for name, value in means.items()},
+                "broken": _count(value for values in restored.values() for value in values),
+            }
+        )
 
     def _pretraining(self, networks: Networks, samples: Samples) -> dict[str, float]:
         crop = self._config.data.crop
-        right: list[float] = []
-        pixel: list[float] = []
+        right: list[float | None] = []
+        pixel: list[float | None] = []
         for start in range(0, len(self._indices), 8):
             items = [samples[index] for index in self._indices[start : start + 8]]
             windows = [(middle_window(i.lq, crop), middle_window(i.gt, crop), i.label, 0) for i in items]
             batch = pack(windows).unpack(self._device)
             if networks.classifier is not None:
                 logits = networks.classify(networks.encode(batch.lq).features)
-                right += (logits.argmax(1) == batch.label).float().tolist()
+                known = torch.isfinite(logits).all(1).tolist()
+                hits = (logits.argmax(1) == batch.label).float().tolist()
+                right += [hit if finite else None for hit, finite in zip(hits, known, strict=True)]
             mask = step_mask(self._config, 0, len(items), crop)
             if networks.reconstruction is not None and mask is not None:
                 seen = mask.to(self._device)
                 image = networks.reconstruct(networks.encode(batch.lq, seen), seen)
-                pixel += (image - batch.gt).abs().mean((1, 2, 3)).tolist()
-        figures = {"accuracy": right, "pixel": pixel}
-        return {name: float(np.mean(values)) for name, values in figures.items() if values}
+                errors = (image - batch.gt).abs().mean((1, 2, 3)).tolist()
+                pixel += [error if math.isfinite(error) else None for error in errors]
+        broken = max(_count(right) or 0.0, _count(pixel) or 0.0) or None
+        return _without_none({"accuracy": _mean(right), "pixel": _mean(pixel), "broken": broken})
 
 
 def example_rows(
@@ -162,5 +173,19 @@ def _whole(lq: RgbImage, gt: RgbImage, most: int, device: torch.device) -> Batch
     return pack([(lq[window], gt[window], 0, 0)]).unpack(device)
 
 
-def _db(image: Tensor, gt: Tensor) -> float:
-    return min(MOST_DB, float(psnr(image, gt)[0]))
+def _db(image: Tensor, gt: Tensor) -> float | None:
+    return mean_db(float(psnr(image, gt)[0]))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None where a value is missing, as a mean of the others would look better than it is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _count(values: Iterable[float | None]) -> float | None:
+    return float(sum(value is None for value in values)) or None
+
+
+def _without_none(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}

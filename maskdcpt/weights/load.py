@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -119,7 +120,7 @@ def _why_unread(file: Path, error: Exception) -> str:
     return f"cannot be read as a safetensors file ({error})"
 
 
-def _from_plain(file: Path, content: Mapping[object, object], release: Release | None) -> Checkpoint:
+def _from_plain(file: Path, content: Mapping[Any, object], release: Release | None) -> Checkpoint:
     with naming(CheckpointError, str(file)):
         state_dicts = find_state_dicts(content, str(file))
     cleaned, averaged = state_dicts.params, state_dicts.params_ema

@@ -21,6 +21,7 @@ from maskdcpt.weights.hub import WEIGHTS
 from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.training_data import TrainingData, training_data
 from uirdata.errors import PublishError, UirError, UsageError
+from uirdata.validators import json_object, load_json, naming
 
 CONFIG = "config.json"
 CARD = "README.md"
@@ -181,6 +182,9 @@ def _results(report: dict[str, Any]) -> str:
         cells = ["" if value is None else f"{value:.3f}" for value in values]
         given = "" if row["lq_psnr"] is None else f"{row['lq_psnr']:.2f}"
         lines.append(f"| {row['name']} | {row['images']} | {given} | " + " | ".join(cells) + " |")
+    broken = sum(row.get("broken", 0) for row in rows)
+    if broken:
+        lines.append(f"\n{broken} images have outputs or scores that are NaN or infinite, and are in no mean.")
     overlaps = [f"- {text}" for row in rows for text in row.get("contamination", ())]
     known = ["\nKnown about overlaps of test sets and training data:\n", *overlaps] if overlaps else []
     return "\n".join([head, *lines, *known]) + "\n"
@@ -189,8 +193,9 @@ def _results(report: dict[str, Any]) -> str:
 def _read_report(path: Path) -> dict[str, Any]:
     file = path / "report.json" if path.is_dir() else path
     try:
-        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        with naming(UirError, str(file)):
+            report = json_object(load_json(file.read_bytes()))
         _results(report)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UirError(f"{file}: is not a report of `maskdcpt eval --out` ({error})") from error
     return report

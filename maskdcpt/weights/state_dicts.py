@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class StateDicts:
     params_ema: Mapping[str, Tensor]
 
 
-def find_state_dicts(content: Mapping[object, object], where: str) -> StateDicts:
+def find_state_dicts(content: Mapping[Any, object], where: str) -> StateDicts:
     """
     Return the weights in the content of a file.
 
@@ -65,9 +66,7 @@ def find_state_dicts(content: Mapping[object, object], where: str) -> StateDicts
     return one
 
 
-def _dicts(
-    content: Mapping[object, object], path: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+def _dicts(content: Mapping[Any, object], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
     """Yield each dict with the tensors that are directly in it."""
     yield (
         path,
