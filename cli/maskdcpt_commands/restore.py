@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 @CHECKPOINT
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results; required unless FILE is -.")
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), metavar="N", help="Largest image that is decoded.  [default: 178,956,970]"
+)
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="HTML page, before and after.")
 @click.option(
     "--tile", "tile_px", type=click.IntRange(0), help="Side of tiles, in pixels; 0 uses none.  [default: by memory]"
@@ -42,6 +45,7 @@ def restore(
     checkpoint: str | Path,
     out: Path | None,
     overwrite: bool,
+    max_pixels: int | None,
     page: Path | None,
     tile_px: int | None,
     memory: int | None,
@@ -55,9 +59,10 @@ def restore(
     Restore images of any size: files, folders, or patterns. `-` reads one from stdin and writes PNG to stdout.
 
     Results are PNGs in --out, under the names of the sources; 16 bits, colour profile, alpha and EXIF are kept, and
-    the EXIF orientation is applied. Nothing is replaced without --overwrite. An image is restored whole if the memory
-    is enough, else in overlapping tiles. Images that cannot be read are reported and the others are restored: exit
-    code 3.
+    the EXIF orientation is applied. Nothing is replaced without --overwrite; what was restored before from the same
+    file by the same weights is skipped, so the same command continues after an interruption. An image is restored
+    whole if the memory is enough, else in overlapping tiles. Images that cannot be read are reported and the others are
+    restored: exit code 3.
 
     \b
     Examples:
@@ -75,7 +80,9 @@ def restore(
         raise UsageError("- writes to stdout; omit --out and --page")
     from maskdcpt.restoring.files import plan_files, restore_bytes, restore_files
     from maskdcpt.restoring.restorer import Restorer
+    from uirdata.decoding import MOST_PIXELS
 
+    most_pixels = MOST_PIXELS if max_pixels is None else max_pixels
     if dry_run and out is not None:
         planned = plan_files(files, out)
         console.data([_plain(plan) for plan in planned])
@@ -90,7 +97,7 @@ def restore(
         memory=memory,
     )
     if out is None:
-        png, result = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer)
+        png, result = restore_bytes(sys.stdin.buffer.read(), "stdin", restorer, most_pixels=most_pixels)
         if result.remark:
             console.remark(f"stdin: {result.remark}")
         sys.stdout.buffer.write(png)
@@ -104,6 +111,7 @@ def restore(
             out,
             restorer,
             overwrite=overwrite,
+            most_pixels=most_pixels,
             progress=progress,
             on_image=pages.add if pages is not None else None,
         )
@@ -118,7 +126,8 @@ def restore(
 def _show(results: list[Restored], console: Console) -> None:
     console.data([_plain(result) for result in results])
     for result in results:
-        remarks = [text for text in (result.degradation and f"seen: {result.degradation}", result.remark) if text]
+        done = "was restored before, skipped" if result.skipped else ""
+        remarks = [text for text in (done, result.degradation and f"seen: {result.degradation}", result.remark) if text]
         if result.target is not None:
             console.line(f"{result.target}" + (f" ({'; '.join(remarks)})" if remarks else ""))
         elif console.quiet:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskdcpt.restoring.image_files import ImageFile, Pixels, decode_image_file, encode_image_file
+from maskdcpt.restoring.record import Entry, Record, sha256_of
 from maskdcpt.restoring.restorer import Restorer
-from uirdata.decoding import to_eight_bits
+from uirdata.decoding import MOST_PIXELS, TooLargeError, to_eight_bits
 from uirdata.errors import ImageError, StorageError, UirError, UsageError, one_file
-from uirdata.file_kinds import is_image_name, unread_reason
+from uirdata.file_kinds import is_image_name, is_of_the_system, unread_reason
 from uirdata.folders import list_files
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import storage_error, writing
@@ -35,6 +36,7 @@ class Restored:
         degradation: the class that the classifier returned; "" without a classifier.
         problem: why it was not restored; "" where it was.
         remark: what was converted on reading; "" for nothing.
+        skipped: whether `target` existed already, made from the same file by the same weights and settings.
     """
 
     source: Path
@@ -44,6 +46,7 @@ class Restored:
     degradation: str = ""
     problem: str = ""
     remark: str = ""
+    skipped: bool = False
 
 
 def restore_files(
@@ -52,6 +55,7 @@ def restore_files(
     restorer: Restorer,
     *,
     overwrite: bool = False,
+    most_pixels: int = MOST_PIXELS,
     progress: Progress | None = None,
     on_image: Callable[[Restored, ImageFile, Pixels], None] | None = None,
 ) -> list[Restored]:
@@ -61,14 +65,18 @@ def restore_files(
     Results are PNG files with the name of the source; files of a folder keep their path below `out`. They are upright;
     16 bits, colour profile, EXIF and an alpha channel are kept.
 
+    What was restored before from the same file by the same weights and settings is skipped: `out` has a record of what
+    each result was made from. A result of another file or of other weights is not replaced, but reported.
+
     In a folder, hidden files and what systems leave there (thumbnails, bins) are no images; a file of a kind that is
-    not read, such as RAW, has a result with that problem.
+    not read, such as RAW, has a result with that problem. Results in the folder are not restored again.
 
     Args:
         files: images, folders of images, or patterns such as photos/*.jpg.
         out: folder for the results; created if it does not exist.
         restorer: the networks.
         overwrite: replace existing files.
+        most_pixels: larger images are not decoded.
         progress: receives the number of files done.
         on_image: called with each result, its image file and the restored pixels.
 
@@ -77,7 +85,7 @@ def restore_files(
 
     Raises:
         UsageError: no image was given.
-        StorageError: the folder cannot be created.
+        StorageError: the folder cannot be created, or its record cannot be read.
     """
     listener = progress or Silent()
     planned = plan_files(files, out)
@@ -85,6 +93,7 @@ def restore_files(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(out, error) from error
+    work = _Work(out, restorer, Record(out), overwrite, most_pixels, on_image)
     results = []
     listener.begin("restore", len(planned))
     for plan in planned:
@@ -92,7 +101,7 @@ def restore_files(
             if plan.problem:
                 raise UsageError(plan.problem)
             with one_file(plan.source):
-                results.append(_restore_file(plan, restorer, overwrite, on_image))
+                results.append(work.restore(plan))
         except UirError as error:
             listener.note(str(error))
             results.append(replace(plan, target=None, problem=str(error)))
@@ -101,7 +110,9 @@ def restore_files(
     return results
 
 
-def restore_bytes(data: bytes, name: str, restorer: Restorer) -> tuple[bytes, Restored]:
+def restore_bytes(
+    data: bytes, name: str, restorer: Restorer, *, most_pixels: int = MOST_PIXELS
+) -> tuple[bytes, Restored]:
     """
     Restore one image file in memory, as `restore_files` does.
 
@@ -111,14 +122,14 @@ def restore_bytes(data: bytes, name: str, restorer: Restorer) -> tuple[bytes, Re
     Raises:
         ImageError: the data is not an image, or is truncated.
     """
-    image = decode_image_file(data, name)
+    image = _decoded(data, name, most_pixels)
     restored = restorer.restore_image_file(image)
     return encode_image_file(restored, image), _described(Restored(Path(name), None), image, restorer)
 
 
 def plan_files(files: Sequence[Path], out: Path) -> list[Restored]:
     """
-    Return the target of each image, without reading any.
+    Return the target of each image; none is decoded.
 
     Returns:
         One for each image; those that cannot be restored have a problem.
@@ -128,7 +139,7 @@ def plan_files(files: Sequence[Path], out: Path) -> list[Restored]:
     """
     taken: dict[Path, Path] = {}
     planned = []
-    for source, place, problem in _images(files):
+    for source, place, problem in _images(files, out):
         target = out / place.with_suffix(".png")
         if not problem and target in taken:
             problem = (
@@ -145,28 +156,81 @@ def plan_files(files: Sequence[Path], out: Path) -> list[Restored]:
     return planned
 
 
-def _restore_file(
-    plan: Restored,
-    restorer: Restorer,
-    overwrite: bool,
-    on_image: Callable[[Restored, ImageFile, Pixels], None] | None,
-) -> Restored:
-    assert plan.target is not None
-    if plan.target.exists() and not overwrite:
-        raise UsageError(f"{plan.target}: file exists; --overwrite replaces it")
+@dataclass(frozen=True)
+class _Work:
+    """The restoration of one file after the other into a folder; fields as the arguments of `restore_files`."""
+
+    out: Path
+    restorer: Restorer
+    record: Record
+    overwrite: bool
+    most_pixels: int
+    on_image: Callable[[Restored, ImageFile, Pixels], None] | None
+
+    def restore(self, plan: Restored) -> Restored:
+        assert plan.target is not None
+        exists = plan.target.exists()
+        entry = self.record.find(plan.target.relative_to(self.out).as_posix())
+        if exists and entry is None and not self.overwrite:
+            raise UsageError(f"{plan.target}: file exists; --overwrite replaces it")
+        data = _bytes(plan.source)
+        source = sha256_of(data)
+        if exists and entry is not None and not self.overwrite:
+            return self._skipped(plan, plan.target, entry, source, data)
+        image = _decoded(data, str(plan.source), self.most_pixels)
+        _check_writable(plan.target.parent)
+        pixels = self.restorer.restore_image_file(image)
+        result = _described(plan, image, self.restorer)
+        png = encode_image_file(pixels, image)
+        with writing(plan.target) as partial:
+            partial.write_bytes(png)
+            self.record.add(
+                Entry(
+                    target=plan.target.relative_to(self.out).as_posix(),
+                    source=source,
+                    made_by=self.restorer.identity,
+                    result=sha256_of(png),
+                    height=result.height,
+                    width=result.width,
+                    degradation=result.degradation,
+                    remark=result.remark,
+                )
+            )
+        if self.on_image is not None:
+            self.on_image(result, image, pixels)
+        return result
+
+    def _skipped(self, plan: Restored, target: Path, entry: Entry, source: str, data: bytes) -> Restored:
+        """Return the result that exists already; UsageError where it is of something else."""
+        png = _bytes(target)
+        if sha256_of(png) != entry.result:
+            raise UsageError(f"{target}: was changed after it was restored; --overwrite replaces it")
+        if entry.source != source:
+            raise UsageError(
+                f"{target}: was restored from another file than {plan.source} is now; --overwrite replaces it"
+            )
+        if entry.made_by != self.restorer.identity:
+            raise UsageError(f"{target}: was restored with other weights or settings; --overwrite replaces it")
+        known = replace(plan, height=entry.height, width=entry.width, degradation=entry.degradation)
+        result = replace(known, remark=entry.remark, skipped=True)
+        if self.on_image is not None:
+            before = _decoded(data, str(plan.source), self.most_pixels)
+            self.on_image(result, before, _decoded(png, str(target), self.most_pixels).pixels)
+        return result
+
+
+def _decoded(data: bytes, name: str, most_pixels: int) -> ImageFile:
     try:
-        data = plan.source.read_bytes()
+        return decode_image_file(data, name, most_pixels=most_pixels)
+    except TooLargeError as error:
+        raise ImageError(f"{error}. --max-pixels N decodes larger images, if you trust the file") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
-        raise ImageError(f"{plan.source}: cannot be read: {error.strerror or error}") from error
-    image = decode_image_file(data, str(plan.source))
-    _check_writable(plan.target.parent)
-    pixels = restorer.restore_image_file(image)
-    with writing(plan.target) as partial:
-        partial.write_bytes(encode_image_file(pixels, image))
-    result = _described(plan, image, restorer)
-    if on_image is not None:
-        on_image(result, image, pixels)
-    return result
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _check_writable(folder: Path) -> None:
@@ -185,21 +249,43 @@ def _described(plan: Restored, image: ImageFile, restorer: Restorer) -> Restored
     return replace(plan, height=height, width=width, degradation=degradation, remark=image.remark)
 
 
-def _images(files: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
+def _images(files: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path, str]]:
     """Yield each image, its path below the argument, and the problem of the argument."""
-    for path in files:
+    # A pattern that the shell follows names what a system left in a folder, too.
+    left = [path for path in files if is_of_the_system(path.name) and not path.name.startswith(".")]
+    for path in (path for path in files if path not in left):
         if path.is_dir():
             inside = [name for name in list_files(path) if is_image_name(name) or unread_reason(name)]
+            inside = _without_results(path, inside, out)
             yield from ((path / name, Path(name), _unread_problem(path / name)) for name in inside)
             if not inside:
                 yield path, Path(path.name), f"{path}: no image in this folder"
         elif not path.exists() and glob.has_magic(str(path)):
             found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())  # noqa: PTH207
+            found = [p for p in found if not is_of_the_system(p.name)]
             yield from ((p, Path(p.name), _unread_problem(p)) for p in found)
             if not found:
                 yield path, Path(path.name), f"{path}: no file matches this pattern"
         else:
             yield path, Path(path.name), _unread_problem(path) if path.exists() else f"{path}: no such file"
+
+
+def _without_results(folder: Path, names: Sequence[str], out: Path) -> list[str]:
+    """Leave out results in a folder: what lies below `out` in it, or, if both are one, what the record knows."""
+    root, below = folder.resolve(), out.resolve()
+    if root == below:
+        record = Record(out)
+        return [name for name in names if not _is_result(folder / name, record.find(name))]
+    if not below.is_relative_to(root):
+        return [*names]
+    return [name for name in names if not name.startswith(below.relative_to(root).as_posix() + "/")]
+
+
+def _is_result(path: Path, entry: Entry | None) -> bool:
+    try:
+        return entry is not None and sha256_of(path.read_bytes()) == entry.result
+    except OSError:
+        return False
 
 
 def _unread_problem(path: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import math
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +113,9 @@ class Restorer:
         # Means over smaller tiles would differ from those of the images that the network was trained on.
         self._least_px = max(LEAST_TILE_PX, trained_px if backbone.sees_whole else 0)
         check_tile(tile_px or 0, backbone)
-        self._tile_px = tile_px
+        self._size = f"{loaded.backbone} {sorted(loaded.size.items())}"
+        # Tiles get smaller where the memory is not enough; what was asked for stays.
+        self._tile_px = self._asked_tile = tile_px
         self._memory = memory
         self._per_pixel: float | None = None
         self._self_ensemble = self_ensemble
@@ -172,6 +176,16 @@ class Restorer:
         window = to_tensor(image[top : top + NAMED_PX, left : left + NAMED_PX]).to(self.device)
         (label,) = named_classes(self._namer, window)
         return "" if label is None else self.class_names[label]
+
+    @cached_property
+    def identity(self) -> str:
+        """A sha256 of the weights and of the settings that change results by more than rounding."""
+        found = hashlib.sha256(f"{self._size} {self._asked_tile} {self._self_ensemble}".encode())
+        for networks in (self._networks, self._namer):
+            for name, tensor in () if networks is None else sorted(networks.state_dict().items()):
+                found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return found.hexdigest()
 
     def tile_for(self, height: int, width: int) -> int:
         """

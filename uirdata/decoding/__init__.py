@@ -12,8 +12,8 @@ Decoding of image files, for both packages: the one door through which pixels of
 - `decoder`: the pixels, upright, RGB, with 8 or 16 bits.
 """
 
-from uirdata.decoding.decoder import Decoded, decode, revision, stored_size
+from uirdata.decoding.decoder import Decoded, TooLargeError, decode, revision, stored_size
 from uirdata.decoding.formats import MOST_PIXELS
 from uirdata.decoding.pixels import Pixels, to_eight_bits
 
-__all__ = ["MOST_PIXELS", "Decoded", "Pixels", "decode", "revision", "stored_size", "to_eight_bits"]
+__all__ = ["MOST_PIXELS", "Decoded", "Pixels", "TooLargeError", "decode", "revision", "stored_size", "to_eight_bits"]

@@ -57,6 +57,10 @@ class Decoded:
     remarks: tuple[str, ...]
 
 
+class TooLargeError(ImageError):
+    """An image has more pixels than are decoded."""
+
+
 def decode(data: bytes, name: str, *, full: bool = False, most_pixels: int = MOST_PIXELS) -> Decoded:
     """
     Return the pixels and the metadata of an image file.
@@ -150,7 +154,8 @@ def _size(octets: Octets, form: Format, name: str, most_pixels: int) -> tuple[in
     """Return (height, width) as stored, from the header; a header that promises too much is an ImageError."""
     height, width = _size_in_header(octets, form)
     if not 0 < height * width <= most_pixels:
-        raise ImageError(
+        kind = TooLargeError if height * width else ImageError
+        raise kind(
             f"{name}: its header says {width} x {height} pixels, expected 1 to {most_pixels} in all; it was not decoded"
         )
     return height, width

@@ -104,7 +104,7 @@ def test_bad_files_are_told_of_and_the_others_restored(restorer: Restorer, tmp_p
     for name in ("cut.png", "empty.jpg", "text.png", "moving.gif", "missing.png"):
         assert name in results[name].problem
         assert results[name].target is None
-    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.png"]
+    assert sorted(p.name for p in out.glob("*.png")) == ["a.png", "b.png"]
     assert read_image(out / "a.png").shape == (20, 30, 3)
 
 
@@ -115,7 +115,7 @@ def test_a_failure_that_nobody_foresaw_ends_one_image_alone(
     for name in "abc":
         Image.fromarray(random_image(1, 16, 16)).save(tmp_path / "in" / f"{name}.png")
 
-    def failing(data: bytes, name: str) -> ImageFile:
+    def failing(data: bytes, name: str, **_: object) -> ImageFile:
         if name.endswith("b.png"):
             raise TypeError("a bug")
         return decode_image_file(data, name)
