@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from uirdata.errors import PartlyDone, UirError, UsageError
 
@@ -108,6 +109,7 @@ def evaluate(
         return
     if (shards is None) == (bench_name is None):
         raise UsageError("set either --shards DIR or --bench NAME: the images to evaluate on")
+    _check_options(bench_name is not None, subset, swapped_mosaic, weights, metrics)
     if dry_run:
         _plan(shards, bench_name, split, subset, limit, root, console)
         return
@@ -167,6 +169,19 @@ def evaluate(
     if bench is not None:
         _show_beside_paper(report, bench, console)
     _raise_for(report, skip_broken)
+
+
+def _check_options(
+    is_bench: bool, subset: str, swapped_mosaic: bool, weights: Path | None, metrics: tuple[str, ...]
+) -> None:
+    """Refuse options that would change nothing."""
+    of_shards = click.get_current_context().get_parameter_source("split") is ParameterSource.COMMANDLINE
+    if is_bench and (subset or of_shards):
+        raise UsageError("--subset and --split choose samples of --shards; a bench has its own test sets")
+    if swapped_mosaic and not is_bench:
+        raise UsageError("--swapped-mosaic is for the test sets of --bench; samples of shards are taken as they are")
+    if weights is not None and not (_named(metrics) or (is_bench and not metrics)):
+        raise UsageError("--weights are those of learned metrics; choose some, such as --metric lpips")
 
 
 def _named(metrics: tuple[str, ...]) -> list[str] | None:

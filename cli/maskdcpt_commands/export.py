@@ -66,6 +66,12 @@ def export(
 
     if out is None and hub is None and folder is None:
         raise UsageError("no output is named: set --out FILE, --folder DIR or --hub OWNER/NAME")
+    if hub is None and folder is None and (results or licence):
+        raise UsageError("--results and --licence are for a model card; set --folder DIR or --hub OWNER/NAME")
+    if private and hub is None:
+        raise UsageError("--private is for a repository on the Hub; set --hub OWNER/NAME")
+    if layout == "original" and out is None:
+        raise UsageError("--layout is for --out FILE; --hub and --folder have the published keys")
     weights: WeightKind = "params" if raw else "params_ema"
     if dry_run:
         planned = [str(place) for place in (out, folder, hub) if place is not None]

@@ -31,6 +31,8 @@ def table(
       maskdcpt eval --checkpoint runs/fine --bench 5d --out results && maskdcpt table 1 --ours mine=results
       maskdcpt table 1 --ours mine=results --against NAFNet+MaskDCPT --format markdown
     """
+    if against is not None and not ours:
+        raise UsageError("--against shows the difference of --ours to a method; name an evaluation with --ours")
     from maskdcpt.evaluation.paper_tables import (
         difference_row,
         header,

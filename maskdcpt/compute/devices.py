@@ -26,14 +26,14 @@ def chosen_device(name: str, local: int | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(
-            f"loop.device is {name!r}, which is not a device of torch; expected auto, cpu, cuda or cuda:0"
-        ) from error
+        raise UsageError(f"there is no device {name!r} in torch; expected auto, cpu, cuda or cuda:0") from error
+    if device.type == "meta":
+        raise UsageError("the device meta computes nothing; expected auto, cpu, cuda or cuda:0")
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UsageError(
-                f"loop.device is {name}, but torch finds no GPU; use cpu, or install a CUDA build of torch"
-            )
+            raise UsageError(f"the device is {name}, but torch finds no GPU; use cpu, or install a CUDA build of torch")
+        if local is None and (device.index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"there is no device {name}: torch finds {torch.cuda.device_count()} GPUs, counted from 0")
         if local is not None:
             return torch.device("cuda", local)
         return torch.device("cuda", device.index or 0)

@@ -86,9 +86,28 @@ class SampleInfo(Protocol):
         """Position of its degradation in `class_names`."""
 
 
-def open_samples(shards: str | Path, split: str, subset: Subset | None = None) -> Samples:
+TO_TRAIN = (
+    'train on all that the shards hold: --set data.subset="", or a preset that does so, such as pretrain-small and '
+    "finetune-small"
+)
+"""What can be done in training where shards hold nothing of a subset."""
+
+
+def open_samples(
+    shards: str | Path,
+    split: str,
+    subset: Subset | None = None,
+    *,
+    otherwise: str = "name no subset, which takes all that the shards hold",
+) -> Samples:
     """
     Return the samples of a split of shards: all of them, or those of a subset, in its label order.
+
+    Args:
+        shards: a folder, or an address.
+        split: train, val or test.
+        subset: None takes all.
+        otherwise: what the user can do where the shards hold nothing of the subset, for the message.
 
     Raises:
         UsageError: no shards are named, there is no such split, or no sample of the subset in it.
@@ -103,10 +122,7 @@ def open_samples(shards: str | Path, split: str, subset: Subset | None = None) -
     try:
         return open_shards(shards, split, subset)
     except NoSamplesError as error:
-        raise UsageError(
-            f'{error}; or train on all that the shards hold: --set data.subset="", or a preset that does so, such as '
-            "pretrain-small and finetune-small"
-        ) from error
+        raise UsageError(f"{error}; or {otherwise}") from error
 
 
 def repeat_ratios(own: Mapping[str, int], subset: Subset | None, samples: Samples) -> Mapping[str, int]:

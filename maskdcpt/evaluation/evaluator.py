@@ -63,6 +63,8 @@ class Evaluator:
         if self._restorer is not None:
             check_tile(protocol.tile_px, self._restorer.backbone)
         named = networks_of(naming, protocol.weights).to(device).eval()
+        if named.classifier is None and naming is not restoring:
+            raise UsageError(f"{naming.path}: has no classifier; name a pre-trained checkpoint")
         self._namer = named if named.classifier is not None else None
         self.restores = restoring.restores
         self.class_names = naming.class_names if self._namer else ()

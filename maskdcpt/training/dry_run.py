@@ -7,7 +7,7 @@ from typing import Any
 
 from maskdcpt.config.toml import checked
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.data.samples import open_samples, repeat_ratios
+from maskdcpt.data.samples import TO_TRAIN, open_samples, repeat_ratios
 from maskdcpt.data.sampling import epoch_slots
 from maskdcpt.networks.networks import Networks
 from maskdcpt.training.stages import check_sizes, stages_of
@@ -24,7 +24,7 @@ def plan_run(config: TrainConfig, subset: Subset | None = None) -> Mapping[str, 
     """
     config = checked(config)
     chosen = subset_of_shards(config.data.shards, config.data.subset) if subset is None else subset
-    samples = open_samples(config.data.shards, config.data.split, chosen)
+    samples = open_samples(config.data.shards, config.data.split, chosen, otherwise=TO_TRAIN)
     slots = epoch_slots(samples.degradations, repeat_ratios(config.data.repeat, chosen, samples), config.data.sampling)
     networks = Networks.create(config, len(samples.class_names))
     check_sizes(config, networks.backbone)

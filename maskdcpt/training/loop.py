@@ -25,7 +25,7 @@ from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.data.batches import PackedBatch
 from maskdcpt.data.crops import Crops
 from maskdcpt.data.loader import crop_loader, pieces_of
-from maskdcpt.data.samples import Samples, open_samples, repeat_ratios
+from maskdcpt.data.samples import TO_TRAIN, Samples, open_samples, repeat_ratios
 from maskdcpt.data.sampling import Share, StepSampler, Stream, epoch_slots
 from maskdcpt.images import image_grid, write_image
 from maskdcpt.masking import PatchMask
@@ -120,7 +120,7 @@ def train(
             f"the subset is {chosen.name!r}, and data.subset of the configuration is {config.data.subset!r}; set both"
         )
     with joined(config.loop.device, config.loop.threads) as process:
-        samples = open_samples(config.data.shards, config.data.split, chosen)
+        samples = open_samples(config.data.shards, config.data.split, chosen, otherwise=TO_TRAIN)
         with claimed(config, process, resume=resume) as claim:
             run = claim.run
             state = prepare_state(config, samples.class_names, process.device, resume=resume, data=samples.digest)

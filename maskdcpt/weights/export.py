@@ -61,7 +61,7 @@ def export_backbone(
         checkpoint: what `load_checkpoint` takes.
         out: `.pth` for {"params": ..., "params_ema": ...}, as BasicSR-style code loads it; `.safetensors` for the
             chosen weights alone, with backbone, size and what they were trained on as metadata; `.onnx` for the
-            network, for (B, 3, H, W) in 0..1 with H and W multiples of `multiple` in its metadata.
+            network, for one image, (1, 3, H, W) in 0..1, with H and W multiples of `multiple` in its metadata.
         weights: params_ema or params, for `.safetensors` and `.onnx`.
         layout: the published keys, or those of the network's own authors, which spandrel reads.
 
@@ -76,6 +76,8 @@ def export_backbone(
         raise UsageError(f"{out}: cannot export to this file type, expected one of {', '.join(ENDINGS)}")
     if layout not in LAYOUTS:
         raise UsageError(f"there is no layout {layout!r}: {nearest(layout, LAYOUTS)}")
+    if out.suffix == ".onnx" and layout == "original":
+        raise UsageError(f"{out}: an ONNX model has no layout of keys; export the weights to .pth or .safetensors")
     if out.suffix == ".onnx":
         return _export_onnx(loaded, out, weights)
     chosen = _named(loaded, weights, layout)
@@ -129,7 +131,9 @@ def _export_onnx(checkpoint: Checkpoint, out: Path, weights: WeightKind) -> Expo
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    for key, text in {**plain_metadata(checkpoint), "multiple": str(backbone.multiple)}.items():
+    facts = plain_metadata(checkpoint)
+    facts |= {"pixels": facts["pixels"].replace("(B,", "(1,"), "multiple": str(backbone.multiple)}
+    for key, text in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, text
     data = model.SerializeToString()

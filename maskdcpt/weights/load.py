@@ -112,11 +112,13 @@ def _why_unread(file: Path, error: Exception) -> str:
     with file.open("rb") as opened:
         head = opened.read(9)
     if not size:
-        return "is empty; copy or download it again"
+        return "is empty"
     if len(head) < 9 or head[8:] != b"{":
         return f"is not a safetensors file: it begins with {head!r}"
-    if size < 8 + int.from_bytes(head[:8], "little") or "IncompleteMetadata" in str(error):
-        return f"is truncated ({error}); copy or download it again"
+    if size < 8 + int.from_bytes(head[:8], "little") or "incomplete metadata" in str(error):
+        # That of a run is written here, and there is no other to copy.
+        again = "; copy or download it again" if file.name != MODEL else ""
+        return f"is truncated ({error}){again}"
     return f"cannot be read as a safetensors file ({error})"
 
 

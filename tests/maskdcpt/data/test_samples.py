@@ -323,7 +323,7 @@ def test_fresh_lqs_differ_between_draws_and_are_the_same_for_the_same_draw() -> 
 
 def test_shards_without_a_sample_of_the_subset_are_a_usage_error_and_missing_ones_are_not(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards")
-    with pytest.raises(UsageError, match="or train on all that the shards hold"):
+    with pytest.raises(UsageError, match="or name no subset, which takes all that the shards hold"):
         open_samples(shards, "train", load_subset("5d"))
     # The class of the error has to decide: a path may contain any words.
     gone = tmp_path / "this folder holds no sample of 5d"
