@@ -217,11 +217,17 @@ def squared_distances(features: NDArray[np.float32], *, normalise: bool = False)
     Args:
         features: (N, D).
         normalise: scale the vectors to length 1 first.
+
+    Raises:
+        UirError: features are NaN or infinite.
     """
     products = np.zeros((len(features), len(features)))
     for start in range(0, features.shape[1], 1 << 16):
         part = np.asarray(features[:, start : start + (1 << 16)], dtype=np.float64)
         products += part @ part.T
+    if not np.isfinite(products).all():
+        broken = int((~np.isfinite(np.diag(products))).sum())
+        raise UirError(f"the features of {broken} of {len(features)} images are NaN or infinite; check the weights")
     lengths = np.diag(products).copy()
     if normalise:
         scale = np.sqrt(np.maximum(lengths, 1e-30))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import zipfile
 from collections.abc import Callable
@@ -115,7 +116,27 @@ def _reason(error: Exception, *, whole: bool) -> str:
 
 
 def _numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Return what a pickled scalar of NumPy consists of: a number, without code or references to other objects."""
-    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [*((scalar, name) for name in names), np.dtype, *{type(np.dtype(code)) for code in "?bhilqBHILQefd"}]
+    """Return what a pickled scalar of NumPy consists of: its type and its bytes, both of numbers alone."""
+    return [
+        (_scalar, "numpy.core.multiarray.scalar"),
+        (_scalar, "numpy._core.multiarray.scalar"),
+        (_dtype, "numpy.dtype"),
+        *{type(np.dtype(code)) for code in _CODES},
+    ]
+
+
+_CODES = "?bhilqBHILQefd"
+
+
+def _dtype(code: object, *_: object) -> np.dtype[Any]:
+    found = np.dtype(code) if isinstance(code, str) and len(code) <= 3 else None  # such as f8
+    if found is None or found.char not in _CODES:
+        raise pickle.UnpicklingError(f"the type {code!r} of NumPy is not one of numbers")
+    # Always a copy: what a pickle does to the type must not change that of this process.
+    return np.dtype(found, copy=True)
+
+
+def _scalar(dtype: object, data: object) -> Any:
+    if not isinstance(dtype, np.dtype) or dtype.char not in _CODES or not isinstance(data, bytes):
+        raise pickle.UnpicklingError("a scalar of NumPy is not a number")
+    return np.frombuffer(data, dtype, count=1)[0]

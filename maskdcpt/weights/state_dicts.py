@@ -66,16 +66,20 @@ def find_state_dicts(content: Mapping[Any, object], where: str) -> StateDicts:
     return one
 
 
-def _dicts(content: Mapping[Any, object], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Yield each dict with the tensors that are directly in it."""
-    yield (
-        path,
-        {k.replace("_orig_mod.", ""): v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)},
-    )
+def _dicts(
+    content: Mapping[Any, object], path: tuple[str, ...], seen: set[int] | None = None
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield each dict with the tensors that are directly in it; one that is under several names once."""
+    known = set() if seen is None else seen
+    if id(content) in known:
+        return
+    known.add(id(content))
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    yield path, {key.replace("_orig_mod.", ""): value for key, value in tensors.items()}
     if len(path) < _MOST_LEVELS:
         for name, value in content.items():
             if isinstance(name, str) and isinstance(value, Mapping):
-                yield from _dicts(value, (*path, name))
+                yield from _dicts(value, (*path, name), known)
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:

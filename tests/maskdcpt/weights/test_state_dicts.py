@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
     "params none": (lambda _: {"params": None, "state_dict": [1]}, "no nafnet"),
     "int32": (lambda state: {key: value.to(torch.int32) for key, value in state.items()}, "int32, expected floats"),
     "complex": (lambda state: {key: value.to(torch.complex64) for key, value in state.items()}, "complex64"),
-    "two": (lambda state: {"a": state, "b": state}, r"several networks \(a, b\)"),
+    "two": (lambda state: {"a": state, "b": dict(state)}, r"several networks \(a, b\)"),
     "two prefixes": (lambda state: prefixed("x.", state) | prefixed("y.", state), r"several networks \(x, y\)"),
     "expanded": (
         lambda state: state | {"intro.weight": torch.zeros(1).expand(10**6, 3, 3, 3)},
@@ -171,6 +171,56 @@ def test_damage_of_a_pickled_file_is_found(tmp_path: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("nafnet.txt", "weights")
     assert "not one of torch" in refused(file)
+
+
+class Pickled:
+    """Pickled as a call of a function of NumPy, as a stranger may write it."""
+
+    def __init__(self, function: object, *args: object) -> None:
+        self._call = function, args
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self._call[0], self._call[1]
+
+
+SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Pickled(SCALAR, np.dtype("V999999999")),
+        Pickled(SCALAR, np.dtype("f8"), b""),
+        Pickled(SCALAR, np.dtype("f8")),
+        Pickled(np.dtype, "U99999999"),
+        Pickled(np.dtype, [("a", "f8")]),
+        Pickled(np.dtype, "O"),
+        np.str_("text"),
+        np.zeros(3),
+    ],
+    ids=["void", "no bytes", "no data", "text type", "fields", "objects", "text", "array"],
+)
+def test_only_numbers_of_numpy_are_read(tmp_path: Path, value: object) -> None:
+    torch.save({"state_dict": small("nafnet").state_dict(), "best": value}, tmp_path / "x.pth")
+    refused(tmp_path / "x.pth")
+
+
+def test_a_pickle_cannot_change_the_types_of_numpy(tmp_path: Path) -> None:
+    class Swapped:
+        def __reduce__(self) -> tuple[object, ...]:
+            return np.dtype, ("f8", False, False), (3, ">", None, None, None, -1, -1, 0)
+
+    torch.save({"state_dict": small("nafnet").state_dict(), "best": Swapped()}, tmp_path / "x.pth")
+    load_checkpoint(tmp_path / "x.pth")
+    assert np.dtype("f8").isnative
+
+
+def test_dicts_under_many_names_are_looked_through_once(tmp_path: Path) -> None:
+    content: dict[str, object] = {"conv.weight": torch.zeros(1)}
+    for _ in range(4):
+        content = {str(name): content for name in range(1000)}
+    torch.save(content, tmp_path / "x.pth")
+    assert "no nafnet" in refused(tmp_path / "x.pth")
 
 
 def test_compressed_parts_could_unpack_to_any_size_and_are_refused(tmp_path: Path) -> None:
