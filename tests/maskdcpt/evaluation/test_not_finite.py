@@ -213,3 +213,22 @@ def test_json_of_commands_has_null_for_nan(capsys: pytest.CaptureFixture[str]) -
     Console(as_json=True).data({"a": NAN, "b": [1.0, INF], "c": asdict(score("x", NAN))})
     document = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
     assert (document["a"], document["b"], document["c"]["psnr"]) == (None, [1.0, None], None)
+
+
+def test_pre_training_with_nan_features_has_no_accuracy(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from maskdcpt.networks.classifier import DegradationClassifier
+
+    real = DegradationClassifier.forward
+
+    def forward(self: DegradationClassifier, features: Any) -> Tensor:
+        logits = real(self, features)
+        return logits if torch.is_grad_enabled() else logits * NAN
+
+    monkeypatch.setattr(DegradationClassifier, "forward", forward)
+    run = train(tiny_config(shards, tmp_path / "pre", "loop.steps=1", 'data.validation_split="test"')).run
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (validation,) = (row for row in rows if row["event"] == "validation")
+    assert "accuracy" not in validation
+    assert validation["broken"] == 9.0

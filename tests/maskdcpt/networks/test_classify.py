@@ -33,3 +33,12 @@ def test_a_classifier_gets_images_masked_as_in_its_training(
     assert shown == pytest.approx([hidden], abs=0.03)
     with torch.inference_mode():
         assert together == [named_classes(networks, image[None])[0] for image in images]
+
+
+def test_a_class_of_logits_that_are_not_finite_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = small("nafnet", dtype=torch.float32)
+    networks = Networks(backbone, classifier_for(backbone, 3)).eval()
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, float("nan"), 2.0], [0.0, float("inf"), 2.0]])
+    monkeypatch.setattr(networks, "classify", lambda _features: logits)
+    with torch.inference_mode():
+        assert named_classes(networks, torch.rand(3, 3, 32, 32)) == [2, None, None]

@@ -121,3 +121,11 @@ def test_too_few_images_are_told_of(tmp_path: Path, pre: Path) -> None:
     few = write_shards(tmp_path, train=1, test=2)
     with pytest.raises(UirError, match="a probe needs three"):
         probe_features(pre, few, SETTINGS)
+
+
+def test_features_that_are_not_finite_are_counted_and_have_no_neighbours() -> None:
+    features = np.ones((5, 7), dtype=np.float32)
+    features[1, 2] = np.nan
+    features[3, 0] = np.inf
+    with pytest.raises(UirError, match="features of 2 of 5 images are NaN or infinite"):
+        squared_distances(features)
