@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_absurd_metadata_are_refused_before_anything_is_built(
     file = written(tmp_path / "x.safetensors", **HOSTILE[name])
     real = NAFNet.__init__
 
+    @functools.wraps(real)
     def on_meta(self: NAFNet, *args: object, **size: object) -> None:
         assert torch.empty(0).device.type == "meta", "memory was taken"
         real(self, *args, **size)  # type: ignore[arg-type]
