@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+# isort: off
+from . import interrupts as _interrupts  # noqa: F401  # first: Ctrl-C while the others are imported shows no traceback
+# isort: on
+
 import click
 
 from .options import Program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -17,6 +18,7 @@ from uirdata.errors import UirError, nearest
 from uirdata.storage.byte_sizes import parse_size
 
 from .console import Console
+from .interrupts import INTERRUPTED, first_raises
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,13 +115,14 @@ class Program(click.Group):
         given = kwargs.get("args") or (args[0] if args else None)
         debug = "--debug" in (sys.argv[1:] if given is None else given)
         try:
-            result = super().main(*args, **kwargs)
+            with first_raises():
+                result = super().main(*args, **kwargs)
         except click.ClickException as error:
             error.show()
             raise SystemExit(error.exit_code) from None
         except (click.Abort, KeyboardInterrupt):
             Console().error(program, "interrupted; finished work is kept")
-            raise SystemExit(130) from None
+            raise SystemExit(INTERRUPTED) from None
         except UirError as error:
             if debug:
                 raise
@@ -135,10 +138,26 @@ class Program(click.Group):
                 "pip install 'universal-image-restoration[train]'",
             )
             raise SystemExit(1) from None
+        except MemoryError:
+            if debug:
+                raise
+            Console().error(
+                program, "out of memory; finished work is kept. Use fewer --jobs or --workers, or smaller tiles"
+            )
+            raise SystemExit(1) from None
         except BrokenPipeError:
             # The reader of our output (head, less) has closed the pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise SystemExit(0) from None
+        except OSError as error:
+            if debug or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            Console().error(
+                program,
+                "too many open files; finished work is kept. Raise the limit (ulimit -n 4096), or use fewer --jobs or "
+                "--workers",
+            )
+            raise SystemExit(1) from None
         # click returns the code of ctx.exit(), otherwise what the command returned.
         raise SystemExit(result if isinstance(result, int) else 0)
 

@@ -41,7 +41,7 @@ from uirdata.pipeline.building.sample_plan import make_plan
 from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.pipeline.fetching.fetch import fetch_whole
-from uirdata.pipeline.parallel import WorkerContext, worker_pool
+from uirdata.pipeline.parallel import WorkerContext, killed_workers_named, worker_pool
 from uirdata.pipeline.reporting.statistics_page import Statistics, count_shards
 from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Progress
@@ -223,7 +223,7 @@ def _beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator
     Small convolutions are a tenth faster with a second thread; two runs of one thread each use nearly all of two cores.
     """
     context = WorkerContext()
-    with worker_pool(1, context=context) as pool:
+    with killed_workers_named("close other programs and run it again"), worker_pool(1, context=context) as pool:
         future = pool.submit(work, *args, **kwargs)
         try:
             yield future

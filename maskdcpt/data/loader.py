@@ -20,7 +20,7 @@ from maskdcpt.data.crops import Crops
 from maskdcpt.data.sampling import Draw, StepSampler
 from uirdata.errors import UirError
 from uirdata.images import RgbImage
-from uirdata.pipeline.parallel import signals_held
+from uirdata.pipeline.parallel import end_with_parent, signals_held
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +226,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(_worker: int) -> None:
+    end_with_parent()
     # One thread each: the parallelism comes from the number of workers.
     torch.set_num_threads(1)
     # Ctrl-C and Slurm signal the whole process group; the training loop handles that: it finishes its step and ends the

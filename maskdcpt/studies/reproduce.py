@@ -37,7 +37,7 @@ from uirdata.pipeline.building.sample_plan import make_plan
 from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.shard_task import SourcePixels
 from uirdata.pipeline.fetching.fetch import add_local_source, fetch_whole
-from uirdata.pipeline.parallel import WorkerContext, worker_pool
+from uirdata.pipeline.parallel import WorkerContext, killed_workers_named, worker_pool
 from uirdata.progress import Progress, Silent
 from uirdata.sources import load_sources
 from uirdata.storage.files import writing
@@ -334,7 +334,8 @@ def _run_together(
     stopping = context.Event()
     label = f"runs, {jobs} at a time"
     progress.begin(label, len(tasks))
-    with worker_pool(jobs, _start, stopping, context=context) as pool:
+    advice = "run the command again with fewer --jobs; finished runs are kept"
+    with killed_workers_named(advice), worker_pool(jobs, _start, stopping, context=context) as pool:
         sent = replace(comparison, size=plain(comparison.size))
         waiting = {pool.submit(_run_in_process, sent, task): task for task in tasks}
         try:

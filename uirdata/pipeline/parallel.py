@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -36,13 +39,22 @@ def in_order(function: Callable[[Task], Result], tasks: Iterable[Task], workers:
     if workers < 2:
         yield from map(function, tasks)
         return
+    with killed_workers_named(), worker_pool(workers, _start_worker) as pool:
+        yield from look_ahead(pool, function, tasks, ahead=4 * workers)
+
+
+@contextmanager
+def killed_workers_named(then: str = "run the command again with fewer --jobs") -> Iterator[None]:
+    """
+    Turn the loss of a worker process in the block into an error that names its usual cause, and what to do.
+
+    Raises:
+        UirError: a worker process was killed.
+    """
     try:
-        with worker_pool(workers, _start_worker) as pool:
-            yield from look_ahead(pool, function, tasks, ahead=4 * workers)
+        yield
     except BrokenProcessPool as error:
-        raise UirError(
-            "a worker process was killed, most often because memory ran out; run the command again with fewer --jobs"
-        ) from error
+        raise UirError(f"a worker process was killed, most often because memory ran out; {then}") from error
 
 
 class WorkerContext(SpawnContext):
@@ -121,7 +133,24 @@ class _Worker(SpawnProcess):
             super().start()
 
 
+def end_with_parent() -> None:
+    """
+    End this process as soon as the one that started it is gone: a killed command must leave no workers behind.
+
+    They would wait for work for ever, each with its memory. The thread that waits for the parent costs nothing.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_and_end, args=(parent,), name="end with parent", daemon=True).start()
+
+
+def _wait_and_end(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
 def _begin(start: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if start is not None:
         start(*args)

@@ -7,9 +7,11 @@ A file of a stranger may crash its decoder, fill the memory, or keep a processor
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -198,6 +200,7 @@ def work(number: int, memory_bytes: int) -> None:
         number: file descriptor of the pipe.
         memory_bytes: as in `Limits`.
     """
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     pipe = connection.Connection(number)
     # The workers run in parallel; threads of OpenCV would only compete for the cores.
     cv2.setNumThreads(1)
@@ -207,6 +210,13 @@ def work(number: int, memory_bytes: int) -> None:
     with contextlib.suppress(EOFError, OSError, MemoryError):
         while True:
             pipe.send(inspect_group(pipe.recv(), pipe.send))
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process once its parent is gone, also in the middle of a file that takes minutes."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _limit_memory(memory_bytes: int) -> None:
