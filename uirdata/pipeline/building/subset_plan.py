@@ -12,7 +12,7 @@ from uirdata.layout import Layout
 from uirdata.pipeline.building.narrowed import Narrowing, narrowed
 from uirdata.pipeline.building.sample_plan import Plan, make_plan
 from uirdata.pipeline.choosing import all_sources, chosen_subset
-from uirdata.planning import CropSetting
+from uirdata.planning import CropSetting, GroupPlan
 from uirdata.sources import MANIFESTS, Source
 from uirdata.subsets import Subset
 
@@ -64,7 +64,8 @@ def plan_subset(
         may_be_empty: return a plan without samples if no source has been fetched.
 
     Raises:
-        UsageError: an id, the subset, the variant, a degradation or a level is unknown.
+        UsageError: an id, the subset, the variant, a degradation or a level is unknown; or one own source trains on
+            what another one tests with.
         SourceError: none of the sources has been fetched.
     """
     if variant not in ("paper", "clean"):
@@ -83,7 +84,29 @@ def plan_subset(
         clean=variant == "clean",
         may_be_empty=may_be_empty,
     )
+    if variant == "paper":
+        _refuse_own_overlaps(plan, sources)
     return SubsetPlan(chosen, sources, plan)
+
+
+def _refuse_own_overlaps(plan: Plan, sources: Mapping[str, Source]) -> None:
+    """
+    Refuse to train on pictures of the user's own that another own source of the plan tests with, as an audit has found.
+
+    Overlaps among published sources stay in the paper's variant, and are said beside each score.
+    """
+    own = {name for name, source in sources.items() if source.local_dir is not None}
+    tested = {group.group.source for group in plan.groups if group.group.split == "test"} & own
+    for group in plan.groups:
+        if not isinstance(group, GroupPlan) or group.group.split != "train" or group.group.source not in own:
+            continue
+        scenes = {scene: set(names.split(",")) & tested for scene, names in group.overlaps.items()}
+        if shared := sorted(scene for scene, names in scenes.items() if names):
+            benchmarks = ", ".join(sorted(set.union(*scenes.values())))
+            raise UsageError(
+                f"{len(shared):,} scenes of {group.group.source}, such as {shared[0]}, are test pictures of "
+                f"{benchmarks}, as `uir audit` has found: --variant clean leaves them out of training"
+            )
 
 
 def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:

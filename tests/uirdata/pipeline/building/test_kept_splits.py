@@ -86,6 +86,23 @@ def test_a_subset_of_the_user_cannot_move_them_either(root: Path, tmp_path: Path
         uirdata.build(subset="all", root=root, workers=1)
 
 
+def test_what_one_own_source_tests_with_another_does_not_train_on_if_an_audit_found_it(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name, share, numbers in (("mine", 0.0, range(6)), ("theirs", 0.9, range(3, 9))):
+        folder = photographs(tmp_path / name, numbers)
+        own = uirdata.OwnFolder(test_share=share)
+        assert uirdata.fetch(name, from_dir=folder, own=own, root=root).is_complete
+    (root / "overlaps").mkdir()
+    (root / "overlaps/theirs.txt").write_text("# found by an audit\nsame mine p03\nsame mine p04\n")
+    with pytest.raises(
+        UsageError, match=r"2 scenes of mine, such as p03, are test pictures of theirs.*--variant clean"
+    ):
+        uirdata.build(["mine", "theirs"], root=root, **SMALL)
+    uirdata.build(["mine", "theirs"], root=root, variant="clean", **SMALL)
+    trained = {r.gt_path for r in uirdata.open_shards(root / "shards", "train").records if r.source == "mine"}
+    assert trained == {"p00.png", "p01.png", "p02.png", "p05.png"}
+
+
 def uir(*arguments: object) -> Result:
     return CliRunner().invoke(program, [str(argument) for argument in arguments])
 
