@@ -11,6 +11,8 @@ from uirdata.layout import Layout
 from ..console import Console, size_text
 from ..options import DRY_RUN, ROOT, ShardPlace, common
 
+_FEW_LEVELS = 30
+
 
 @click.command()
 @click.argument("folder", required=False, type=ShardPlace(), metavar="[DIR]")
@@ -49,9 +51,13 @@ def stats(
     statistics = count_shards(folder)
     tables = statistics.tables()
     console.data({"folder": str(folder), "samples": statistics.samples, "rejected": statistics.rejected, **tables})
+    is_own = not any(row.samples for row in statistics.beside_paper())
     for title, rows in tables.items():
+        if title == "beside the paper's table" and is_own:
+            # Twenty-five rows of zeros say nothing of the user's own shards.
+            continue
         # A hundred levels would scroll the other tables off the screen.
-        if title != "by level" or levels:
+        if title != "by level" or levels or (is_own and len(rows) <= _FEW_LEVELS):
             console.table([_readable(row) for row in rows], title=title, right=["bytes", "real"])
     if explain:
         for row in statistics.beside_paper():

@@ -168,7 +168,8 @@ def write_statistics_page(shards: str | Path, target: Path) -> None:
         body.append(f'<h3>{html.escape(name)}: {number:,}</h3><div class="row">{"".join(figures)}</div>')
     for title, rows in statistics.tables().items():
         body.append(f"<h2>{html.escape(title.capitalize())}</h2>{html_table(rows)}")
-    body.append("<h2>Sources of the paper's numbers</h2>" + "".join(map(_explained, statistics.beside_paper())))
+    if any(row.samples for row in statistics.beside_paper()):
+        body.append("<h2>Sources of the paper's numbers</h2>" + "".join(map(_explained, statistics.beside_paper())))
     if statistics.rejected:
         body.append(
             f"<h2>Left out</h2>{html_table([{'reason': r, 'samples': n} for r, n in statistics.rejected.items()])}"

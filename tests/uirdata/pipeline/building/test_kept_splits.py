@@ -120,6 +120,9 @@ def test_what_is_made_is_chosen_on_the_command_line(root: Path, tmp_path: Path) 
         ("jpeg", "q10"),
     }
     assert len(records) == 12 * 2 * 2
+    shown = uir("stats", out).output
+    assert "by level" in shown
+    assert "beside the paper's table" not in shown
     planned = json.loads(uir("crop", *shared, *chosen, "--dry-run", "--json").output)
     assert planned["samples"] == 48
     wrong = uir("build-shards", *shared, "--degradation", "noize", "--out", tmp_path / "none")
