@@ -16,6 +16,7 @@ from uirdata.images import image_size
 from uirdata.layout import Layout
 from uirdata.manifest_syntax.patterns import is_image_name
 from uirdata.pairing import LeftOut, Pair, Pairing, find_pairs
+from uirdata.pipeline.fetching.renamed import keep_splits_of_renamed, with_kept_splits
 from uirdata.progress import Progress
 from uirdata.sources import Source
 from uirdata.storage.checks import Checks, FileCheck, PairCheck, pair_key
@@ -81,7 +82,7 @@ def pair_files(source: Source, layout: Layout) -> Pairing:
         (odd if _unwritable(name) else names).append(name)
     found = find_pairs(source, names, read_text)
     left = [LeftOut(_unwritable(name), "its name is not UTF-8: rename the file") for name in odd if is_image_name(name)]
-    return replace(found, left_out=(*found.left_out, *left))
+    return with_kept_splits(source, layout, replace(found, left_out=(*found.left_out, *left)))
 
 
 def _unwritable(name: str) -> str:
@@ -111,6 +112,7 @@ def take_inventory(source: Source, layout: Layout, *, jobs: int, progress: Progr
     """
     pairing = pair_files(source, layout)
     with Checks(layout.source(source.id)) as checks:
+        pairing = keep_splits_of_renamed(source, layout, pairing, files_root(source, layout), checks)
         read_headers(source, layout, pairing, checks, jobs=jobs, progress=progress)
         return write_inventory(source, layout, pairing, checks)
 

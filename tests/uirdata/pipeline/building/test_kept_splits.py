@@ -66,6 +66,21 @@ def test_photographs_that_are_added_or_removed_leave_the_others_where_they_are(r
     assert all(len(splits) == 1 for splits in after.values())
 
 
+def test_a_photograph_that_is_renamed_keeps_its_split(root: Path, tmp_path: Path) -> None:
+    before = splits_of(root / "shards")
+    pixels = {path.name: path.read_bytes() for path in (tmp_path / "photos").iterdir()}
+    for round_ in ("a", "b"):
+        for path in sorted((tmp_path / "photos").iterdir()):
+            path.rename(path.with_name(f"{round_}{path.name}"))
+        fetch(root, tmp_path / "photos")
+        assert uirdata.verify("mine", root=root).is_good
+        pool = tmp_path / f"pool-{round_}"
+        uirdata.build("mine", root=root, out=pool, **SMALL)
+        after = {path[-7:]: splits for path, splits in splits_of(pool).items()}
+        assert after == before
+    assert {path.name[-7:]: path.read_bytes() for path in (tmp_path / "photos").iterdir()} == pixels
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
 def test_another_share_is_refused_by_the_pool_and_taken_by_another(root: Path, tmp_path: Path, share: float) -> None:
     before = splits_of(root / "shards")
