@@ -55,10 +55,11 @@ def narrowing_of(degradation: str, level: str, per_image: int | None) -> Narrowi
     """Return the part of a subset that the options ask for."""
     from uirdata.pipeline.building.narrowed import Narrowing
 
-    return Narrowing(_names(degradation), _names(level), per_image)
+    return Narrowing(names_of(degradation), names_of(level), per_image)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names_of(text: str) -> tuple[str, ...]:
+    """Return the names of an option that lists some, separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 

@@ -10,6 +10,7 @@ from uirdata.layout import Layout
 
 from ..console import Console, size_text
 from ..options import DRY_RUN, ROOT, ShardPlace, common
+from .plan_options import names_of
 
 _FEW_LEVELS = 30
 
@@ -20,6 +21,8 @@ _FEW_LEVELS = 30
     "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one self-contained HTML page."
 )
 @click.option("--levels", is_flag=True, help="Also count each level.")
+@click.option("--degradation", metavar="NAME,...", default="", help="Count only these degradations.")
+@click.option("--level", metavar="PATTERN,...", default="", help="Count only these levels, such as 'gaussian-*'.")
 @click.option("--explain", is_flag=True, help="Show for each source how it contributes to the paper's numbers.")
 @ROOT
 @DRY_RUN
@@ -28,6 +31,8 @@ def stats(
     folder: str | Path | None,
     page: Path | None,
     levels: bool,
+    degradation: str,
+    level: str,
     explain: bool,
     root: Path,
     dry_run: bool,
@@ -43,12 +48,13 @@ def stats(
       uir stats
       uir stats hf://datasets/OWNER/NAME
       uir stats /data/shards --html stats.html
+      uir stats --degradation noise --level 'gaussian-*'
       uir stats --explain
     """
     from uirdata.pipeline.reporting.statistics_page import count_shards, write_statistics_page
 
     folder = folder or Layout(root).shards
-    statistics = count_shards(folder)
+    statistics = count_shards(folder).only(names_of(degradation), names_of(level))
     tables = statistics.tables()
     console.data({"folder": str(folder), "samples": statistics.samples, "rejected": statistics.rejected, **tables})
     is_own = not any(row.samples for row in statistics.beside_paper())

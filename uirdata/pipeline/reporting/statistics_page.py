@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from uirdata.degradations import DEGRADATIONS
+from uirdata.errors import UsageError, nearest
 from uirdata.facts.paper_table import RowAccount, account, load_paper_table
 from uirdata.html_pages import bars, centre, data_uri, figure, html_table, write_page
 from uirdata.pipeline.building.build import REJECTED
@@ -49,6 +52,24 @@ class Statistics:
     def samples(self) -> int:
         """Number of samples."""
         return int(self.table.num_rows)
+
+    def only(self, degradations: Sequence[str] = (), levels: Sequence[str] = ()) -> Statistics:
+        """
+        Return the statistics of some degradations, and of the levels whose names fit a pattern; empty means all.
+
+        Raises:
+            UsageError: the shards have no such degradation or level; the message suggests one.
+        """
+        kept = self.table
+        for what, asked in (("degradation", degradations), ("level", levels)):
+            present = sorted(kept[what].unique().to_pylist())
+            for pattern in asked:
+                if not any(fnmatchcase(name, pattern) for name in present):
+                    raise UsageError(f"these shards have no {what} {pattern!r}: {nearest(pattern, present)}")
+            if asked:
+                fits = [name for name in present if any(fnmatchcase(name, pattern) for pattern in asked)]
+                kept = kept.filter(pc.is_in(kept[what], value_set=pa.array(fits, pa.string())))
+        return self if kept is self.table else replace(self, table=kept, left_out={})
 
     def count(self, what: str) -> list[Count]:
         """Return the counts by degradation, source, split or level."""

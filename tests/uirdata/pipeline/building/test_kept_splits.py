@@ -138,6 +138,10 @@ def test_what_is_made_is_chosen_on_the_command_line(root: Path, tmp_path: Path) 
     shown = uir("stats", out).output
     assert "by level" in shown
     assert "beside the paper's table" not in shown
+    counted = json.loads(uir("stats", out, "--degradation", "noise", "--level", "gaussian-1*", "--json").output)
+    assert [row["degradation"] for row in counted["by degradation"]] == ["noise"]
+    assert counted["samples"] == 24
+    assert "did you mean 'noise'?" in uir("stats", out, "--degradation", "noize").output.replace("\n", " ")
     planned = json.loads(uir("crop", *shared, *chosen, "--dry-run", "--json").output)
     assert planned["samples"] == 48
     wrong = uir("build-shards", *shared, "--degradation", "noize", "--out", tmp_path / "none")
