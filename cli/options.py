@@ -150,13 +150,18 @@ class Program(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise SystemExit(0) from None
         except OSError as error:
-            if debug or error.errno not in (errno.EMFILE, errno.ENFILE):
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                said = (
+                    "too many open files; finished work is kept. Raise the limit (ulimit -n 4096), or use fewer --jobs "
+                    "or --workers"
+                )
+            elif error.filename is not None and error.strerror:
+                said = f"{error.filename}: {error.strerror}"
+            else:
                 raise
-            Console().error(
-                program,
-                "too many open files; finished work is kept. Raise the limit (ulimit -n 4096), or use fewer --jobs or "
-                "--workers",
-            )
+            if debug:
+                raise
+            Console().error(program, said)
             raise SystemExit(1) from None
         # click returns the code of ctx.exit(), otherwise what the command returned.
         raise SystemExit(result if isinstance(result, int) else 0)

@@ -447,6 +447,10 @@ def run_commands(base: Path, count: int, seed: int, tally: Tally) -> None:
         tally.add("command line", _fault(ended), f"{program} {' '.join(map(repr, arguments))}"[:300])
 
 
+_LONG = ("demo", "reproduce", "bench")
+"""Commands that work for minutes by their nature."""
+
+
 def _command_line(rng: random.Random, base: Path) -> tuple[str, list[str]]:
     import click
 
@@ -455,7 +459,7 @@ def _command_line(rng: random.Random, base: Path) -> tuple[str, list[str]]:
 
     name, program = rng.choice([("uir", data), ("maskdcpt", learning)])
     context = click.Context(program)
-    verb = rng.choice([word for word in program.list_commands(context) if word not in ("demo", "reproduce")])
+    verb = rng.choice([word for word in program.list_commands(context) if word not in _LONG])
     chosen = program.get_command(context, verb)
     assert chosen is not None
     values = [
@@ -489,7 +493,7 @@ def _command_line(rng: random.Random, base: Path) -> tuple[str, list[str]]:
     for parameter in rng.sample(chosen.params, rng.randrange(0, min(6, len(chosen.params)) + 1)):
         if isinstance(parameter, click.Argument):
             arguments += rng.sample(values, rng.randrange(0, 3))
-        elif isinstance(parameter, click.Option) and "--debug" not in parameter.opts:
+        elif isinstance(parameter, click.Option) and not {"--debug", "--check"} & set(parameter.opts):
             arguments.append(parameter.opts[0])
             if not parameter.is_flag:
                 arguments += rng.sample(values, parameter.nargs if parameter.nargs > 0 else 1)

@@ -276,6 +276,8 @@ def _number(value: str) -> int:
 
 def _advice(folder: Path) -> str:
     """Return what to do about a folder without a manifest: one that holds other files is not one to build into."""
+    if not folder.is_dir():
+        return f"there is no such folder; create it with `uir build-shards --out {folder}`"
     others = [path.name for path in islice(sorted(folder.iterdir()), 1000) if not path.name.startswith(".")]
     if not others:
         return f"create one with `uir build-shards --out {folder}`"

@@ -255,3 +255,8 @@ def test_shards_without_a_sample_of_a_subset_are_whole_and_say_so_by_their_error
     subset = Subset("other", "", (("noise",),), {}, (Use("elsewhere", "noise", "train"),))
     with pytest.raises(NoSamplesError, match="other"):
         open_shards(tmp_path, subset=subset)
+
+
+def test_shards_in_a_folder_that_is_not_there_are_an_error_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="no such folder; create it with `uir build-shards --out"):
+        list_shards(tmp_path / "none")

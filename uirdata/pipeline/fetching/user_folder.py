@@ -52,6 +52,37 @@ class UserFolder:
                 found.setdefault(key, []).append((path, size))
         return found
 
+    @cached_property
+    def _by_size(self) -> dict[int, list[tuple[Path, int]]]:
+        found: dict[int, list[tuple[Path, int]]] = {}
+        for path, size in self.files:
+            found.setdefault(size, []).append((path, size))
+        return found
+
+    @cached_property
+    def _by_suffix(self) -> dict[str, list[tuple[Path, int]]]:
+        found: dict[str, list[tuple[Path, int]]] = {}
+        for path, size in self.files:
+            found.setdefault(path.suffix.lower(), []).append((path, size))
+        return found
+
+    @cached_property
+    def names(self) -> Sequence[tuple[str, int]]:
+        """All files below the folder, with "/", and their sizes."""
+        start = len(str(self.folder)) + 1
+        return [(str(path)[start:], size) for path, size in self.files]
+
+    @cached_property
+    def _folders(self) -> Sequence[str]:
+        """All folders below the folder that hold something, sorted."""
+        found: set[str] = set()
+        for name, _ in self.names:
+            parent = name.rpartition("/")[0]
+            while parent and parent not in found:
+                found.add(parent)
+                parent = parent.rpartition("/")[0]
+        return sorted(found)
+
     def find(self, file: RemoteFile) -> Path | None:
         """
         Return the path of a file, found by its hash, its size and its name, at any depth; None if it is not there.
@@ -62,8 +93,12 @@ class UserFolder:
             return self._folder(file)
         wanted = PurePosixPath(file.name).name.lower()
         named = self._by_name.get(wanted, [])
-        others = self.files if file.sha256 or file.md5 or file.size is not None else []
         suffix = PurePosixPath(wanted).suffix
+        others: Sequence[tuple[Path, int]] = ()
+        if file.size is not None:
+            others = self._by_size.get(file.size, ())
+        elif file.sha256 or file.md5:
+            others = self._by_suffix.get(suffix, ())
         seen: set[Path] = set()
         for is_named, (path, size) in [*((True, item) for item in named), *((False, item) for item in others)]:
             if path in seen or (not is_named and path.suffix.lower() != suffix):
@@ -81,13 +116,15 @@ class UserFolder:
 
     def names_below(self, folder: Path) -> list[tuple[str, int]]:
         """Return the files below one of its folders, with "/", and their sizes."""
-        return [(path.relative_to(folder).as_posix(), size) for path, size in self.files if path.is_relative_to(folder)]
+        below = folder.relative_to(self.folder).as_posix()
+        if below == ".":
+            return list(self.names)
+        start = below + "/"
+        return [(name[len(start) :], size) for name, size in self.names if name.startswith(start)]
 
     def _folder(self, file: RemoteFile) -> Path | None:
-        folders = {parent for path, _ in self.files for parent in path.parents if parent.is_relative_to(self.folder)}
         ending = "/" + file.name
-        named = (f for f in sorted(folders) if f != self.folder and f"/{f.relative_to(self.folder)}".endswith(ending))
-        return next(named, None)
+        return next((self.folder / name for name in self._folders if f"/{name}".endswith(ending)), None)
 
     def _hash(self, path: Path, *, md5: bool) -> tuple[str, str]:
         if (path, md5) not in self._hashes:

@@ -77,10 +77,11 @@ def test_a_broken_file_of_the_users_leaves_no_link_and_no_receipt(tmp_path: Path
     broken, whole = BROKEN[name]
     theirs = tmp_path / "theirs" / name
     theirs.parent.mkdir()
-    theirs.write_bytes(broken())
+    data = broken()
+    theirs.write_bytes(data)
     first = run(by_hand(name), tmp_path / "root", from_dir=theirs.parent)
     assert str(theirs) in " ".join(first.problems)
-    assert theirs.read_bytes() == broken()
+    assert theirs.read_bytes() == data
     assert not (Layout(tmp_path / "root").downloads("s") / name).exists()
     assert receipt(tmp_path / "root", name) is None
     theirs.unlink()
