@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +13,18 @@ from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
 from uirdata.storage.downloads import hash_file
-from uirdata.storage.files import link_or_copy, storage_error
+from uirdata.storage.files import link_or_copy, move, storage_error
 from uirdata.storage.formats.members import Limits, Names, Skipped
-from uirdata.storage.formats.packed import Member, Readable, fault_of, kind_of_name, read_members, reading
+from uirdata.storage.formats.packed import fault_of, kind_of_name, read_members, reading
+from uirdata.storage.formats.streams import Member
 from uirdata.storage.journals import (
     Unpacked,
     boot_id,
     entry_line,
     head_line,
     in_order,
+    is_unchanged,
+    last_line,
     load_journal,
     read_journal,
     rewrite_journal,
@@ -90,7 +92,7 @@ def unpack(
     held = known.held if known.archive == archive_sha256 else {}
     if known.complete and held and all(_has_size(root / entry.path, entry.size) for entry in held.values()):
         return in_order(held)
-    if not known.complete and known.boot != boot_id():
+    if not (known.complete or (known.boot and known.boot == boot_id())):
         # After a crash a file may have its size and no bytes: the journal was on the disk before it.
         held = {path: entry for path, entry in held.items() if _is_whole(root / path, entry)}
     work = _Work(parts, root, below, journal, limits, held, on_skip)
@@ -129,12 +131,11 @@ def member_hashes(kind: str, parts: Sequence[Path], limits: Limits | None = None
             if member.kind != "file" or isinstance(names.safe(member.name), Skipped):
                 continue
             digest = hashlib.sha256()
-            with contextlib.closing(member.open()) as stream:
-                while block := _next_block(stream):
-                    budget -= len(block)
-                    if budget < 0:
-                        raise _bomb(parts[0].name, limits)
-                    digest.update(block)
+            for block in _blocks(member, parts[0].name):
+                budget -= len(block)
+                if budget < 0:
+                    raise _bomb(parts[0].name, limits)
+                digest.update(block)
             found.append(digest.hexdigest())
     return tuple(found)
 
@@ -169,10 +170,13 @@ class _Work:
         on_skip: Callable[[str, str], None],
     ) -> None:
         self._on_skip = on_skip
+        self._skipped: list[str] = []
         self._name = parts[0].name
         self._root = root
         self._below = below.strip("/")
         self._journal = journal
+        # In the folder of ours: beside its target it could have the name of another member.
+        self._partial = beside(journal, ".part")
         self._limits = limits
         self._held = held
         self.done: dict[str, Unpacked] = {}
@@ -187,7 +191,7 @@ class _Work:
         with _writing(self._journal):
             self._root.mkdir(parents=True, exist_ok=True)
             self._journal.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self._journal.with_name(self._journal.name + ".new")
+            fresh = beside(self._journal, ".new")
             with fresh.open("w") as file:
                 file.write(head_line(archive_sha256))
                 file.writelines(entry_line(entry) for entry in self._held.values())
@@ -202,7 +206,7 @@ class _Work:
         path = self._names.safe(member.name)
         if isinstance(path, Skipped):
             if path.why:
-                self._on_skip(member.name, path.why)
+                self._skip(member.name, path.why)
             return 0
         if member.kind != "file":
             target = self._names.link_target(path, member.target, from_root=member.kind == "hardlink")
@@ -227,7 +231,7 @@ class _Work:
                 target, hops = waiting[target], hops + 1
             whole = f"{self._below}/{target}" if self._below else target
             if whole not in self.done:
-                self._on_skip(path, f"is a link to {first!r}, which is not in the archive")
+                self._skip(path, f"is a link to {first!r}, which is not in the archive")
                 continue
             held = self.done[whole]
             member = Member(path, "file", held.size, "", functools.partial(io.FileIO, self._root / whole))
@@ -237,7 +241,7 @@ class _Work:
         """Close the journal with a line that marks the archive as complete."""
         with _writing(self._journal):
             sync_disk(self._root)
-            self._lines.write(json.dumps({"files": len(self.done)}) + "\n")
+            self._lines.write(last_line(len(self.done), len(self._skipped), self._skipped))
             self._lines.flush()
             os.fsync(self._lines.fileno())
 
@@ -248,7 +252,7 @@ class _Work:
         for entry in {**self._held, **self.done}.values():
             path = self._root / entry.path
             # A file that has changed since, or is reached through a link, is not what was unpacked.
-            if not path.parent.resolve().is_relative_to(root) or not _is_unchanged(path, entry):
+            if not path.parent.resolve().is_relative_to(root) or not is_unchanged(path, entry):
                 continue
             path.unlink(missing_ok=True)
             for parent in path.parents:
@@ -261,32 +265,36 @@ class _Work:
     def close(self) -> None:
         """Close the journal."""
         self._file.close()
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+    def _skip(self, name: str, why: str) -> None:
+        self._skipped.append(f"{name[:100]}: {why}")
+        self._on_skip(name, why)
 
     def _write(self, member: Member, path: str) -> int:
         target = self._root / path
-        partial = beside(target, ".part", start=".")
         digest = hashlib.sha256()
         size = 0
         with _writing(target):
             self._make_folder(target.parent)
-            try:
-                with contextlib.closing(member.open()) as stream, partial.open("wb") as file:
-                    while block := _next_block(stream):
-                        size += len(block)
-                        self._budget -= len(block)
-                        if self._budget < 0 or (member.size is not None and size > member.size):
-                            raise _bomb(self._name, self._limits)
-                        digest.update(block)
-                        file.write(block)
-                if member.size is not None and size != member.size:
-                    raise ArchiveError(f"{self._name} is truncated in {member.name!r}; download it again")
-                if target.is_dir():
-                    raise self._names.refuse_kind(member.name, "a file where another member needs a folder")
-                partial.replace(target)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+            self._partial.unlink(missing_ok=True)
+            with self._partial.open("xb") as file:
+                for block in _blocks(member, self._name):
+                    size += len(block)
+                    self._budget -= len(block)
+                    if self._budget < 0 or (member.size is not None and size > member.size):
+                        raise _bomb(self._name, self._limits)
+                    digest.update(block)
+                    file.write(block)
+            if member.size is not None and size != member.size:
+                raise ArchiveError(f"{self._name} is truncated in {member.name!r}; download it again")
+            if target.is_dir():
+                raise self._names.refuse_kind(member.name, "a file where another member needs a folder")
+            move(self._partial, target)
             entry = Unpacked(path, size, target.stat().st_mtime_ns, digest.hexdigest())
+            if path in self.done and self.done[path].sha256 != entry.sha256:
+                self._skip(member.name, "is in the archive more than once; the last of them is kept")
             self._lines.write(entry_line(entry))
             self._lines.flush()
         self.done[path] = entry
@@ -305,14 +313,11 @@ class _Work:
         self._made.add(folder)
 
 
-def _next_block(stream: Readable) -> bytes | None:
-    """Return the next bytes of a member; the libraries' errors about its bytes are no errors of the disk."""
-    try:
-        return stream.read(_BLOCK)
-    except OSError as error:
-        if error.errno is None:
-            raise ValueError(str(error)) from error
-        raise
+def _blocks(member: Member, name: str) -> Iterator[bytes]:
+    """Yield the bytes of a member; errors about them are of the archive, not of the disk that is written to."""
+    with reading(name), contextlib.closing(member.open()) as stream:
+        while block := stream.read(_BLOCK):
+            yield block
 
 
 def _is_whole(path: Path, entry: Unpacked) -> bool:
@@ -320,14 +325,6 @@ def _is_whole(path: Path, entry: Unpacked) -> bool:
         return _has_size(path, entry.size) and hash_file(path)[0] == entry.sha256
     except OSError:
         return False
-
-
-def _is_unchanged(path: Path, entry: Unpacked) -> bool:
-    try:
-        found = path.lstat()
-    except OSError:
-        return False
-    return (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -13,8 +14,12 @@ from uirdata.validators import InvalidValue, disk_path, json_list, json_object, 
 
 
 def journal_path(source: str, layout: Layout, name: str) -> Path:
-    """Return the path of the journal of the files that were unpacked from an archive."""
-    return beside(layout.source(source) / ".uir" / name.replace("/", "__"), ".jsonl")
+    """Return the path of the journal of the files that were unpacked from an archive: each name has its own."""
+    flat = name.replace("/", "__")
+    if "/" in name and flat.replace("__", "/") != name:
+        # Otherwise a/b.zip and a__b.zip inside an archive would share a journal, and one of them would be lost.
+        flat += "~" + hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return beside(layout.source(source) / ".uir" / flat, ".jsonl")
 
 
 def tree_journal(source: str, layout: Layout) -> Path:

@@ -32,16 +32,18 @@ class Limits:
         ratio: unpacked bytes per packed byte, over the whole archive.
         free_bytes: unpacked bytes that are allowed at any ratio.
         name_bytes: length of a path.
+        most_bytes: unpacked bytes that are allowed at all.
     """
 
     entries: int = 500_000
     ratio: float = 100.0
     free_bytes: int = 256 << 20
     name_bytes: int = 1024
+    most_bytes: int = 1 << 62
 
     def total(self, packed: int) -> int:
         """Return the number of bytes that an archive of this size may unpack to."""
-        return max(self.free_bytes, int(packed * self.ratio))
+        return min(self.most_bytes, max(self.free_bytes, int(packed * self.ratio)))
 
 
 class Names:

@@ -2,119 +2,22 @@
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import gzip
+import errno
 import io
-import lzma
 import stat
-import struct
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, BinaryIO, Literal, Protocol, Self
+from typing import BinaryIO
 
-from uirdata.errors import ArchiveError
+from uirdata.errors import ArchiveError, StorageError, UirError
 from uirdata.manifest_syntax.patterns import is_image_name
 from uirdata.storage.formats.members import Limits
-
-Kind = Literal["file", "symlink", "hardlink", "device"]
-
-
-class Readable(Protocol):
-    """The methods of an open file that unpacking needs."""
-
-    def read(self, size: int = -1, /) -> bytes | None:
-        """Return up to `size` bytes; none at the end."""
-        ...
-
-    def close(self) -> None:
-        """Close the stream."""
-        ...
-
-
-@dataclass(frozen=True)
-class Member:
-    """
-    A member of an archive; folders are not returned.
-
-    Attributes:
-        name: as written in the archive.
-        kind: file, symlink, hardlink, or device (also pipes and sockets).
-        size: unpacked bytes according to the archive; None if it does not state them.
-        target: of a link.
-        open: opens its bytes; call it before the next member is requested.
-    """
-
-    name: str
-    kind: Kind
-    size: int | None
-    target: str
-    open: Callable[[], Readable]
-
-
-class Joined(io.RawIOBase):
-    """Several files read as one: a split archive."""
-
-    def __init__(self, parts: Sequence[Path]) -> None:
-        super().__init__()
-        self._parts = tuple(parts)
-        self._sizes = [part.stat().st_size for part in parts]
-        self._size = sum(self._sizes)
-        self._at = 0
-        self._open: tuple[int, BinaryIO] | None = None
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the offset."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: object) -> int:
-        """Read up to the end of the part that contains the offset."""
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        start = 0
-        for index, size in enumerate(self._sizes):
-            if self._at < start + size:
-                file = self._part(index)
-                file.seek(self._at - start)
-                block = file.read(min(len(view), start + size - self._at))
-                view[: len(block)] = block
-                self._at += len(block)
-                return len(block)
-            start += size
-        return 0
-
-    def close(self) -> None:
-        """Close the part that is open."""
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
-        super().close()
-
-    def _part(self, index: int) -> BinaryIO:
-        if self._open is None or self._open[0] != index:
-            if self._open is not None:
-                self._open[1].close()
-            self._open = (index, self._parts[index].open("rb"))
-        return self._open[1]
+from uirdata.storage.formats.streams import Joined, Member, Readable, UnsupportedArchive
+from uirdata.storage.formats.tars import decompressed, tar_members
 
 
 def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
@@ -135,10 +38,6 @@ def read_members(kind: str, parts: Sequence[Path], limits: Limits) -> Iterator[M
     return reader(parts, limits)
 
 
-class UnsupportedArchive(Exception):
-    """An archive that may be sound, in a form that is not read here."""
-
-
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
     """
@@ -146,34 +45,26 @@ def reading(name: str) -> Iterator[None]:
 
     Raises:
         ArchiveError: the archive is truncated, not of the format of its name, or in a form that is not read here.
+        StorageError: the disk does not return its bytes.
     """
     try:
         yield
-    except InterruptedError:
+    except (UirError, InterruptedError):
         raise
     except (UnsupportedArchive, NotImplementedError) as error:
         raise ArchiveError(
             f"{name} cannot be unpacked: {error}. The archive may be whole: unpack it yourself (7-Zip reads most), and "
             "run `uir fetch ID --from DIR` with its folder"
         ) from error
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        lzma.LZMAError,
-        zlib.error,
-        gzip.BadGzipFile,
-        RuntimeError,
-        ValueError,
-        struct.error,
-        OSError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            # Of the disk. pyarrow's and gzip's errors about the bytes have no number.
-            raise
+    # The libraries raise nearly every kind of error about bytes that do not fit.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise StorageError(f"{name}: cannot be read: {error.strerror or error}") from error
+        # Errors about the bytes have no number, but for a place before the start of the file.
+        why = " ".join(str(error).split())[:300] or type(error).__name__
         raise ArchiveError(
-            f"{name} cannot be unpacked: {error or type(error).__name__}. It is truncated or not what its name says; "
-            "delete it and download it again"
+            f"{name} cannot be unpacked: {why}. It is truncated or not what its name says; delete it and download it "
+            "again"
         ) from error
 
 
@@ -272,84 +163,7 @@ def _refuse_huge_directory(whole: BinaryIO, name: str, limits: Limits) -> None:
 def _tar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(_joined(parts))
-        yield from _tar_members(_decompressed(raw, stack), parts[0].name, limits)
-
-
-class _StrictHeader(tarfile.TarInfo):
-    """A header that must be whole: tarfile takes a damaged one for the end of the archive, without a word."""
-
-    @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
-        """Return the next header."""
-        try:
-            return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            # A block of zeros: the end mark.
-            raise
-        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            raise tarfile.ReadError("its end mark is missing: it is cut short") from None
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"the header at byte {tarfile_.offset:,} is damaged ({error})") from None
-
-
-def _end(stream: IO[bytes]) -> None:
-    """Read what follows the end mark: zeros, up to where gzip, xz, bzip2 and zstd compare their own sums."""
-    padding = 0
-    while block := stream.read(1 << 20):
-        padding += len(block)
-        if block.strip(b"\0"):
-            raise tarfile.ReadError("there are bytes after its end mark: a part in the middle is lost or overwritten")
-        if padding > _MOST_PADDING:
-            raise tarfile.ReadError(f"more than {_MOST_PADDING >> 20} MiB of zeros follow its end mark")
-
-
-_MOST_PADDING = 64 << 20
-"""Tapes are padded to blocks of some MiB at most."""
-
-
-def _tar_members(stream: IO[bytes], name: str, limits: Limits) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader) as archive:
-        # Folders count too: a tar of a million empty ones takes a long time.
-        for entries, info in enumerate(archive, start=1):
-            if entries > limits.entries:
-                raise ArchiveError(
-                    f"{name} has more than {limits.entries:,} entries; no published source has. Nothing of it is kept"
-                )
-            # tarfile keeps a list of all members, which is not needed here and grows.
-            archive.members = []  # type: ignore[attr-defined]
-            if info.isreg():
-                yield Member(info.name, "file", info.size, "", partial(_extracted, archive, info))
-            elif info.issym() or info.islnk():
-                yield Member(info.name, "symlink" if info.issym() else "hardlink", 0, info.linkname, io.BytesIO)
-            elif not info.isdir():
-                yield Member(info.name, "device", 0, "", io.BytesIO)
-        assert archive.fileobj is not None
-        _end(archive.fileobj)  # type: ignore[arg-type]
-
-
-def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Readable:
-    file = archive.extractfile(info)
-    if file is None:
-        raise ArchiveError(f"{info.name} has no bytes")
-    return file
-
-
-def _decompressed(raw: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO:
-    head = raw.read(6)
-    raw.seek(0)
-    if head.startswith(b"\x1f\x8b"):
-        return stack.enter_context(gzip.GzipFile(fileobj=raw))  # type: ignore[return-value]
-    if head.startswith(b"\xfd7zXZ\x00"):
-        return stack.enter_context(lzma.LZMAFile(raw))  # type: ignore[return-value]
-    if head.startswith(b"BZh"):
-        return stack.enter_context(bz2.BZ2File(raw))  # type: ignore[return-value]
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        import pyarrow as pa
-
-        # Python has no zstd of its own before 3.14; pyarrow includes one.
-        unpacked: BinaryIO = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
-        return unpacked
-    return raw
+        yield from tar_members(decompressed(raw, stack), parts[0].name, limits)
 
 
 def _seven_zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
@@ -392,7 +206,7 @@ def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     program = rar.find_program(parts)
     if program.gives_tar:
         with rar.as_tar(program, parts[0]) as stream:
-            for member in _tar_members(stream, parts[0].name, limits):
+            for member in tar_members(stream, parts[0].name, limits):
                 if member.kind == "file" and not member.size and is_image_name(member.name):
                     # bsdtar returns files without bytes if the archive stores them as references to equal ones.
                     raise ArchiveError(
