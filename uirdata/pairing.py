@@ -324,16 +324,16 @@ def _by_list(
             if not entries:
                 continue
             if len(entries) < 2:
-                reasons.setdefault(list_name, f"line {number} has no two columns: {line!r}")
+                reasons.setdefault(list_name, f"line {number} has no two columns: {line[:200]!r}")
                 continue
             gt, lq = entries[:2] if rule.columns == "gt lq" else (entries[1], entries[0])
             gt_path, lq_path = _resolve(gt, gts, prefixes), _resolve(lq, lqs, prefixes)
             if gt_path and lq_path:
                 found.append(_found(rule, lq_path, gt_path, lqs[lq_path]))
             elif lq_path:
-                reasons.setdefault(lq_path, f"no GT: {gt} is missing, {list_name} line {number} names it")
+                reasons.setdefault(lq_path, f"no GT: {gt[:500]} is missing, {list_name} line {number} names it")
             elif gt_path:
-                reasons.setdefault(gt_path, f"no LQ: {lq} is missing, {list_name} line {number} names it")
+                reasons.setdefault(gt_path, f"no LQ: {lq[:500]} is missing, {list_name} line {number} names it")
     for name in (*lqs, *gts):
         reasons.setdefault(name, f"no line of {', '.join(lists)} names it" if lists else f"{rule.list} is missing")
     return found

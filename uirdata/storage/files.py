@@ -138,6 +138,9 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a file, with its mode and times where the file system has them: CIFS and FAT refuse to set them."""
     try:
         shutil.copyfile(source, target)
+        # Before it gets its name: a file of that name and size is taken for a whole one, also after a power cut.
+        with target.open("rb") as file:
+            sync(file.fileno())
     except BaseException:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from uirdata.layout import Layout
 from uirdata.pairing import Pair
 from uirdata.planning import FoundPair
 from uirdata.storage.manifest_rows import check_paths
-from uirdata.storage.tables import read_typed
+from uirdata.storage.tables import open_parquet, read_typed
 from uirdata.validators import InvalidValue, naming
 
 
@@ -33,7 +34,6 @@ def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
                 level=row["level"],
                 scene=row["scene"],
                 gt_border=row["gt_border"],
-                # Tables of earlier releases lack the column.
                 cut=bool(row.get("cut")),
             ),
             row["height"],
@@ -45,8 +45,21 @@ def read_found(layout: Layout, source: str) -> list[FoundPair] | None:
     ]
 
 
+def read_pairs(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """
+    Return columns of a pairs.parquet; all of them by default. Tables of earlier releases lack `cut`.
+
+    Raises:
+        ShardError: it is missing or damaged, or a column is not as expected.
+    """
+    with open_parquet(path) as parquet:
+        has_cut = "cut" in parquet.schema_arrow.names
+    names = [name for name in columns or PAIRS_SCHEMA.names if has_cut or name != "cut"]
+    return read_typed(path, PAIRS_SCHEMA, names)
+
+
 def _checked(path: Path) -> pa.Table:
-    table = read_typed(path, PAIRS_SCHEMA)
+    table = read_pairs(path)
     with naming(ShardError, str(path), "run `uir verify` to write it again"):
         for name in ("gt", "lq"):
             for chunk in table[name].chunks:

@@ -9,7 +9,7 @@ from pathlib import Path
 from uirdata.storage.archives import put_file
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.files import storage_error
-from uirdata.storage.journals import Unpacked, read_journal, rewrite_journal, sync_disk
+from uirdata.storage.journals import Unpacked, is_unchanged, read_journal, rewrite_journal, sync_disk
 
 
 def adopt_tree(tree: Path, paths: Sequence[str], root: Path, journal: Path) -> None:
@@ -59,11 +59,8 @@ def release_tree(root: Path, journal: Path) -> None:
         folders: set[Path] = set()
         for entry in read_journal(journal)[0]:
             target = root / entry.path
-            try:
-                stat = target.lstat()
-            except FileNotFoundError:
-                continue
-            if (stat.st_size, stat.st_mtime_ns) == (entry.size, entry.mtime_ns):
+            # Not through a link that leads out of the source's folder.
+            if target.parent.resolve().is_relative_to(root.resolve()) and is_unchanged(target, entry):
                 target.unlink()
                 folders.update(parent for parent in target.parents if parent.is_relative_to(root) and parent != root)
         for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):

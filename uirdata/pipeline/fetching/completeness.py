@@ -11,10 +11,12 @@ from uirdata.layout import Layout
 from uirdata.pipeline.fetching.archive_names import tree_journal
 from uirdata.sources import Source
 from uirdata.storage.journals import read_journal
-from uirdata.storage.tables import read_table
+from uirdata.storage.pair_tables import read_pairs
 
 Kind = tuple[str, str, bool]
 """Split, degradation, real."""
+
+_COUNTED = ("split", "degradation", "real", "reason")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def completeness(source: Source, layout: Layout) -> Completeness:
     here: Counter[Kind] = Counter()
     if not path.exists():
         return Completeness({}, source.published())
-    table = read_table(path)
+    table = read_pairs(path, [*_COUNTED, "cut"])
     excluded: Counter[Kind] = Counter()
     reasons: dict[str, tuple[Kind, int]] = {
         item.reason: ((rule.split, rule.degradation, rule.real), 2 if rule.lq and rule.gt else 1)
@@ -73,7 +75,7 @@ def completeness(source: Source, layout: Layout) -> Completeness:
         for item in rule.exclude
     }
     for batch in table.to_batches(max_chunksize=100_000):
-        columns = (batch.column(name).to_pylist() for name in ("split", "degradation", "real", "reason"))
+        columns = (batch.column(name).to_pylist() for name in _COUNTED)
         for split, degradation, real, reason in zip(*columns, strict=True):
             if split:
                 here[(split, degradation, real)] += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uirdata.errors import ImageError, one_file
+from uirdata.errors import ImageError, SourceError, one_file
 from uirdata.folders import list_files
 from uirdata.images import image_size
 from uirdata.layout import Layout
@@ -23,6 +23,9 @@ from uirdata.storage.checks import Checks, FileCheck, PairCheck, pair_key
 from uirdata.storage.downloads import hash_file
 from uirdata.storage.pair_tables import PAIRS_SCHEMA
 from uirdata.storage.tables import write_rows
+
+_MOST_LIST_BYTES = 64 << 20
+"""Largest list of pairs in a source; the longest published one has some MiB."""
 
 PairKind = tuple[str, str, bool]
 """Split, degradation, real."""
@@ -74,7 +77,14 @@ def pair_files(source: Source, layout: Layout) -> Pairing:
     root = files_root(source, layout)
 
     def read_text(name: str) -> str:
-        return (root / name).read_text(encoding="utf-8", errors="replace")
+        try:
+            with (root / name).open("rb") as file:
+                data = file.read(_MOST_LIST_BYTES + 1)
+        except OSError as error:
+            raise SourceError(f"{root / name}: cannot be read: {error.strerror or error}") from error
+        if len(data) > _MOST_LIST_BYTES:
+            raise SourceError(f"{root / name}: is over {_MOST_LIST_BYTES >> 20} MiB, expected a list of pairs of names")
+        return data.decode("utf-8", "replace")
 
     names: list[str] = []
     odd: list[str] = []

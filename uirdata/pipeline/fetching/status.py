@@ -15,7 +15,7 @@ from uirdata.pipeline.fetching.inventory import files_root
 from uirdata.pipeline.fetching.plan import plan_fetch
 from uirdata.pipeline.fetching.plan_values import PlannedSource
 from uirdata.sources import Source
-from uirdata.storage.tables import read_table
+from uirdata.storage.pair_tables import read_pairs
 
 StatusState = Literal["complete", "partly", "faulty", "by hand", "absent"]
 
@@ -102,7 +102,7 @@ def _counted(source: Source, layout: Layout) -> tuple[int, int]:
     path = layout.pairs(source.id)
     if not path.exists():
         return 0, 0
-    table = read_table(path, ["ok", "split", "reason"])
+    table = read_pairs(path, ["ok", "split", "reason"])
     usable = sum(table["ok"].to_pylist())
     rows = zip(table["split"].to_pylist(), table["reason"].to_pylist(), strict=True)
     return usable, sum(bool(split) and "cannot be used" in reason for split, reason in rows)

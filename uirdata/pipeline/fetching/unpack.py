@@ -19,7 +19,7 @@ from uirdata.pipeline.fetching.archive_names import (
 )
 from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
-from uirdata.storage.archives import kind_of_name, put_file, unpack
+from uirdata.storage.archives import Limits, kind_of_name, put_file, unpack
 from uirdata.storage.downloads import Pace
 from uirdata.storage.files import file_of_uri
 from uirdata.storage.journals import Unpacked, read_journal
@@ -27,6 +27,8 @@ from uirdata.storage.transfers.receipts import Receipts
 from uirdata.validators import shown
 
 _DEPTH = 3
+_NAMED = 5
+"""Skipped members that are named; the journal has more of them, and the number of all."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ def unpack_all(
     """
     Unpack all downloaded files into the folder of the source; files that exist there are skipped.
 
-    Archives inside archives are unpacked too, to a depth of three. What could be unpacked is pinned: if no hash of it
-    is published, later downloads must have its bytes.
+    Archives inside archives are unpacked too, to a depth of three, within the limits of the outer one. What could be
+    unpacked is pinned: if no hash of it is published, later downloads must have its bytes.
 
     Args:
         source: the source.
@@ -102,17 +104,18 @@ def unpack_all(
                 put_file(paths[0], root, below(package.below, PurePosixPath(package.name).name))
                 _pin(source, layout, package, receipts, progress)
             continue
-        journal = journal_path(source.id, layout, package.name)
+        signed = [receipts.get(part) for part in package.parts]
+        packed = sum(receipt.bytes for receipt in signed if receipt is not None)
         if not all(path.is_file() for path in paths):
-            entries, whole = read_journal(journal)
+            entries, whole = read_journal(journal_path(source.id, layout, package.name))
             if not whole:
                 raise SourceError(f"{package.name}: {', '.join(p.name for p in paths if not p.is_file())} is missing")
+            _unpack_nested(source, layout, entries, _Room(packed, entries), pace, progress, depth=1)
         else:
-            signed = [receipts.get(part) for part in package.parts]
             digest = "+".join(receipt.sha256 if receipt is not None else "" for receipt in signed)
             try:
                 entries = _unpack(source, layout, package, paths, digest, pace, progress)
-                _unpack_nested(source, layout, entries, pace, progress, depth=1)
+                _unpack_nested(source, layout, entries, _Room(packed, entries), pace, progress, depth=1)
             except ArchiveError as error:
                 raise ArchiveError(f"{error}. {_given_back(package, paths, receipts)}") from error
             _pin(source, layout, package, receipts, progress)
@@ -146,6 +149,7 @@ def _unpack(
     digest: str,
     pace: Pace,
     progress: Progress,
+    limits: Limits | None = None,
 ) -> tuple[Unpacked, ...]:
     task = f"{source.id}: unpacking {package.name}"
     progress.begin(task, sum(path.stat().st_size for path in paths), "bytes")
@@ -158,6 +162,7 @@ def _unpack(
             package.below,
             journal_path(source.id, layout, package.name),
             archive_sha256=digest,
+            limits=limits,
             on_bytes=functools.partial(progress.advance, task),
             on_skip=lambda name, why: skipped.append((name, why)),
             stop=pace.cancel.is_set,
@@ -165,24 +170,56 @@ def _unpack(
     finally:
         progress.end(task)
         if skipped:
-            name, why = skipped[0]
             number = f"{len(skipped):,} member{'s' if len(skipped) > 1 else ''}"
-            progress.note(f"{source.id}: {package.name}: {number} skipped, such as {shown(name)}, which {why}")
+            named = "; ".join(f"{shown(name)}, which {why}" for name, why in skipped[:_NAMED])
+            such = "such as " if len(skipped) > _NAMED else ""
+            progress.note(f"{source.id}: {package.name}: {number} skipped: {such}{named}")
+
+
+class _Room:
+    """What everything inside an outer archive may unpack to: together no more than the outer one alone."""
+
+    def __init__(self, packed: int, entries: Sequence[Unpacked]) -> None:
+        self._bytes = Limits().total(packed)
+        self._entries = Limits().entries
+        self.use(entries)
+
+    def use(self, entries: Sequence[Unpacked]) -> None:
+        self._bytes -= sum(entry.size for entry in entries)
+        self._entries -= len(entries)
+
+    def limits(self) -> Limits:
+        return Limits(entries=max(0, self._entries), most_bytes=max(0, self._bytes))
+
+
+def nested_package(path: str) -> Package | None:
+    """Return what an archive among the files of an archive is unpacked as; None if a file is no archive."""
+    kind = kind_of_name(path)
+    return Package(f"nested/{path}", kind, (), inner_folder(path, kind)) if kind else None
 
 
 def _unpack_nested(
-    source: Source, layout: Layout, entries: Sequence[Unpacked], pace: Pace, progress: Progress, *, depth: int
+    source: Source,
+    layout: Layout,
+    entries: Sequence[Unpacked],
+    room: _Room,
+    pace: Pace,
+    progress: Progress,
+    *,
+    depth: int,
 ) -> None:
-    if depth > _DEPTH:
+    nested = [(package, entry) for entry in entries if (package := nested_package(entry.path)) is not None]
+    if nested and depth > _DEPTH:
+        progress.note(
+            f"{source.id}: {len(nested)} archives inside of {_DEPTH} others are not unpacked, such as "
+            f"{shown(nested[0][1].path)}"
+        )
         return
-    for entry in entries:
-        kind = kind_of_name(entry.path)
-        if not kind:
-            continue
-        package = Package(f"nested/{entry.path}", kind, (), inner_folder(entry.path, kind))
+    for package, entry in nested:
         path = layout.source(source.id) / entry.path
-        inner = _unpack(source, layout, package, [path], entry.sha256, pace, progress)
-        _unpack_nested(source, layout, inner, pace, progress, depth=depth + 1)
+        inner = _unpack(source, layout, package, [path], entry.sha256, pace, progress, room.limits())
+        room.use(inner)
+        _unpack_nested(source, layout, inner, room, pace, progress, depth=depth + 1)
 
 
 def _pin(source: Source, layout: Layout, package: Package, receipts: Receipts, progress: Progress) -> None:

@@ -15,8 +15,9 @@ from uirdata.progress import Progress
 from uirdata.sources import RemoteFile, Source
 from uirdata.storage.checks import Checks
 from uirdata.storage.downloads import hash_file
-from uirdata.storage.journals import Unpacked, read_journal, rewrite_journal
+from uirdata.storage.journals import Journal, Unpacked, in_order, load_journal, read_journal, rewrite_journal
 from uirdata.storage.transfers.receipts import Receipt, Receipts
+from uirdata.validators import shown
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,27 @@ def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: 
             memory.keep(functools.partial(receipts.put, name, touched))
     memory.keep(receipts.flush)
     for journal in journals(source.id, layout):
-        entries, archive = read_journal(journal)
-        if not archive:
+        known = load_journal(journal)
+        entries = in_order(known.held)
+        if not known.complete:
             missing.append(Fault(journal.stem, "its archive is not completely unpacked"))
             continue
+        if known.skipped:
+            progress.note(
+                f"{source.id}: {known.skipped:,} members of {journal.stem} were not unpacked: {_named(known)}"
+            )
         task = f"{source.id}: comparing {journal.stem}"
         progress.begin(task, len(entries))
         kept = [_verify_unpacked(source, layout, entry, missing, changed) for entry in entries]
         good += sum(entry is not None for entry in kept)
         updated = [old if new is None else new for old, new in zip(entries, kept, strict=True)]
         if tuple(updated) != entries:
-            memory.keep(functools.partial(rewrite_journal, journal, updated, archive))
+            memory.keep(functools.partial(rewrite_journal, journal, updated, known.archive, before=known))
         progress.advance(task, len(entries))
         progress.end(task)
     tree = bool(read_journal(tree_journal(source.id, layout))[1])
     lacking = [f.name for f in source.files if not tree and not is_here(source, f, layout, receipts)]
-    if receipts.all() and not any(all(is_here(source, f, layout, receipts) for f in fs) for fs in _file_sets(source)):
+    if receipts.all() and not any(all(is_here(source, f, layout, receipts) for f in fs) for fs in file_sets(source)):
         missing += [Fault(name, "it was not downloaded") for name in lacking if name not in {m.path for m in missing}]
     return good
 
@@ -102,7 +108,11 @@ def _verify_download(
         changed.append(Fault(str(path), f"it has {stat.st_size} bytes; {receipt.bytes} were downloaded"))
         return None
     if stat.st_mtime_ns != receipt.mtime_ns:
-        sha256, _ = hash_file(path)
+        try:
+            sha256, _ = hash_file(path)
+        except OSError as error:
+            changed.append(Fault(str(path), f"it cannot be read ({error.strerror or error})"))
+            return None
         if sha256 != receipt.sha256:
             changed.append(Fault(str(path), f"its sha256 is {sha256}; that of the download was {receipt.sha256}"))
             return None
@@ -125,7 +135,12 @@ def _verify_unpacked(
         return None
     if stat.st_mtime_ns == entry.mtime_ns:
         return entry
-    if hash_file(path)[0] != entry.sha256:
+    try:
+        sha256, _ = hash_file(path)
+    except OSError as error:
+        changed.append(Fault(str(path), f"it cannot be read ({error.strerror or error})"))
+        return None
+    if sha256 != entry.sha256:
         changed.append(Fault(str(path), "its bytes differ from those that were unpacked from the archive"))
         return None
     return replace(entry, mtime_ns=stat.st_mtime_ns)
@@ -142,16 +157,22 @@ def compare_hashes(source: Source, layout: Layout, checks: Checks, changed: list
                 changed.append(Fault(path, "its bytes differ from those that were unpacked from the archive"))
 
 
+def _named(journal: Journal) -> str:
+    more = journal.skipped - len(journal.such_as[:3])
+    return "; ".join(shown(name) for name in journal.such_as[:3]) + (f"; and {more:,} more" if more > 0 else "")
+
+
 def journals(source: str, layout: Layout) -> list[Path]:
     """Return the journals of unpacked archives, sorted."""
     found = (layout.source(source) / ".uir").glob("*.jsonl")
     return sorted(path for path in found if path.name != "checks.jsonl")
 
 
-def _file_sets(source: Source) -> list[tuple[RemoteFile, ...]]:
+def file_sets(source: Source) -> list[tuple[RemoteFile, ...]]:
+    """Return the files of a source, and those of each of its alternatives."""
     return [source.files, *(alternative.files for alternative in source.alternatives)]
 
 
 def all_files(source: Source) -> tuple[RemoteFile, ...]:
     """Return the files of a source, and those of all its alternatives."""
-    return tuple(file for files in _file_sets(source) for file in files)
+    return tuple(file for files in file_sets(source) for file in files)

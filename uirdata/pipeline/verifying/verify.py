@@ -20,6 +20,7 @@ from uirdata.pipeline.fetching.inventory import (
     read_headers,
     write_inventory,
 )
+from uirdata.pipeline.verifying.archive_checks import verify_old_tars
 from uirdata.pipeline.verifying.byte_checks import Fault, all_files, compare_hashes, verify_bytes
 from uirdata.pipeline.verifying.limited_workers import inspect_limited
 from uirdata.pipeline.verifying.pixel_checks import Group
@@ -153,6 +154,7 @@ def _verify_source(source: Source, layout: Layout, *, deep: bool, jobs: int, pro
                 if deep:
                     _inspect(source, layout, pairing, checks, jobs=jobs, progress=progress)
                     compare_hashes(source, layout, checks, changed)
+                    verify_old_tars(source, layout, changed, progress)
                 try:
                     inventory = write_inventory(source, layout, pairing, checks)
                 except StorageError as error:

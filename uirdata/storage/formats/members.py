@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from uirdata.errors import ArchiveError
-from uirdata.file_kinds import is_of_the_system
+from uirdata.file_kinds import is_image_name, is_of_the_system
 
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 _OURS = re.compile(r"(?:.*/)?\.uir(?:/.*)?|pairs\.parquet|screening-\d+-\d+\.parquet")
@@ -82,10 +82,12 @@ class Names:
         if ".." in parts:
             raise self._refusal(name, "points outside of the archive")
         clean = "/".join(parts)
-        if _OURS.fullmatch(unicodedata.normalize("NFKC", clean).casefold()):
+        if _OURS.fullmatch(_as_disks_compare(clean)):
             return Skipped("has the name of a file that this program keeps")
-        if not parts or is_of_the_system(clean):
-            return Skipped("")
+        odd = [part for part in parts if is_of_the_system(part)]
+        if not parts or odd:
+            is_hidden = is_image_name(clean) and all(part[0] == "." and part[:2] != "._" for part in odd)
+            return Skipped("is hidden" if parts and is_hidden else "")
         if any(ord(c) < 32 or ord(c) == 127 for c in path):
             return Skipped("has a control character in its name")
         try:
@@ -151,3 +153,9 @@ class Names:
         return ArchiveError(
             f"{self._archive} is not safe to unpack: its member {name[:200]!r} {why}. Nothing of it is kept"
         )
+
+
+def _as_disks_compare(path: str) -> str:
+    """Return a path without what some disks ignore in names: case, widths of letters, and characters of no width."""
+    visible = "".join(c for c in path if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFKC", visible).casefold()

@@ -222,14 +222,14 @@ def _rar(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
 def _parquet(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     from uirdata.storage.formats.tabular import parquet_images
 
-    for name, data in parquet_images(parts, limits.entries):
+    for name, data in parquet_images(parts, limits):
         yield Member(name, "file", len(data), "", partial(io.BytesIO, data))
 
 
-def _mat(parts: Sequence[Path], _: Limits) -> Iterator[Member]:
+def _mat(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
     from uirdata.storage.formats.tabular import mat_images
 
-    for name, data in mat_images(parts[0]):
+    for name, data in mat_images(parts[0], limits):
         yield Member(name, "file", len(data), "", partial(io.BytesIO, data))
 
 

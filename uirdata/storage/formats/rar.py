@@ -126,7 +126,8 @@ def members(program: Program, archive: Path, limit: int) -> Iterator[tuple[str, 
     for name in names:
         if name in folders:
             continue
-        if name.startswith("-") or any(c in name for c in "*?["):
+        # unrar takes -x for an option, and @x for a file with a list of names.
+        if name.startswith(("-", "@")) or any(c in name for c in "*?["):
             raise ArchiveError(f"{archive.name}: the name {name!r} cannot be passed to unrar")
         yield name, partial(_Printed, (program.path, "p", "-inul", "-p-", path, name))
 

@@ -7,14 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from uirdata.errors import ArchiveError
 from uirdata.images import encode_image
+from uirdata.storage.formats.matlab import uint8_arrays
+from uirdata.storage.formats.members import Limits
 
 _NAME_COLUMNS = ("path", "file_name", "filename", "image_path", "__key__", "name", "id")
 _STARTS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"BM", ".bmp"), (b"II*\x00", ".tif"), (b"MM\x00*", ".tif"))
 
 
-def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, bytes]]:
+def parquet_images(parts: Sequence[Path], limits: Limits) -> Iterator[tuple[str, bytes]]:
     """
     Yield (path, encoded image) for all images of a table, row by row.
 
@@ -23,10 +27,10 @@ def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, byt
 
     Args:
         parts: the table.
-        limit: maximum number of rows.
+        limits: on the number of rows, and on their bytes.
 
     Raises:
-        ArchiveError: it is not a parquet file, has no images, or too many rows.
+        ArchiveError: it is not a parquet file, has no images, too many rows, or too many bytes for its size.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -35,8 +39,11 @@ def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, byt
         try:
             with pq.ParquetFile(part) as table:
                 schema = table.schema_arrow
-                if table.metadata.num_rows > limit:
+                if table.metadata.num_rows > limits.entries:
                     raise ArchiveError(f"{part.name} has {table.metadata.num_rows:,} rows; no published table has")
+                groups = (table.metadata.row_group(index) for index in range(table.metadata.num_row_groups))
+                # pyarrow unpacks a whole page at once.
+                _refuse_if_larger(part, sum(group.total_byte_size for group in groups), limits)
                 images = [f.name for f in schema if _holds_images(f.type) or (pa.types.is_binary(f.type))]
                 names = [name for name in _NAME_COLUMNS if name in schema.names and name not in images]
                 if not images:
@@ -46,41 +53,40 @@ def parquet_images(parts: Sequence[Path], limit: int) -> Iterator[tuple[str, byt
                     for values in batch.to_pylist():
                         yield from _row_images(values, images, names[:1], f"{part.stem}-{row:06d}")
                         row += 1
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise ArchiveError(f"{part.name} cannot be read as parquet: {error}; download it again") from error
 
 
-def mat_images(path: Path) -> Iterator[tuple[str, bytes]]:
+def mat_images(path: Path, limits: Limits) -> Iterator[tuple[str, bytes]]:
     """
     Yield (path, PNG) for all images in a MATLAB file: `<variable>/<index>.png`, the indices from 0, as "12-31".
 
     Arrays of uint8 with the shape (..., H, W, 3) are images; other variables are skipped.
 
-    Raises:
-        ArchiveError: it cannot be read, or has no images.
-    """
-    import numpy as np
+    Args:
+        path: the file.
+        limits: on the bytes of its images; those of one variable are in memory at once.
 
-    try:
-        from scipy.io import loadmat
-    except ModuleNotFoundError:
-        raise ArchiveError(f"{path.name} is a MATLAB file: pip install scipy, and run the command again") from None
-    try:
-        variables: dict[str, Any] = loadmat(str(path))
-    except NotImplementedError:
-        raise ArchiveError(f"{path.name} is a MATLAB 7.3 file; save it as version 7, or use another mirror") from None
-    except (ValueError, TypeError, OSError) as error:
-        raise ArchiveError(f"{path.name} cannot be read as a MATLAB file: {error}; download it again") from error
+    Raises:
+        ArchiveError: it has no images. `packed.reading` handles the errors about damaged bytes.
+    """
+    others: list[str] = []
     found = False
-    for name, array in variables.items():
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim < 3 or array.shape[-1] != 3:
+    for name, array in uint8_arrays(path, limits.total(path.stat().st_size)):
+        if array is None or array.ndim < 3 or array.shape[-1] != 3:
+            others.append(name)
             continue
         found = True
         for index in itertools.product(*(range(size) for size in array.shape[:-3])):
             label = "-".join(str(i) for i in index) or "0"
             yield f"{name}/{label}.png", encode_image(np.ascontiguousarray(array[index]), "png")
     if not found:
-        raise ArchiveError(f"{path.name} has no images; its variables are {', '.join(sorted(variables))}")
+        raise ArchiveError(f"{path.name} has no images; its variables are {', '.join(sorted(others)[:20])}")
+
+
+def _refuse_if_larger(path: Path, declared: int, limits: Limits) -> None:
+    if declared > limits.total(path.stat().st_size):
+        raise ArchiveError(f"{path.name} would unpack to {declared:,} bytes; no published source does")
 
 
 def _holds_images(kind: Any) -> bool:
