@@ -61,13 +61,6 @@ def test_journals_have_the_names_that_earlier_releases_gave_them(name: str, jour
     assert journal_path("s", Layout(Path("root")), name) == Path("root/sources/s/.uir") / journal
 
 
-def test_a_member_named_like_a_partial_file_is_no_partial_file(tmp_path: Path) -> None:
-    files = {".a.png.part": b"mine", "a.png": b"1", "b.png.part": b"2", "b.png": b"3"}
-    found, skipped = skips("tar", tar_of(tmp_path / "x.tar", files), tmp_path / "out")
-    assert found == {name: data for name, data in files.items() if not name.startswith(".")}
-    assert skipped == []
-
-
 def test_a_hidden_picture_is_named_and_what_systems_leave_is_not(tmp_path: Path) -> None:
     files = {".set/1.png": b"1", "._1.png": b"2", "__MACOSX/._1.png": b"3", ".DS_Store": b"4", "1.png": b"5"}
     found, skipped = skips("zip", zip_of(tmp_path / "x.zip", files), tmp_path / "out")

@@ -8,6 +8,7 @@ that each is read once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from uirdata.errors import ArchiveError, StorageError
@@ -18,7 +19,7 @@ from uirdata.pipeline.verifying.byte_checks import Fault, file_sets
 from uirdata.progress import Progress
 from uirdata.sources import Source
 from uirdata.storage.archives import member_hashes
-from uirdata.storage.journals import FORMAT, NOTHING, in_order, load_journal, rewrite_journal
+from uirdata.storage.journals import FORMAT, in_order, load_journal, rewrite_journal
 
 _DEPTH = 3
 
@@ -42,7 +43,7 @@ def verify_old_tars(source: Source, layout: Layout, changed: list[Fault], progre
         progress.begin(task, None)
         try:
             member_hashes(package.kind, paths)
-            rewrite_journal(journal, in_order(known.held), known.archive, before=NOTHING)
+            rewrite_journal(journal, in_order(known.held), known.archive, before=replace(known, format=FORMAT))
         except ArchiveError as error:
             changed.append(Fault(str(paths[0]), f"{error}. What was unpacked from it is not all of it"))
         except StorageError as error:

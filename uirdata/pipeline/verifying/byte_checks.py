@@ -65,9 +65,8 @@ def verify_bytes(source: Source, layout: Layout, missing: list[Fault], changed: 
             missing.append(Fault(journal.stem, "its archive is not completely unpacked"))
             continue
         if known.skipped:
-            progress.note(
-                f"{source.id}: {known.skipped:,} members of {journal.stem} were not unpacked: {_named(known)}"
-            )
+            number = f"{known.skipped:,} member{'s' if known.skipped > 1 else ''}"
+            progress.note(f"{source.id}: {journal.stem}: {number} skipped when it was unpacked: {_named(known)}")
         task = f"{source.id}: comparing {journal.stem}"
         progress.begin(task, len(entries))
         kept = [_verify_unpacked(source, layout, entry, missing, changed) for entry in entries]
