@@ -99,6 +99,26 @@ def test_unrar_is_given_no_name_that_it_takes_for_a_list(tmp_path: Path, monkeyp
         taken("rar", tmp_path / "x.rar", tmp_path / "out")
 
 
+def test_links_in_a_7z_are_copies_and_what_leads_outside_is_refused(tmp_path: Path) -> None:
+    py7zr = pytest.importorskip("py7zr")
+    (tmp_path / "a.png").write_bytes(b"abc")
+    (tmp_path / "l.png").symlink_to("a.png")
+    with py7zr.SevenZipFile(tmp_path / "x.7z", "w") as archive:
+        for name in ("a.png", "l.png"):
+            archive.write(tmp_path / name, name)
+    assert taken("7z", tmp_path / "x.7z", tmp_path / "out") == {"a.png": b"abc", "l.png": b"abc"}
+    with py7zr.SevenZipFile(tmp_path / "y.7z", "w") as archive:
+        archive.write(tmp_path / "l.png", "l.png")
+        archive.write(tmp_path / "a.png", "b.png")
+    assert taken("7z", tmp_path / "y.7z", tmp_path / "two", on_skip=lambda *_: None) == {"b.png": b"abc"}
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/e.png").symlink_to("../a.png")
+    with py7zr.SevenZipFile(tmp_path / "z.7z", "w") as archive:
+        archive.write(tmp_path / "d/e.png", "e.png")
+    with pytest.raises(ArchiveError, match="outside of the archive"):
+        taken("7z", tmp_path / "z.7z", tmp_path / "three")
+
+
 # Journals.
 
 

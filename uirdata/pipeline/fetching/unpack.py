@@ -22,6 +22,7 @@ from uirdata.sources import RemoteFile, Source
 from uirdata.storage.archives import Limits, kind_of_name, put_file, unpack
 from uirdata.storage.downloads import Pace
 from uirdata.storage.files import file_of_uri
+from uirdata.storage.formats.members import is_ours
 from uirdata.storage.journals import Unpacked, read_journal
 from uirdata.storage.transfers.receipts import Receipts
 from uirdata.validators import shown
@@ -99,9 +100,14 @@ def unpack_all(
     downloads = layout.downloads(source.id)
     for package in packages(source, files, layout):
         paths = [downloads / part for part in package.parts]
+        placed = package.below if package.kind else below(package.below, PurePosixPath(package.name).name)
+        if is_ours(placed):
+            # As the listing of a host may say.
+            progress.note(f"{source.id}: {shown(package.name)} skipped: this program keeps files of its own there")
+            continue
         if not package.kind:
             if paths[0].is_file():
-                put_file(paths[0], root, below(package.below, PurePosixPath(package.name).name))
+                put_file(paths[0], root, placed)
                 _pin(source, layout, package, receipts, progress)
             continue
         signed = [receipts.get(part) for part in package.parts]

@@ -82,7 +82,7 @@ class Names:
         if ".." in parts:
             raise self._refusal(name, "points outside of the archive")
         clean = "/".join(parts)
-        if _OURS.fullmatch(_as_disks_compare(clean)):
+        if is_ours(clean):
             return Skipped("has the name of a file that this program keeps")
         odd = [part for part in parts if is_of_the_system(part)]
         if not parts or odd:
@@ -153,6 +153,11 @@ class Names:
         return ArchiveError(
             f"{self._archive} is not safe to unpack: its member {name[:200]!r} {why}. Nothing of it is kept"
         )
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a path below the folder of a source is that of a file that this program keeps there."""
+    return _OURS.fullmatch(_as_disks_compare(path)) is not None
 
 
 def _as_disks_compare(path: str) -> str:

@@ -7,7 +7,7 @@ import errno
 import io
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -178,21 +178,25 @@ def _seven_zip(parts: Sequence[Path], limits: Limits) -> Iterator[Member]:
             raise ArchiveError(f"{parts[0].name} is password-protected; unpack it yourself and use --from")
         infos = [info for info in archive.files if not info.is_directory]
         for info in infos:
-            if info.is_symlink or info.is_junction or info.is_socket:
+            if info.is_junction or info.is_socket:
                 yield Member(info.filename, "device", 0, "", io.BytesIO)
         sizes = {info.filename: info.uncompressed for info in infos}
         declared = sum(sizes.values())
         packed = sum(part.stat().st_size for part in parts)
         if declared > limits.total(packed) or len(infos) > limits.entries:
             raise ArchiveError(f"{parts[0].name} would unpack to {declared:,} bytes in {len(infos):,} files; refused")
-        yield from _through_pipe(archive, sizes)
+        yield from _through_pipe(archive, sizes, {info.filename for info in infos if info.is_symlink})
 
 
-def _through_pipe(archive: object, sizes: Mapping[str, int]) -> Iterator[Member]:
+def _through_pipe(archive: object, sizes: Mapping[str, int], links: Collection[str]) -> Iterator[Member]:
     """Let py7zr push its files through a bounded queue, so that no file has to fit into memory."""
     from uirdata.storage.formats.seven_zip import pushed_members
 
     for name, stream in pushed_members(archive):
+        if name in links:
+            # The target of a link is stored as its bytes.
+            yield Member(name, "symlink", 0, (stream.read(4096) or b"").decode("utf-8", "replace"), io.BytesIO)
+            continue
         yield Member(name, "file", sizes.get(name), "", partial(_same, stream))
 
 

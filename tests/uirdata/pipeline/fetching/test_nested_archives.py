@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import zipfile
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from tests.uirdata.pipeline.fetching.archived import zipped
 from tests.uirdata.pipeline.fetching.test_fetch import Notes, images, run, source_of
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching import unpack as unpack_module
+from uirdata.pipeline.fetching.unpack import unpack_all
 from uirdata.sources import Mirror, RemoteFile
 from uirdata.storage.archives import Limits
+from uirdata.storage.downloads import Pace
 from uirdata.storage.journals import load_journal
+from uirdata.storage.transfers.receipts import Receipts
 
 
 def fetched(tmp_path: Path, files: dict[str, bytes], *, method: int = zipfile.ZIP_STORED) -> tuple[str, list[str]]:
@@ -87,3 +91,34 @@ def test_skipped_members_are_named_counted_and_kept_in_the_journal(tmp_path: Pat
     assert "'aux/4.png'" in note
     journal = load_journal(Layout(tmp_path / "root").source("s") / ".uir/s.zip.jsonl")
     assert (journal.skipped, len(journal.such_as)) == (7, 7)
+
+
+@pytest.mark.parametrize("path", [".uir/t.jsonl", ".UIR/t.zip"])
+def test_a_folder_of_a_host_puts_nothing_among_our_files(tmp_path: Path, path: str) -> None:
+    """A folder of a host or of the user, one file of which would be a journal."""
+    given = tmp_path / "mine/set"
+    for name, data in images().items():
+        (given / name).parent.mkdir(parents=True, exist_ok=True)
+        (given / name).write_bytes(data)
+    mirror = Mirror("manual", "https://pan.example/s/1", "official", "by-hand")
+    source = source_of(RemoteFile("set", (mirror,), archive="folder"))
+    notes = Notes()
+    root = tmp_path / "root"
+    assert run(source, root, from_dir=tmp_path / "mine").state == "done"
+    layout = Layout(root)
+    listing = layout.downloads("s") / "set.listing.json"
+    rows = json.loads(listing.read_text())["files"]
+    listing.write_text(json.dumps({"files": [*rows, {"path": path, "where": "x", "host": "http"}]}))
+    (layout.downloads("s") / "set" / path).parent.mkdir()
+    (layout.downloads("s") / "set" / path).write_bytes(zipped({"t.jsonl": b"{}"}))
+    unpack_all(
+        source,
+        source.files,
+        layout,
+        receipts=Receipts(layout.receipts("s")),
+        pace=Pace(),
+        progress=notes,
+        prune=False,
+    )
+    assert not any(file.name == "t.jsonl" for file in layout.source("s").rglob("*"))
+    assert [note for note in notes.notes if "keeps files of its own there" in note]
