@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -115,19 +115,22 @@ class Program(click.Group):
         given = kwargs.get("args") or (args[0] if args else None)
         debug = "--debug" in (sys.argv[1:] if given is None else given)
         try:
-            with first_raises():
+            with first_raises() as heard:
                 result = super().main(*args, **kwargs)
         except click.ClickException as error:
             error.show()
             raise SystemExit(error.exit_code) from None
-        except (click.Abort, KeyboardInterrupt):
-            Console().error(program, "interrupted; finished work is kept")
-            raise SystemExit(INTERRUPTED) from None
+        except (click.Abort, KeyboardInterrupt) as error:
+            if isinstance(error.__cause__, EOFError):
+                # For click the end of a pipe between processes is the end of what is typed at a prompt.
+                _end_without_resources(program, error.__cause__, debug)
+                raise error.__cause__ from None
+            _end_interrupted(program)
         except UirError as error:
             if debug:
                 raise
             Console().error(program, str(error))
-            raise SystemExit(error.exit_code) from None
+            raise SystemExit(INTERRUPTED if heard.interrupted else error.exit_code) from None
         except ModuleNotFoundError as error:
             # The base install has no torch. Another missing module is a fault of ours, and shows its traceback.
             if debug or (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
@@ -138,33 +141,44 @@ class Program(click.Group):
                 "pip install 'universal-image-restoration[train]'",
             )
             raise SystemExit(1) from None
-        except MemoryError:
-            if debug:
-                raise
-            Console().error(
-                program, "out of memory; finished work is kept. Use fewer --jobs or --workers, or smaller tiles"
-            )
-            raise SystemExit(1) from None
         except BrokenPipeError:
             # The reader of our output (head, less) has closed the pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             raise SystemExit(0) from None
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                said = (
-                    "too many open files; finished work is kept. Raise the limit (ulimit -n 4096), or use fewer --jobs "
-                    "or --workers"
-                )
-            elif error.filename is not None and error.strerror:
-                said = f"{error.filename}: {error.strerror}"
-            else:
-                raise
-            if debug:
-                raise
-            Console().error(program, said)
-            raise SystemExit(1) from None
+        except Exception as error:
+            if heard.interrupted and not debug:
+                _end_interrupted(program)
+            _end_without_resources(program, error, debug)
+            raise
         # click returns the code of ctx.exit(), otherwise what the command returned.
         raise SystemExit(result if isinstance(result, int) else 0)
+
+
+def _end_interrupted(program: str) -> NoReturn:
+    Console().error(program, "interrupted; finished work is kept")
+    raise SystemExit(INTERRUPTED) from None
+
+
+def _end_without_resources(program: str, error: BaseException, debug: bool) -> None:
+    """End the program with a sentence for an error of the system; return if something else failed."""
+    cause: BaseException | None = error
+    while cause is not None and not debug:
+        number = cause.errno if isinstance(cause, OSError) else None
+        text = ""
+        if number in (errno.EMFILE, errno.ENFILE):
+            text = (
+                "too many open files; finished work is kept. Raise the limit (ulimit -n 4096), or use fewer --jobs or "
+                "--workers"
+            )
+        if isinstance(cause, MemoryError) or number == errno.ENOMEM:
+            text = "out of memory; finished work is kept. Use fewer --jobs or --workers, or smaller tiles"
+        if text:
+            Console().error(program, text)
+            raise SystemExit(1) from None
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OSError) and error.filename is not None and error.strerror and not debug:
+        Console().error(program, f"{error.filename}: {error.strerror}")
+        raise SystemExit(1) from None
 
 
 class Size(click.ParamType[int]):

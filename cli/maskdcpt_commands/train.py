@@ -211,8 +211,12 @@ def interruptions() -> Iterator[list[int]]:
     """Return a context that collects SIGINT, SIGTERM and SIGUSR1 instead of ending; a second Ctrl-C ends at once."""
     caught: list[int] = []
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         if caught and number == signal.SIGINT:
+            previous = before[signal.SIGINT]
+            if callable(previous):
+                # Ends the process if it is called once more, while this one ends.
+                previous(number, frame)
             raise KeyboardInterrupt
         caught.append(number)
 

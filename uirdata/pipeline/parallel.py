@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -94,6 +95,7 @@ def worker_pool(
 
     Raises:
         BrokenProcessPool: a worker process was killed, and not by SIGINT.
+        UirError: a worker process cannot be started, or has ended by itself.
     """
     origin = context or WorkerContext()
     try:
@@ -108,6 +110,10 @@ def worker_pool(
             # This process will receive SIGINT, too; it must not arrive while the exception below is handled.
             time.sleep(0.5)
             raise KeyboardInterrupt from None
+        codes = [process.exitcode or 0 for process in origin.started]
+        # When one is lost, the pool ends the others with SIGTERM, so the largest code is that of a failure of its own.
+        if max(codes) > 0 and -signal.SIGKILL not in codes:
+            raise UirError(f"a worker process ended with exit code {max(codes)}; its own message says why") from None
         raise
 
 
@@ -130,7 +136,16 @@ class _Worker(SpawnProcess):
         # The start of the resource tracker unblocks SIGINT at its end, so it must be finished before.
         resource_tracker.ensure_running()
         with signals_held(signal.SIGINT):
-            super().start()
+            try:
+                super().start()
+            except OSError as error:
+                # Too many open files is an error of every command, and named there.
+                if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+                    raise
+                raise UirError(
+                    f"a worker process cannot be started ({error.strerror}); run the command again with fewer --jobs "
+                    "or --workers"
+                ) from error
 
 
 def end_with_parent() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import multiprocessing
@@ -24,6 +25,7 @@ from maskdcpt.data.loader import ReaderError, crop_loader, pieces_of
 from maskdcpt.data.samples import open_samples
 from maskdcpt.data.sampling import Draw, Share, StepSampler, Stream, epoch_slots
 from tests.maskdcpt.tiny import random_image, write_shards
+from tests.uirdata.processes import note_and_wait, those_left, until
 from uirdata import load_subset
 from uirdata.errors import ShardError, UsageError
 from uirdata.images import RgbImage, Window
@@ -179,6 +181,35 @@ def test_a_reader_that_is_killed_is_started_again_once_and_not_a_piece_differs(
     with pieces_of(load(0), again=load) as arriving, pytest.raises(ReaderError, match=words):
         hash_pieces(arriving, {3: number, 23: number})
     assert not multiprocessing.active_children()
+
+
+class Noting(Memory):
+    """Samples that take very long; the process that reads one writes a file with its number as name."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(KINDS)
+        self.folder = str(folder)
+
+    def __getitem__(self, index: int) -> Any:
+        note_and_wait(self.folder)
+
+    def place(self, index: int) -> Any:
+        note_and_wait(self.folder)
+
+
+def test_readers_end_when_the_run_is_killed(tmp_path: Path) -> None:
+    stream = Stream(epoch_slots(KINDS, {"noise": 2}), 1)
+    parent = os.fork()
+    if not parent:
+        with contextlib.suppress(BaseException):
+            sampler = StepSampler(stream, Share(4, 2), start=3, steps=20)
+            with pieces_of(crop_loader(Crops(Noting(tmp_path), 32, seed=1), sampler, workers=2)) as arriving:
+                next(arriving)
+        os._exit(1)
+    assert until(lambda: len(list(tmp_path.iterdir())) == 2)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert those_left([int(path.name) for path in tmp_path.iterdir()]) == []
 
 
 class NoRoom(Memory):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import threading
@@ -9,9 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import pytest
 
+from tests.uirdata.processes import children, left_by_a_killed
 from uirdata.errors import UirError
 from uirdata.pipeline.parallel import WorkerContext, in_order, look_ahead, worker_pool
 
@@ -168,3 +173,53 @@ def _interrupt_survived(context: WorkerContext, delay_s: float) -> int:
 def test_a_pool_that_breaks_without_an_interruption_raises_the_error() -> None:
     with pytest.raises(BrokenProcessPool), worker_pool(1) as pool:
         pool.submit(end_of_signal, signal.SIGTERM).result(timeout=60)
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+def test_a_worker_that_ends_by_itself_is_not_said_to_have_been_killed() -> None:
+    with pytest.raises(UirError, match="a worker process ended with exit code 3; its own message says why"):
+        list(in_order(leave, [3], 2))
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
+def test_a_worker_that_the_system_cannot_start_is_an_error_with_advice(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(SpawnProcess, "start", refuse)
+    with pytest.raises(UirError, match=rf"cannot be started \({os.strerror(number)}\); run the command .* --jobs"):
+        list(in_order(square, [1, 2], 2))
+
+
+_LIMITED = """
+import os
+import sys
+from pathlib import Path
+from uirdata.pipeline.verifying.limited_workers import inspect_limited
+from uirdata.pipeline.verifying.pixel_checks import Group
+
+root = Path(sys.argv[1])
+os.mkfifo(root / "a.png")  # Its reader waits for ever.
+list(inspect_limited([Group(root, "a.png", (), 0)], 1))
+"""
+
+
+def test_a_worker_with_limits_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    file = -1
+
+    def reading(parent: int) -> list[int]:
+        nonlocal file
+        with contextlib.suppress(OSError):
+            # Fails until the worker reads; afterwards it waits for bytes.
+            file = os.open(tmp_path / "a.png", os.O_WRONLY | os.O_NONBLOCK) if file < 0 else file
+        return children(parent) if file >= 0 else []
+
+    try:
+        assert left_by_a_killed(_LIMITED, tmp_path, reading, count=1) == []
+    finally:
+        os.close(file)

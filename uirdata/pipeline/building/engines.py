@@ -135,7 +135,8 @@ def _collect(
 
     def report() -> None:
         nonlocal reported
-        made = int(counter.value)
+        # Without its lock, which a killed worker may have held.
+        made = int(counter.get_obj().value)
         progress.advance("samples", made - reported)
         reported = made
 
