@@ -8,26 +8,21 @@ written then.
 
 from __future__ import annotations
 
+# Nothing that takes time to import comes before the handlers are set.
 import atexit
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
 
 INTERRUPTED = 130
 _TERMINATED = 143
 
 _SHOW_CURSOR = b"\x1b[?25h"
-
-
-@dataclass
-class Heard:
-    """Whether Ctrl-C was heard while a command ran: what fails afterwards, fails of it."""
-
-    interrupted: bool = False
 
 
 def end_now(_number: int = 0, _frame: FrameType | None = None) -> None:
@@ -41,13 +36,11 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _end(code: int, note: bytes) -> None:
-    with suppress(OSError):
+    try:
         # os.write: a stream may be locked by the code that was interrupted.
         os.write(2, _SHOW_CURSOR + note if os.isatty(2) else note)
-    with suppress(Exception):
-        # Else the process that tracks the semaphores of a pool of workers complains about them.
-        sys.modules["multiprocessing.util"]._run_finalizers(0)
-    os._exit(code)
+    finally:
+        os._exit(code)
 
 
 def _starting() -> None:
@@ -60,6 +53,19 @@ def _starting() -> None:
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     if runs_program and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
+
+
+_starting()
+
+from contextlib import contextmanager  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+
+
+@dataclass
+class Heard:
+    """Whether Ctrl-C was heard while a command ran: what fails afterwards, fails of it."""
+
+    interrupted: bool = False
 
 
 @contextmanager
@@ -110,6 +116,3 @@ def _is_import(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-_starting()

@@ -225,21 +225,22 @@ def _archive(rng: random.Random) -> tuple[str, bytes, bool]:
 def run_images(base: Path, count: int, seed: int, tally: Tally) -> None:
     """Read mutated images through every reader: pixels or an ImageError, within memory and time."""
     base.mkdir(parents=True)
-    at_once = 100
-    for start in range(0, count, at_once):
+    begun = base / "begun"
+    start = 0
+    while start < count:
+        stop = min(start + 100, count)
         ended = run_forked(
-            lambda start=start: _read_images(base, range(start, min(start + at_once, count)), seed),
-            base / "log",
-            limit_s=300,
+            lambda numbers=range(start, stop): _read_images(base, numbers, seed, begun), base / "log", limit_s=300
         )
-        number = min(at_once, count - start)
-        for index in range(number):
-            tally.add(
-                "image", _fault(ended) if index == 0 else None, f"images {start} to {start + number} of seed {seed}"
-            )
+        fault = _fault(ended)
+        # A fault ends the child at its image; another child goes on behind it.
+        last = stop - 1 if fault is None else int(begun.read_text())
+        for number in range(start, last + 1):
+            tally.add("image", fault if number == last else None, f"image {number} of seed {seed}")
+        start = last + 1
 
 
-def _read_images(base: Path, numbers: range, seed: int) -> None:
+def _read_images(base: Path, numbers: range, seed: int, begun: Path) -> None:
     import resource
 
     from maskdcpt.restoring.image_files import decode_image_file
@@ -248,6 +249,7 @@ def _read_images(base: Path, numbers: range, seed: int) -> None:
 
     resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
     for number in numbers:
+        begun.write_text(str(number))
         rng = random.Random(f"{seed}-{number}")
         data = _mutated_image(rng)
         path = base / f"m{os.getpid()}.png"
@@ -263,9 +265,6 @@ def _read_images(base: Path, numbers: range, seed: int) -> None:
                 reader()
             except ImageError:
                 pass
-            except Exception:
-                print(f"image {number}", flush=True)
-                raise
         path.unlink()
 
 

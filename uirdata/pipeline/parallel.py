@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -67,6 +68,7 @@ class WorkerContext(SpawnContext):
 
     def __init__(self) -> None:
         self.started: list[SpawnProcess] = []
+        _start_tracker()
 
     def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
         """Return a new process, which is also added to `started`."""
@@ -131,10 +133,20 @@ def signals_held(*numbers: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _start_tracker() -> None:
+    """Start the process that removes the semaphores of this one when it was killed; it does so without a warning."""
+    before = sys.warnoptions.copy()
+    sys.warnoptions.append("ignore:resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions[:] = before
+
+
 class _Worker(SpawnProcess):
     def start(self) -> None:
         # The start of the resource tracker unblocks SIGINT at its end, so it must be finished before.
-        resource_tracker.ensure_running()
+        _start_tracker()
         with signals_held(signal.SIGINT):
             try:
                 super().start()

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -194,6 +196,21 @@ def test_a_worker_that_the_system_cannot_start_is_an_error_with_advice(
     monkeypatch.setattr(SpawnProcess, "start", refuse)
     with pytest.raises(UirError, match=rf"cannot be started \({os.strerror(number)}\); run the command .* --jobs"):
         list(in_order(square, [1, 2], 2))
+
+
+_EVENT = """
+import os
+from uirdata.pipeline.parallel import WorkerContext
+
+event = WorkerContext().Event()
+os._exit(0)
+"""
+
+
+def test_semaphores_of_a_process_that_ends_at_once_are_removed_without_a_warning() -> None:
+    # Waits for the tracker, too: it holds the other end of stderr.
+    done = subprocess.run([sys.executable, "-c", _EVENT], capture_output=True, check=True, timeout=60)
+    assert done.stderr == b""
 
 
 _LIMITED = """

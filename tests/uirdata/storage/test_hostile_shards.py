@@ -215,3 +215,11 @@ def test_a_folder_of_photographs_is_not_called_one_to_build_into(tmp_path: Path)
     assert "holds other files (photo.jpg" in result.output
     assert f"--out {tmp_path}" not in result.output
     assert "no such folder" in uir("build-shards", "--materialise", tmp_path / "none", "--out", tmp_path / "a").output
+
+
+def test_a_folder_of_shards_that_does_not_exist_is_an_error_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"nowhere: no manifest\.parquet here; there is no such folder"):
+        list_shards(tmp_path / "nowhere")
+    result = uir("audit", tmp_path / "nowhere", "--root", tmp_path)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
