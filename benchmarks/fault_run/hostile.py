@@ -14,6 +14,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,10 +262,8 @@ def _read_images(base: Path, numbers: range, seed: int, begun: Path) -> None:
             lambda data=data: decode_image_file(data, "m.png"),
         )
         for reader in readers:
-            try:
+            with suppress(ImageError):
                 reader()
-            except ImageError:
-                pass
         path.unlink()
 
 
