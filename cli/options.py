@@ -123,7 +123,7 @@ class Program(click.Group):
         except (click.Abort, KeyboardInterrupt) as error:
             if isinstance(error.__cause__, EOFError):
                 # For click the end of a pipe between processes is the end of what is typed at a prompt.
-                _end_without_resources(program, error.__cause__, debug)
+                _end_by_system(program, error.__cause__, debug)
                 raise error.__cause__ from None
             _end_interrupted(program)
         except UirError as error:
@@ -148,7 +148,7 @@ class Program(click.Group):
         except Exception as error:
             if heard.interrupted and not debug:
                 _end_interrupted(program)
-            _end_without_resources(program, error, debug)
+            _end_by_system(program, error, debug)
             raise
         # click returns the code of ctx.exit(), otherwise what the command returned.
         raise SystemExit(result if isinstance(result, int) else 0)
@@ -159,7 +159,7 @@ def _end_interrupted(program: str) -> NoReturn:
     raise SystemExit(INTERRUPTED) from None
 
 
-def _end_without_resources(program: str, error: BaseException, debug: bool) -> None:
+def _end_by_system(program: str, error: BaseException, debug: bool) -> None:
     """End the program with a sentence for an error of the system; return if something else failed."""
     cause: BaseException | None = error
     while cause is not None and not debug:

@@ -116,11 +116,12 @@ def test_sigterm_gives_143_and_one_line() -> None:
         ("OSError(24, 'Too many open files')", "ulimit -n"),
         ("OSError(23, 'Too many open files in system')", "ulimit -n"),
         ("EOFError() from OSError(24, 'Too many open files')", "ulimit -n"),
+        ("OSError(36, 'File name too long', 'a' * 5000)", "uir: aaaa"),
         ("MemoryError()", "out of memory; finished work is kept. Use fewer --jobs or --workers"),
         ("OSError(12, 'Cannot allocate memory')", "out of memory"),
     ],
 )
-def test_too_few_files_and_too_little_memory_are_said_and_are_no_interruption(error: str, says: str) -> None:
+def test_what_the_system_refuses_is_said_and_is_no_interruption(error: str, says: str) -> None:
     code, said = ended(_IN_COMMAND.format(first=f"raise {error}", then="pass"), "sources", "--json")
     assert code == 1
     assert says in said
