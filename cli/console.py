@@ -1,9 +1,10 @@
-"""The only module that prints. Data goes to stdout, everything else to stderr; passwords in URLs to neither."""
+"""The only module that prints. Data goes to stdout, the rest to stderr; passwords and control codes to neither."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class Console:
     def line(self, text: str = "") -> None:
         """Print a line of the result; nothing with `--json`."""
         if not self.as_json:
-            self._out().print(redacted(text), markup=False, highlight=False, soft_wrap=True)
+            self._out().print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, title: str = "", right: Sequence[str] = ()) -> None:
         """
@@ -67,15 +68,15 @@ class Console:
     def remark(self, text: str) -> None:
         """Print a remark about the work on stderr; nothing with `-q`."""
         if not self.quiet:
-            self._err().print(redacted(text), markup=False, highlight=False, soft_wrap=True)
+            self._err().print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def warning(self, text: str) -> None:
         """Print a warning on stderr: something that the user should act on."""
-        self._err().print(f"warning: {redacted(text)}", markup=False, highlight=False, soft_wrap=True, style="yellow")
+        self._err().print(f"warning: {printable(text)}", markup=False, highlight=False, soft_wrap=True, style="yellow")
 
     def error(self, program: str, text: str) -> None:
         """Print on stderr why a command failed."""
-        self._err().print(f"{program}: {redacted(text)}", markup=False, highlight=False, soft_wrap=True, style="red")
+        self._err().print(f"{program}: {printable(text)}", markup=False, highlight=False, soft_wrap=True, style="red")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -127,7 +128,22 @@ def cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.2f}"
-    return redacted(str(value))
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    r"""
+    Return a text as it is shown: without secrets of URLs, and with control characters written out.
+
+    Names and texts may be a stranger's, and a terminal takes such characters as orders.
+
+    >>> printable("a\x1b[2J.png")
+    'a\\x1b[2J.png'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", redacted(text))
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def size_text(size: int | None) -> str:
@@ -189,7 +205,7 @@ class _Bars:
             self._bars.remove_task(self._tasks.pop(task)[0])
 
     def note(self, message: str) -> None:
-        self._bars.console.print(redacted(message), markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:

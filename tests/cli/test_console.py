@@ -48,3 +48,19 @@ def test_without_a_terminal_each_task_ends_in_a_line_on_stderr(capsys: pytest.Ca
     printed = capsys.readouterr()
     assert printed.err.splitlines() == ["crops: 1,001 of 1,200", "bytes: 2.5 MB", "names: 7"]
     assert printed.out == ""
+
+
+def test_names_of_strangers_give_no_orders_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a\x1b]0;title\x07\x9b2J\r.png"
+    console = Console()
+    console.line(name)
+    console.table([{"file": name}])
+    console.remark(name)
+    console.warning(name)
+    console.error("uir", name)
+    with console.progress() as progress:
+        progress.note(name)
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert text.isprintable() or not {"\x1b", "\x07", "\x9b", "\r"} & set(text)
+        assert r"a\x1b]0;title\x07\x9b2J\x0d.png" in text
