@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -57,7 +59,7 @@ class PyiqaEngine:
         options: dict[str, Any] = dict(metric.options)
         if metric.file_option:
             options[metric.file_option] = str(self._weights / metric.files[0].path)
-        with _quiet():
+        with _quiet(), tensors_alone(metric.name, self._weights):
             made = self._create(metric.engine_name, device=self._device, **options)
 
         def score(restored: Tensor, gt: Tensor | None) -> Tensor:
@@ -69,7 +71,7 @@ class PyiqaEngine:
 
     def of_sets(self, metric: LearnedMetric) -> Callable[[Path, Path], float]:
         """Return a metric of two folders of PNG files: restored, GT."""
-        with _quiet():
+        with _quiet(), tensors_alone(metric.name, self._weights):
             made = self._create(metric.engine_name, device=self._device)
 
         def distance(restored: Path, gt: Path) -> float:
@@ -97,6 +99,33 @@ def check_installed() -> None:
         raise UirError(
             f"pyiqa {found} is installed, but the protocols are those of {VERSION}: pip install pyiqa=={VERSION}"
         )
+
+
+@contextlib.contextmanager
+def tensors_alone(metric: str, weights: Path) -> Iterator[None]:
+    """
+    Return a context in which `torch.load` loads tensors alone, even where its caller allows code, as the library does.
+
+    Raises:
+        UirError: a weight file of the metric has other objects.
+    """
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise UirError(
+            f"a weight file of {metric} in {weights} contains objects other than tensors, which could run code on "
+            "loading, or is damaged; `maskdcpt eval --list-weights` lists where the published files are"
+        ) from error
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
+
+
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
@@ -13,7 +14,7 @@ from torch import Tensor
 import maskdcpt.metrics.pyiqa_engine as engine_module
 from maskdcpt.metrics import LEARNED, LearnedMetric
 from maskdcpt.metrics.learned import LearnedScorer, learned_metrics, missing_files, unlike_published
-from maskdcpt.metrics.pyiqa_engine import VERSION, PyiqaEngine
+from maskdcpt.metrics.pyiqa_engine import VERSION, PyiqaEngine, tensors_alone
 from tests.maskdcpt.small_networks import random_image
 from uirdata.errors import UirError, UsageError
 
@@ -166,3 +167,29 @@ def test_the_library_is_handed_what_is_pinned_and_kept_quiet(
     ]
     assert str(tmp_path / "pyiqa") == downloads.DEFAULT_CACHE_DIR  # type: ignore[attr-defined]
     assert capsys.readouterr().out == ""
+
+
+class Harmful:
+    """Pickled as an order to make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_no_weight_file_of_a_metric_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    torch.save({"weight": torch.ones(2), "more": Harmful(tmp_path / "made")}, tmp_path / "x.pth")
+    torch.save((torch.ones(2), torch.zeros(3)), tmp_path / "sound.pth")
+    with (
+        pytest.raises(UirError, match=r"a weight file of lpips .* other than tensors"),
+        tensors_alone("lpips", tmp_path),
+    ):
+        # As the library loads it.
+        torch.load(tmp_path / "x.pth", weights_only=False)
+    assert not (tmp_path / "made").exists()
+    with tensors_alone("brisque", tmp_path):
+        assert len(torch.load(tmp_path / "sound.pth", weights_only=False)) == 2
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
