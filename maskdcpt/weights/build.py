@@ -12,10 +12,13 @@ from maskdcpt.config.train_config import WeightKind
 from maskdcpt.networks.classifier import classifier_for
 from maskdcpt.networks.networks import Networks, Part, build_backbone
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
-from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.load import load_checkpoint, load_earlier
 from maskdcpt.weights.metadata import MOST_MULTIPLE, check_blocks
+from maskdcpt.weights.state_dicts import check_float
 from uirdata.errors import UirError
-from uirdata.validators import InvalidValue, naming
+from uirdata.validators import InvalidValue, naming, shown
+
+_NO_REMEDY = "The file is incomplete, or of a variant of the network that is not supported"
 
 
 def load_backbone(path: str | Path | Checkpoint, *, weights: WeightKind = "params_ema") -> Backbone:
@@ -56,8 +59,8 @@ def classifier_before(own: Checkpoint) -> Checkpoint | None:
     if own.config is None or not own.config.init.checkpoint or own.weights("classifier"):
         return None
     try:
-        before = load_checkpoint(own.config.init.checkpoint)
-    except CheckpointError:
+        before = load_earlier(own)
+    except UirError:
         # Moved or deleted since: the caller continues without a classifier.
         return None
     return before if before.weights("classifier") else None
@@ -99,21 +102,28 @@ def load_exactly(module: nn.Module, source: Checkpoint, part: Part, kind: Weight
         CheckpointError: the part is missing or has another size.
         UsageError: `part` or `kind` is not one of these.
     """
-    module.load_state_dict(_check_shapes(module, source, part, kind))
+    remedy = "Set model.backbone and model.size to those of the checkpoint"
+    module.load_state_dict(_check_shapes(module, source, part, kind, remedy))
 
 
-def _check_shapes(module: nn.Module, source: Checkpoint, part: Part, kind: WeightKind) -> dict[str, Tensor]:
+def _check_shapes(
+    module: nn.Module, source: Checkpoint, part: Part, kind: WeightKind, remedy: str = _NO_REMEDY
+) -> dict[str, Tensor]:
     """Return one part's weights, whose names and shapes are those of a module; its weights may be on `meta`."""
     weights = source.weights(part, kind)
     own = module.state_dict()
-    wrong = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
-    wrong += [key for key in weights if key not in own]
+    wrong = [f"{key} is missing" for key in own if key not in weights]
+    wrong += [f"{key} is of another shape" for key in own if key in weights and weights[key].shape != own[key].shape]
+    wrong += [f"{shown(key)} is unexpected" for key in weights if key not in own]
     if wrong:
         raise CheckpointError(
             f"{source.path}: its {part} ({source.backbone} {dict(source.size)}) does not match the network: "
-            f"{len(wrong)} weights are missing, unexpected or of another shape, such as {wrong[0]}. Set "
-            "model.backbone and model.size to those of the checkpoint"
+            f"{len(wrong)} weights are missing, unexpected or of another shape: {', '.join(wrong[:3])}"
+            f"{', ...' if wrong[3:] else ''}. {remedy}"
         )
+    with naming(CheckpointError, str(source.path)):
+        for key, tensor in weights.items():
+            check_float(key, tensor)
     return weights
 
 

@@ -37,8 +37,8 @@ def identify(weights: Mapping[str, Tensor]) -> Identity | None:
     """
     try:
         return _known(weights)
-    except (KeyError, IndexError):
-        # Many networks begin with a conv_first; one without the rest of the layout is none of the four.
+    except (KeyError, IndexError, ZeroDivisionError):
+        # Many networks begin with a conv_first; without the rest of the layout, or without width, it is none of these.
         return None
 
 

@@ -18,12 +18,13 @@ _PLACE = re.compile(
 )
 
 
-def fetch_model(place: str) -> Path:
+def fetch_model(place: str, *, cached_only: bool = False) -> Path:
     """
     Download a model from the Hub, unless it is in the local cache; return the path of the file.
 
     Args:
         place: hf://OWNER/NAME, hf://OWNER/NAME@REVISION, or one of its files: hf://OWNER/NAME/nafnet.pth.
+        cached_only: connect to nothing; what is not in the cache is an error.
 
     Raises:
         UsageError: `place` is not a valid address.
@@ -40,7 +41,11 @@ def fetch_model(place: str) -> Path:
     file = match["file"] or WEIGHTS
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     try:
-        return Path(hf_hub_download(match["repo"], file, revision=match["revision"], endpoint=endpoint))
+        return Path(
+            hf_hub_download(
+                match["repo"], file, revision=match["revision"], endpoint=endpoint, local_files_only=cached_only
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise DownloadError(f"{place}: {file} cannot be downloaded ({reason})") from error

@@ -15,9 +15,9 @@ from maskdcpt.weights.convert import RELEASES, Release, WeightsError, foreign_ba
 from maskdcpt.weights.detect import identify
 from maskdcpt.weights.hub import fetch_model
 from maskdcpt.weights.metadata import read_metadata
-from maskdcpt.weights.pickled import is_pickled, read_pickled
+from maskdcpt.weights.pickled import is_pickled, kind_of, read_pickled
 from maskdcpt.weights.state_dicts import find_state_dicts
-from uirdata.validators import naming
+from uirdata.validators import naming, shown
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -51,7 +51,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if metadata.get("format") != FORMAT:
         if metadata.get("format", "").startswith(_OURS):
             raise CheckpointError(
-                f"{file}: was written by a later release ({metadata['format'][:40]}); update this one"
+                f"{file}: was written by a later release ({shown(metadata['format'])}); update this one"
             )
         return _from_plain(file, tensors, release)
     with naming(CheckpointError, str(file)):
@@ -66,6 +66,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         params=_under(tensors, "params."),
         params_ema=_under(tensors, "params_ema."),
     )
+
+
+def load_earlier(own: Checkpoint) -> Checkpoint:
+    """
+    Return the checkpoint that the training of a checkpoint started from.
+
+    The configuration that names it may be a stranger's, so nothing is downloaded: it is a file of this machine, or in
+    the cache of the Hub.
+
+    Raises:
+        UirError: it started from none, or that is not here any more, or cannot be loaded.
+    """
+    place = "" if own.config is None else own.config.init.checkpoint
+    if not place:
+        raise CheckpointError(f"{own.path}: did not start from another checkpoint")
+    return load_checkpoint(fetch_model(place, cached_only=True) if place.startswith("hf://") else place)
 
 
 _OURS = FORMAT.partition("-")[0] + "-"
@@ -110,11 +126,11 @@ def _why_unread(file: Path, error: Exception) -> str:
     """Return why a file is not read as safetensors: it begins with the length of its header, and the header."""
     size = file.stat().st_size
     with file.open("rb") as opened:
-        head = opened.read(9)
+        head = opened.read(512)
     if not size:
         return "is empty"
-    if len(head) < 9 or head[8:] != b"{":
-        return f"is not a safetensors file: it begins with {head!r}"
+    if len(head) < 9 or head[8:9] != b"{":
+        return f"is not a safetensors file: {kind_of(head)}"
     if size < 8 + int.from_bytes(head[:8], "little") or "incomplete metadata" in str(error):
         # That of a run is written here, and there is no other to copy.
         again = "; copy or download it again" if file.name != MODEL else ""
@@ -140,7 +156,7 @@ def _from_plain(file: Path, content: Mapping[Any, object], release: Release | No
         raise CheckpointError(f"{file}: its names are not those of {release}'s files; omit {release}:")
     found = identify(cleaned)
     if found is None:
-        some = ", ".join(str(key)[:80] for key in list(cleaned or content)[:3])
+        some = ", ".join(shown(key) for key in list(cleaned or content)[:3])
         raise CheckpointError(
             f"{file}: no nafnet, swinir, restormer or promptir in the published layout (its first keys are {some})"
         )

@@ -13,9 +13,13 @@ import numpy as np
 import torch
 
 from maskdcpt.weights.checkpoints import CheckpointError
+from uirdata.validators import shown
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
+_LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The number, as a pickle has it, with which files of torch before release 1.6 begin."""
+
 _OTHERS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -30,6 +34,8 @@ _OTHERS = {
     b"<": "an HTML or XML text, often the page of a failed download; download the file itself",
 }
 """First bytes of files that people name by mistake, and what these are."""
+
+_SAVE_ALONE = "In the program that wrote it, save the weights alone: torch.save(network.state_dict(), FILE)"
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|[Uu]nsupported class ([\w.]+)")
 
@@ -52,17 +58,23 @@ def read_pickled(file: Path) -> object:
         raise CheckpointError(f"{file}: is empty; copy or download it again")
     if head.startswith(_ZIP):
         _check_zip(file)
-    elif not head.startswith(_PICKLE) and head[257:262] != b"ustar":
-        what = next(
-            (kind for start, kind in _OTHERS.items() if head.startswith(start)), f"it begins with {head[:12]!r}"
-        )
-        raise CheckpointError(f"{file}: is not a file of weights: {what}")
+    elif not (head.startswith(_PICKLE) and _LEGACY in head[:32]):
+        raise CheckpointError(f"{file}: is not a file of weights: {kind_of(head)}")
     try:
         # An open file: of a path, torch takes the ending for the format.
         with torch.serialization.safe_globals(_numpy_scalars()), file.open("rb") as opened:
             return torch.load(opened, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler raises exceptions of many classes
         raise CheckpointError(f"{file}: {_reason(error, whole=head.startswith(_ZIP))}") from error
+
+
+def kind_of(head: bytes) -> str:
+    """Return what the first bytes of a file say that it is, in place of weights."""
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it, and name the weights in it"
+    if head.startswith(_PICKLE):
+        return f"a pickle that torch.save did not write, which could run code on loading. {_SAVE_ALONE}"
+    return next((kind for start, kind in _OTHERS.items() if head.startswith(start)), f"it begins with {head[:12]!r}")
 
 
 def _head(file: Path) -> bytes:
@@ -91,6 +103,11 @@ def _check_zip(file: Path) -> None:
             packed = next((part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED), None)
             if packed is not None:
                 raise CheckpointError(f"{file}: its part {packed} is compressed, which torch does not do; save it anew")
+            stored = sum(part.file_size for part in parts)
+            if stored > file.stat().st_size:
+                raise CheckpointError(
+                    f"{file}: its parts have {stored} bytes, more than the file itself; it is damaged"
+                )
             # torch does not check the checksums that it writes.
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError) as error:
@@ -104,11 +121,16 @@ def _check_zip(file: Path) -> None:
 
 
 def _reason(error: Exception, *, whole: bool) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _NotANumber):
+            return f"contains objects of NumPy other than numbers, and is not loaded: {cause}. {_SAVE_ALONE}"
+        cause = cause.__context__
     found = _GLOBAL.search(str(error))
     if found is not None:
         return (
             f"contains objects other than tensors ({found[1] or found[2]}), which could run code on loading, and is "
-            "not loaded. In the program that wrote it, save the weights alone: torch.save(network.state_dict(), FILE)"
+            f"not loaded. {_SAVE_ALONE}"
         )
     if whole:
         return f"its pickle is not one of weights ({type(error).__name__}); save the state dict of the network alone"
@@ -125,18 +147,22 @@ def _numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]
     ]
 
 
+class _NotANumber(pickle.UnpicklingError):
+    """A pickle holds something of NumPy that is not a number."""
+
+
 _CODES = "?bhilqBHILQefd"
 
 
 def _dtype(code: object, *_: object) -> np.dtype[Any]:
     found = np.dtype(code) if isinstance(code, str) and len(code) <= 3 else None  # such as f8
     if found is None or found.char not in _CODES:
-        raise pickle.UnpicklingError(f"the type {code!r} of NumPy is not one of numbers")
+        raise _NotANumber(f"its type {shown(code)}")
     # Always a copy: what a pickle does to the type must not change that of this process.
     return np.dtype(found, copy=True)
 
 
 def _scalar(dtype: object, data: object) -> Any:
     if not isinstance(dtype, np.dtype) or dtype.char not in _CODES or not isinstance(data, bytes):
-        raise pickle.UnpicklingError("a scalar of NumPy is not a number")
+        raise _NotANumber("a scalar")
     return np.frombuffer(data, dtype, count=1)[0]

@@ -97,7 +97,7 @@ def _chosen(holders: Mapping[tuple[str, ...], Mapping[str, Tensor]]) -> Mapping[
     ranked = sorted(holders, key=lambda path: (len(path), _rank(path)))
     first, second = ranked[:2]
     if first and (len(first), _rank(first)) == (len(second), _rank(second)):
-        names = ", ".join(".".join(path) for path in ranked)
+        names = ", ".join(shown(".".join(path)) for path in ranked[:9])
         raise InvalidValue(f"contains several networks ({names}); save the state dict of one alone")
     return holders[first]
 
@@ -113,7 +113,7 @@ def _without_prefix(tensors: Mapping[str, Tensor], where: str) -> StateDicts:
     if "" in raw:
         raw = [""]
     if len(raw) > 1 or len(averaged) > 1:
-        names = ", ".join(prefix.rstrip(".") for prefix in prefixes)
+        names = ", ".join(shown(prefix.rstrip(".")) for prefix in prefixes[:9])
         raise InvalidValue(f"contains several networks ({names}); save the state dict of one alone")
     kept = {key.removeprefix(raw[0]): value for key, value in tensors.items() if key.startswith(raw[0])}
     ema = (
@@ -126,19 +126,42 @@ def _without_prefix(tensors: Mapping[str, Tensor], where: str) -> StateDicts:
     others = [key for key in tensors if not key.startswith((raw[0], *averaged))]
     if others:
         logger.warning(
-            "%s: %d weights beside those of the network are left out; the first is %s", where, len(others), others[0]
+            "%s: %d weights beside those of the network are left out; the first is %s",
+            where,
+            len(others),
+            shown(others[0]),
         )
     return StateDicts(_checked(kept), _checked(ema))
 
 
 def _checked(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Refuse tensors that are no floats, and those that claim more elements than the file holds for them."""
+    """
+    Refuse weights that are no floats, and tensors that claim more elements than the file holds for them.
+
+    Integers beside floats are no weights: counts and tables of indices, of which the networks here have none.
+    """
+    if tensors and not any(tensor.is_floating_point() for tensor in tensors.values()):
+        check_float(*next(iter(tensors.items())))
+    held: dict[int, int] = {}
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise InvalidValue(f"{shown(name)} is of {kind}, expected floats; quantised weights cannot be loaded")
         if tensor.layout != torch.strided or tensor.device.type == "meta":
             raise InvalidValue(f"{shown(name)} is a {tensor.layout} tensor on {tensor.device}, expected all its values")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise InvalidValue(f"{shown(name)} has {tensor.numel()} elements, more than the file holds for it")
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if claimed > sum(held.values()):
+        raise InvalidValue(f"its tensors have {claimed} bytes, but the file holds {sum(held.values())} for them")
     return tensors
+
+
+def check_float(name: str, tensor: Tensor) -> None:
+    """
+    Refuse a weight that is no float.
+
+    Raises:
+        InvalidValue: it is of integers, or complex.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise InvalidValue(f"{shown(name)} is of {kind}, expected floats; quantised weights cannot be loaded")

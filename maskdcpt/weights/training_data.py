@@ -10,13 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from maskdcpt.config.train_config import TrainConfig
-from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
-from maskdcpt.weights.load import load_checkpoint
+from maskdcpt.weights.checkpoints import Checkpoint
+from maskdcpt.weights.load import load_earlier
 from uirdata.errors import UirError
 from uirdata.pipeline.choosing import subset_of_shards
 from uirdata.storage.manifest_rows import read_manifest
 from uirdata.storage.shard_states import MANIFEST
 from uirdata.subsets import Subset, load_subset
+from uirdata.validators import shown
+
+_MOST_STAGES = 16
+"""Most trainings, one from the result of another, that are followed."""
 
 _PUBLISHED = re.compile(r"_(5d|12d|mixed)(?:_|$)")
 
@@ -58,8 +62,8 @@ def training_data(checkpoint: Checkpoint) -> TrainingData:
         )
         return TrainingData((sentence,), frozenset(sources), False)
     sentences, sources = [], set()
-    stage: Checkpoint | None = checkpoint
-    while stage is not None and stage.config is not None:
+    stage, known = checkpoint, {checkpoint.path.resolve()}
+    while stage.config is not None:
         found, where = _stage_sources(stage.config)
         sources |= found
         sentences.append(
@@ -70,10 +74,18 @@ def training_data(checkpoint: Checkpoint) -> TrainingData:
         if not before:
             break
         try:
-            stage = load_checkpoint(before)
-        except CheckpointError:
-            sentences.append(f"Started from {before}, which is not there any more.")
+            stage = load_earlier(stage)
+        except UirError:
+            sentences.append(f"Started from {shown(before)}, which is not here any more.")
             break
+        # The configurations may be a stranger's, and name each other in a circle.
+        if stage.path.resolve() in known:
+            sentences.append(f"Started from {shown(before)}, which started from itself.")
+            break
+        if len(known) == _MOST_STAGES:
+            sentences.append(f"Started from {shown(before)}; earlier stages are not listed.")
+            break
+        known.add(stage.path.resolve())
     return TrainingData(tuple(sentences), frozenset(sources), True)
 
 
@@ -89,7 +101,10 @@ def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
     manifest = Path(data.shards) / MANIFEST
     if not manifest.exists():
         return set() if subset is None else _training_sources(subset), where
-    table = read_manifest(manifest.parent, ["source", "split", "degradation"])
+    try:
+        table = read_manifest(manifest.parent, ["source", "split", "degradation"])
+    except UirError:
+        return set() if subset is None else _training_sources(subset), where
     table = table.filter(pc.equal(table["split"], data.split))
     if subset is not None and subset.degradations:
         table = table.filter(pc.is_in(table["degradation"], value_set=pa.array(subset.degradations)))

@@ -212,7 +212,7 @@ def test_missing_files_and_files_without_weights_are_errors(tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_checkpoint(tmp_path / "text.safetensors")
     save_file({"conv.weight": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(CheckpointError, match=r"its first keys are conv\.weight"):
+    with pytest.raises(CheckpointError, match=r"its first keys are 'conv\.weight'"):
         load_checkpoint(tmp_path / "foreign.safetensors")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import socket
 import struct
 from pathlib import Path
 
@@ -12,13 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from maskdcpt.backbones.nafnet import NAFNet
-from maskdcpt.config.toml import with_settings
+from maskdcpt.config.toml import to_toml, with_settings
 from maskdcpt.config.train_config import TrainConfig
 from maskdcpt.networks.networks import Networks
-from maskdcpt.weights.build import networks_of
+from maskdcpt.weights.build import classifier_before, networks_of
 from maskdcpt.weights.checkpoints import CheckpointError
 from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.save import metadata_for, prune_checkpoints, save_checkpoint
+from maskdcpt.weights.training_data import training_data
 
 SIZE = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 CONFIG = with_settings(TrainConfig(), [f"model.size.{key}={value}" for key, value in SIZE.items()])
@@ -102,7 +105,7 @@ def test_a_missing_entry_is_named(tmp_path: Path, key: str) -> None:
 
 
 def test_a_file_of_a_later_release_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"later release \(maskdcpt-2\)"):
+    with pytest.raises(CheckpointError, match=r"later release \('maskdcpt-2'\)"):
         load_checkpoint(written(tmp_path / "x.safetensors", format="maskdcpt-2"))
 
 
@@ -136,3 +139,47 @@ def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path, score: str)
     prune_checkpoints(tmp_path, 1)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000001", "step-000004"]
     assert metadata_for(CONFIG, LABELS, 1, float("nan"))["score"] == ""
+
+
+def test_integers_of_the_right_shapes_are_no_weights(tmp_path: Path) -> None:
+    weights = Networks.create(CONFIG, len(LABELS)).named_weights()
+    file = tmp_path / "model.safetensors"
+    metadata = metadata_for(CONFIG, LABELS, 3, None)
+    save_file({f"params.{name}": weight.detach().to(torch.int32) for name, weight in weights.items()}, file, metadata)
+    with pytest.raises(CheckpointError, match="is of int32, expected floats"):
+        networks_of(load_checkpoint(file))
+
+
+def started_from(file: Path, place: str, **settings: str) -> Path:
+    changed = [f'init.checkpoint="{place}"', *(f'{key.replace("_", ".")}="{value}"' for key, value in settings.items())]
+    return written(file, config=to_toml(with_settings(CONFIG, changed)))
+
+
+def test_checkpoints_that_name_each_other_end(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    started_from(first, second.as_posix())
+    started_from(second, first.as_posix())
+    assert training_data(load_checkpoint(first)).sentences[-1].endswith("which started from itself.")
+    long = [tmp_path / f"{number}.safetensors" for number in range(20)]
+    for file, before in itertools.pairwise(long):
+        started_from(file, before.as_posix())
+    written(long[-1])
+    assert "earlier stages are not listed" in training_data(load_checkpoint(long[0])).sentences[-1]
+
+
+def test_nothing_is_downloaded_because_a_checkpoint_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    own = load_checkpoint(started_from(tmp_path / "a.safetensors", "hf://stranger/weights", data_shards="hf://x/y"))
+    assert training_data(own).sentences[-1] == "Started from 'hf://stranger/weights', which is not here any more."
+    assert classifier_before(own) is None
+
+
+def test_shards_that_a_checkpoint_names_may_be_damaged(tmp_path: Path) -> None:
+    (tmp_path / "manifest.parquet").write_bytes(b"no parquet")
+    own = load_checkpoint(started_from(tmp_path / "a.safetensors", "", data_shards=tmp_path.as_posix()))
+    assert "sources that are not known any more" in training_data(own).sentences[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
+import pickle
 import re
 import zipfile
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import CheckpointError
+from maskdcpt.weights.convert import WeightsError
 from maskdcpt.weights.load import load_checkpoint
 from tests.maskdcpt.small_networks import random_image, small
 from tests.maskdcpt.weights.test_foreign_weights import theirs
@@ -98,7 +101,7 @@ def test_weights_beside_the_network_are_left_out_by_name(tmp_path: Path, caplog:
     torch.save({"state_dict": prefixed("net.", state) | {"loss.vgg.weight": torch.zeros(1)}}, tmp_path / "x.ckpt")
     with caplog.at_level(logging.WARNING):
         assert load_checkpoint(tmp_path / "x.ckpt").weights("backbone").keys() == state.keys()
-    assert "1 weights beside those of the network are left out; the first is loss.vgg.weight" in caplog.text
+    assert "1 weights beside those of the network are left out; the first is 'loss.vgg.weight'" in caplog.text
 
 
 def refused(path: Path) -> str:
@@ -114,12 +117,20 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
     "params none": (lambda _: {"params": None, "state_dict": [1]}, "no nafnet"),
     "int32": (lambda state: {key: value.to(torch.int32) for key, value in state.items()}, "int32, expected floats"),
     "complex": (lambda state: {key: value.to(torch.complex64) for key, value in state.items()}, "complex64"),
-    "two": (lambda state: {"a": state, "b": dict(state)}, r"several networks \(a, b\)"),
-    "two prefixes": (lambda state: prefixed("x.", state) | prefixed("y.", state), r"several networks \(x, y\)"),
+    "two": (lambda state: {"a": state, "b": dict(state)}, r"several networks \('a', 'b'\)"),
+    "two prefixes": (lambda state: prefixed("x.", state) | prefixed("y.", state), r"several networks \('x', 'y'\)"),
     "expanded": (
         lambda state: state | {"intro.weight": torch.zeros(1).expand(10**6, 3, 3, 3)},
         "more than the file holds",
     ),
+    "shared": (lambda state: dict.fromkeys(state, state["intro.weight"]), "but the file holds"),
+    "counts beside": (
+        lambda state: state | {"norm.num_batches_tracked": torch.tensor(3)},
+        "'norm.num_batches_tracked' is unexpected. The file is incomplete",
+    ),
+    "control": (lambda state: state | {"\x1b[2J": torch.zeros(1)}, r"'\\x1b\[2J' is unexpected"),
+    "text of numpy": (lambda state: {"params": state, "best": np.str_("30")}, "NumPy other than numbers"),
+    "date of numpy": (lambda state: {"params": state, "day": np.datetime64("2026-01-01")}, "its type 'M8'"),
     "sparse": (lambda state: state | {"intro.weight": torch.zeros(8, 3).to_sparse()}, "sparse"),
     "stage 10**7": (lambda state: state | {"encoders.10000000.blocks.0.conv1.weight": torch.zeros(1)}, "no nafnet"),
     "block 10**4000": (lambda state: state | {f"encoders.0.blocks.1{'0' * 4500}.x": torch.zeros(1)}, "no nafnet"),
@@ -144,13 +155,17 @@ def test_other_content_is_refused_with_the_reason(tmp_path: Path, name: str) -> 
         (b"<!DOCTYPE html>", "an HTML or XML text"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"hello", "it begins with b'hello'"),
+        (pickle.dumps({"weights": [1.0]}), "a pickle that torch.save did not write"),
+        (pickle.dumps(print), "a pickle that torch.save did not write"),
+        (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
     ],
+    ids=["png", "html", "lfs", "text", "pickle", "pickled function", "tar"],
 )
-@pytest.mark.parametrize("name", ["photo.png", "x.pth"])
+@pytest.mark.parametrize("name", ["photo.png", "x.pth", "x.safetensors"])
 def test_files_of_other_kinds_are_named_and_need_no_copy(tmp_path: Path, data: bytes, reason: str, name: str) -> None:
     (tmp_path / name).write_bytes(data)
     message = refused(tmp_path / name)
-    assert "not a file of weights" in message
+    assert re.search("is not a (file of weights|safetensors file)", message)
     assert reason in message
     assert "again" not in message
 
@@ -171,6 +186,35 @@ def test_damage_of_a_pickled_file_is_found(tmp_path: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("nafnet.txt", "weights")
     assert "not one of torch" in refused(file)
+
+
+def test_parts_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.pth"
+    torch.save(small("nafnet").state_dict(), file)
+    with zipfile.ZipFile(file, "a") as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+        for number in range(20):
+            again = copy.copy(largest)
+            again.filename = f"archive/data/{1000 + number}"
+            archive.filelist.append(again)
+        archive._didModify = True  # type: ignore[attr-defined]
+    assert "more than the file itself" in refused(file)
+
+
+def test_a_network_without_width_is_none_of_ours(tmp_path: Path) -> None:
+    state = small("swinir").state_dict()
+    torch.save(state | {"conv_first.weight": torch.zeros(0, 3, 3, 3)}, tmp_path / "x.pth")
+    assert "no nafnet, swinir" in refused(tmp_path / "x.pth")
+
+
+def test_integers_beside_the_weights_of_others_hide_no_reason(tmp_path: Path) -> None:
+    names = ("relative_position_bias_table", "relative_position_index")
+    prefix = "layers.0.residual_group.blocks.0.attn."
+    values = (torch.zeros(225, 6), torch.zeros(64, 64, dtype=torch.int64))
+    state = {"conv_first.weight": torch.zeros(8, 3, 3, 3)} | dict(zip([prefix + n for n in names], values, strict=True))
+    torch.save({"params": state}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="position bias"):
+        load_checkpoint(tmp_path / "x.pth")
 
 
 class Pickled:
