@@ -175,7 +175,7 @@ def load_json(data: str | bytes, *, most_bytes: int = MOST_JSON_BYTES) -> Any:
     if len(data) > most_bytes:
         raise InvalidValue(f"has {len(data)} bytes, expected at most {most_bytes}")
     try:
-        value = json.loads(decoded(data), parse_constant=_no_constant)
+        value = json.loads(decoded(data), parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise InvalidValue("is nested too deeply") from None
     except InvalidValue:
@@ -276,6 +276,12 @@ def _is_finite(value: float) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def _finite(digits: str) -> float:
+    """Return a number of JSON, which reads 1e999 as infinity without a word."""
+    value = float(digits)
+    return value if math.isfinite(value) else cast(float, _no_constant(digits))
 
 
 def _no_constant(name: str) -> object:

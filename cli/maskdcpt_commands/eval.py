@@ -253,6 +253,8 @@ def _show(report: EvalReport, console: Console) -> None:
     right = [name for name in rows[0] if name not in ("degradation", "test set", "images")]
     console.table(rows, right=right)
     console.line(f"protocol: {_protocol_text(report.protocol)}")
+    for text in _over_fewer(report, metrics):
+        console.line(text)
     for name, variant in report.variants.items():
         console.line(f"{name}: {variant}; {report.engine}")
     for path in unlike_published(report.digests):
@@ -267,6 +269,23 @@ def _show(report: EvalReport, console: Console) -> None:
             console.line(f"known overlap: {text}")
     for name, reason in report.missing.items():
         console.line(f"missing: {name}: {reason}")
+
+
+def _over_fewer(report: EvalReport, metrics: list[str]) -> list[str]:
+    """Return which means are not over all images, or not over all groups."""
+    texts = []
+    for name in metrics:
+        found = [
+            f"{group.fewer[name]:,} of {group.images:,} in {group.name}"
+            for group in report.groups
+            if name in group.fewer
+        ]
+        if found:
+            texts.append(f"{name}: over fewer images than the table says: {', '.join(found)}; the others are too small")
+        without = [group.name for group in report.groups if group.value(name) is None and not group.broken]
+        if without and report.mean.value(name) is not None:
+            texts.append(f"{name}: {', '.join(without)} have no value, so the mean is over the others")
+    return texts
 
 
 def _row(report: EvalReport, means: Means, metrics: list[str]) -> dict[str, Any]:
@@ -326,6 +345,9 @@ def _raise_for(report: EvalReport, skip_broken: bool) -> None:
         if skip_broken:
             raise PartlyDone(f"{text}; the means are over the others")
         raise UirError(f"{text}; their means are refused. --skip-broken averages the others, and counts these")
+    if report.mean.fewer:
+        names = ", ".join(report.mean.fewer)
+        raise PartlyDone(f"not all images have a value of {names}; the means are over the others, as counted above")
     if report.unreadable:
         raise PartlyDone(f"{len(report.unreadable)} images cannot be read; the scores are those of the others")
     if report.missing:

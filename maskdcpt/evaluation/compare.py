@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskdcpt.evaluation.score_files import TABLE
+from maskdcpt.evaluation.score_files import REPORT, TABLE
+from maskdcpt.evaluation.scores import LARGEST_SCORE
 from maskdcpt.evaluation.significance import PairedTest, holm, paired_test
 from uirdata.errors import UirError, UsageError, nearest
+from uirdata.validators import InvalidValue, finite_number, json_object, load_json, naming, shown, text
+
+logger = logging.getLogger(__name__)
 
 _OF_IMAGES = ("key", "degradation", "level", "source", "height", "width", "named", "test_set", "scene", "broken")
+_TEXTS = ("key", "degradation", "test_set", "scene")
+
+_PROTOCOL = ("quantise", "y_channel", "crop_border", "swapped_mosaic")
+"""Settings of a protocol of which scores with another value are another quantity."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +60,14 @@ class Compared:
 class _Run:
     name: str
     rows: dict[str, dict[str, Any]]
+    protocol: dict[str, Any]
 
 
 def compare_runs(runs: Sequence[str | Path], metric: str = "psnr", *, skip_broken: bool = False) -> list[Compared]:
     """
     Compare evaluations with the first of them, on the images for which both have a score.
+
+    Images that only one of the two has are left out with a warning; so is a difference of their protocols.
 
     Args:
         runs: folders that `maskdcpt eval --out` wrote, two at least, or NAME=FOLDER.
@@ -83,6 +95,7 @@ def compare_runs(runs: Sequence[str | Path], metric: str = "psnr", *, skip_broke
                 f"{first.name} and {other.name}: {len(broken)} images have no {metric} because it is NaN or infinite "
                 f"in one of them, such as {broken[0]}; --skip-broken compares the others, and counts these"
             )
+        _warn(first, other, metric, {*keys, *broken})
         groups: dict[str, list[str]] = {}
         for key in keys:
             groups.setdefault(_group(first.rows[key]), []).append(key)
@@ -98,6 +111,27 @@ def compare_runs(runs: Sequence[str | Path], metric: str = "psnr", *, skip_broke
             found.append(Compared(group, first.name, other.name, test, test.p_mean, test.p_ranks, lost))
     means, ranks = holm([row.p_mean for row in found]), holm([row.p_ranks for row in found])
     return [replace(row, p_mean=m, p_ranks=r) for row, m, r in zip(found, means, ranks, strict=True)]
+
+
+def _warn(first: _Run, other: _Run, metric: str, compared: set[str]) -> None:
+    left = sorted((first.rows.keys() | other.rows.keys()) - compared)
+    if left:
+        logger.warning(
+            "%s and %s: %d images are left out, because one of the two has no %s of them; the first is %s",
+            first.name,
+            other.name,
+            len(left),
+            metric,
+            left[0],
+        )
+    unlike = [name for name in _PROTOCOL if first.protocol.get(name, 0) != other.protocol.get(name, 0)]
+    if unlike and first.protocol and other.protocol:
+        logger.warning(
+            "%s and %s: their protocols differ (%s), so differences of their scores are not those of the networks",
+            first.name,
+            other.name,
+            ", ".join(unlike),
+        )
 
 
 def _known(row: dict[str, Any], other: dict[str, Any] | None, metric: str) -> bool:
@@ -123,9 +157,9 @@ def _is_broken_row(row: dict[str, Any], metric: str) -> bool:
     return metric in what or ("output" in what and not metric.startswith("lq_"))
 
 
-def _read(text: str, metric: str) -> _Run:
-    name, equals, place = text.partition("=")
-    folder = Path(place if equals else text)
+def _read(place: str, metric: str) -> _Run:
+    name, equals, named = place.partition("=")
+    folder = Path(named if equals else place)
     file = folder / TABLE if folder.is_dir() else folder
     if not file.is_file():
         raise UirError(f"{file}: no such file; name a folder that `maskdcpt eval --out` wrote")
@@ -133,7 +167,38 @@ def _read(text: str, metric: str) -> _Run:
         table = pq.read_table(file)
     except (OSError, pa.ArrowInvalid) as error:
         raise UirError(f"{file}: cannot be read as {TABLE} of `maskdcpt eval --out` ({error})") from error
-    if metric not in table.column_names:
-        known = [column for column in table.column_names if column not in _OF_IMAGES]
+    known = [column for column in table.column_names if column not in _OF_IMAGES]
+    if metric not in known:
         raise UsageError(f"{file} has no {metric!r}: {nearest(metric, known)}")
-    return _Run(name if equals else folder.name, {row["key"]: row for row in table.to_pylist()})
+    with naming(UirError, str(file), "evaluate again with `maskdcpt eval --out`"):
+        rows = _rows(table, metric)
+    return _Run(name if equals else folder.name, rows, _protocol(file.with_name(REPORT)))
+
+
+def _rows(table: pa.Table, metric: str) -> dict[str, dict[str, Any]]:
+    """Return the rows by key, with the columns that are compared."""
+    texts = [*_TEXTS, *(["broken"] if "broken" in table.column_names else [])]
+    for column in (*texts, metric):
+        if table.column_names.count(column) != 1:
+            raise InvalidValue(f"has no column {column!r}, or several")
+    rows = {}
+    for row in table.select([*texts, metric]).to_pylist():
+        for column in texts:
+            row[column] = text(row[column] or "")
+        if not row["key"] or row["key"] in rows:
+            raise InvalidValue(f"has the image {shown(row['key'])} twice, or one without a key")
+        value = row[metric]
+        if isinstance(value, float) and not math.isfinite(value):
+            pass  # an evaluation of an earlier release; it counts as broken
+        elif value is not None:
+            finite_number(value, -LARGEST_SCORE, LARGEST_SCORE)
+        rows[row["key"]] = row
+    return rows
+
+
+def _protocol(report: Path) -> dict[str, Any]:
+    """Return the protocol of an evaluation; {} where its report is not there."""
+    try:
+        return json_object(json_object(load_json(report.read_bytes())).get("protocol", {}))
+    except (OSError, InvalidValue):
+        return {}

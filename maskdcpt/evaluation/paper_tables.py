@@ -10,10 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from maskdcpt.evaluation.scores import EvalReport
+from maskdcpt.evaluation.scores import LARGEST_SCORE, EvalReport
 from maskdcpt.evaluation.test_sets import Bench
 from uirdata.errors import UirError, UsageError, nearest
-from uirdata.validators import json_object, load_json, naming
+from uirdata.validators import finite_number, json_object, load_json, naming
 
 NUMBERS = "paper_tables.toml"
 _DIGITS = {"psnr": 2, "accuracy": 0, "ssim": 3, "lpips": 3, "fid": 2, "piqe": 2, "brisque": 2}
@@ -157,23 +157,23 @@ def own_row(table: PaperTable, name: str, report: Path) -> Row:
         short = {
             part["name"]
             for part in (*document.get("by_set", ()), *document["by_degradation"])
-            if part.get("expected", 0) not in (0, part.get("images")) or part.get("broken", 0)
+            if part.get("expected", 0) not in (0, part.get("images")) or part.get("broken") or part.get("fewer")
         }
+        cells, partial = {}, set()
+        for column in table.columns:
+            cell = of_bench.get(column.cell)
+            if document.get("bench"):
+                value = cell["values"].get(column.metric) if cell else None
+            else:
+                value = means.get(column.degradation, {}).get(column.metric)
+            if value is not None:
+                cells[column.id] = float(finite_number(value, -LARGEST_SCORE, LARGEST_SCORE))
+            if (cell and (cell["missing"] or short.intersection(cell["sets"]))) or (
+                not document.get("bench") and column.degradation in short
+            ):
+                partial.add(column.id)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UirError(f"{file}: cannot be read as a report of `maskdcpt eval --out` ({error})") from error
-    cells, partial = {}, set()
-    for column in table.columns:
-        cell = of_bench.get(column.cell)
-        if document.get("bench"):
-            value = cell["values"].get(column.metric) if cell else None
-        else:
-            value = means.get(column.degradation, {}).get(column.metric)
-        if isinstance(value, (int, float)):
-            cells[column.id] = float(value)
-        if (cell and (cell["missing"] or short.intersection(cell["sets"]))) or (
-            not document.get("bench") and column.degradation in short
-        ):
-            partial.add(column.id)
     if not cells:
         raise UirError(f"{file}: has no value for any column of table {table.number}")
     return Row(name, cells, ours=True, partial=frozenset(partial))
@@ -189,7 +189,9 @@ def beside_paper(report: EvalReport, bench: Bench) -> list[dict[str, str]]:
     candidates = [row for row in table.rows if "MaskDCPT" in row.method]
     alike = [row for row in candidates if report.backbone in row.method.lower()]
     theirs = (alike or candidates)[0]
-    short = {means.name for means in report.by_set if means.expected not in (0, means.images) or means.broken}
+    short = {
+        means.name for means in report.by_set if means.expected not in (0, means.images) or means.broken or means.fewer
+    }
     lines = []
     for cell in report.cells:
         for column in (column for column in table.columns if column.cell == cell.name):

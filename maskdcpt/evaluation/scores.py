@@ -10,6 +10,9 @@ from typing import Any
 from maskdcpt.config.train_config import WeightKind
 from maskdcpt.evaluation.significance import confidence_interval
 
+LARGEST_SCORE = 1e6
+"""Larger values in a file of others are no scores, whatever the metric."""
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -122,6 +125,8 @@ class Means:
         contamination: what is known of its scenes in the training data.
         broken: how many images have outputs or scores that are NaN or infinite. Without `Setting.skip_broken` the means
             that they belong to are None; with it they are over the other images, which `images` counts.
+        fewer: how many images a mean is over, for metrics that not all of the images have a value of, such as SSIM of
+            images that are smaller than its window.
     """
 
     name: str
@@ -137,6 +142,7 @@ class Means:
     expected: int = 0
     contamination: tuple[str, ...] = ()
     broken: int = 0
+    fewer: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def gain(self) -> float | None:
@@ -255,6 +261,9 @@ class EvalReport:
         return document
 
 
+_ALWAYS = ("psnr", "ssim", "lq_psnr", "lq_ssim")
+
+
 def means_of(images: Iterable[ImageScore], name: str, *, intervals: bool = True, skip_broken: bool = False) -> Means:
     """
     Average the rows of one degradation or test set.
@@ -287,6 +296,7 @@ def means_of(images: Iterable[ImageScore], name: str, *, intervals: bool = True,
         if interval is not None:
             found[metric] = interval
     degradations = {row.degradation for row in rows}
+    counts = {metric: sum(row.value(metric) is not None for row in rows) for metric in (*_ALWAYS, *learned)}
     return Means(
         name=name,
         images=len(rows),
@@ -299,6 +309,7 @@ def means_of(images: Iterable[ImageScore], name: str, *, intervals: bool = True,
         learned={metric: mean_value(metric) for metric in learned},
         intervals=found,
         broken=broken,
+        fewer={m: count for m, count in counts.items() if 0 < count < len(rows) and mean_value(m) is not None},
     )
 
 
@@ -321,6 +332,10 @@ def mean_of_means(parts: Sequence[Means]) -> Means:
         accuracy=over(lambda part: part.accuracy),
         learned={metric: over(lambda part, metric=metric: part.learned.get(metric)) for metric in learned},  # type: ignore[misc]
         broken=sum(part.broken for part in parts),
+        fewer={
+            metric: sum(part.fewer.get(metric, part.images) for part in parts)
+            for metric in dict.fromkeys(metric for part in parts for metric in part.fewer)
+        },
     )
 
 

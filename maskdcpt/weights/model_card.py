@@ -185,6 +185,11 @@ def _results(report: dict[str, Any]) -> str:
     broken = sum(row.get("broken", 0) for row in rows)
     if broken:
         lines.append(f"\n{broken} images have outputs or scores that are NaN or infinite, and are in no mean.")
+    lines += [
+        f"\nThe {metric.upper()} of {row['name']} is over {count} of {row['images']} images; the others are too small."
+        for row in rows
+        for metric, count in row.get("fewer", {}).items()
+    ]
     overlaps = [f"- {text}" for row in rows for text in row.get("contamination", ())]
     known = ["\nKnown about overlaps of test sets and training data:\n", *overlaps] if overlaps else []
     return "\n".join([head, *lines, *known]) + "\n"
@@ -196,6 +201,6 @@ def _read_report(path: Path) -> dict[str, Any]:
         with naming(UirError, str(file)):
             report = json_object(load_json(file.read_bytes()))
         _results(report)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UirError(f"{file}: is not a report of `maskdcpt eval --out` ({error})") from error
     return report

@@ -119,6 +119,7 @@ def test_a_range_that_passes_lies_in_its_file(start: int, length: int, size: int
         ("[" * 100_000, "nested"),
         ("[" * 60 + "]" * 60, "deeper than 50"),
         ('{"a": NaN}', "NaN"),
+        ('{"a": -1e999}', "holds -1e999, expected finite numbers"),
         ("{", "not valid JSON"),
         (b"\xff{}", "not UTF-8"),
         ("[" + "1" * 5000 + "]", "not valid JSON"),

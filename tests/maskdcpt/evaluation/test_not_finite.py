@@ -232,3 +232,19 @@ def test_pre_training_with_nan_features_has_no_accuracy(
     (validation,) = (row for row in rows if row["event"] == "validation")
     assert "accuracy" not in validation
     assert validation["broken"] == 9.0
+
+
+def test_a_mean_over_fewer_images_says_so(shards: Path, fine: Path, tmp_path: Path) -> None:
+    # One image of each three is 20 rows high: without a border of 5 it is smaller than the window of SSIM.
+    args = ["eval", "--checkpoint", str(fine), "--shards", str(shards), "--out", str(tmp_path / "r")]
+    result = CliRunner().invoke(program, [*args, "--crop-border", "5"])
+    assert result.exit_code == 3
+    assert "not all images have a value of ssim" in result.output
+    assert "ssim: over fewer images than the table says: 2 of 3 in" in result.output
+    document = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert document["mean"]["fewer"] == {"ssim": 6, "lq_ssim": 6}
+    write_model_folder(fine, tmp_path / "card", name="x", results=[tmp_path / "r"])
+    assert "is over 2 of 3 images; the others are too small" in (tmp_path / "card" / "README.md").read_text()
+    haze = means_of([score("a", 30.0, niqe=4.0), score("b", 31.0)], "haze")
+    snow = means_of([score("c", 30.0, niqe=5.0)], "snow")
+    assert (haze.fewer, mean_of_means([haze, snow]).fewer) == ({"niqe": 1}, {"niqe": 2})

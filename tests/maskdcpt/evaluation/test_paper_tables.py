@@ -138,3 +138,27 @@ def test_the_command_shows_differences(tmp_path: Path) -> None:
 def test_an_unknown_method_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"did you mean 'NAFNet\+MaskDCPT'"):
         load_table(1).row("NAFNet+MaskDCTP")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("values", None),
+        ("values", 5),
+        ("values", []),
+        ("values", {"psnr": "30"}),
+        ("values", {"psnr": 10**400}),
+        ("values", {"psnr": True}),
+        ("sets", None),
+        ("missing", ...),
+    ],
+)
+def test_a_report_of_somebody_else_is_refused_with_its_name(field: str, value: object, tmp_path: Path) -> None:
+    cell = {"table": 1, "name": load_table(1).columns[0].cell, "values": {"psnr": 30.0}, "sets": ["x"], "missing": []}
+    cell[field] = value
+    if value is ...:
+        del cell[field]
+    short = [{"name": "x", "broken": 1}]
+    (tmp_path / "report.json").write_text(json.dumps({"bench": "5d", "by_degradation": short, "cells": [cell]}))
+    with pytest.raises(UirError, match=r"report\.json: "):
+        own_row(load_table(1), "mine", tmp_path)
