@@ -72,6 +72,8 @@ def export(
         raise UsageError("--private is for a repository on the Hub; set --hub OWNER/NAME")
     if layout == "original" and out is None:
         raise UsageError("--layout is for --out FILE; --hub and --folder have the published keys")
+    if raw and hub is None and folder is None and out is not None and out.suffix == ".pth":
+        raise UsageError(f"--raw: {out} has both the raw weights and their EMA, as params and params_ema; omit --raw")
     weights: WeightKind = "params" if raw else "params_ema"
     if dry_run:
         planned = [str(place) for place in (out, folder, hub) if place is not None]

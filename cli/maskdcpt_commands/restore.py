@@ -78,6 +78,8 @@ def restore(
         raise UsageError("--out DIR is missing: the folder for restored images")
     if piped and (out is not None or page is not None):
         raise UsageError("- writes to stdout; omit --out and --page")
+    if tile_px is not None and memory is not None:
+        raise UsageError("--memory is what tiles are chosen by, and --tile chooses them; omit one of the two")
     from maskdcpt.restoring.files import plan_files, restore_bytes, restore_files
     from maskdcpt.restoring.restorer import Restorer
     from uirdata.decoding import MOST_PIXELS

@@ -37,6 +37,13 @@ def chosen_device(name: str, local: int | None = None) -> torch.device:
         if local is not None:
             return torch.device("cuda", local)
         return torch.device("cuda", device.index or 0)
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises AssertionError, ImportError and others for what it is not built for
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UsageError(
+            f"the device is {name}, which this torch cannot use ({reason}); expected auto, cpu, cuda or cuda:0"
+        ) from error
     return device
 
 

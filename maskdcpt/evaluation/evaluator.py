@@ -77,6 +77,11 @@ class Evaluator:
             raise UsageError(
                 f"{restoring.path}: was pre-trained without a classifier and does not restore; fine-tune it first"
             )
+        if self._restorer is None and learned is not None:
+            raise UsageError(
+                f"{restoring.path}: was pre-trained and does not restore, so there are no images for "
+                f"{', '.join(protocol.learned)}; omit --metric, or fine-tune it first"
+            )
 
     @torch.inference_mode()
     def score(

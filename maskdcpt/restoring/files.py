@@ -7,6 +7,7 @@ The module is not called `restore`, because a module of that name would hide the
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from uirdata.file_kinds import is_image_name, is_of_the_system, unread_reason
 from uirdata.folders import list_files
 from uirdata.progress import Progress, Silent
 from uirdata.storage.files import storage_error, writing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def restore_files(
     each result was made from. A result of another file or of other weights is not replaced, but reported.
 
     In a folder, hidden files and what systems leave there (thumbnails, bins) are no images; a file of a kind that is
-    not read, such as RAW, has a result with that problem. Results in the folder are not restored again.
+    not read, such as RAW, has a result with that problem. Results of this and other restorations in folders below it
+    are not restored again.
 
     Args:
         files: images, folders of images, or patterns such as photos/*.jpg.
@@ -257,6 +261,8 @@ def _images(files: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path, str]
         if path.is_dir():
             inside = [name for name in list_files(path) if is_image_name(name) or unread_reason(name)]
             inside = _without_results(path, inside, out)
+            # Not those of `out` alone: restored twice, an image would look like any other.
+            inside = _without_earlier_results(path, inside)
             yield from ((path / name, Path(name), _unread_problem(path / name)) for name in inside)
             if not inside:
                 yield path, Path(path.name), f"{path}: no image in this folder"
@@ -279,6 +285,32 @@ def _without_results(folder: Path, names: Sequence[str], out: Path) -> list[str]
     if not below.is_relative_to(root):
         return [*names]
     return [name for name in names if not name.startswith(below.relative_to(root).as_posix() + "/")]
+
+
+def _without_earlier_results(folder: Path, names: Sequence[str]) -> list[str]:
+    """
+    Leave out, with a warning, what records in the folders below know as results of other restorations.
+
+    Results in the folder itself are kept: it was named, so another network is to restore them further.
+    """
+    records: dict[Path, Record] = {}
+
+    def is_result(name: str) -> bool:
+        path = folder / name
+        for parent in path.parents[: name.count("/")]:
+            if parent not in records:
+                records[parent] = Record(parent)
+            if _is_result(path, records[parent].find(path.relative_to(parent).as_posix())):
+                return True
+        return False
+
+    kept = [name for name in names if not is_result(name)]
+    left = [name for name in names if name not in set(kept)]
+    if left:
+        logger.warning(
+            "%s: %d results of earlier restorations are left out; the first is %s", folder, len(left), left[0]
+        )
+    return kept
 
 
 def _is_result(path: Path, entry: Entry | None) -> bool:

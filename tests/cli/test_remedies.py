@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from uir_cli.maskdcpt import program
 
+from maskdcpt.compute.devices import chosen_device
 from maskdcpt.training.loop import train
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
+from uirdata.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,14 @@ def error(*args: str, code: int = 2) -> str:
     result = CliRunner().invoke(program, [*args])
     assert result.exit_code == code, result.output
     return result.stderr
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "vulkan", "mtia", "hpu", "ipu", "fpga"])
+def test_a_device_that_torch_was_not_built_for_is_named(device: str) -> None:
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("it is there")
+    with pytest.raises(UsageError, match=f"the device is {device}, .* expected auto, cpu, cuda"):
+        chosen_device(device)
 
 
 @pytest.mark.parametrize("device", ["tpu", "meta", "gpu", "cuda:x"])
@@ -74,6 +85,8 @@ def test_options_that_would_change_nothing_are_refused(fine: Path, shards: Path,
         (["eval", *one, "--shards", str(shards), "--weights", str(tmp_path)], "--metric lpips"),
         (["export", *one, "--out", str(tmp_path / "x.pth"), "--licence", "mit"], "model card"),
         (["export", *one, "--out", str(tmp_path / "x.pth"), "--private"], "--hub"),
+        (["export", *one, "--out", str(tmp_path / "x.pth"), "--raw"], "omit --raw"),
+        (["restore", "a.png", *one, "--out", str(tmp_path / "o"), "--tile", "64", "--memory", "1GB"], "omit one"),
         (["export", *one, "--folder", str(tmp_path / "f"), "--layout", "original"], "--layout is for"),
         (["export", *one, "--out", str(tmp_path / "x.onnx"), "--layout", "original"], "no layout of keys"),
     ):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from maskdcpt.evaluation.evaluate import evaluate, plan_shards
+from maskdcpt.evaluation.evaluate import Setting, evaluate, plan_shards
 from maskdcpt.evaluation.evaluator import Evaluator
 from maskdcpt.evaluation.scores import Protocol
 from maskdcpt.images import to_tensor
@@ -18,6 +18,7 @@ from maskdcpt.training.loop import train
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.checkpoints import Checkpoint
 from maskdcpt.weights.load import load_checkpoint
+from tests.maskdcpt.metrics.test_learned_metrics import FakeEngine
 from tests.maskdcpt.tiny import TYPES, tiny_config, write_shards
 from uirdata import open_shards
 from uirdata.errors import UirError, UsageError
@@ -79,6 +80,8 @@ def test_a_pre_trained_checkpoint_is_judged_by_its_classifier(shards: Path, pre:
     both = evaluate(fine, shards, classifier=pre)
     assert [row.named for row in both.images] == [row.named for row in report.images]
     assert both.mean.psnr is not None
+    with pytest.raises(UsageError, match="no images for piqe; omit --metric"):
+        evaluate(pre, shards, protocol=Protocol(learned=("piqe",)), setting=Setting(engine=FakeEngine()))
 
 
 def test_an_interrupted_evaluation_goes_on_and_another_one_is_not_mixed_in(

@@ -120,6 +120,20 @@ def test_results_inside_the_input_are_not_restored_again(restorer: Restorer, pho
         shutil.rmtree(out)
 
 
+def test_results_of_other_restorations_below_are_left_out_by_name(
+    restorer: Restorer, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    restore_files([photos], photos / "deeper" / "first", restorer)
+    with caplog.at_level(logging.WARNING):
+        results = restore_files([photos], tmp_path / "second", restorer)
+    assert [result.source.name for result in results] == ["a.png", "c.png", "b.png"]
+    assert f"{photos}: 3 results of earlier restorations are left out; the first is deeper/first/a.png" in caplog.text
+    # Named itself, the folder is restored further; so is a result that the user has changed since.
+    assert len(restore_files([photos / "deeper" / "first"], tmp_path / "third", restorer)) == 3
+    draw(photos / "deeper" / "first" / "a.png", 7)
+    assert len(plan_files([photos], tmp_path / "fourth")) == 4
+
+
 def test_results_beside_their_sources_are_not_restored_again(restorer: Restorer, tmp_path: Path) -> None:
     draw(tmp_path / "x.jpg", 1)
     assert outcome(restore_files([tmp_path], tmp_path, restorer)) == [""]
