@@ -177,17 +177,22 @@ def _read(place: str, metric: str) -> _Run:
 
 def _rows(table: pa.Table, metric: str) -> dict[str, dict[str, Any]]:
     """Return the rows by key, with the columns that are compared."""
-    texts = [*_TEXTS, *(["broken"] if "broken" in table.column_names else [])]
+    names = table.column_names
+    texts = [*_TEXTS, *(["broken"] if "broken" in names else [])]
+    # Earlier releases had no word for outputs that are NaN, and counted their PSNR as 100 dB; their SSIM was NaN.
+    tells = [] if "broken" in names or "ssim" not in names else ["ssim"]
     for column in (*texts, metric):
-        if table.column_names.count(column) != 1:
+        if names.count(column) != 1:
             raise InvalidValue(f"has no column {column!r}, or several")
     rows = {}
-    for row in table.select([*texts, metric]).to_pylist():
+    for row in table.select(list(dict.fromkeys([*texts, metric, *tells]))).to_pylist():
         for column in texts:
             row[column] = text(row[column] or "")
         if not row["key"] or row["key"] in rows:
             raise InvalidValue(f"has the image {shown(row['key'])} twice, or one without a key")
         value = row[metric]
+        if any(isinstance(row[name], float) and math.isnan(row[name]) for name in tells) and metric == "psnr":
+            row[metric] = value = math.nan
         if isinstance(value, float) and not math.isfinite(value):
             pass  # an evaluation of an earlier release; it counts as broken
         elif value is not None:

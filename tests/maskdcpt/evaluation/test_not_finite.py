@@ -188,6 +188,17 @@ def test_compare_refuses_or_skips_and_counts(tmp_path: Path) -> None:
     assert "1, 2 skipped" in result.output
 
 
+def test_the_100_db_of_nan_in_a_table_of_an_earlier_release_are_no_score(tmp_path: Path) -> None:
+    for name, ssim in (("a", [0.9, 0.9]), ("b", [0.9, NAN])):
+        rows = {"key": ["x", "y"], "degradation": ["haze"] * 2, "test_set": [""] * 2, "scene": [""] * 2}
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(rows | {"psnr": [20.0, 100.0], "ssim": ssim}), tmp_path / name / "images.parquet")
+    with pytest.raises(UirError, match="1 images have no psnr because it is NaN"):
+        compare_runs([tmp_path / "a", tmp_path / "b"])
+    (found,) = compare_runs([tmp_path / "a", tmp_path / "a"])
+    assert found.test.images == 2
+
+
 @pytest.mark.usefixtures("broken")
 def test_tables_and_cards_say_how_many_are_missing(shards: Path, fine: Path, tmp_path: Path) -> None:
     evaluate(fine, shards, out=tmp_path / "r", setting=Setting(grids=False, skip_broken=True))
