@@ -342,6 +342,8 @@ def _raise_for(report: EvalReport, skip_broken: bool) -> None:
     if report.broken:
         first, what = next(iter(report.broken.items()))
         text = f"{len(report.broken)} images have outputs or scores that are NaN or infinite, such as {first} ({what})"
+        if skip_broken and not report.mean.images:
+            raise UirError(f"{text}: these are all, so there is no mean")
         if skip_broken:
             raise PartlyDone(f"{text}; the means are over the others")
         raise UirError(f"{text}; their means are refused. --skip-broken averages the others, and counts these")

@@ -87,14 +87,19 @@ def compare_runs(runs: Sequence[str | Path], metric: str = "psnr", *, skip_broke
     found = []
     for other in others:
         keys = [key for key, row in first.rows.items() if _known(row, other.rows.get(key), metric)]
-        if not keys:
-            raise UsageError(f"{first.name} and {other.name} have no image in common with a {metric} in both")
         broken = [key for key in first.rows if key in other.rows and _is_broken(key, metric, first, other)]
         if broken and not skip_broken:
             raise UirError(
                 f"{first.name} and {other.name}: {len(broken)} images have no {metric} because it is NaN or infinite "
                 f"in one of them, such as {broken[0]}; --skip-broken compares the others, and counts these"
             )
+        if not keys and broken:
+            raise UirError(
+                f"{first.name} and {other.name}: all {len(broken)} images that both have are NaN or infinite in one of "
+                f"them: there is no {metric} to compare"
+            )
+        if not keys:
+            raise UsageError(f"{first.name} and {other.name} have no image in common with a {metric} in both")
         _warn(first, other, metric, {*keys, *broken})
         groups: dict[str, list[str]] = {}
         for key in keys:

@@ -14,7 +14,7 @@ from maskdcpt.networks.networks import Networks, Part, build_backbone
 from maskdcpt.weights.checkpoints import Checkpoint, CheckpointError
 from maskdcpt.weights.load import load_checkpoint, load_earlier
 from maskdcpt.weights.metadata import MOST_MULTIPLE, check_blocks
-from maskdcpt.weights.state_dicts import check_float
+from maskdcpt.weights.state_dicts import check_values
 from uirdata.errors import UirError
 from uirdata.validators import InvalidValue, naming, shown
 
@@ -122,8 +122,7 @@ def _check_shapes(
             f"{', ...' if wrong[3:] else ''}. {remedy}"
         )
     with naming(CheckpointError, str(source.path)):
-        for key, tensor in weights.items():
-            check_float(key, tensor)
+        check_values(weights)
     return weights
 
 

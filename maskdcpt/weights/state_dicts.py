@@ -141,7 +141,7 @@ def _checked(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     Integers beside floats are no weights: counts and tables of indices, of which the networks here have none.
     """
     if tensors and not any(tensor.is_floating_point() for tensor in tensors.values()):
-        check_float(*next(iter(tensors.items())))
+        _check_float(*next(iter(tensors.items())))
     held: dict[int, int] = {}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.device.type == "meta":
@@ -155,13 +155,25 @@ def _checked(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return tensors
 
 
-def check_float(name: str, tensor: Tensor) -> None:
+def check_values(weights: Mapping[str, Tensor]) -> None:
     """
-    Refuse a weight that is no float.
+    Refuse weights with which a network computes nothing.
 
     Raises:
-        InvalidValue: it is of integers, or complex.
+        InvalidValue: some are no floats, or are NaN or infinite.
     """
+    for name, tensor in weights.items():
+        _check_float(name, tensor)
+    # In float32, as torch has no such test for some of the types that are stored.
+    broken = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
+    if broken:
+        raise InvalidValue(
+            f"{len(broken)} of {len(weights)} weights are NaN or infinite, such as {shown(broken[0])}: the training "
+            "that wrote them did not converge; take an earlier checkpoint"
+        )
+
+
+def _check_float(name: str, tensor: Tensor) -> None:
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise InvalidValue(f"{shown(name)} is of {kind}, expected floats; quantised weights cannot be loaded")

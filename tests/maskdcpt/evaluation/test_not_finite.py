@@ -188,6 +188,21 @@ def test_compare_refuses_or_skips_and_counts(tmp_path: Path) -> None:
     assert "1, 2 skipped" in result.output
 
 
+def test_where_everything_is_nan_there_is_nothing_to_skip_to(
+    shards: Path, fine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = evaluator.restored_image
+    monkeypatch.setattr(evaluator, "restored_image", lambda *args: real(*args) * NAN)
+    args = ["eval", "--checkpoint", str(fine), "--shards", str(shards), "--skip-broken"]
+    result = CliRunner().invoke(program, args)
+    assert result.exit_code == 1
+    assert "these are all, so there is no mean" in result.output
+    one = compared(tmp_path / "a", {"x": 20.0}, {})
+    other = compared(tmp_path / "b", {"x": None}, {"x": "output"})
+    with pytest.raises(UirError, match="all 1 images that both have are NaN"):
+        compare_runs([one, other], skip_broken=True)
+
+
 def test_the_100_db_of_nan_in_a_table_of_an_earlier_release_are_no_score(tmp_path: Path) -> None:
     for name, ssim in (("a", [0.9, 0.9]), ("b", [0.9, NAN])):
         rows = {"key": ["x", "y"], "degradation": ["haze"] * 2, "test_set": [""] * 2, "scene": [""] * 2}

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from maskdcpt.backbones import create_backbone
 from maskdcpt.training.loop import train
 from maskdcpt.weights.build import networks_of
 from maskdcpt.weights.convert import import_weights, to_original
-from maskdcpt.weights.export import export_backbone
+from maskdcpt.weights.export import _check_onnx, export_backbone
 from maskdcpt.weights.load import load_checkpoint
 from maskdcpt.weights.model_card import write_model_folder
 from tests.hub import WRITER
@@ -205,3 +208,15 @@ def test_export_shows_what_it_would_write_and_needs_an_output(runs: dict[str, Pa
     result = CliRunner().invoke(program, [*args, "--out", str(tmp_path / "x.pth"), "--dry-run"])
     assert result.exit_code == 0
     assert not (tmp_path / "x.pth").exists()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3.0])
+def test_an_onnx_model_whose_output_is_nan_does_not_pass_its_check(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest difference to NaN is neither larger nor smaller than what is allowed."""
+    session = SimpleNamespace(run=lambda _, inputs: [np.full_like(inputs["lq"], value)])
+    runtime = SimpleNamespace(InferenceSession=lambda *_args, **_kwargs: session, __version__="0")
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    with pytest.raises(UirError, match="differs from torch"):
+        _check_onnx(b"", small("nafnet", dtype=torch.float32))

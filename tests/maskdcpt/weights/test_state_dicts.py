@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
+import math
 import pickle
 import re
 import zipfile
@@ -17,9 +18,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from maskdcpt.weights.build import networks_of
+from maskdcpt.weights.build import load_exactly, networks_of
 from maskdcpt.weights.checkpoints import CheckpointError
 from maskdcpt.weights.convert import WeightsError
+from maskdcpt.weights.export import export_backbone
 from maskdcpt.weights.load import load_checkpoint
 from tests.maskdcpt.small_networks import random_image, small
 from tests.maskdcpt.weights.test_foreign_weights import theirs
@@ -131,6 +133,8 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
     "control": (lambda state: state | {"\x1b[2J": torch.zeros(1)}, r"'\\x1b\[2J' is unexpected"),
     "text of numpy": (lambda state: {"params": state, "best": np.str_("30")}, "NumPy other than numbers"),
     "date of numpy": (lambda state: {"params": state, "day": np.datetime64("2026-01-01")}, "its type 'M8'"),
+    "nan": (lambda state: state | {"ending.bias": torch.full((3,), math.nan)}, "1 of .* weights are NaN or infinite"),
+    "inf": (lambda state: state | {"ending.bias": torch.full((3,), math.inf)}, "such as 'ending.bias'"),
     "sparse": (lambda state: state | {"intro.weight": torch.zeros(8, 3).to_sparse()}, "sparse"),
     "stage 10**7": (lambda state: state | {"encoders.10000000.blocks.0.conv1.weight": torch.zeros(1)}, "no nafnet"),
     "block 10**4000": (lambda state: state | {f"encoders.0.blocks.1{'0' * 4500}.x": torch.zeros(1)}, "no nafnet"),
@@ -215,6 +219,17 @@ def test_integers_beside_the_weights_of_others_hide_no_reason(tmp_path: Path) ->
     torch.save({"params": state}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match="position bias"):
         load_checkpoint(tmp_path / "x.pth")
+
+
+def test_weights_that_are_not_finite_are_neither_exported_nor_the_start_of_a_training(tmp_path: Path) -> None:
+    file = tmp_path / "x.pth"
+    torch.save(small("nafnet").state_dict() | {"ending.bias": torch.full((3,), math.nan)}, file)
+    for ending in (".pth", ".safetensors"):
+        with pytest.raises(CheckpointError, match="weights are NaN or infinite"):
+            export_backbone(file, tmp_path / f"out{ending}")
+    with pytest.raises(CheckpointError, match="weights are NaN or infinite"):
+        load_exactly(small("nafnet"), load_checkpoint(file), "backbone", "params")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
 
 
 class Pickled:
