@@ -88,14 +88,17 @@ _OURS = FORMAT.partition("-")[0] + "-"
 
 
 def _find_model(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if (path / MODEL).is_file():
-        return path / MODEL
-    folders = checkpoint_folders(path)
-    if folders:
-        return folders[-1] / MODEL
-    what = "contains no checkpoint" if path.is_dir() else "no such file or folder"
+    try:
+        if path.is_file():
+            return path
+        if (path / MODEL).is_file():
+            return path / MODEL
+        folders = checkpoint_folders(path)
+        if folders:
+            return folders[-1] / MODEL
+        what = "contains no checkpoint" if path.is_dir() else "no such file or folder"
+    except OSError as error:
+        raise CheckpointError(f"{shown(str(path))}: cannot be read: {error.strerror or error}") from error
     raise CheckpointError(f"{path}: {what}; expected a run, a folder step-NNNNNN, a .safetensors or a .pth file")
 
 

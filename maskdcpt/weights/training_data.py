@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ def _stage_sources(config: TrainConfig) -> tuple[set[str], str]:
         # The subset does not exist any more: then all sources of the shards are named.
         subset = None
     manifest = Path(data.shards) / MANIFEST
-    if not manifest.exists():
+    # Not Path.exists, which raises an error for a path that is too long.
+    if not os.path.exists(manifest):  # noqa: PTH110
         return set() if subset is None else _training_sources(subset), where
     try:
         table = read_manifest(manifest.parent, ["source", "split", "degradation"])

@@ -179,6 +179,12 @@ def test_nothing_is_downloaded_because_a_checkpoint_names_it(tmp_path: Path, mon
     assert classifier_before(own) is None
 
 
+def test_paths_that_a_checkpoint_names_may_be_longer_than_any(tmp_path: Path) -> None:
+    own = load_checkpoint(started_from(tmp_path / "a.safetensors", "x" * 5000, data_shards="y" * 5000))
+    assert "not here any more" in training_data(own).sentences[1]
+    assert classifier_before(own) is None
+
+
 def test_shards_that_a_checkpoint_names_may_be_damaged(tmp_path: Path) -> None:
     (tmp_path / "manifest.parquet").write_bytes(b"no parquet")
     own = load_checkpoint(started_from(tmp_path / "a.safetensors", "", data_shards=tmp_path.as_posix()))
