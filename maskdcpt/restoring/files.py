@@ -258,6 +258,16 @@ def _images(files: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path, str]
     # A pattern that the shell follows names what a system left in a folder, too.
     left = [path for path in files if is_of_the_system(path.name) and not path.name.startswith(".")]
     for path in (path for path in files if path not in left):
+        try:
+            with one_file(path):
+                found = list(_images_of(path, out))
+        except UirError as error:
+            found = [(path, Path(path.name), str(error))]
+        yield from found
+
+
+def _images_of(path: Path, out: Path) -> Iterator[tuple[Path, Path, str]]:
+    try:
         if path.is_dir():
             inside = [name for name in list_files(path) if is_image_name(name) or unread_reason(name)]
             inside = _without_results(path, inside, out)
@@ -274,6 +284,8 @@ def _images(files: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path, str]
                 yield path, Path(path.name), f"{path}: no file matches this pattern"
         else:
             yield path, Path(path.name), _unread_problem(path) if path.exists() else f"{path}: no such file"
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _without_results(folder: Path, names: Sequence[str], out: Path) -> list[str]:

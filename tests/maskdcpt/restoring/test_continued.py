@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,25 @@ def test_results_beside_their_sources_are_not_restored_again(restorer: Restorer,
     # A picture of the user's under the name of a result is no result.
     draw(tmp_path / "x.png", 2)
     assert [r.source.name for r in restore_files([tmp_path], tmp_path, restorer)] == ["x.jpg", "x.png"]
+
+
+def test_an_argument_that_cannot_be_looked_at_is_one_problem(
+    restorer: Restorer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    real = os.scandir
+
+    def scandir(path: Path) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    results = restore_files([tmp_path / f"{'x' * 300}.png", closed, photos / "a.png"], tmp_path / "out", restorer)
+    assert "File name too long" in results[0].problem
+    assert "Permission denied" in results[1].problem
+    assert results[2].problem == ""
 
 
 def test_what_systems_leave_is_no_picture(photos: Path, tmp_path: Path) -> None:
