@@ -8,7 +8,7 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from uirdata.storage.files import storage_error
+from uirdata.storage.files import storage_error, sync
 from uirdata.validators import InvalidValue, load_typed
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / RECORD
+        self._torn = False
         self._entries = {entry.target: entry for entry in self._read()}
 
     def find(self, target: str) -> Entry | None:
@@ -69,7 +70,11 @@ class Record:
         self._entries[entry.target] = entry
         try:
             with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(entry)) + "\n")
+                # A killed run may leave half a line, which would spoil the next one.
+                file.write(("\n" if self._torn else "") + json.dumps(asdict(entry)) + "\n")
+                file.flush()
+                sync(file.fileno())
+            self._torn = False
         except OSError as error:
             raise storage_error(self._file, error) from error
 
@@ -80,6 +85,7 @@ class Record:
             return []
         except OSError as error:
             raise storage_error(self._file, error) from error
+        self._torn = bool(lines[-1])
         entries, faults = [], []
         for number, line in enumerate(lines, start=1):
             try:

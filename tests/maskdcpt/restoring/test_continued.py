@@ -145,6 +145,15 @@ def test_results_beside_their_sources_are_not_restored_again(restorer: Restorer,
     assert [r.source.name for r in restore_files([tmp_path], tmp_path, restorer)] == ["x.jpg", "x.png"]
 
 
+def test_half_a_line_of_a_killed_run_spoils_no_other(restorer: Restorer, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    restore_files([photos / "a.png"], out, restorer)
+    with (out / RECORD).open("a") as file:
+        file.write('{"target": "c.p')
+    assert outcome(restore_files([photos], out, restorer)) == ["skipped", "", ""]
+    assert outcome(restore_files([photos], out, restorer)) == ["skipped"] * 3
+
+
 def test_an_argument_that_cannot_be_looked_at_is_one_problem(
     restorer: Restorer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
