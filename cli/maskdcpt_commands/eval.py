@@ -350,6 +350,10 @@ def _raise_for(report: EvalReport, skip_broken: bool) -> None:
     if report.mean.fewer:
         names = ", ".join(report.mean.fewer)
         raise PartlyDone(f"not all images have a value of {names}; the means are over the others, as counted above")
+    asked = (*(["ssim"] if report.mean.psnr is not None else []), *report.protocol.learned)
+    without = [name for name in asked if report.mean.value(name) is None]
+    if without:
+        raise PartlyDone(f"no image has a value of {', '.join(without)}: all are too small, too few or without a GT")
     if report.unreadable:
         raise PartlyDone(f"{len(report.unreadable)} images cannot be read; the scores are those of the others")
     if report.missing:

@@ -267,6 +267,10 @@ def test_a_mean_over_fewer_images_says_so(shards: Path, fine: Path, tmp_path: Pa
     assert result.exit_code == 3
     assert "not all images have a value of ssim" in result.output
     assert "ssim: over fewer images than the table says: 2 of 3 in" in result.output
+    # The first of each has 40 rows: without 15 on each side all are too small.
+    result = CliRunner().invoke(program, [*args[:-2], "--crop-border", "15", "--limit", "1"])
+    assert result.exit_code == 3
+    assert "no image has a value of ssim" in result.output
     document = json.loads((tmp_path / "r" / "report.json").read_text())
     assert document["mean"]["fewer"] == {"ssim": 6, "lq_ssim": 6}
     write_model_folder(fine, tmp_path / "card", name="x", results=[tmp_path / "r"])
