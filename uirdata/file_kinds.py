@@ -55,6 +55,7 @@ NOT_READ: Mapping[str, str] = MappingProxyType({k: v for k, v in _NOT_READ.items
 _OF_SYSTEMS = frozenset(
     {
         "#recycle",
+        "#snapshot",
         "$recycle.bin",
         "@__thumb",
         "@eadir",
@@ -64,6 +65,7 @@ _OF_SYSTEMS = frozenset(
         "lost+found",
         "system volume information",
         "thumbs.db",
+        "~snapshot",
     }
 )
 
@@ -89,8 +91,8 @@ def is_of_the_system(name: str) -> bool:
     """
     Return whether a file or folder of this name, or of a part of this path, is hidden or was made by a system.
 
-    Thumbnails of a NAS (@eaDir), what macOS and Windows leave behind (__MACOSX, ._*, Thumbs.db) and bins of deleted
-    files are no pictures of the user's.
+    Thumbnails of a NAS (@eaDir), what macOS and Windows leave behind (__MACOSX, ._*, Thumbs.db), bins of deleted
+    files and snapshots are no pictures of the user's.
 
     >>> is_of_the_system("photos/@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg"), is_of_the_system("photos/1.jpg")
     (True, False)

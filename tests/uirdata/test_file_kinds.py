@@ -23,6 +23,7 @@ from uirdata.images import image_size, read_image
 from uirdata.manifest_syntax.patterns import compile_pattern
 
 JUNK = (
+    "photos/#snapshot/1.png",
     "@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg",
     "photos/@eaDir/1.png",
     "__MACOSX/photos/1.jpg",
