@@ -155,7 +155,7 @@ def found_rows(plan: FetchPlan) -> list[dict[str, Any]]:
                     "found": f"{part.pairs:,} {'crops' if part.cut else 'pairs' if part.degradation else 'images'}",
                     "of": f"{part.published:,}" if part.published is not None and not part.cut else "",
                     "what": f"{part.split} {part.degradation or 'clean'}",
-                    "in": " and ".join(part.folders),
+                    "in": _folders_text(part.folders),
                     "layout": part.layout or "its authors'",
                 }
             )
@@ -176,6 +176,19 @@ def found_rows(plan: FetchPlan) -> list[dict[str, Any]]:
             found = "is here already" if here else "nothing"
             rows.append({"id": entry.source.id, "found": found, "of": "", "what": "", "in": "", "layout": ""})
     return rows
+
+
+def _folders_text(folders: Sequence[str]) -> str:
+    """
+    Return the folders of LQ and GT as a shell writes them, which is short enough for a table.
+
+    >>> _folders_text(["LOL/our485/low", "LOL/our485/high"]), _folders_text(["lq", "gt"]), _folders_text(["BSD400"])
+    ('LOL/our485/{low,high}', 'lq and gt', 'BSD400')
+    """
+    parents = {folder.rpartition("/")[0] for folder in folders}
+    if len(folders) < 2 or len(parents) > 1 or "" in parents:
+        return " and ".join(folders)
+    return f"{parents.pop()}/{{{','.join(folder.rpartition('/')[2] for folder in folders)}}}"
 
 
 def _show_unwanted(console: Console, plan: FetchPlan) -> None:
