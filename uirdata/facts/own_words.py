@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from uirdata.manifest_syntax.pair_rules import TYPES, Split
@@ -58,6 +59,12 @@ _SURE = _set("lq noisy hazy foggy blurry blurred rainy degraded distorted corrup
 """Words that nobody gives to photographs without a degradation."""
 
 _SURE_IN_FOLDERS = _SURE | {"lr"}
+
+_STRENGTHS = _set("noise sigma jpeg blur")
+"""Words that name a degradation where a number follows."""
+
+_OUTPUTS = _set("result results restored output outputs prediction predictions visualization visualizations")
+"""Words for the images that a method made."""
 
 _SPLITS: dict[str, Split] = {
     "train": "train",
@@ -131,6 +138,20 @@ def role_of_word(word: str) -> Role | None:
 def is_surely_degraded(name: str) -> bool:
     """Return whether a name of a folder or a file has a word that only degraded images have."""
     return not _SURE.isdisjoint(_words(name))
+
+
+def cannot_be_clean(folder: str) -> bool:
+    """
+    Return whether a folder of a path names degraded images, or what a method made of them.
+
+    >>> cannot_be_clean("kodak_noisy25"), cannot_be_clean("CBSD68/sigma50"), cannot_be_clean("results/PromptIR/CBSD68")
+    (True, True, True)
+    >>> cannot_be_clean("Train/Denoise"), cannot_be_clean("noise/BSD400"), cannot_be_clean("Urban100/HR")
+    (False, False, False)
+    """
+    words = _words(folder)
+    strengths = any(a in _STRENGTHS and b.isdecimal() for a, b in pairwise(words))
+    return strengths or not (_SURE_IN_FOLDERS | _OUTPUTS).isdisjoint(words)
 
 
 def kinds_in(name: str) -> set[str]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
 
+from uirdata.facts.own_words import cannot_be_clean
 from uirdata.manifest_syntax.pair_rules import PairRule
 from uirdata.manifest_syntax.patterns import PREFIX, compile_pattern, is_image_name
 from uirdata.pairing import CUT_HERE, HERE_TOO, Pair, Pairing, find_pairs
@@ -193,6 +194,8 @@ def _claims(given: UserFolder, names: Iterable[str], sources: Sequence[Source], 
             patterns = [compile_pattern(rule.lq)] if rule.lq else []
             patterns += [compile_pattern(rule.gt, rule.lq)] if rule.gt else []
             mine = [name for name in images if any(pattern.match(name) is not None for pattern in patterns)]
+            if not rule.lq:
+                mine = [name for name in mine if not _cannot_be_clean(name)]
             if not mine:
                 continue
             lists = [name for name in every if rule.list and compile_pattern(rule.list).match(name) is not None]
@@ -207,6 +210,10 @@ def _claims(given: UserFolder, names: Iterable[str], sources: Sequence[Source], 
                     if (not claims or claims[0][0] == claim[0]) and claim not in claims:
                         claims.append(claim)
     return _Claims(paired, matched)
+
+
+def _cannot_be_clean(name: str) -> bool:
+    return cannot_be_clean(name.rpartition("/")[0])
 
 
 @lru_cache(maxsize=4096)
@@ -262,6 +269,8 @@ def _tree_of(
 
     lists = [name for name in sizes if _is_list_of(source, name)]
     kept = sorted(sizes) if names is None else sorted({*names, *lists})
+    if not any(rule.lq for rule in source.pairs):
+        kept = [name for name in kept if not _cannot_be_clean(name)]
     pairing = find_pairs(source, kept, read_text)
     if names is not None:
         twice = _second_copies(source, pairing)
@@ -272,7 +281,7 @@ def _tree_of(
     if not pairing.pairs:
         reasons = Counter(left.reason.partition(":")[0] for left in pairing.left_out)
         return None, tuple(f"{number:,} images look like it, but {reason}" for reason, number in reasons.items())
-    parts = _parts(source, pairing)
+    parts = _parts(source, pairing, root.relative_to(given.folder).as_posix())
     if surplus := [part for part in parts if names is not None and _is_of_another(source, part)]:
         return None, tuple(
             f"{', '.join(part.folders)} holds {part.pairs:,} pairs, and {source.id} has {part.published:,}: they are "
@@ -316,8 +325,15 @@ def _is_list_of(source: Source, name: str) -> bool:
     return any(rule.list and compile_pattern(rule.list).match(name) is not None for rule in source.pairs)
 
 
-def _parts(source: Source, pairing: Pairing) -> tuple[TreePart, ...]:
-    """Return the pairs by split, type and layout. A pair is of the first rule that matches its files, as in pairing."""
+def _parts(source: Source, pairing: Pairing, below: str) -> tuple[TreePart, ...]:
+    """
+    Return the pairs by split, type and layout. A pair is of the first rule that matches its files, as in pairing.
+
+    Args:
+        source: whose pairs they are.
+        pairing: its pairs.
+        below: the folder that their paths begin in, below the user's folder.
+    """
     groups: dict[tuple[str, str, str, bool], list[Pair]] = defaultdict(list)
     for pair in pairing.pairs:
         rule = _rule_of(source, pair)
@@ -332,7 +348,7 @@ def _parts(source: Source, pairing: Pairing) -> tuple[TreePart, ...]:
             layout,
             tuple(
                 dict.fromkeys(
-                    _folder([p for p in paths if p])
+                    (PurePosixPath(below) / _folder([p for p in paths if p])).as_posix()
                     for paths in ([x.lq for x in some], [x.gt for x in some])
                     if any(paths)
                 )

@@ -12,7 +12,8 @@ from uirdata.errors import UirError
 from uirdata.layout import Layout
 from uirdata.pipeline.fetching.completeness import adopted_state, completeness
 from uirdata.pipeline.fetching.fetch import FetchReport, fetch
-from uirdata.pipeline.fetching.plan import FetchPlan, plan_fetch
+from uirdata.pipeline.fetching.plan import plan_fetch
+from uirdata.pipeline.fetching.plan_values import FetchPlan
 from uirdata.pipeline.fetching.tree_search import expected_layouts
 from uirdata.pipeline.verifying.verify import verify
 from uirdata.progress import Silent
@@ -314,3 +315,27 @@ def test_damage_in_a_taken_tree_is_a_fault(tmp_path: Path, damage: str) -> None:
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UirError, match="no such folder"):
         plan_of(["wed"], tmp_path / "nowhere", tmp_path / "root")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("kodak24", "results/PromptIR/Kodak24/kodim0{}.png"),
+        ("kodak24", "Kodak_noisy25/kodim0{}.png"),
+        ("cbsd68", "noisy/CBSD68/10{}085.png"),
+        ("bsds500", "noisy/BSD400/10{}002.jpg"),
+        ("wed", "WED_sigma25/0000{}.bmp"),
+    ],
+)
+def test_degraded_or_restored_copies_are_never_taken_for_clean_images(source: str, name: str, tmp_path: Path) -> None:
+    write_tree(tmp_path / "own", [(source, "test", "", name)])
+    plan = plan_of([source], tmp_path / "own", tmp_path / "root")
+    assert plan.sources[0].tree is None
+    assert sum(row.files for row in plan.unwanted) == 3
+
+
+def test_a_folder_of_the_id_is_named_in_what_is_found(tmp_path: Path) -> None:
+    write_tree(tmp_path / "own", [("kodak24", "test", "", "kodak24/kodim0{}.png")])
+    tree = plan_of(["kodak24"], tmp_path / "own", tmp_path / "root").sources[0].tree
+    assert tree is not None
+    assert tree.parts[0].folders == ("kodak24",)
