@@ -200,6 +200,7 @@ def _show_unwanted(console: Console, plan: FetchPlan) -> None:
     largest = sorted(plan.unwanted, key=lambda row: (-row.files, row.folder, row.suffix))
     for row in largest[:10]:
         belongs = f": they look like {row.belongs}, which was not asked for" if row.belongs else ""
+        belongs = f": {row.reason}" if row.reason else belongs
         console.line(f"  {row.files:,} {row.suffix or 'without a suffix'} in {row.folder}{belongs}")
     if len(largest) > 10:
         console.line(f"  and {sum(row.files for row in largest[10:]):,} in {len(largest) - 10} other places")

@@ -77,12 +77,14 @@ class Unwanted:
         suffix: their suffix, in lower case.
         files: how many.
         belongs: id of the source that they look like, which was not asked for; "" if none does.
+        reason: why they cannot be used, and what to do; "" if nothing is wrong with them.
     """
 
     folder: str
     suffix: str
     files: int
     belongs: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def find_trees(wanted: Sequence[Source], known: Iterable[Source], given: UserFol
         doubts[source.id] = (*doubt, *more)
     taken = {(tree.root / path).relative_to(given.folder).as_posix() for tree in trees.values() for path in tree.paths}
     wanted_ids = {source.id for source in wanted}
-    return FoundTrees(trees, doubts, _unwanted(sizes, taken, claims, wanted_ids))
+    unwanted = (*_unwanted(sizes, taken, claims, wanted_ids), *_misnamed(given))
+    return FoundTrees(trees, doubts, unwanted)
 
 
 def expected_layouts(source: Source) -> tuple[str, ...]:
@@ -390,3 +393,9 @@ def _unwanted(sizes: Mapping[str, int], taken: set[str], claims: _Claims, wanted
     return tuple(
         Unwanted(folder, suffix, number, belongs) for (folder, suffix, belongs), number in sorted(counts.items())
     )
+
+
+def _misnamed(given: UserFolder) -> list[Unwanted]:
+    counts = Counter((str(PurePosixPath(n).parent), PurePosixPath(n).suffix.lower()) for n in given.misnamed)
+    reason = "their names are not UTF-8; rename them, such as with `convmv -f latin1 -t utf8 -r --notest DIR`"
+    return [Unwanted(folder, suffix, number, reason=reason) for (folder, suffix), number in sorted(counts.items())]

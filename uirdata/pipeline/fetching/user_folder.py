@@ -36,11 +36,18 @@ class UserFolder:
         if not self.folder.is_dir():
             raise UsageError(f"{folder}: no such folder; --from expects the folder of your downloads")
         self._hashes: dict[tuple[Path, bool], tuple[str, str]] = {}
+        self._misnamed: list[str] = []
 
     @cached_property
     def files(self) -> Sequence[tuple[Path, int]]:
         """All files and their sizes, sorted."""
         return sorted(self._walk())
+
+    @property
+    def misnamed(self) -> Sequence[str]:
+        """Files below the folder whose names are not UTF-8; their odd bytes as in \\xe9."""
+        _ = self.files
+        return self._misnamed
 
     @cached_property
     def _by_name(self) -> dict[str, list[tuple[Path, int]]]:
@@ -153,8 +160,13 @@ class UserFolder:
             )
             for name in names:
                 path = Path(folder, name)
-                if not is_of_the_system(name) and _is_utf8(path) and path.is_file():
+                if is_of_the_system(name) or not path.is_file():
+                    continue
+                if _is_utf8(path):
                     yield path, path.stat().st_size
+                else:
+                    shown = os.fsencode(path.relative_to(self.folder)).decode(errors="backslashreplace")
+                    self._misnamed.append(shown)
 
 
 def _is_utf8(path: Path) -> bool:

@@ -339,3 +339,14 @@ def test_a_folder_of_the_id_is_named_in_what_is_found(tmp_path: Path) -> None:
     tree = plan_of(["kodak24"], tmp_path / "own", tmp_path / "root").sources[0].tree
     assert tree is not None
     assert tree.parts[0].folders == ("kodak24",)
+
+
+def test_files_whose_names_are_not_utf8_are_counted_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    try:
+        (tmp_path / "own" / "caf\udce9.png").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this disk holds names in UTF-8 only")
+    rows = plan_of(["kodak24"], tmp_path / "own", tmp_path / "root").unwanted
+    assert [(row.folder, row.suffix, row.files) for row in rows] == [(".", ".png", 1)]
+    assert "not UTF-8" in rows[0].reason
