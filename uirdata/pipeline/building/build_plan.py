@@ -113,7 +113,7 @@ def plan_build(
     """
     info = read_info(folder)
     _check_same_settings(folder, info, plan, settings)
-    refuse_moved_pictures(folder, plan)
+    refuse_moved_pictures(folder, plan, info.get("shards", {}))
     mine = task or Slice()
     todo: set[str] = set()
     counts = {"todo": 0, "left": 0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -20,7 +20,7 @@ class Narrowing:
     Attributes:
         degradations: names of degradations; empty for all of the subset.
         levels: patterns of level names, such as "gaussian-*"; empty for those of the subset. Degradations without such
-            a level are left out, unless they are named.
+            a level are left out, unless they are named; so are published pairs, which have the levels of their files.
         per_image: LQ that are made of each crop of a clean image; None for that of the subset.
     """
 
@@ -36,7 +36,7 @@ def narrowed(subset: Subset, by: Narrowing, sources: Sequence[Source] = ()) -> S
     Args:
         subset: the whole.
         by: what is asked for.
-        sources: the sources of the subset, whose published pairs have levels of their own.
+        sources: the sources of the subset, whose published pairs have no levels to choose.
 
     Raises:
         UsageError: the subset lacks a degradation, or no level has a name of a pattern; the message suggests one.
@@ -51,7 +51,12 @@ def narrowed(subset: Subset, by: Narrowing, sources: Sequence[Source] = ()) -> S
     wanted = by.degradations or subset.degradations
     published = {(s.id, rule.degradation) for s in sources for rule in s.pairs if rule.lq}
     uses = [use for use in subset.uses if use.degradation in wanted]
-    known = {name for use in uses for name in _levels_of(use)}
+    known = {name for use in uses for name in _levels_of(use, published)}
+    if by.levels and not known:
+        raise UsageError(
+            f"no level of {', '.join(wanted)} can be chosen in {subset.name}: its pairs are published files, which are "
+            "taken as they are; leave --level out"
+        )
     for pattern in by.levels:
         if not any(fnmatchcase(name, pattern) for name in known):
             raise UsageError(
@@ -61,9 +66,9 @@ def narrowed(subset: Subset, by: Narrowing, sources: Sequence[Source] = ()) -> S
     for use in uses:
         levels = use.levels
         if by.levels:
-            fits = tuple(name for name in _levels_of(use) if any(fnmatchcase(name, p) for p in by.levels))
+            fits = tuple(name for name in _levels_of(use, published) if any(fnmatchcase(name, p) for p in by.levels))
             # A pattern narrows the degradations that have such levels. Others stay whole if they are asked for by name.
-            if not fits and not by.degradations and (use.source, use.degradation) not in published:
+            if not fits and not by.degradations:
                 continue
             levels = fits or levels
         kept.append(replace(use, levels=levels, per_image=by.per_image or use.per_image))
@@ -72,5 +77,7 @@ def narrowed(subset: Subset, by: Narrowing, sources: Sequence[Source] = ()) -> S
     return replace(subset, classes=classes, uses=tuple(dict.fromkeys(kept)))
 
 
-def _levels_of(use: Use) -> tuple[str, ...]:
-    return use.levels or tuple(level.name for level in DEGRADATIONS[use.degradation].levels)
+def _levels_of(use: Use, published: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    if use.levels or (use.source, use.degradation) in published:
+        return use.levels
+    return tuple(level.name for level in DEGRADATIONS[use.degradation].levels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uirdata.layout import Layout
@@ -14,9 +15,10 @@ from uirdata.pipeline.building.sample_plan import Left
 from uirdata.pipeline.building.sample_reader import source_folders
 from uirdata.pipeline.building.screen import Cut, Screened, plan_with_known_scores, screened_plan
 from uirdata.pipeline.building.shard_task import SourcePixels
+from uirdata.pipeline.building.shared_pictures import refuse_shared_with_pool
 from uirdata.pipeline.building.subset_plan import SubsetPlan
 from uirdata.progress import Progress
-from uirdata.storage.shards import Rejected
+from uirdata.storage.shards import Rejected, read_info
 from uirdata.transfer import redacted
 
 
@@ -94,6 +96,7 @@ def prepare_build(
 
     Raises:
         ShardError: the pool was built with another seed, codec or crop.
+        UsageError: the pool tests with pictures that the plan trains on, or the reverse, as lists of overlaps say.
         StorageError: the scores cannot be written.
     """
     screened: tuple[tuple[Cut, Screened], ...] = ()
@@ -105,8 +108,9 @@ def prepare_build(
         )
     else:
         plan, unscreened = plan_with_known_scores(planned.plan, sources, layout, screen=screen)
+    refuse_shared_with_pool(plan, sources, layout, folder)
     todo = plan_build(folder, plan, settings, retry_rejected=retry_rejected, task=task)
-    return SubsetBuild(SubsetPlan(planned.subset, sources, plan), todo, screened, unscreened)
+    return SubsetBuild(replace(planned, plan=plan), todo, screened, unscreened)
 
 
 def run_build(
@@ -135,7 +139,7 @@ def run_build(
     subset, plan, todo = prepared.planned.subset, prepared.planned.plan, prepared.todo
     report = build(
         todo,
-        subsets={subset.name: subset.classes},
+        subsets={subset.name: _classes(prepared)},
         pixels=SourcePixels(source_folders(prepared.planned.sources, layout, plan.sources), plan.seed),
         engine=engine,
         discard=discard,
@@ -152,3 +156,11 @@ def run_build(
         rejected=report.rejected,
         left=plan.left,
     )
+
+
+def _classes(prepared: SubsetBuild) -> Sequence[Sequence[str]]:
+    """Return the classes of the subset that the pool has after the build; several builds may each make a part."""
+    planned = prepared.planned
+    before = read_info(prepared.todo.folder).get("subsets", {}).get(planned.subset.name, [])
+    made = {name for types in (*before, *planned.subset.classes) for name in types}
+    return [types for types in planned.whole.classes if made & set(types)]

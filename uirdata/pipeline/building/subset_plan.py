@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from uirdata.errors import UsageError, nearest
-from uirdata.facts.overlaps import load_overlaps
 from uirdata.layout import Layout
 from uirdata.pipeline.building.narrowed import Narrowing, narrowed
 from uirdata.pipeline.building.sample_plan import Plan, make_plan
+from uirdata.pipeline.building.shared_pictures import known_overlaps, refuse_shared_pictures
 from uirdata.pipeline.choosing import all_sources, chosen_subset
-from uirdata.planning import CropSetting, GroupPlan
-from uirdata.sources import MANIFESTS, Source
+from uirdata.planning import CropSetting
+from uirdata.sources import Source
 from uirdata.subsets import Subset
 
 Variant = Literal["paper", "clean"]
@@ -30,11 +30,13 @@ class SubsetPlan:
         subset: the selected subset.
         sources: all sources, by id.
         plan: every sample.
+        whole: the selected subset before it was narrowed; its classes say the order of labels.
     """
 
     subset: Subset
     sources: Mapping[str, Source]
     plan: Plan
+    whole: Subset
 
 
 def plan_subset(
@@ -64,14 +66,14 @@ def plan_subset(
         may_be_empty: return a plan without samples if no source has been fetched.
 
     Raises:
-        UsageError: an id, the subset, the variant, a degradation or a level is unknown; or one own source trains on
-            what another one tests with.
+        UsageError: an id, the subset, the variant, a degradation or a level is unknown; or an own source trains on
+            what another one tests with, or is tested with what another one trains on.
         SourceError: none of the sources has been fetched.
     """
     if variant not in ("paper", "clean"):
         raise UsageError(f"there is no variant {variant!r}: {nearest(variant, ('paper', 'clean'))}")
     sources = all_sources(layout)
-    chosen = chosen_subset(layout, ids, subset, sources)
+    chosen = whole = chosen_subset(layout, ids, subset, sources)
     if narrowing is not None:
         chosen = narrowed(chosen, narrowing, [sources[name] for name in chosen.sources if name in sources])
     plan = make_plan(
@@ -80,33 +82,12 @@ def plan_subset(
         layout,
         crop=_crop_setting(size, stride),
         seed=seed,
-        overlaps=load_overlaps([MANIFESTS / "overlaps", layout.overlaps]),
+        overlaps=known_overlaps(layout),
         clean=variant == "clean",
         may_be_empty=may_be_empty,
     )
-    if variant == "paper":
-        _refuse_own_overlaps(plan, sources)
-    return SubsetPlan(chosen, sources, plan)
-
-
-def _refuse_own_overlaps(plan: Plan, sources: Mapping[str, Source]) -> None:
-    """
-    Refuse to train on pictures of the user's own that another own source of the plan tests with, as an audit has found.
-
-    Overlaps among published sources stay in the paper's variant, and are said beside each score.
-    """
-    own = {name for name, source in sources.items() if source.local_dir is not None}
-    tested = {group.group.source for group in plan.groups if group.group.split == "test"} & own
-    for group in plan.groups:
-        if not isinstance(group, GroupPlan) or group.group.split != "train" or group.group.source not in own:
-            continue
-        scenes = {scene: set(names.split(",")) & tested for scene, names in group.overlaps.items()}
-        if shared := sorted(scene for scene, names in scenes.items() if names):
-            benchmarks = ", ".join(sorted(set.union(*scenes.values())))
-            raise UsageError(
-                f"{len(shared):,} scenes of {group.group.source}, such as {shared[0]}, are test pictures of "
-                f"{benchmarks}, as `uir audit` has found: --variant clean leaves them out of training"
-            )
+    refuse_shared_pictures(plan, sources)
+    return SubsetPlan(chosen, sources, plan, whole)
 
 
 def _crop_setting(size: int | None, stride: int | None) -> CropSetting | None:

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from uirdata.errors import SourceError
 from uirdata.layout import Layout
 from uirdata.manifest_syntax.pair_rules import Split
 from uirdata.pairing import Pair, Pairing
 from uirdata.sources import Source
 from uirdata.storage.checks import Checks
+from uirdata.storage.files import storage_error
 from uirdata.storage.shards import write_json
 from uirdata.storage.tables import read_table
-from uirdata.validators import InvalidValue, json_object, load_json
+from uirdata.validators import json_object, load_json, naming, one_of
 
 _SPLITS: Mapping[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
@@ -79,10 +81,13 @@ def _path(layout: Layout, source: Source) -> Path:
 
 def _kept(path: Path) -> dict[str, Split]:
     try:
-        rows = json_object(load_json(path.read_bytes()))
-    except (OSError, InvalidValue):
+        with naming(SourceError, str(path), "it has the splits of renamed photographs; restore it, or delete it"):
+            rows = json_object(load_json(path.read_bytes()))
+            return {scene: _SPLITS[one_of(split, _SPLITS)] for scene, split in rows.items()}
+    except FileNotFoundError:
         return {}
-    return {scene: _SPLITS[split] for scene, split in rows.items() if isinstance(split, str) and split in _SPLITS}
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def _moved(pair: Pair, kept: Mapping[str, Split]) -> Pair:
