@@ -33,7 +33,7 @@ def fetch(root: Path, folder: Path, share: float | None = None) -> None:
     assert uirdata.fetch("mine", from_dir=folder, own=own, root=root).is_complete
 
 
-def splits_of(pool: Path) -> dict[str, set[str]]:
+def splits_of(pool: Path | str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for record in uirdata.open_shards(pool).records:
         found.setdefault(record.gt_path, set()).add(record.split)
@@ -141,8 +141,6 @@ def test_two_builds_into_one_pool_cannot_share_pictures_either(tmp_path: Path, o
 def test_pictures_of_a_published_benchmark_are_not_trained_on(tmp_path: Path) -> None:
     root = tmp_path / "root"
     fetch(root, photographs(tmp_path / "photos", range(4)))
-    place = layout_of(root).source("cbsd68") / "cbsd68"
-    write_png(place / "CBSD68/3096.png", synthetic_image(48, 48, 1))
     (root / "overlaps").mkdir()
     (root / "overlaps/cbsd68.txt").write_text("# found by an audit\nsame mine p01\n")
     plan = uirdata.plan("mine", root=root, **{key: SMALL[key] for key in ("size", "degradations")})
@@ -185,6 +183,21 @@ def test_an_edited_manifest_keeps_its_share_and_refuses_another(tmp_path: Path) 
     for share in (0.0, 0.7):
         with pytest.raises(UsageError, match=r"edited by hand.*test_share would have no effect"):
             fetch(root, folder, share)
+
+
+def test_a_pool_in_object_storage_keeps_splits_too(tmp_path: Path) -> None:
+    folder, root, place = (
+        photographs(tmp_path / "photos", range(8)),
+        tmp_path / "root",
+        f"memory://{tmp_path.name}/pool",
+    )
+    fetch(root, folder, 0.4)
+    uirdata.build("mine", root=root, out=place, **SMALL)
+    before = splits_of(place)
+    fetch(root, folder, 0.0)
+    with pytest.raises(ShardError, match="pictures that are test here would be train"):
+        uirdata.build("mine", root=root, out=place, **SMALL)
+    assert splits_of(place) == before
 
 
 def test_an_unfinished_build_with_another_share_can_be_discarded(tmp_path: Path) -> None:
